@@ -1,0 +1,107 @@
+"""Every error of this package, in one tree.
+
+What the agent got wrong is an assertion failure of the test. What the sandbox got wrong is a
+`SandboxError`; the failure report tells the two apart by that class.
+"""
+
+from __future__ import annotations
+
+
+class SandboxError(Exception):
+    """Something the sandbox, not the agent, got wrong: what happened, to what, what to do next.
+
+    Args:
+        message: One or two sentences a tired person understands.
+        log: The last lines of the container's log, where they explain the error. They are added
+            as an exception note, which pytest shows in every kind of report.
+    """
+
+    def __init__(self, message: str, *, log: str = "") -> None:
+        super().__init__(message)
+        self.log = log
+        if log:
+            self.add_note(f"The container's last log lines:\n{log.rstrip()}")
+
+
+class SettingsError(SandboxError):
+    """An option, ini key, environment variable or argument has a value that cannot be used."""
+
+
+class EngineUnavailable(SandboxError):
+    """No container engine answers; the message lists every address that was tried."""
+
+
+class ImageNotFound(SandboxError):
+    """The image is neither on the engine nor at its registry, or lacks the wanted platform."""
+
+
+class ImagePullFailed(SandboxError):
+    """The image could not be pulled: access was denied, or its registry is out of reach."""
+
+
+class ImageBuildFailed(SandboxError):
+    """Building an image failed; the note holds the last lines of the build's output."""
+
+
+class SandboxStartFailed(SandboxError):
+    """The container did not start, or its server never answered; the note holds its log."""
+
+
+class SandboxDied(SandboxError):
+    """The container is gone although it is still needed.
+
+    Args:
+        message: What happened, to which container.
+        exit_code: The exit code of the container's first process; None where it is not known.
+        out_of_memory: True when the kernel ended it for lack of memory.
+        log: The last lines of the container's log.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        exit_code: int | None = None,
+        out_of_memory: bool = False,
+        log: str = "",
+    ) -> None:
+        super().__init__(message, log=log)
+        self.exit_code = exit_code
+        self.out_of_memory = out_of_memory
+
+
+class ServerError(SandboxError):
+    """The agent server refused a request, or could not be reached.
+
+    Args:
+        message: Which request, and what came back.
+        status: The HTTP status; None when there was no answer at all.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class CommandTimeout(SandboxError):
+    """The server never reported the end of a command, well past the command's own timeout."""
+
+
+class ConversationFailed(SandboxError):
+    """A run ended in `error` or `stuck`; the message holds the server's own words."""
+
+
+class ConversationTimeout(SandboxError):
+    """A run did not end within the time that the test gave it."""
+
+
+class LLMScriptError(SandboxError):
+    """The agent and the script of LLM replies do not agree."""
+
+
+class LLMScriptExhausted(LLMScriptError):
+    """The agent asked its LLM for more replies than the script holds."""
+
+
+class LLMScriptUnused(LLMScriptError):
+    """The test ended with replies in the script that the agent never asked for."""
