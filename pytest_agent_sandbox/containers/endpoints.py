@@ -1,0 +1,143 @@
+"""Where a container engine may listen on this machine, in the order in which to try."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from docker.context import ContextAPI
+from docker.errors import DockerException, TLSParameterError
+from docker.utils import kwargs_from_env
+
+from pytest_agent_sandbox.errors import EngineUnavailable
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An address at which an engine may answer.
+
+    Attributes:
+        address: Such as ``unix:///var/run/docker.sock`` or ``tcp://127.0.0.1:2375``.
+        origin: Who says so, in words for an error message.
+        tls: The SDK's TLS configuration; None for a plain connection.
+    """
+
+    address: str
+    origin: str
+    tls: Any = None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the engine is, by its address, on another machine."""
+        parts = urlsplit(self.address)
+        if parts.scheme in ("tcp", "http", "https"):
+            return parts.hostname not in ("localhost", "127.0.0.1", "::1")
+        return parts.scheme == "ssh"
+
+
+def find_endpoints(host: str | None = None) -> list[Endpoint]:
+    """List the addresses to try.
+
+    What somebody chose is the only candidate: an engine that answers elsewhere would be a
+    surprise. Only where nobody chose are the usual sockets tried, one after the other.
+
+    Args:
+        host: The address to use; None asks DOCKER_HOST, then the docker context.
+
+    Raises:
+        EngineUnavailable: The chosen docker context cannot be read, or the TLS settings are wrong.
+    """
+    try:
+        from_environment = kwargs_from_env()
+    except (DockerException, TLSParameterError, OSError) as error:
+        raise EngineUnavailable(f"The engine's TLS settings cannot be used: {error}") from error
+    tls = from_environment.get("tls")
+    if host:
+        return [Endpoint(host, "as asked for", tls)]
+    if "base_url" in from_environment:
+        return [Endpoint(from_environment["base_url"], "from DOCKER_HOST", tls)]
+    chosen = _context_endpoint()
+    if chosen is not None:
+        return [chosen]
+    return [Endpoint(address, "a usual address") for address in _usual_addresses()]
+
+
+def _context_endpoint() -> Endpoint | None:
+    """The endpoint of the docker context; None for the default context, which names none."""
+    try:
+        context = ContextAPI.get_context(os.environ.get("DOCKER_CONTEXT"))
+    except Exception as error:  # the SDK raises a bare Exception for a damaged context
+        raise EngineUnavailable(
+            f"The docker context cannot be read: {error}. `docker context use default` leaves it."
+        ) from error
+    # The stubs promise a context, yet an unknown name gives None.
+    if not context:
+        raise EngineUnavailable(
+            "The docker context chosen by DOCKER_CONTEXT or `docker context use` does not exist; "
+            "`docker context ls` shows those that do."
+        )
+    if context.Name == "default":
+        return None
+    return Endpoint(context.Host or "", f"docker context {context.Name!r}", context.TLSConfig)
+
+
+def _usual_addresses() -> Iterator[str]:
+    if sys.platform == "win32":
+        yield "npipe:////./pipe/docker_engine"
+        yield "npipe:////./pipe/dockerDesktopLinuxEngine"
+        return
+    home = Path.home()
+    yield "unix:///var/run/docker.sock"
+    for below_home in (
+        ".docker/run/docker.sock",  # Docker Desktop
+        ".docker/desktop/docker.sock",  # Docker Desktop for Linux
+        ".colima/default/docker.sock",
+        ".rd/docker.sock",  # Rancher Desktop
+    ):
+        yield f"unix://{(home / below_home).as_posix()}"
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        yield f"unix://{runtime}/docker.sock"  # rootless Docker
+        yield f"unix://{runtime}/podman/podman.sock"
+    yield "unix:///run/podman/podman.sock"
+
+
+def why_unreachable(error: BaseException, timeout: float) -> str:
+    """Say in a few words why nobody answered.
+
+    The SDK and the libraries below it wrap the reason several times; this finds the reason.
+
+    Args:
+        error: What the SDK raised.
+        timeout: The time limit of the attempt, in seconds.
+    """
+    for cause in _causes(error):
+        match cause:
+            case FileNotFoundError():
+                return "there is no such socket"
+            case PermissionError():
+                return "permission denied (is your user allowed to use the engine?)"
+            case ConnectionRefusedError():
+                return "connection refused"
+            case TimeoutError():
+                return f"no answer within {timeout:g} s"
+    text = " ".join(str(error).split())
+    return text.removeprefix("Error while fetching server API version: ")[:300]
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and, depth first, everything it was raised from or carries as an argument."""
+    seen: set[int] = set()
+    pending: list[object] = [error]
+    while pending:
+        item = pending.pop()
+        if not isinstance(item, BaseException) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        yield item
+        pending += [*item.args, item.__cause__, item.__context__, getattr(item, "reason", None)]

@@ -1,0 +1,202 @@
+"""The container engine: found, asked what it is, and closed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+
+import docker
+import requests
+import urllib3
+from docker.errors import APIError, DockerException
+
+from pytest_agent_sandbox.containers.endpoints import Endpoint, find_endpoints, why_unreachable
+from pytest_agent_sandbox.containers.host_route import (
+    HostRoute,
+    route_by_address,
+    route_by_gateway,
+)
+from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError, SettingsError
+
+#: Seconds one address gets to answer before the next one is tried.
+CONNECT_TIMEOUT = 2
+#: Seconds any single engine call may take: a hung engine is an error, not a hang.
+CALL_TIMEOUT = 60
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_VIRTUAL_MACHINES = ("docker desktop", "docker-desktop", "colima", "lima-", "orbstack", "rancher")
+
+
+class Engine:
+    """A connection to a container engine that speaks Docker's API (Docker, Podman).
+
+    Make one with `Engine.connect`. Safe to use from several threads. One engine serves any number
+    of containers; close it after the last of them.
+
+    Args:
+        client: The docker SDK's client, connected.
+        endpoint: Where it is connected to.
+
+    Attributes:
+        client: The docker SDK's client, for what this class does not wrap.
+        endpoint: The engine's address, such as ``unix:///var/run/docker.sock``.
+        description: Name and version for people, such as ``Docker 20.10.24``.
+        platform: What its containers run on, such as ``linux/amd64``.
+        is_remote: Whether the engine is on another machine, by its address.
+    """
+
+    def __init__(self, client: docker.DockerClient, endpoint: Endpoint) -> None:
+        self.client = client
+        self.endpoint = endpoint.address
+        self.is_remote = endpoint.is_remote
+        with self.calling("tell its version"):
+            version = client.version()
+        self.description = _describe(version)
+        architecture = str(version.get("Arch", "unknown"))
+        architecture = _ARCHITECTURES.get(architecture, architecture)
+        self.platform = f"{version.get('Os', 'linux')}/{architecture}"
+
+    @classmethod
+    def connect(cls, host: str | None = None, *, call_timeout: int = CALL_TIMEOUT) -> Self:
+        """Connect to the engine that the user's docker command line would use, or to a usual one.
+
+        The address comes from ``host``, else DOCKER_HOST, else the docker context, and what was
+        chosen there is never replaced by another engine. Where nothing was chosen, the usual
+        sockets of Docker, Docker Desktop, Colima, Rancher Desktop and Podman are tried.
+
+        Args:
+            host: The engine's address; None to find it.
+            call_timeout: Seconds a single call to the engine may take.
+
+        Raises:
+            EngineUnavailable: No engine answers; the message lists every address and its reason.
+        """
+        tried: list[str] = []
+        for endpoint in find_endpoints(host):
+            try:
+                client = docker.DockerClient(
+                    base_url=endpoint.address,
+                    tls=endpoint.tls or False,
+                    version="auto",  # the engine's own API version
+                    timeout=CONNECT_TIMEOUT,
+                )
+            except (DockerException, requests.RequestException, OSError, ValueError) as error:
+                reason = why_unreachable(error, CONNECT_TIMEOUT)
+                tried.append(f"  {endpoint.address} ({endpoint.origin}): {reason}")
+                continue
+            client.api.timeout = call_timeout
+            try:
+                return cls(client, endpoint)
+            except BaseException:
+                client.close()
+                raise
+        addresses = "\n".join(tried)
+        raise EngineUnavailable(
+            f"No container engine answers. Tried:\n{addresses}\n"
+            "Start Docker (or Docker Desktop, Colima, Podman), or set DOCKER_HOST to the engine's "
+            "address; `agent-sandbox doctor` helps to find out what is wrong."
+        )
+
+    @contextmanager
+    def calling(self, action: str) -> Iterator[None]:
+        """Around every use of the SDK: its errors become this package's.
+
+        Catch `docker.errors.NotFound` and the like inside of it, where they are expected.
+
+        Args:
+            action: What is asked of the engine, to follow "could not": ``"pull the image x"``.
+
+        Raises:
+            EngineUnavailable: The engine did not answer, or not in time.
+            SandboxError: It refused; the message holds the engine's own words.
+        """
+        try:
+            yield
+        except APIError as error:
+            raise SandboxError(f"The engine could not {action}: {explanation(error)}") from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            reason = why_unreachable(error, self.client.api.timeout)
+            raise EngineUnavailable(
+                f"The container engine at {self.endpoint} no longer answers; "
+                f"it was asked to {action}: {reason}"
+            ) from error
+        except DockerException as error:
+            raise SandboxError(f"The engine could not {action}: {error}") from error
+
+    @cached_property
+    def is_virtual_machine(self) -> bool:
+        """Whether a local engine runs in a virtual machine, as Docker Desktop and Colima do.
+
+        Such engines forward ``host.docker.internal`` to this machine's loopback address.
+        """
+        if self.is_remote:
+            return False
+        if sys.platform != "linux":
+            return True
+        with self.calling("describe itself"):
+            info = self.client.info()
+        names = f"{info.get('OperatingSystem', '')} {info.get('Name', '')}".lower()
+        return any(name in names for name in _VIRTUAL_MACHINES)
+
+    def host_route(self, address: str | None = None, *, network: str | None = None) -> HostRoute:
+        """Find the address on which a server here is reached by this engine's containers only.
+
+        Args:
+            address: Use this address of this machine, whatever the engine is.
+            network: The network the containers are on; None for the engine's default one.
+
+        Raises:
+            SettingsError: The address cannot be found: it has to be given.
+            EngineUnavailable: The engine did not answer.
+        """
+        if address is not None:
+            return route_by_address(address)
+        if network == "none":
+            raise SettingsError(
+                "Containers on the network 'none' cannot reach this machine at all."
+            )
+        if self.is_remote:
+            raise SettingsError(
+                f"The engine at {self.endpoint} is on another machine, so the address by which its "
+                "containers reach this one cannot be known: give it (host address setting)."
+            )
+        if self.is_virtual_machine:
+            return HostRoute("127.0.0.1")
+        if network == "host":
+            return HostRoute("127.0.0.1", container_host_name="127.0.0.1")
+        with self.calling(f"show the network {network or 'bridge'!r}"):
+            return route_by_gateway(self.client.api.inspect_network(network or "bridge"))
+
+    def close(self) -> None:
+        """Close the connections to the engine; containers keep running."""
+        self.client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Engine {self.description} at {self.endpoint}>"
+
+
+def explanation(error: APIError) -> str:
+    """The engine's own words, without the SDK's decoration."""
+    return str(error.explanation or error).strip()
+
+
+def _describe(version: dict[str, Any]) -> str:
+    components = [str(part.get("Name", "")) for part in version.get("Components") or []]
+    name = "Podman" if any("podman" in part.lower() for part in components) else "Docker"
+    # Distributions append their own suffix ("20.10.24+dfsg1"), which says nothing to a user.
+    return f"{name} {str(version.get('Version', '?')).partition('+')[0]}"
