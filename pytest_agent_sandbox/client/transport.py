@@ -1,0 +1,336 @@
+"""HTTP to one agent server: authentication, readable errors, and no waiting for the dead."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpcore
+import httpx
+from pydantic import SecretStr
+
+from pytest_agent_sandbox.errors import ServerError
+
+logger = logging.getLogger(__name__)
+
+#: Raises the reason when waiting has become pointless (a `SandboxError`), else returns. Cheap.
+Guard = Callable[[], None]
+
+#: Longest time, in seconds, that a wait goes without asking the guard.
+GUARD_INTERVAL = 0.25
+
+#: Seconds that a guard gets to notice what has just broken a connection: the socket of a dying
+#: server closes a little before the engine reports the container's end.
+GUARD_GRACE = 1.0
+
+_CONNECT_TIMEOUT = 10.0
+_WRITE_TIMEOUT = 60.0
+_RETRY_DELAYS = (0.05, 0.2, 0.5, 1.0)
+_DETAIL_LIMIT = 2000
+
+
+class ServerConnection:
+    """All HTTP requests to one agent server; usable from several threads at once.
+
+    Args:
+        host: Address of the server, such as `http://127.0.0.1:32768`.
+        api_key: The server's session key; None for a server without authentication.
+        guard: Asked at least every 0.25 s of any wait, and before any transport error is reported,
+            so that a dead container surfaces as its own error instead of a refused connection.
+        read_timeout: Seconds of silence after which a request is given up.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        api_key: SecretStr | str | None = None,
+        *,
+        guard: Guard | None = None,
+        read_timeout: float = 600.0,
+    ) -> None:
+        self.host = host.rstrip("/")
+        self.api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
+        self._guard = guard
+        self._read_timeout = read_timeout
+        self._client = httpx.Client(
+            base_url=self.host,
+            headers=self.headers,
+            transport=_GuardedTransport(self.check, secure=self.host.startswith("https:")),
+            trust_env=needs_proxy_settings(self.host),
+            timeout=self._timeouts(read_timeout),
+        )
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What authenticates a request. Holds the session key: not for logs."""
+        if self.api_key is None:
+            return {}
+        return {"X-Session-API-Key": self.api_key.get_secret_value()}
+
+    def websocket_url(self, path: str) -> str:
+        """Return the `ws://` or `wss://` address of `path` on this server."""
+        return "ws" + self.host.removeprefix("http") + path
+
+    def check(self) -> None:
+        """Raise what the guard raises, if anything."""
+        if self._guard is not None:
+            self._guard()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        content: bytes | None = None,
+        files: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        retry: bool = False,
+    ) -> httpx.Response:
+        """Send one request and return its answer, the body read.
+
+        Args:
+            method: HTTP method.
+            path: Path on the server, with its leading slash.
+            json: Body, sent as JSON.
+            params: Query parameters; those that are None are left out.
+            content: Body, sent as it is.
+            files: Multipart files, as httpx takes them.
+            timeout: Seconds of silence to bear; the connection's `read_timeout` by default.
+            retry: Try again, a few times with short pauses, after a network error, a 429 or a 5xx.
+                For requests that may safely arrive twice.
+
+        Raises:
+            ServerError: The server refused the request or cannot be reached.
+            SandboxError: Whatever the guard knows to be the cause.
+        """
+        delays = iter(_RETRY_DELAYS if retry else ())
+        while True:
+            self.check()
+            try:
+                response = self._client.request(
+                    method,
+                    path,
+                    json=json,
+                    params=_without_none(params),
+                    content=content,
+                    files=files,
+                    timeout=self._timeouts(timeout),
+                )
+                self._raise_for_status(response)
+            except (httpx.TransportError, ServerError) as error:
+                delay = next(delays, None) if _may_pass(error) else None
+                if delay is None:
+                    raise self._explain(error, method, path) from error
+                logger.debug("%s %s: %s; trying again", method, path, error)
+                time.sleep(delay)
+            else:
+                return response
+
+    @contextlib.contextmanager
+    def stream(
+        self, method: str, path: str, *, params: Mapping[str, Any] | None = None
+    ) -> Iterator[httpx.Response]:
+        """Send one request and yield its answer, the body not yet read: for large downloads.
+
+        Raises:
+            ServerError: The server refused the request, or the transfer broke off.
+            SandboxError: Whatever the guard knows to be the cause.
+        """
+        self.check()
+        try:
+            with self._client.stream(method, path, params=_without_none(params)) as response:
+                if response.is_error:
+                    response.read()
+                    self._raise_for_status(response)
+                yield response
+        except (httpx.TransportError, ServerError) as error:
+            raise self._explain(error, method, path) from error
+
+    def get_json(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        """Fetch a JSON document, with retries. Raises as `request` does."""
+        return self._decoded(self.request("GET", path, params=params, retry=True))
+
+    def post_json(self, path: str, body: Any = None) -> Any:
+        """Post a JSON document and return the answer's. Raises as `request` does."""
+        return self._decoded(self.request("POST", path, json=body))
+
+    def close(self) -> None:
+        """Close all connections to the server. May be called more than once."""
+        self._client.close()
+
+    def __enter__(self) -> ServerConnection:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _timeouts(self, read: float | None) -> httpx.Timeout:
+        if read is None:
+            read = self._read_timeout
+        return httpx.Timeout(read, connect=_CONNECT_TIMEOUT, write=_WRITE_TIMEOUT)
+
+    def _raise_for_status(self, response: httpx.Response) -> None:
+        if response.is_success:
+            return
+        if response.is_server_error:
+            # The server may reset the connection after a 5xx; it must not break the next request.
+            response.extensions["network_stream"].close()
+        request = response.request
+        text = (
+            f"{request.method} {self.host}{request.url.path} was answered with "
+            f"{response.status_code} {response.reason_phrase}"
+        )
+        detail = self._without_key(error_detail(response))
+        raise ServerError(f"{text}: {detail}" if detail else text, status=response.status_code)
+
+    def _explain(self, error: Exception, method: str, path: str) -> ServerError:
+        """Return the error to raise, after the guard had its say."""
+        if isinstance(error, ServerError):
+            self.check()
+            return error
+        if self._guard is not None:
+            deadline = time.monotonic() + GUARD_GRACE
+            while time.monotonic() < deadline:
+                self._guard()
+                time.sleep(0.02)
+        reason = str(error) or type(error).__name__
+        return ServerError(
+            self._without_key(f"{method} {self.host}{path} got no answer from the server: {reason}")
+        )
+
+    def _decoded(self, response: httpx.Response) -> Any:
+        try:
+            return response.json()
+        except ValueError as error:
+            request = response.request
+            raise ServerError(
+                f"{request.method} {self.host}{request.url.path} was answered with something that "
+                f"is not JSON: {self._without_key(response.text[:200])!r}",
+                status=response.status_code,
+            ) from error
+
+    def _without_key(self, text: str) -> str:
+        key = self.api_key.get_secret_value() if self.api_key is not None else ""
+        return text.replace(key, "***") if key else text
+
+
+def error_detail(response: httpx.Response) -> str:
+    """Return what an error's body says, in one readable string; empty if it says nothing."""
+    try:
+        body = response.json()
+    except ValueError:
+        return response.text.strip()[:_DETAIL_LIMIT]
+    detail = body.get("detail", body) if isinstance(body, dict) else body
+    if isinstance(detail, list):  # a refused body: one entry for each field
+        detail = "; ".join(_field_error(entry) for entry in detail)
+    text = detail if isinstance(detail, str) else str(detail)
+    cause = body.get("exception") if isinstance(body, dict) else None
+    if isinstance(cause, str) and cause not in text:
+        text = f"{text}: {cause}"
+    return text[:_DETAIL_LIMIT]
+
+
+def needs_proxy_settings(host: str) -> bool:
+    """Return whether requests to `host` should follow the environment's proxy settings.
+
+    Never for loopback and private addresses: a container published on them is not behind a proxy,
+    however the environment is set.
+    """
+    name = urlsplit(host).hostname or ""
+    try:
+        return not ipaddress.ip_address(name).is_private
+    except ValueError:
+        return name not in ("localhost", "host.docker.internal")
+
+
+def _field_error(entry: Any) -> str:
+    if not isinstance(entry, dict):
+        return str(entry)
+    place = ".".join(str(part) for part in entry.get("loc", ()))
+    return f"{place}: {entry.get('msg', entry)}"
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return whether the same request may succeed a moment later."""
+    if not isinstance(error, ServerError):
+        return True
+    return error.status == httpx.codes.TOO_MANY_REQUESTS or httpx.codes.is_server_error(
+        error.status or 0
+    )
+
+
+def _without_none(params: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if params is None:
+        return None
+    return {name: value for name, value in params.items() if value is not None}
+
+
+class _GuardedTransport(httpx.HTTPTransport):
+    """httpx's own transport, over sockets that ask the guard while they wait.
+
+    A paused container, or one that lost its network, keeps its connections open and says nothing:
+    without the guard such a request would hang until the read timeout.
+    """
+
+    def __init__(self, check: Guard, *, secure: bool) -> None:
+        # Certificates are loaded only where they are used: it takes tens of milliseconds.
+        super().__init__(verify=secure)
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=httpx.create_ssl_context() if secure else None,
+            max_connections=100,
+            max_keepalive_connections=20,
+            # Shorter than the server's own limit, so that it is not the server who closes first.
+            keepalive_expiry=4.0,
+            network_backend=_GuardedBackend(check),
+        )
+
+
+class _GuardedBackend(httpcore.NetworkBackend):
+    def __init__(self, check: Guard) -> None:
+        self._check = check
+        self._backend = httpcore.SyncBackend()
+
+    def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
+        return _GuardedStream(self._backend.connect_tcp(*args, **kwargs), self._check)
+
+
+class _GuardedStream(httpcore.NetworkStream):
+    def __init__(self, stream: httpcore.NetworkStream, check: Guard) -> None:
+        self._stream = stream
+        self._check = check
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = GUARD_INTERVAL if deadline is None else deadline - time.monotonic()
+            try:
+                return self._stream.read(max_bytes, max(0.001, min(GUARD_INTERVAL, left)))
+            except httpcore.ReadTimeout:
+                self._check()
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
+        return _GuardedStream(self._stream.start_tls(*args, **kwargs), self._check)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
