@@ -1,0 +1,143 @@
+"""What an agent is made of, as the agent server wants it described."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from pytest_agent_sandbox.errors import SettingsError
+
+#: The tools of upstream's default agent.
+_DEFAULT_TOOLS = ("terminal", "file_editor", "task_tracker")
+_BROWSER_TOOL = "browser_tool_set"
+
+#: Sizes of upstream's default condenser, in events.
+_CONDENSER_MAX_SIZE = 80
+_CONDENSER_KEEP_FIRST = 4
+
+
+class LLM(BaseModel):
+    """The language model behind an agent; every other field of the server's LLM may be given too.
+
+    Example:
+        ```python
+        LLM(model="anthropic/claude-sonnet-4-5-20250929", api_key=SecretStr(key), temperature=0)
+        ```
+
+    The server's own retry settings are made for people in front of a screen: it tries an LLM that
+    cannot be reached for two minutes. A test gets three attempts within about six seconds.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    #: Under this name the server books cost and tokens.
+    usage_id: str = "agent"
+    #: Provider and model, as LiteLLM spells them.
+    model: str
+    #: Address of the provider, as seen from inside the sandbox; the provider's own by default.
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    #: Attempts for one completion, the first included.
+    num_retries: int = 3
+    #: The wait before the first retry, in seconds; it doubles with each.
+    retry_multiplier: float = 2.0
+    #: Shortest and longest wait between two attempts, in seconds.
+    retry_min_wait: int = 1
+    retry_max_wait: int = 8
+
+    def __repr__(self) -> str:
+        # Extra fields may hold credentials and an address may hold a password: name neither.
+        return f"LLM(usage_id={self.usage_id!r}, model={self.model!r})"
+
+    __str__ = __repr__
+
+
+class Tool(BaseModel):
+    """A tool the agent may use, by the server's name for it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class Agent(BaseModel):
+    """An agent: its LLM and its tools; every other field of the server's Agent may be given too."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: str = "Agent"
+    llm: LLM
+    tools: list[Tool] = Field(default_factory=list)
+
+
+def default_agent(llm: LLM, *, browser: bool = False, cli_mode: bool | None = None) -> Agent:
+    """Return upstream's default agent: terminal, file editor, task tracker and a condenser.
+
+    The condenser asks the same LLM, under the usage id `condenser`, for a summary once a
+    conversation has more than 80 events.
+
+    Args:
+        llm: The agent's language model.
+        browser: Give the agent a browser too; the image must hold one.
+        cli_mode: Upstream's spelling of the opposite: `cli_mode=False` is `browser=True`.
+
+    Raises:
+        SettingsError: `browser` and `cli_mode` contradict one another.
+    """
+    if browser and cli_mode:
+        raise SettingsError("browser=True and cli_mode=True contradict each other: give only one.")
+    browser = browser or cli_mode is False
+    names = [*_DEFAULT_TOOLS, _BROWSER_TOOL] if browser else _DEFAULT_TOOLS
+    return Agent(
+        llm=llm,
+        tools=[Tool(name=name) for name in names],
+        system_prompt_kwargs={"cli_mode": not browser},
+        condenser={
+            "kind": "LLMSummarizingCondenser",
+            "llm": llm.model_copy(update={"usage_id": "condenser"}),
+            "max_size": _CONDENSER_MAX_SIZE,
+            "keep_first": _CONDENSER_KEEP_FIRST,
+        },
+    )
+
+
+def agent_payload(agent: object) -> dict[str, Any]:
+    """Return the agent as the server takes it, API keys in clear: for sending, never for logs.
+
+    Args:
+        agent: Our `Agent`, a dict of the server's own making, or anything else with a pydantic
+            `model_dump`, such as an agent of openhands-sdk.
+
+    Raises:
+        SettingsError: It is none of these.
+    """
+    if isinstance(agent, dict):
+        payload = _plain(copy.copy(agent))
+        payload.setdefault("kind", "Agent")
+    elif isinstance(agent, Agent):
+        payload = _plain(agent)
+    elif hasattr(agent, "model_dump"):
+        # openhands-sdk masks its keys unless it is asked in this way.
+        payload = agent.model_dump(mode="json", context={"expose_secrets": True})
+    else:
+        raise SettingsError(
+            f"An agent is an Agent, a dict, or an openhands.sdk Agent, not {type(agent).__name__}."
+        )
+    return payload
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` as JSON knows it: models as dicts, without empty fields, secrets in clear."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, BaseModel):
+        fields = {**dict(value), **(value.model_extra or {})}
+        return {name: _plain(field) for name, field in fields.items() if field is not None}
+    if isinstance(value, dict):
+        return {name: _plain(field) for name, field in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
