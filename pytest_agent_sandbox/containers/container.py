@@ -1,0 +1,296 @@
+"""One container: started, watched, asked, and removed without a trace."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from docker.errors import APIError, NotFound
+
+from pytest_agent_sandbox.containers.cleanup import prefixed, remove_container
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.faults import explain_exit, start_failure
+from pytest_agent_sandbox.containers.logs import LogFollower
+from pytest_agent_sandbox.containers.spec import ContainerSpec
+from pytest_agent_sandbox.errors import (
+    SandboxDied,
+    SandboxError,
+    SettingsError,
+)
+
+_log = logging.getLogger("pytest_agent_sandbox.containers")
+
+# Seconds between the end of a container's output and the engine calling it ended: it takes down
+# the container's network first, usually in 0.15 s.
+_END_GRACE = 5.0
+_END_POLL = 0.02
+# Seconds an engine may be away before the container counts as lost.
+_ENGINE_GRACE = 0.5
+
+
+@dataclass(frozen=True)
+class ContainerState:
+    """How a container is, by its engine.
+
+    Attributes:
+        status: ``created``, ``running``, ``paused``, ``restarting``, ``removing``, ``exited``,
+            ``dead``, or ``removed`` when the engine does not know it any more.
+        exit_code: Of its first process; None as long as that runs, or when it is not known.
+        out_of_memory: Whether the kernel killed a process of it for lack of memory.
+        started_at: When it started; None if it did not.
+        finished_at: When it ended; None if it did not.
+    """
+
+    status: str
+    exit_code: int | None = None
+    out_of_memory: bool = False
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class Container:
+    """A running container, with its output in a file and a watch over its end.
+
+    Make one with `Container.start`, best in a ``with`` statement. Safe to use from several threads.
+
+    Attributes:
+        id: The engine's id of it.
+        name: Its name, unique on the engine.
+        spec: What was asked for.
+        log_path: The file that its output goes to.
+        ports: Its published ports: the container's port to the port on 127.0.0.1.
+    """
+
+    def __init__(
+        self, engine: Engine, spec: ContainerSpec, container_id: str, name: str, log_path: Path
+    ) -> None:
+        self.id = container_id
+        self.name = name
+        self.spec = spec
+        self.log_path = log_path
+        self.ports: dict[int, int] = {}
+        self._engine = engine
+        self._api = engine.client.api
+        self._follower = LogFollower(engine, container_id, log_path, self._notice_end)
+        self._over = threading.Event()
+        self._death: ContainerState | None = None
+        self._death_message = ""
+        self._removing = threading.Event()
+        self._remove_lock = threading.Lock()
+        self._removed = False
+
+    @classmethod
+    def start(cls, engine: Engine, spec: ContainerSpec, *, log_path: str | Path) -> Self:
+        """Create and start a container; whatever fails, none is left behind.
+
+        Args:
+            engine: The engine to run it.
+            spec: What it is to be.
+            log_path: The file that its output goes to, from the first byte. An existing file is
+                added to.
+
+        Raises:
+            ImageNotFound: The engine lacks the image, or has it for another platform.
+            SettingsError: The engine refuses a setting.
+            SandboxStartFailed: It did not start; see `faults.is_transient`.
+            SandboxDied: It ended before its ports could be read.
+            EngineUnavailable: The engine did not answer.
+        """
+        name = f"{spec.name_prefix}-{secrets.token_hex(6)}"
+        container: Self | None = None
+        try:
+            container = cls(engine, spec, _create(engine, spec, name), name, Path(log_path))
+            container._follower.attach()
+            with engine.calling(f"start container {name}"):
+                try:
+                    engine.client.api.start(container.id)
+                except APIError as error:
+                    raise start_failure(error, spec, name) from error
+            container.ports = container._read_ports()
+        except BaseException:
+            try:
+                if container is not None:
+                    container.remove()
+                else:
+                    # By name: the engine may have created it although its answer never arrived.
+                    remove_container(engine, name)
+            except SandboxError:
+                _log.debug("nothing to remove after a failed start", exc_info=True)
+            raise
+        return container
+
+    def check(self) -> None:
+        """Raise if the container is gone; costs nothing, for it asks nobody.
+
+        Raises:
+            SandboxDied: It ended, was removed, or its engine does not answer any more.
+        """
+        if self._removing.is_set():
+            raise SandboxDied(f"Container {self.name} was removed when its use was over.")
+        if self._death is not None:
+            raise SandboxDied(
+                self._death_message,
+                exit_code=self._death.exit_code,
+                out_of_memory=self._death.out_of_memory,
+                log=self.log_tail(),
+            )
+
+    def wait_for_end(self, timeout: float) -> bool:
+        """Sleep until the container is over or the seconds are; tell whether it is over."""
+        return self._over.wait(timeout)
+
+    def log_tail(self, lines: int = 50) -> str:
+        """The last lines that it printed."""
+        return self._follower.tail(lines)
+
+    def state(self) -> ContainerState:
+        """Ask the engine how the container is.
+
+        Raises:
+            EngineUnavailable: The engine did not answer.
+        """
+        with self._engine.calling(f"show container {self.name}"):
+            try:
+                return _parse_state(self._api.inspect_container(self.id)["State"])
+            except NotFound:
+                return ContainerState("removed")
+
+    def pause(self) -> None:
+        """Freeze its processes.
+
+        Raises:
+            SandboxError: The engine cannot, or does not answer.
+        """
+        with self._engine.calling(f"pause container {self.name}"):
+            self._api.pause(self.id)
+
+    def unpause(self) -> None:
+        """Let its frozen processes go on.
+
+        Raises:
+            SandboxError: The engine cannot, or does not answer.
+        """
+        with self._engine.calling(f"unpause container {self.name}"):
+            self._api.unpause(self.id)
+
+    def remove(self) -> None:
+        """Kill and remove it with its anonymous volumes, at once; a second call does nothing.
+
+        Its log is complete afterwards, its thread ended, its connections closed.
+
+        Raises:
+            SandboxError: The engine cannot, or does not answer.
+        """
+        with self._remove_lock:
+            if self._removed:
+                return
+            self._removing.set()
+            try:
+                remove_container(self._engine, self.id)
+                self._removed = True
+            finally:
+                self._follower.close()
+                self._over.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.remove()
+
+    def __repr__(self) -> str:
+        return f"<Container {self.name} of {self.spec.image}>"
+
+    def _read_ports(self) -> dict[int, int]:
+        if not self.spec.ports:
+            return {}
+        with self._engine.calling(f"show container {self.name}"):
+            settings = self._api.inspect_container(self.id)["NetworkSettings"]
+        bindings = settings.get("Ports") or {}
+        try:
+            return {port: int(bindings[f"{port}/tcp"][0]["HostPort"]) for port in self.spec.ports}
+        except (KeyError, IndexError, TypeError):
+            if self.wait_for_end(_END_GRACE):
+                self.check()
+            raise SettingsError(
+                f"network: {self.spec.network!r} publishes no ports (it may be internal)"
+            ) from None
+
+    def _notice_end(self) -> bool:
+        """Find out, in the follower's thread, why the output ended; False if nothing else did."""
+        began = time.monotonic()
+        while not self._removing.is_set():
+            waited = time.monotonic() - began
+            try:
+                state = self.state()
+            except SandboxError as error:
+                if waited > _ENGINE_GRACE:
+                    self._declare_dead(ContainerState("unknown"), f"is lost: {error}")
+                    return True
+            else:
+                if state.status in ("removing", "removed"):
+                    self._declare_dead(ContainerState("removed"), "was removed by somebody else")
+                    return True
+                if state.status in ("exited", "dead"):
+                    reason = explain_exit(state.exit_code, out_of_memory=state.out_of_memory)
+                    self._declare_dead(state, reason)
+                    return True
+                if waited > _END_GRACE:
+                    return False
+            self._removing.wait(_END_POLL)
+        return True
+
+    def _declare_dead(self, state: ContainerState, reason: str) -> None:
+        self._death_message = f"Container {self.name} of {self.spec.image} {reason}."
+        self._death = state
+        self._over.set()
+
+
+def _create(engine: Engine, spec: ContainerSpec, name: str) -> str:
+    labels = prefixed({**spec.labels, "owner-pid": str(os.getpid())})
+    with engine.calling(f"create container {name}"):
+        # The low-level client: the other one inspects image and container again at every step.
+        api = engine.client.api
+        try:
+            created = api.create_container(name=name, labels=labels, **spec.create_arguments(api))
+        except APIError as error:
+            raise start_failure(error, spec, name) from error
+    for warning in created.get("Warnings") or []:
+        # The engine starts a container without the limit that somebody asked for, and only warns.
+        if "discarded" in warning and "swap" not in warning:
+            remove_container(engine, name)
+            raise SettingsError(f"The engine cannot apply a limit: {warning}")
+        _log.info("engine's warning about container %s: %s", name, warning)
+    return str(created["Id"])
+
+
+def _parse_state(state: dict[str, Any]) -> ContainerState:
+    status = str(state.get("Status", "unknown"))
+    ended = status in ("exited", "dead")
+    return ContainerState(
+        status=status,
+        exit_code=state.get("ExitCode") if ended else None,
+        out_of_memory=bool(state.get("OOMKilled")),
+        started_at=_parse_time(state.get("StartedAt")),
+        finished_at=_parse_time(state.get("FinishedAt")) if ended else None,
+    )
+
+
+def _parse_time(text: str | None) -> datetime | None:
+    # The engine's zero time means "never".
+    if not text or text.startswith("0001-"):
+        return None
+    return datetime.fromisoformat(text)

@@ -1,0 +1,123 @@
+"""What went wrong with a container, in words; and whether it is worth another try."""
+
+from __future__ import annotations
+
+import re
+
+from docker.errors import APIError
+from docker.errors import ImageNotFound as NoSuchImage
+
+from pytest_agent_sandbox.containers.engine import explanation
+from pytest_agent_sandbox.containers.spec import ContainerSpec
+from pytest_agent_sandbox.errors import (
+    ImageNotFound,
+    SandboxDied,
+    SandboxError,
+    SandboxStartFailed,
+    SettingsError,
+)
+
+_PORT_TAKEN = re.compile(r"port is already allocated|address already in use", re.IGNORECASE)
+_PORT_IN_MESSAGE = re.compile(r"(?:127\.0\.0\.1|0\.0\.0\.0|\]):(\d+)")
+
+# The engine's words, in lower case, that show which setting it refuses, and what to say then.
+_REFUSED_SETTINGS = (
+    ("could not select device driver", "gpus: the engine has no GPU runtime"),
+    ("rlimit", "ulimits: the engine refuses this limit (it may not be allowed to raise it)"),
+    ("unable to find user", "user: the image does not know this user"),
+    ("unable to find group", "user: the image does not know this group"),
+    ("no matching entries in passwd file", "user: the image does not know this user"),
+)
+
+# Causes that are gone at the next attempt, in the engine's words. The first line is the race
+# between the engine choosing a port and another program taking it.
+_TRANSIENT_START = re.compile(
+    r"port is already allocated|address already in use"
+    r"|device or resource busy|resource temporarily unavailable"
+    r"|failed to create endpoint|failed to set up container networking"
+    r"|could not find an available|context deadline exceeded|tls handshake timeout",
+    re.IGNORECASE,
+)
+# A server that crashed while importing litellm: its import races a download of price tables.
+_TRANSIENT_CRASH = re.compile(
+    r"partially initialized module 'litellm|cannot import name .* from .*'litellm"
+    r"|module 'litellm.*' has no attribute",
+)
+
+_EXIT_CODES = {
+    0: "ended by itself",
+    126: "its command cannot be executed",
+    127: "its command was not found",
+    130: "interrupted, SIGINT",
+    132: "crashed, SIGILL: its programs may be for another kind of CPU",
+    134: "aborted, SIGABRT",
+    135: "crashed, SIGBUS",
+    136: "crashed, SIGFPE",
+    137: "killed, SIGKILL",
+    139: "crashed, SIGSEGV",
+    143: "asked to end, SIGTERM",
+}
+
+
+def explain_exit(exit_code: int | None, *, out_of_memory: bool) -> str:
+    """Say how a container ended, to follow its name: "exited with code 137 (…)"."""
+    words = _EXIT_CODES.get(exit_code) if exit_code is not None else None
+    if out_of_memory:
+        words = "out of memory: give it more, or look for what needs so much"
+    code = "an unknown code" if exit_code is None else f"code {exit_code}"
+    return f"exited with {code}" + (f" ({words})" if words else "")
+
+
+def start_failure(error: APIError, spec: ContainerSpec, name: str) -> SandboxError:
+    """Translate the engine's refusal to create or start a container.
+
+    Args:
+        error: The engine's answer.
+        spec: What was asked for.
+        name: The container's name.
+    """
+    words = explanation(error)
+    lower = words.lower()
+    if isinstance(error, NoSuchImage):
+        return _missing_image(words, spec)
+    if _PORT_TAKEN.search(words):
+        named = _PORT_IN_MESSAGE.search(words)
+        taken = spec.fixed_ports() & {int(named[1])} if named else spec.fixed_ports()
+        if taken:
+            ports = ", ".join(str(port) for port in sorted(taken))
+            return SandboxStartFailed(
+                f"Container {name} did not start: port {ports} of 127.0.0.1 is taken by another "
+                "program or container. End that, choose another port, or leave the choice to "
+                "the engine."
+            )
+    for sign, meaning in _REFUSED_SETTINGS:
+        if sign in lower:
+            return SettingsError(f"{meaning}. The engine said: {words}")
+    if spec.network is not None and "network" in lower and "not found" in lower:
+        return SettingsError(
+            f"network: the engine has no network {spec.network!r}; `docker network ls` lists them."
+        )
+    if error.status_code == 400 and "oci runtime" not in lower:  # noqa: PLR2004
+        return SettingsError(f"The engine refuses a setting of the container: {words}")
+    return SandboxStartFailed(f"Container {name} of {spec.image} did not start: {words}")
+
+
+def _missing_image(words: str, spec: ContainerSpec) -> ImageNotFound:
+    if "platform" in words.lower():
+        return ImageNotFound(
+            f"The engine's image {spec.image} is not for the platform {spec.platform}: {words}"
+        )
+    return ImageNotFound(f"The engine does not have the image {spec.image}: {words}")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same start is likely to succeed when tried once more.
+
+    Args:
+        error: What `Container.start`, or waiting for its server, raised.
+    """
+    if isinstance(error, SandboxStartFailed) and _TRANSIENT_START.search(str(error)):
+        return True
+    if isinstance(error, SandboxStartFailed | SandboxDied):
+        return bool(_TRANSIENT_CRASH.search(error.log))
+    return False

@@ -1,0 +1,176 @@
+"""A container's output, written to a file from its first byte to its last."""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import requests
+import urllib3
+
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.errors import EngineUnavailable
+
+_log = logging.getLogger("pytest_agent_sandbox.containers")
+
+#: Bytes at the end of a log among which its last lines are looked for.
+_TAIL_BYTES = 64 * 1024
+_FRAME_HEADER = struct.Struct(">BxxxL")
+
+
+class LogFollower:
+    """A thread that writes what one container prints to a file, as it comes.
+
+    It reads the engine's attach stream, opened before the container starts: nothing is lost, the
+    container may die at once, and no log driver needs to be readable. The end of the stream is
+    the first sign that a container ended, so this thread also is who looks after that.
+
+    Args:
+        engine: The container's engine.
+        container_id: The container.
+        path: The file; what it already holds stays, as an earlier attempt's log.
+        is_over: Called in the thread when the stream has ended. Answers whether the container has;
+            if not, the stream was lost, and is followed again.
+    """
+
+    def __init__(
+        self, engine: Engine, container_id: str, path: Path, is_over: Callable[[], bool]
+    ) -> None:
+        self._engine = engine
+        self._path = path
+        self._is_over = is_over
+        self._url = (
+            f"{engine.client.api.base_url}/v{engine.client.api.api_version}"
+            f"/containers/{container_id}"
+        )
+        self._attached: Future[None] = Future()
+        self._response: requests.Response | None = None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab", buffering=0)
+        self._begin = self._file.seek(0, os.SEEK_END)
+        self._thread = threading.Thread(
+            target=self._run, name=f"container-log-{container_id[:12]}", daemon=True
+        )
+
+    def attach(self) -> None:
+        """Start following; returns once the engine sends all that the container will print.
+
+        Raises:
+            EngineUnavailable: The engine did not answer in time.
+            SandboxError: It refused.
+        """
+        self._thread.start()
+        try:
+            # The stream itself must be free to be silent for hours, so its request cannot have a
+            # time limit: the limit on the engine's answer is here.
+            self._attached.result(timeout=self._engine.client.api.timeout)
+        except TimeoutError as error:
+            raise EngineUnavailable(
+                f"The container engine at {self._engine.endpoint} does not answer "
+                "the request for a container's output"
+            ) from error
+
+    def tail(self, lines: int) -> str:
+        """The last lines written so far, of this container only."""
+        try:
+            with self._path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(self._begin, size - _TAIL_BYTES))
+                text = file.read().decode(errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def join(self, timeout: float) -> bool:
+        """Wait until everything is written; False when that takes longer than the seconds given."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Write what is still to come, for some seconds at most, and end the thread.
+
+        Never call it from the thread itself. The container should be gone by now.
+        """
+        if not self.join(timeout):
+            response = self._response
+            # Only urllib3 from 2.3 can wake up a blocked reader. The thread is a daemon: without
+            # that it ends when the engine closes the connection, or with this process.
+            shutdown = getattr(response.raw, "shutdown", None) if response is not None else None
+            if shutdown is not None:
+                shutdown()
+                self.join(timeout)
+        if not self._thread.is_alive():
+            self._file.close()
+
+    def _run(self) -> None:
+        request = self._request_attach
+        while True:
+            try:
+                response = request()
+            except BaseException as error:  # noqa: BLE001 - handed over to attach()
+                if not self._attached.done():
+                    self._attached.set_exception(error)
+                    return
+                _log.debug("cannot follow a container's output again", exc_info=True)
+            else:
+                self._copy(response)
+            if self._is_over():
+                return
+            # The engine's connection broke, not the container. Its own log has everything, so the
+            # file is written anew.
+            self._file.truncate(self._begin)
+            request = self._request_log
+
+    def _request_attach(self) -> requests.Response:
+        with self._engine.calling("send a container's output"):
+            response = self._engine.client.api.post(
+                f"{self._url}/attach",
+                params={"stream": 1, "stdout": 1, "stderr": 1},
+                stream=True,
+                timeout=(self._engine.client.api.timeout, None),
+            )
+            response.raise_for_status()
+        self._attached.set_result(None)
+        return response
+
+    def _request_log(self) -> requests.Response:
+        with self._engine.calling("send a container's log"):
+            response = self._engine.client.api.get(
+                f"{self._url}/logs",
+                params={"follow": 1, "stdout": 1, "stderr": 1},
+                stream=True,
+                timeout=(self._engine.client.api.timeout, None),
+            )
+            response.raise_for_status()
+        return response
+
+    def _copy(self, response: requests.Response) -> None:
+        self._response = response
+        writable = True
+        try:
+            for chunk in _frames(response.raw):
+                try:
+                    if writable:
+                        self._file.write(chunk)
+                except OSError:
+                    # A full disk must not hide that the container dies later.
+                    writable = False
+                    _log.warning("cannot write the container's log %s", self._path, exc_info=True)
+        except (urllib3.exceptions.HTTPError, OSError):
+            _log.debug("the stream of a container's output broke", exc_info=True)
+        finally:
+            self._response = None
+            response.close()
+
+
+def _frames(raw: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    """The payloads of the engine's multiplexed stream (standard output and error, in order)."""
+    while len(header := raw.read(_FRAME_HEADER.size)) == _FRAME_HEADER.size:
+        _, size = _FRAME_HEADER.unpack(header)
+        yield raw.read(size)

@@ -1,0 +1,196 @@
+"""What a container is to be: described, checked, and put into the engine's words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from docker.api import APIClient
+from docker.errors import DockerException
+from docker.types import DeviceRequest, Ulimit
+from docker.utils import parse_bytes
+
+from pytest_agent_sandbox.errors import SettingsError
+
+_HIGHEST_PORT = 65535
+# The container's side starts with a slash, the host's may hold a colon ("C:\\work:/work:ro").
+_VOLUME = re.compile(r"(?P<source>.+?):(?P<target>/[^:]*)(?::(?P<mode>[\w,]+))?")
+_NAME_PREFIX = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+
+Volumes = Sequence[str] | Mapping[str, str | Mapping[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerSpec:
+    """Everything about a container that is known before it starts.
+
+    Attributes:
+        image: Reference or id of an image that the engine has.
+        command: The command's words; None for the image's own.
+        environment: Variables. Values may be secrets: they travel in the body of a request, are
+            no part of the representation, and appear in no message.
+        ports: The container's TCP port to the port on this machine; None lets the engine choose
+            one. They are published on 127.0.0.1 only.
+        volumes: ``["host:container[:ro]", ...]``, or ``{host: container}``, or the docker SDK's
+            ``{host: {"bind": container, "mode": "ro"}}``. The host's side is a folder (``~`` and
+            a leading ``.`` are resolved) or the name of a volume.
+        tmpfs: Folders in memory, with their mount options (``{"/tmp": "exec,size=64m"}``).
+        network: Name of the network to join; None for the engine's default one.
+        extra_hosts: Host names the container shall know, with their addresses.
+        gpus: Whether it gets all GPUs.
+        memory: Its memory limit in bytes, or with a unit (``"2g"``). Swap does not add to it.
+        cpus: How many CPUs it may use at a time, such as 1.5.
+        pids_limit: How many processes and threads it may have.
+        ulimits: Resource limits, such as ``{"nofile": 4096}``. Engines may not be allowed to raise
+            them: set what is needed only.
+        user: User (and group) of its processes; None for the image's own.
+        labels: Labels, put under the prefix ``pytest-agent-sandbox.``; ``owner-pid`` is added.
+        platform: Such as ``linux/arm64``; None for the image's own.
+        read_only: Whether its root file system is read-only.
+        name_prefix: What its name begins with; the rest is random.
+
+    Raises:
+        SettingsError: A value cannot be used; the message names the argument.
+    """
+
+    image: str
+    command: Sequence[str] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ports: Mapping[int, int | None] = field(default_factory=dict)
+    volumes: Volumes = ()
+    tmpfs: Mapping[str, str] = field(default_factory=dict)
+    network: str | None = None
+    extra_hosts: Mapping[str, str] = field(default_factory=dict)
+    gpus: bool = False
+    memory: int | str | None = None
+    cpus: float | None = None
+    pids_limit: int | None = None
+    ulimits: Mapping[str, int] = field(default_factory=dict)
+    user: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    platform: str | None = None
+    read_only: bool = False
+    name_prefix: str = "agent-sandbox"
+
+    def __post_init__(self) -> None:
+        if not self.image:
+            raise SettingsError("image: the name of an image is missing")
+        if isinstance(self.command, str):
+            raise SettingsError("command: give a list of words, not one string")
+        if not _NAME_PREFIX.fullmatch(self.name_prefix):
+            raise SettingsError(
+                f"name_prefix: {self.name_prefix!r} cannot begin a container's name"
+            )
+        if self.cpus is not None and self.cpus <= 0:
+            raise SettingsError(f"cpus: {self.cpus} is not a positive number")
+        if self.pids_limit is not None and self.pids_limit <= 0:
+            raise SettingsError(f"pids_limit: {self.pids_limit} is not a positive number")
+        if self.platform is not None and self.platform.count("/") not in (1, 2):
+            raise SettingsError(f"platform: {self.platform!r} is not of the form linux/amd64")
+        if self.ports and self.network in ("host", "none"):
+            raise SettingsError(f"network: {self.network!r} publishes no ports")
+        _check_environment(self.environment)
+        _check_ports(self.ports)
+        _memory_in_bytes(self.memory)
+        _binds(self.volumes)
+
+    def fixed_ports(self) -> set[int]:
+        """The ports of this machine that were asked for by number."""
+        return {port for port in self.ports.values() if port is not None}
+
+    def create_arguments(self, api: APIClient) -> dict[str, Any]:
+        """The arguments of the docker SDK's low-level ``create_container``, but name and labels."""
+        memory = _memory_in_bytes(self.memory)
+        arguments: dict[str, Any] = {
+            "image": self.image,
+            "command": None if self.command is None else list(self.command),
+            "environment": dict(self.environment),
+            "ports": list(self.ports),
+            "user": self.user,
+            "host_config": api.create_host_config(
+                port_bindings={
+                    inner: ("127.0.0.1", outer) if outer else ("127.0.0.1",)
+                    for inner, outer in self.ports.items()
+                },
+                binds=_binds(self.volumes),
+                tmpfs=dict(self.tmpfs),
+                network_mode=self.network,
+                extra_hosts=dict(self.extra_hosts),
+                device_requests=(
+                    [DeviceRequest(count=-1, capabilities=[["gpu"]])] if self.gpus else None
+                ),
+                mem_limit=memory,
+                # Without this, the engine allows as much swap again.
+                memswap_limit=memory,
+                nano_cpus=None if self.cpus is None else int(self.cpus * 1e9),
+                pids_limit=self.pids_limit,
+                ulimits=[
+                    Ulimit(name=name, soft=limit, hard=limit)
+                    for name, limit in self.ulimits.items()
+                ],
+                read_only=self.read_only,
+            ),
+        }
+        if self.platform is not None:
+            arguments["platform"] = self.platform
+        return arguments
+
+
+def _check_environment(environment: Mapping[str, str]) -> None:
+    for name, value in environment.items():
+        if not name or "=" in name or "\0" in name:
+            raise SettingsError(f"environment: {name!r} is not the name of a variable")
+        if not isinstance(value, str) or "\0" in value:
+            # The value itself may be a secret, also when it is of the wrong type.
+            raise SettingsError(f"environment: the value of {name} is not a text without NUL")
+
+
+def _check_ports(ports: Mapping[int, int | None]) -> None:
+    for inner, outer in ports.items():
+        for port in (inner, outer):
+            if port is not None and not 0 < port <= _HIGHEST_PORT:
+                raise SettingsError(f"ports: {port} is not a port (1 to {_HIGHEST_PORT})")
+    fixed = [outer for outer in ports.values() if outer is not None]
+    if len(fixed) != len(set(fixed)):
+        raise SettingsError("ports: two ports of the container have the same port on this machine")
+
+
+def _memory_in_bytes(memory: int | str | None) -> int | None:
+    if memory is None:
+        return None
+    try:
+        size = int(parse_bytes(memory))
+    except (DockerException, ValueError, TypeError):
+        size = 0
+    if size <= 0:
+        raise SettingsError(f"memory: {memory!r} is not a size such as 2g, 512m or 1000000000")
+    return size
+
+
+def _binds(volumes: Volumes) -> list[str]:
+    if isinstance(volumes, str):
+        raise SettingsError("volumes: give a list, not one string")
+    if not isinstance(volumes, Mapping):
+        return [_bind(str(volume)) for volume in volumes]
+    binds = []
+    for source, target in volumes.items():
+        if isinstance(target, str):
+            binds.append(_bind(f"{source}:{target}"))
+        elif "bind" in target:
+            binds.append(_bind(f"{source}:{target['bind']}:{target.get('mode', 'rw')}"))
+        else:
+            raise SettingsError(f"volumes: {source!r} has no 'bind', its folder in the container")
+    return binds
+
+
+def _bind(volume: str) -> str:
+    parts = _VOLUME.fullmatch(volume)
+    if parts is None:
+        raise SettingsError(f"volumes: {volume!r} is not of the form host:/folder[:ro]")
+    source = parts["source"]
+    if source.startswith(("~", ".")):
+        source = str(Path(source).expanduser().resolve())
+    return f"{source}:{parts['target']}:{parts['mode'] or 'rw'}"
