@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,6 +39,18 @@ class Endpoint:
         if parts.scheme in ("tcp", "http", "https"):
             return parts.hostname not in ("localhost", "127.0.0.1", "::1")
         return parts.scheme == "ssh"
+
+    def knock(self, timeout: float) -> None:
+        """Raise OSError if this is a Unix socket that nobody serves.
+
+        The SDK would find that out too, but leaves its own socket open then.
+        """
+        path = self.address.removeprefix("unix://")
+        if path in ("", self.address) or sys.platform == "win32":
+            return
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(timeout)
+            probe.connect(path)
 
 
 def find_endpoints(host: str | None = None) -> list[Endpoint]:

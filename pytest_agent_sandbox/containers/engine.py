@@ -78,6 +78,7 @@ class Engine:
         tried: list[str] = []
         for endpoint in find_endpoints(host):
             try:
+                endpoint.knock(CONNECT_TIMEOUT)
                 client = docker.DockerClient(
                     base_url=endpoint.address,
                     tls=endpoint.tls or False,

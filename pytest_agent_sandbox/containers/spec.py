@@ -29,7 +29,9 @@ class ContainerSpec:
 
     Attributes:
         image: Reference or id of an image that the engine has.
-        command: The command's words; None for the image's own.
+        command: The command's words, or the arguments of the image's entry point; None for the
+            image's own.
+        entrypoint: The entry point's words, in place of the image's own.
         environment: Variables. Values may be secrets: they travel in the body of a request, are
             no part of the representation, and appear in no message.
         ports: The container's TCP port to the port on this machine; None lets the engine choose
@@ -58,6 +60,7 @@ class ContainerSpec:
 
     image: str
     command: Sequence[str] | None = None
+    entrypoint: Sequence[str] | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     ports: Mapping[int, int | None] = field(default_factory=dict)
     volumes: Volumes = ()
@@ -78,8 +81,9 @@ class ContainerSpec:
     def __post_init__(self) -> None:
         if not self.image:
             raise SettingsError("image: the name of an image is missing")
-        if isinstance(self.command, str):
-            raise SettingsError("command: give a list of words, not one string")
+        for name, words in (("command", self.command), ("entrypoint", self.entrypoint)):
+            if isinstance(words, str):
+                raise SettingsError(f"{name}: give a list of words, not one string")
         if not _NAME_PREFIX.fullmatch(self.name_prefix):
             raise SettingsError(
                 f"name_prefix: {self.name_prefix!r} cannot begin a container's name"
@@ -107,6 +111,7 @@ class ContainerSpec:
         arguments: dict[str, Any] = {
             "image": self.image,
             "command": None if self.command is None else list(self.command),
+            "entrypoint": None if self.entrypoint is None else list(self.entrypoint),
             "environment": dict(self.environment),
             "ports": list(self.ports),
             "user": self.user,

@@ -1,0 +1,99 @@
+"""A connected engine, an image to run, and a start function that cleans up after itself."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from pytest_agent_sandbox.containers.cleanup import remove_labelled
+from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.spec import ContainerSpec
+
+_LABEL = "pytest-agent-sandbox."
+_USUAL_IMAGES = ("local/debian-python:trixie", "kg-agent:1.58.0")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    with Engine.connect() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine) -> str:
+    """An image with a shell and Python, on the engine already."""
+    if chosen := os.environ.get("SANDBOX_TEST_IMAGE"):
+        return chosen
+    images = engine.client.images.list()
+    labelled = [
+        image.tags[0]
+        for image in images
+        if image.tags and any(label.startswith(_LABEL) for label in image.labels)
+    ]
+    usual = [tag for tag in _USUAL_IMAGES if any(tag in image.tags for image in images)]
+    found = usual + labelled
+    if not found:
+        pytest.fail("no image to test with: set SANDBOX_TEST_IMAGE to one with sh and python3")
+    return found[0]
+
+
+class Start(Protocol):
+    """Starts a container that runs a shell script; arguments are those of `ContainerSpec`."""
+
+    def __call__(
+        self, script: str, *, engine: Engine | None = None, **settings: object
+    ) -> Container: ...
+
+
+@pytest.fixture(scope="session")
+def run_label() -> str:
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def spec(image: str, run_label: str) -> SpecFactory:
+    """A specification of a container that runs a shell script."""
+
+    def make(script: str, **settings: object) -> ContainerSpec:
+        settings.setdefault("labels", {"run": run_label})
+        settings.setdefault("image", image)
+        return ContainerSpec(entrypoint=["sh", "-c"], command=[script], **settings)
+
+    return make
+
+
+class SpecFactory(Protocol):
+    def __call__(self, script: str, **settings: object) -> ContainerSpec: ...
+
+
+@pytest.fixture
+def start(engine: Engine, spec: SpecFactory, tmp_path: Path) -> Iterator[Start]:
+    """Starts containers; they are gone after the test."""
+    session_engine = engine
+    started: list[Container] = []
+
+    def start(script: str, *, engine: Engine | None = None, **settings: object) -> Container:
+        log_path = tmp_path / f"container-{len(started)}.log"
+        container = Container.start(
+            engine or session_engine, spec(script, **settings), log_path=log_path
+        )
+        started.append(container)
+        return container
+
+    yield start
+    for container in started:
+        if container._engine is session_engine:
+            container.remove()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left(engine: Engine, run_label: str) -> Iterator[None]:
+    """Every test removes what it starts; this is the proof."""
+    yield
+    assert remove_labelled(engine, {"run": run_label}) == 0
