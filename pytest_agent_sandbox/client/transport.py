@@ -162,6 +162,19 @@ class ServerConnection:
         """Post a JSON document and return the answer's. Raises as `request` does."""
         return self._decoded(self.request("POST", path, json=body))
 
+    def probe(self, path: str, *, timeout: float) -> str:
+        """Return why a GET of `path` does not succeed right now; empty if it does.
+
+        One attempt, for those who poll. Raises only what the guard raises.
+        """
+        self.check()
+        try:
+            self._raise_for_status(self._client.get(path, timeout=timeout))
+        except (httpx.TransportError, ServerError) as error:
+            self.check()
+            return str(error) or type(error).__name__
+        return ""
+
     def close(self) -> None:
         """Close all connections to the server. May be called more than once."""
         self._client.close()
