@@ -1,0 +1,1 @@
+"""The gateway on the host that every sandbox's LLM traffic goes through: scripted or live."""

@@ -1,0 +1,103 @@
+"""A lane: one conversation's way through the gateway, opened by its token."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.llm.exchange import LLMCall, Source
+from pytest_agent_sandbox.llm.live import speaks_anthropic
+
+#: Providers hold ids to letters, digits, "-" and "_", and tool-call ids to 40 characters.
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,20}")
+
+
+class Lane:
+    """One conversation's way to its LLM, made by `Gateway.open_lane`; a context manager.
+
+    Args:
+        source: Where the answers come from.
+        name: Part of the ids of answers and tool calls.
+        port: Tells the gateway's port.
+        on_close: Called once with the lane's token.
+    """
+
+    def __init__(
+        self, source: Source, name: str, port: Callable[[], int], on_close: Callable[[str], None]
+    ) -> None:
+        if not _NAME.fullmatch(name):
+            raise SettingsError(
+                f"A lane cannot be named {name!r}: give 1 to 20 letters, digits, '-' or '_'."
+            )
+        self.name = name
+        self.source = source
+        self._token = secrets.token_urlsafe(32)
+        self._port = port
+        self._on_close = on_close
+        self._calls: list[LLMCall] = []
+
+    def __repr__(self) -> str:
+        # Without the token: a repr ends up in logs and reports.
+        return f"Lane({self.name!r}, {len(self._calls)} calls)"
+
+    def __enter__(self) -> Lane:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def token(self) -> str:
+        """What the agent is to give as its LLM's API key. Nothing else opens this lane."""
+        return self._token
+
+    @property
+    def calls(self) -> tuple[LLMCall, ...]:
+        """The calls so far, in order of arrival."""
+        return tuple(self._calls)
+
+    def base_url(self, host: str, model: str = "") -> str:
+        """The address to give the agent as its LLM's base URL.
+
+        Args:
+            host: The name or address by which the agent's container reaches the gateway.
+            model: The agent's model. LiteLLM adds `/v1/messages` to the address of an Anthropic
+                model, and `/chat/completions` to any other's: the former comes without `/v1`.
+        """
+        address = f"[{host}]" if ":" in host else host
+        root = f"http://{address}:{self._port()}"
+        return root if speaks_anthropic(model) else f"{root}/v1"
+
+    def check(self) -> None:
+        """Raise what makes waiting for the agent pointless; cheap. A `Guard` of the client.
+
+        Raises:
+            LLMScriptExhausted: The agent asked for more than was scripted.
+            BaseException: What a function of the script raised. It may be an AssertionError or
+                what `pytest.fail` raises, and so no SandboxError.
+        """
+        self.source.check()
+
+    def verify(self) -> None:
+        """Raise what is wrong now that the agent is done.
+
+        Raises:
+            LLMScriptUnused: Scripted replies are left.
+            BaseException: What `check` raises.
+        """
+        self.source.verify()
+
+    def close(self) -> None:
+        """Let nobody in by this lane any more; answers under way go on. May be called twice."""
+        self._on_close(self._token)
+
+    def record(self, method: str, path: str) -> LLMCall:
+        """Start the record of a request; for the gateway. A GET asks the model nothing."""
+        if method == "GET":
+            return LLMCall(0, datetime.now(UTC), path)
+        call = LLMCall(len(self._calls) + 1, datetime.now(UTC), path)
+        self._calls.append(call)
+        return call

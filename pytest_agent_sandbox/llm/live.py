@@ -1,0 +1,273 @@
+"""The live LLM: requests passed on to a real provider, with the real key put in on the host."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+from starlette.background import BackgroundTask
+from starlette.responses import Response, StreamingResponse
+
+from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.llm import openai_chat
+from pytest_agent_sandbox.llm.exchange import BrokenAnswerError, Exchange, LLMCall
+from pytest_agent_sandbox.llm.replies import Usage
+
+_OPENAI = "https://api.openai.com/v1"
+_ANTHROPIC = "https://api.anthropic.com/v1"
+
+#: Headers that belong to one connection, not to the message (RFC 9110, section 7.6.1).
+_HOP_BY_HOP = {
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}
+#: Headers of the request that are made anew for the upstream.
+_REPLACED = {"host", "authorization", "x-api-key", "content-length", "accept-encoding", "expect"}
+
+#: A model may think for minutes before its first byte; seconds.
+_TIMEOUT = httpx.Timeout(60.0, connect=15.0, read=900.0, pool=None)
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+_LONGEST_KEPT_FOR_USAGE = 16 * 1024 * 1024
+_FIRST_ERROR = 400
+
+
+class LiveUpstream:
+    """A provider that requests are passed on to as they are.
+
+    The path below `/v1` is added to the upstream's address, body and headers are left alone, and
+    the answer is passed on chunk by chunk as it comes, errors and rate-limit headers included;
+    redirects are not followed. The lane's token is replaced by the real key, in the header that
+    the client used, so the key never enters a sandbox: should an error of the provider quote it,
+    it is masked. Answers are asked for uncompressed, so that chunks arrive when they are made.
+
+    It belongs to one gateway, which closes its connections.
+
+    Args:
+        base_url: The provider's address, such as "https://api.openai.com/v1".
+        api_key: The provider's key; None for one that wants none.
+
+    Raises:
+        SettingsError: The address or the key cannot be used.
+    """
+
+    def __init__(self, base_url: str, api_key: SecretStr | None) -> None:
+        self._base_url = _usable_url(base_url)
+        key = "" if api_key is None else api_key.get_secret_value().strip()
+        if not (key.isascii() and key.isprintable()):
+            raise SettingsError(
+                "The LLM's API key holds a character that no HTTP header can: was it copied whole?"
+            )
+        self._api_key = SecretStr(key)
+        self._client: httpx.AsyncClient | None = None
+
+    def __repr__(self) -> str:
+        return f"LiveUpstream({self.base_url!r})"
+
+    @property
+    def base_url(self) -> str:
+        """The provider's address, without a slash at the end."""
+        return str(self._base_url)
+
+    def check(self) -> None:
+        """What the provider answers is the agent's to deal with: nothing to raise."""
+
+    def verify(self) -> None:
+        """Nothing to raise."""
+
+    async def aclose(self) -> None:
+        """Close the connections to the provider."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def answer(self, exchange: Exchange) -> Response:
+        """Pass a request on, and its answer back."""
+        call = exchange.call
+        _note_request(call, exchange.body)
+        url = httpx.URL(
+            f"{self.base_url}{exchange.path}" + (f"?{exchange.query}" if exchange.query else "")
+        )
+        request = httpx.Request(
+            exchange.method, url, headers=self._headers(exchange.headers), content=exchange.body
+        )
+        try:
+            answer = await self._connected().send(request, stream=True)
+        except httpx.HTTPError as problem:
+            return self._unreachable(call, problem)
+        try:
+            if answer.status_code >= _FIRST_ERROR:
+                return await self._passed_error(call, answer)
+        except httpx.HTTPError as problem:
+            return self._unreachable(call, problem)
+        # Closed here as well: a client that is gone by now never lets the body start.
+        passed = StreamingResponse(
+            _body(answer, call), answer.status_code, background=BackgroundTask(answer.aclose)
+        )
+        passed.raw_headers = _end_to_end(answer.headers)
+        return passed
+
+    def _connected(self) -> httpx.AsyncClient:
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                timeout=_TIMEOUT,
+                limits=_LIMITS,
+                # A cookie set for one conversation must not travel with another's requests.
+                cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+                # A company's proxy is for the world outside, never for this machine.
+                mounts={"all://localhost": None, "all://127.0.0.1": None, "all://[::1]": None},
+            )
+        return self._client
+
+    def _headers(self, given: Mapping[str, str]) -> list[tuple[str, str]]:
+        dropped = _HOP_BY_HOP | _REPLACED | _named_in_connection(given.get("connection", ""))
+        headers = [(name, value) for name, value in given.items() if name.lower() not in dropped]
+        headers.append(("accept-encoding", "identity"))
+        key = self._api_key.get_secret_value()
+        if key and "authorization" in given:
+            headers.append(("authorization", f"Bearer {key}"))
+        elif key:
+            headers.append(("x-api-key", key))
+        return headers
+
+    async def _passed_error(self, call: LLMCall, answer: httpx.Response) -> Response:
+        """An error in the provider's words, which may quote the key."""
+        try:
+            body = self._masked(await answer.aread())
+        finally:
+            await answer.aclose()
+        call.problem = f"The provider answered {answer.status_code}."
+        passed = Response(body, answer.status_code)
+        # The body is decoded by now, and may have changed its length.
+        own = {b"content-length", b"content-encoding"}
+        headers = [pair for pair in _end_to_end(answer.headers) if pair[0].lower() not in own]
+        passed.raw_headers = [
+            *((name, self._masked(value)) for name, value in headers),
+            (b"content-length", str(len(body)).encode("ascii")),
+        ]
+        return passed
+
+    def _unreachable(self, call: LLMCall, problem: httpx.HTTPError) -> Response:
+        reason = self._masked(str(problem).encode()).decode() or type(problem).__name__
+        call.problem = f"The LLM at {self.base_url} cannot be reached: {reason}"
+        logging.getLogger(__name__).warning("%s", call.problem)
+        body = openai_chat.encode(openai_chat.error_body(502, call.problem))
+        return Response(body, 502, media_type="application/json")
+
+    def _masked(self, text: bytes) -> bytes:
+        key = self._api_key.get_secret_value().encode("ascii")
+        return text.replace(key, b"***") if key else text
+
+
+def upstream_for(model: str, base_url: str | None, api_key: SecretStr | None) -> LiveUpstream:
+    """The upstream of a model as LiteLLM spells it, such as "anthropic/claude-sonnet-4-5".
+
+    Args:
+        model: Provider and model.
+        base_url: The provider's address (`LLM_BASE_URL`); by default OpenAI's or Anthropic's own.
+        api_key: The provider's key (`LLM_API_KEY`).
+
+    Raises:
+        SettingsError: No address is given, and the model is neither of the two providers'.
+    """
+    if speaks_anthropic(model):
+        # LiteLLM adds "/v1/messages" to the address; a lane's path comes without its "/v1".
+        root = (base_url or _ANTHROPIC).rstrip("/").removesuffix("/messages").removesuffix("/v1")
+        return LiveUpstream(f"{root}/v1", api_key)
+    if base_url:
+        return LiveUpstream(base_url, api_key)
+    if "/" in model and not model.startswith("openai/"):
+        raise SettingsError(
+            f"The address of the provider of {model!r} is not known: set LLM_BASE_URL to it."
+        )
+    return LiveUpstream(_OPENAI, api_key)
+
+
+def speaks_anthropic(model: str) -> bool:
+    """Whether LiteLLM would talk to this model in Anthropic's own dialect."""
+    return model.startswith(("anthropic/", "claude"))
+
+
+async def _body(answer: httpx.Response, call: LLMCall) -> AsyncIterator[bytes]:
+    kept = bytearray()
+    try:
+        async for chunk in answer.aiter_raw():
+            yield chunk
+            if len(kept) < _LONGEST_KEPT_FOR_USAGE:
+                kept += chunk
+    except httpx.HTTPError as problem:
+        message = f"The provider's answer broke off: {str(problem) or type(problem).__name__}"
+        raise BrokenAnswerError(message) from problem
+    finally:
+        await answer.aclose()
+    call.usage = _usage_in(bytes(kept))
+
+
+def _end_to_end(headers: httpx.Headers) -> list[tuple[bytes, bytes]]:
+    dropped = _HOP_BY_HOP | _named_in_connection(headers.get("connection", ""))
+    return [
+        (name.lower(), value)
+        for name, value in headers.raw
+        if name.decode("latin-1").lower() not in dropped
+    ]
+
+
+def _named_in_connection(value: str) -> set[str]:
+    return {name.strip().lower() for name in value.split(",")} - {""}
+
+
+def _note_request(call: LLMCall, body: bytes) -> None:
+    content = _parsed(body)
+    model, messages = content.get("model"), content.get("messages", content.get("input"))
+    call.model = model if isinstance(model, str) else ""
+    call.messages = len(messages) if isinstance(messages, list) else 0
+    call.streamed = content.get("stream") is True
+
+
+def _usage_in(body: bytes) -> Usage | None:
+    """The tokens that an answer books, whole or streamed, in OpenAI's words or Anthropic's."""
+    parts = [body] if body.lstrip().startswith(b"{") else body.splitlines()
+    numbers: dict[str, int] = {}
+    for part in parts:
+        content = _parsed(part.removeprefix(b"data:")) if b'"usage"' in part else {}
+        # Anthropic's stream begins with a message that holds the first half of the numbers.
+        message = content.get("message")
+        usage = content.get("usage") or (message.get("usage") if isinstance(message, dict) else {})
+        if isinstance(usage, dict):
+            numbers |= {name: value for name, value in usage.items() if isinstance(value, int)}
+    prompt = numbers.get("prompt_tokens", numbers.get("input_tokens"))
+    completion = numbers.get("completion_tokens", numbers.get("output_tokens"))
+    return None if prompt is None or completion is None else Usage(prompt, completion)
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    """A JSON object; empty where the text is none."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _usable_url(text: str) -> httpx.URL:
+    try:
+        url = httpx.URL(text.strip().rstrip("/"))
+    except httpx.InvalidURL as problem:
+        raise SettingsError(f"The LLM's base URL is no address: {problem}.") from problem
+    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
+        # The value is not quoted: what makes it unusable may be a password in it.
+        raise SettingsError(
+            "The LLM's base URL must begin with http:// or https:// and a host, and hold no user "
+            "name, password or question mark."
+        )
+    return url

@@ -1,0 +1,162 @@
+"""What a script is made of: the replies that a scripted LLM gives, and the request it answers.
+
+Plain data and the functions that make it; `Script` checks it, a dialect puts it on the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The tokens that one reply costs, as the provider would book them."""
+
+    #: Tokens of the request.
+    prompt_tokens: int
+    #: Tokens of the reply, reasoning included.
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """One tool call of a reply, its arguments exactly as the script has them."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One whole answer of the LLM: text, tool calls, or both."""
+
+    text: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    #: The model's visible reasoning, sent as `reasoning_content`.
+    reasoning: str = ""
+    #: "tool_calls" or "stop" by default, whichever fits the reply.
+    finish_reason: str | None = None
+    #: Counted from the texts by default, at about four characters a token.
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True)
+class ErrorReply:
+    """An answer that is an error of the provider."""
+
+    #: The HTTP status, 400 to 599.
+    status: int
+    message: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DelayedReply:
+    """An answer that takes its time."""
+
+    #: The wait before the first byte of the answer.
+    seconds: float
+    reply: Entry
+
+
+@dataclass(frozen=True)
+class LLMRequest:
+    """What the agent asked its LLM: the argument of a reply that is a function."""
+
+    #: Which of the script's requests this is, counted from 1.
+    number: int
+    #: The model's name as it arrived at the provider: without LiteLLM's provider prefix.
+    model: str
+    #: The conversation so far, in the provider's own form.
+    messages: Sequence[Mapping[str, Any]]
+    #: The tools that the agent offers, in the provider's own form.
+    tools: Sequence[Mapping[str, Any]]
+    #: The request's body as it came.
+    body: Mapping[str, Any]
+
+    @property
+    def last_message(self) -> str:
+        """The text of the last message: the user's words, or what the last tool printed."""
+        return _text_of(self.messages[-1].get("content"))
+
+
+#: A reply that depends on the request. It runs in a thread of its own.
+ReplyFunction = Callable[[LLMRequest], "Reply | ToolCall | ErrorReply | DelayedReply"]
+
+#: What a script may hold.
+Entry = Reply | ToolCall | ErrorReply | DelayedReply | ReplyFunction
+
+
+def say(
+    text: str,
+    *calls: ToolCall,
+    reasoning: str = "",
+    finish_reason: str | None = None,
+    usage: Usage | None = None,
+) -> Reply:
+    """A reply with text, and with any number of tool calls after it.
+
+    Args:
+        text: What the LLM says; may be empty where there are tool calls.
+        calls: The reply's tool calls, each made by `tool`. This is the way to make several
+            tool calls in one reply.
+        reasoning: The model's visible reasoning.
+        finish_reason: Why the model stopped, such as "length"; by default what fits.
+        usage: The tokens to book; by default counted from the texts, so that a known model's
+            cost is above zero.
+
+    Example:
+        ```python
+        say("Two things at once.", tool("terminal", command="ls"), tool("terminal", command="pwd"))
+        ```
+    """
+    return Reply(text, calls, reasoning, finish_reason, usage)
+
+
+def tool(name: str, /, **arguments: Any) -> ToolCall:
+    """A tool call; alone in a script it is a reply that holds nothing else.
+
+    Nothing is added to the arguments: the agent's tools accept a call without the `summary`
+    and `security_risk` that their schemas mention.
+
+    Example:
+        ```python
+        tool("terminal", command="echo hello")
+        tool("finish", message="Done.")
+        ```
+    """
+    return ToolCall(name, arguments)
+
+
+def error(status: int, message: str = "", headers: Mapping[str, str] | None = None) -> ErrorReply:
+    """An error of the provider, such as `error(429, headers={"retry-after": "1"})`.
+
+    It counts as one reply: a client that retries gets the script's next one.
+
+    Args:
+        status: The HTTP status, 400 to 599. Agents retry 429 and 5xx, and no other.
+        message: The provider's words.
+        headers: Headers of the answer.
+    """
+    return ErrorReply(status, message or f"Scripted error {status}.", dict(headers or {}))
+
+
+def delay(seconds: float, reply: Entry) -> DelayedReply:
+    """A reply that comes after so many seconds.
+
+    It is used up when its request arrives: a client that goes away during the wait and asks
+    again gets the script's next reply.
+    """
+    return DelayedReply(seconds, reply)
+
+
+def _text_of(content: Any) -> str:
+    """The text of a message's content, which is a string, a list of typed parts, or absent."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    parts = (part.get("text") for part in content if isinstance(part, Mapping))
+    return "\n".join(part for part in parts if isinstance(part, str))

@@ -1,0 +1,244 @@
+"""The scripted LLM: a list of replies, given in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+from starlette.responses import Response, StreamingResponse
+
+from pytest_agent_sandbox.errors import LLMScriptExhausted, LLMScriptUnused, SettingsError
+from pytest_agent_sandbox.llm import openai_chat
+from pytest_agent_sandbox.llm.entries import check_entry, describe, shorten
+from pytest_agent_sandbox.llm.exchange import Exchange
+from pytest_agent_sandbox.llm.replies import (
+    DelayedReply,
+    Entry,
+    ErrorReply,
+    LLMRequest,
+    Reply,
+    ToolCall,
+)
+
+_T = TypeVar("_T")
+
+#: Characters of the agent's last message that a complaint quotes.
+_LONGEST_QUOTE = 300
+
+
+class Script:
+    """Replies that are given in order, one for each request, whatever it says.
+
+    An entry is used up when its request arrives, in order of arrival: an `error(429)` that the
+    client retries is one reply and the retry takes the next, and a client that goes away before
+    it has its answer has used that answer up. A request that is no chat completion at all uses up
+    nothing. Several lanes may share a script; all methods may be called from any thread.
+
+    Args:
+        replies: Made by `say`, `tool`, `error` and `delay`, or functions that get the
+            `LLMRequest` and return one of these. A function runs in a thread of its own; what
+            it raises is raised by `check`, in the test.
+
+    Raises:
+        SettingsError: An entry is not usable; the message says which.
+
+    Example:
+        ```python
+        Script([
+            tool("terminal", command="ls"),
+            lambda request: say(f"You said: {request.last_message}"),
+        ])
+        ```
+    """
+
+    def __init__(self, replies: Sequence[Entry]) -> None:
+        given: Any = replies
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            kind = type(given).__name__
+            raise SettingsError(f"A script is a list of replies, and this is of type {kind}.")
+        for position, entry in enumerate(replies, start=1):
+            check_entry(entry, f"Reply {position} of the script")
+        self._replies = tuple(replies)
+        self._lock = threading.Lock()
+        self._requests = 0
+        self._failure: BaseException | None = None
+        self._traceback: TracebackType | None = None
+
+    def __len__(self) -> int:
+        return len(self._replies)
+
+    def __repr__(self) -> str:
+        return f"Script({len(self)} replies, {self.used} used)"
+
+    @property
+    def used(self) -> int:
+        """How many replies are used up."""
+        return min(self._requests, len(self))
+
+    def check(self) -> None:
+        """Raise what went wrong so far.
+
+        Raises:
+            LLMScriptExhausted: The agent asked for more than the script holds.
+            BaseException: What a function of the script raised, with its own traceback.
+        """
+        if self._failure is not None:
+            # Each raise would add its own frames to a traceback that is kept.
+            raise self._failure.with_traceback(self._traceback)
+
+    def verify_used(self) -> None:
+        """Raise what `check` would raise, or complain about replies that are left.
+
+        Raises:
+            LLMScriptUnused: The agent never asked for some of the replies; lists them.
+        """
+        self.check()
+        left = list(enumerate(self._replies, start=1))[self.used :]
+        if left:
+            listed = "\n".join(f"  {position}. {describe(entry)}" for position, entry in left)
+            raise LLMScriptUnused(
+                f"The agent used {self.used} of the script's {len(self)} replies. "
+                f"It never asked for:\n{listed}"
+            )
+
+    def verify(self) -> None:
+        """The same as `verify_used`."""
+        self.verify_used()
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
+
+    async def answer(self, exchange: Exchange) -> Response:
+        """The answer to a request of the gateway's."""
+        match exchange.method, exchange.path:
+            case "GET", "/models":
+                return _json(openai_chat.models())
+            case "POST", "/chat/completions":
+                return await self._complete(exchange)
+        return _error(
+            404,
+            f"{exchange.method} /v1{exchange.path} is not served here: a scripted LLM speaks only "
+            "OpenAI chat completions. Give the agent a model that uses them: 'openai/gpt-4o'.",
+        )
+
+    async def _complete(self, exchange: Exchange) -> Response:
+        call = exchange.call
+        try:
+            request, entry = self._take(exchange.body)
+        except openai_chat.MalformedRequestError as problem:
+            call.problem = str(problem)
+            return _error(400, str(problem))
+        call.model = request.model
+        call.messages = len(request.messages)
+        call.streamed = openai_chat.wants_stream(request)
+        # Both refusals have a status that no client retries: the next request would end the same.
+        if entry is None:
+            call.problem = f"The script of {len(self)} replies was used up."
+            return _error(400, f"Request {request.number}: {call.problem}")
+        try:
+            reply = await self._resolve(entry, request)
+        except _FunctionFailedError:
+            call.problem = f"Reply {request.number} of the script, a function, failed."
+            return _error(400, call.problem)
+        if isinstance(reply, ErrorReply):
+            call.problem = reply.message
+            return _error(reply.status, reply.message, dict(reply.headers))
+        call.usage = openai_chat.usage_of(request, reply)
+        label = f"{exchange.lane}_{call.number}"
+        if call.streamed:
+            chunks = _each(openai_chat.stream(request, reply, label))
+            return StreamingResponse(chunks, media_type="text/event-stream")
+        return _json(openai_chat.completion(request, reply, label))
+
+    def _take(self, body: bytes) -> tuple[LLMRequest, Entry | None]:
+        """The next request with its reply, or with None when there is none left."""
+        with self._lock:
+            request = openai_chat.parse_request(body, self._requests + 1)
+            self._requests += 1
+        if request.number <= len(self):
+            return request, self._replies[request.number - 1]
+        self._fail(
+            LLMScriptExhausted(
+                f"The agent asked its LLM for reply {request.number}, and the script holds "
+                f"{len(self)}. The last it was told: "
+                f"{shorten(request.last_message, _LONGEST_QUOTE)!r}. Add the reply, or end "
+                'the script with what ends a turn: say("...") or tool("finish", message="...").'
+            )
+        )
+        return request, None
+
+    async def _resolve(self, entry: Entry, request: LLMRequest) -> Reply | ErrorReply:
+        """Wait, and ask functions, until there is a plain reply."""
+        match entry:
+            case Reply() | ErrorReply():
+                return entry
+            case ToolCall():
+                return Reply(calls=(entry,))
+            case DelayedReply():
+                await asyncio.sleep(entry.seconds)
+                return await self._resolve(entry.reply, request)
+        function = entry
+
+        def ask() -> Entry | None:
+            try:
+                result = function(request)
+                where = f"What reply {request.number} of the script, a function, returned"
+                check_entry(result, where, functions=False)
+            except BaseException as failure:  # noqa: BLE001 - pytest.fail() raises one
+                self._fail(failure)
+                return None
+            return result
+
+        result = await _in_own_thread(ask)
+        if result is None:
+            raise _FunctionFailedError
+        return await self._resolve(result, request)
+
+    def _fail(self, failure: BaseException) -> None:
+        with self._lock:
+            if self._failure is None:
+                self._traceback = failure.__traceback__
+                self._failure = failure
+
+
+class _FunctionFailedError(Exception):
+    """A function of the script raised, or returned no reply; `check` has the reason."""
+
+
+async def _in_own_thread(function: Callable[[], _T]) -> _T:
+    """Call a function that may block, even for ever: nothing, not even exit, waits for its thread.
+
+    An executor's threads are joined when the interpreter ends, so none of them would do.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[_T] = loop.create_future()
+
+    def deliver(result: _T) -> None:
+        if not answer.done():
+            answer.set_result(result)
+
+    def run() -> None:
+        result = function()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(deliver, result)
+
+    threading.Thread(target=run, name="agent-sandbox-reply", daemon=True).start()
+    return await answer
+
+
+async def _each(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+def _json(content: dict[str, Any]) -> Response:
+    return Response(openai_chat.encode(content), media_type="application/json")
+
+
+def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    body = openai_chat.encode(openai_chat.error_body(status, message))
+    return Response(body, status, headers, media_type="application/json")
