@@ -1,0 +1,60 @@
+"""Regression tests for AI agents that run, for real, in a sandbox.
+
+The names below load on first use: `import pytest_agent_sandbox` itself costs next to nothing,
+because pytest imports this package in every project that has it installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.client.agents import LLM, Agent, Tool, default_agent
+    from pytest_agent_sandbox.client.conversation import RemoteConversation
+    from pytest_agent_sandbox.client.workspace import RemoteWorkspace
+    from pytest_agent_sandbox.conversations import Conversation
+    from pytest_agent_sandbox.llm.replies import delay, error, say, tool
+    from pytest_agent_sandbox.workspaces import DockerDevWorkspace, DockerWorkspace
+
+_HOMES = {
+    "Agent": "client.agents",
+    "Conversation": "conversations",
+    "DockerDevWorkspace": "workspaces",
+    "DockerWorkspace": "workspaces",
+    "LLM": "client.agents",
+    "RemoteConversation": "client.conversation",
+    "RemoteWorkspace": "client.workspace",
+    "Tool": "client.agents",
+    "default_agent": "client.agents",
+    "delay": "llm.replies",
+    "error": "llm.replies",
+    "say": "llm.replies",
+    "tool": "llm.replies",
+}
+
+__all__ = [
+    "LLM",
+    "Agent",
+    "Conversation",
+    "DockerDevWorkspace",
+    "DockerWorkspace",
+    "RemoteConversation",
+    "RemoteWorkspace",
+    "Tool",
+    "default_agent",
+    "delay",
+    "error",
+    "say",
+    "tool",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

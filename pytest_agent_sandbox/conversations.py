@@ -1,0 +1,58 @@
+"""`Conversation(agent, workspace)`: the way in for programs; tests use `agent_conversation`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from pydantic import SecretStr
+
+from pytest_agent_sandbox.client.conversation import RemoteConversation
+from pytest_agent_sandbox.client.events import Event
+from pytest_agent_sandbox.client.workspace import RemoteWorkspace
+from pytest_agent_sandbox.evidence.transcript import LivePrinter
+from pytest_agent_sandbox.host_gateway import HostGateway, with_each_llm
+from pytest_agent_sandbox.llm.live import upstream_for
+from pytest_agent_sandbox.workspaces import DockerWorkspace
+
+
+def Conversation(  # noqa: N802 - programs written for the upstream SDK use it like a class
+    agent: object,
+    workspace: RemoteWorkspace,
+    *,
+    callbacks: Iterable[Callable[[Event], object]] = (),
+    visualize: bool = False,
+    **options: Any,
+) -> RemoteConversation:
+    """Starts a conversation with an agent in a workspace.
+
+    In a `DockerWorkspace`, an LLM that has an API key is reached through a gateway on this machine,
+    which puts the key in: the sandbox never sees it.
+
+    Args:
+        agent: An `Agent`, a dict, or an openhands.sdk Agent.
+        workspace: Where it works.
+        callbacks: Called with every event, in order, in a thread of their own.
+        visualize: Print the conversation to standard output as it happens.
+        options: Everything else that `RemoteConversation` takes.
+
+    Raises:
+        SettingsError: The agent cannot be used.
+        ServerError: The server refused.
+    """
+    if isinstance(workspace, DockerWorkspace):
+        agent = with_each_llm(agent, partial(_keep_key_here, workspace.gateway))
+    if visualize:
+        callbacks = [LivePrinter(), *callbacks]
+    return RemoteConversation(workspace, agent, callbacks=list(callbacks), **options)
+
+
+def _keep_key_here(gateway: HostGateway, llm: dict[str, Any]) -> dict[str, Any]:
+    """What to change in an LLM's description so that its requests go through the gateway."""
+    key = llm.get("api_key")
+    if not key:
+        return {}
+    upstream = upstream_for(llm["model"], llm.get("base_url"), SecretStr(key))
+    lane = gateway.open_lane(upstream, name=str(llm["usage_id"])[:20])
+    return gateway.llm_fields(lane, llm["model"])

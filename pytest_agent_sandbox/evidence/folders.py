@@ -1,0 +1,52 @@
+"""Where evidence is kept: one output folder for a run, one folder in it for each test."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+
+#: Marks a folder as ours: only such a folder is ever cleared.
+SIGN = ".agent-results"
+_SLUG_LIMIT = 60
+_HASH_LENGTH = 8
+
+
+def folder_name(node_id: str, attempt: int = 1) -> str:
+    """A readable and unique folder name for one attempt at a test.
+
+    The hash tells apart what the slug does not: `[a/b]` and `[a-b]` slug alike.
+    """
+    digest = hashlib.sha256(node_id.encode()).hexdigest()[:_HASH_LENGTH]
+    slug = re.sub(r"[^A-Za-z0-9_]+", "-", node_id.rpartition("/")[2]).strip("-")[:_SLUG_LIMIT]
+    suffix = f"-attempt{attempt}" if attempt > 1 else ""
+    return f"{slug.rstrip('-')}-{digest}{suffix}"
+
+
+def make_folder(output: Path, name: str) -> Path:
+    """An empty folder `name` in the output folder, which is made and signed when it is new."""
+    if not output.exists():
+        output.mkdir(parents=True, exist_ok=True)
+        (output / SIGN).touch()
+        # Evidence does not belong into a repository; this keeps it out of `git status`.
+        (output / ".gitignore").write_text("*\n", encoding="utf-8")
+    folder = output / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def clear(output: Path) -> None:
+    """Removes what an earlier run left; a folder that we did not make is left alone."""
+    if not (output / SIGN).is_file():
+        return
+    for entry in output.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def drop_if_empty(output: Path) -> None:
+    """Removes an output folder of ours that holds no evidence."""
+    if (output / SIGN).is_file() and not any(entry.is_dir() for entry in output.iterdir()):
+        shutil.rmtree(output, ignore_errors=True)

@@ -1,0 +1,32 @@
+"""Known secret values, replaced wherever evidence is written."""
+
+from __future__ import annotations
+
+import threading
+
+#: What stands in a secret's place.
+MASK = "***"
+
+#: Shorter values are words that also occur by chance; masking them would garble the evidence.
+MIN_LENGTH = 8
+
+
+class Redactor:
+    """Replaces secret values in text; one serves a whole run, and learns as it goes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._secrets: tuple[str, ...] = ()
+
+    def add(self, *secrets: str) -> None:
+        """Learns values that must never be shown; those shorter than `MIN_LENGTH` are ignored."""
+        with self._lock:
+            known = {*self._secrets, *(value for value in secrets if len(value) >= MIN_LENGTH)}
+            # The longest first: one secret may be part of another.
+            self._secrets = tuple(sorted(known, key=len, reverse=True))
+
+    def __call__(self, text: str) -> str:
+        """The text with every known secret masked."""
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return text

@@ -1,0 +1,116 @@
+"""What tests ask for. Each fixture is a few lines over the layers below, which load on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_agent_sandbox import options
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.agent_llm import AgentLLM
+    from pytest_agent_sandbox.factories import ConversationFactory, WorkspaceFactory
+    from pytest_agent_sandbox.options import SandboxSettings
+    from pytest_agent_sandbox.session import SandboxSession
+    from pytest_agent_sandbox.workspaces import DockerWorkspace
+
+#: What the run's sandbox tests share; there once its collection has found one.
+SESSION: pytest.StashKey[SandboxSession] = pytest.StashKey()
+#: Set in the process that xdist starts its workers from.
+HAS_WORKERS: pytest.StashKey[bool] = pytest.StashKey()
+#: A test's LLM, whose script is verified when the test function has returned.
+AGENT_LLM: pytest.StashKey[AgentLLM] = pytest.StashKey()
+
+#: A test that asks for one of these, directly or through another fixture, needs an engine.
+_NEED_A_SANDBOX = {
+    "agent_workspace",
+    "shared_agent_workspace",
+    "agent_workspace_factory",
+    "agent_conversation",
+    "sandbox_image",
+}
+
+
+def count_sandbox_tests(items: Iterable[pytest.Item]) -> int:
+    """How many of these tests ask for a sandbox."""
+    return sum(not _NEED_A_SANDBOX.isdisjoint(getattr(item, "fixturenames", ())) for item in items)
+
+
+@pytest.fixture(scope="session")
+def sandbox_settings(pytestconfig: pytest.Config) -> SandboxSettings:
+    """The settings of this run; override it in a conftest.py to change them in code."""
+    return _session(pytestconfig).settings
+
+
+@pytest.fixture(scope="session")
+def sandbox_image(pytestconfig: pytest.Config, sandbox_settings: SandboxSettings) -> str:
+    """The name of the sandboxes' image; override it to give a suite an image of its own."""
+    return _session(pytestconfig).choose_image(sandbox_settings)
+
+
+@pytest.fixture
+def agent_workspace_factory(
+    request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, sandbox_image: str
+) -> Iterator[WorkspaceFactory]:
+    """Starts workspaces: `agent_workspace_factory(memory="2g")`; closes all of them."""
+    from pytest_agent_sandbox.factories import WorkspaceFactory
+
+    settings = options.for_test(sandbox_settings, request.node.iter_markers(options.MARKER))
+    session = _session(request.config)
+    with WorkspaceFactory(session, request.node, settings, sandbox_image) as factory:
+        yield factory
+
+
+@pytest.fixture
+def agent_workspace(agent_workspace_factory: WorkspaceFactory) -> DockerWorkspace:
+    """A workspace that no other test has touched: an agent server in a fresh container."""
+    return agent_workspace_factory()
+
+
+@pytest.fixture(scope="session")
+def shared_agent_workspace(
+    request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, sandbox_image: str
+) -> Iterator[DockerWorkspace]:
+    """One workspace for all the tests of this process that accept to share it."""
+    with _session(request.config).start_workspace(
+        sandbox_settings, sandbox_image, test="(shared)"
+    ) as workspace:
+        yield workspace
+
+
+@pytest.fixture
+def agent_llm(request: pytest.FixtureRequest) -> Iterator[AgentLLM]:
+    """What the agent's LLM is in this test: scripted, by `agent_llm.script([…])`, or live."""
+    from pytest_agent_sandbox.agent_llm import AgentLLM
+
+    with AgentLLM() as llm:
+        request.node.stash[AGENT_LLM] = llm
+        yield llm
+
+
+@pytest.fixture
+def agent_conversation(
+    request: pytest.FixtureRequest,
+    sandbox_settings: SandboxSettings,
+    agent_workspace: DockerWorkspace,
+    agent_llm: AgentLLM,
+) -> Iterator[ConversationFactory]:
+    """Starts conversations with an agent in `agent_workspace`; closes all of them."""
+    from pytest_agent_sandbox.factories import ConversationFactory
+
+    settings = options.for_test(sandbox_settings, request.node.iter_markers(options.MARKER))
+    with ConversationFactory(
+        _session(request.config), request.node, agent_workspace, agent_llm, settings.run_timeout
+    ) as factory:
+        yield factory
+
+
+def _session(config: pytest.Config) -> SandboxSession:
+    session = config.stash.get(SESSION, None)
+    if session is None:  # a test that asked through request.getfixturevalue()
+        from pytest_agent_sandbox.session import SandboxSession
+
+        session = config.stash[SESSION] = SandboxSession(config, options.resolve(config))
+    return session

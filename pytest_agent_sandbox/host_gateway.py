@@ -1,0 +1,114 @@
+"""The LLM gateway on this machine, placed where the containers of one engine reach it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from pytest_agent_sandbox.client.agents import agent_payload
+from pytest_agent_sandbox.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.containers.engine import Engine
+    from pytest_agent_sandbox.containers.host_route import HostRoute
+    from pytest_agent_sandbox.llm.exchange import Source
+    from pytest_agent_sandbox.llm.gateway import Gateway
+    from pytest_agent_sandbox.llm.lane import Lane
+
+
+class HostGateway:
+    """One gateway for the containers of an engine; it starts listening with its first lane.
+
+    Args:
+        engine: The engine of the containers.
+        address: Address of this machine to listen on, where the automatic choice does not fit.
+        network: The network the containers are on; None for the engine's default one.
+    """
+
+    def __init__(
+        self, engine: Engine, *, address: str | None = None, network: str | None = None
+    ) -> None:
+        self._engine = engine
+        self._address = address
+        self._network = network
+        self._lock = threading.Lock()
+        self._route: HostRoute | None = None
+        self._gateway: Gateway | None = None
+
+    @property
+    def route(self) -> HostRoute:
+        """How containers reach this machine.
+
+        Raises:
+            SettingsError: It cannot be found out for this engine and has to be given.
+        """
+        if self._route is None:
+            self._route = self._engine.host_route(self._address, network=self._network)
+        return self._route
+
+    @property
+    def extra_hosts(self) -> Mapping[str, str]:
+        """The host names a container has to know; none where the way is not known."""
+        try:
+            return self.route.extra_hosts
+        except SettingsError:
+            return {}  # a workspace without agents needs no way; a lane raises this again
+
+    def open_lane(self, source: Source, *, name: str) -> Lane:
+        """Opens one conversation's way to an LLM; close it with the conversation."""
+        from pytest_agent_sandbox.llm.gateway import Gateway
+
+        with self._lock:
+            if self._gateway is None:
+                gateway = Gateway(self.route.bind_address)
+                gateway.start()
+                self._gateway = gateway
+        return self._gateway.open_lane(source, name=name)
+
+    def llm_fields(self, lane: Lane, model: str) -> dict[str, str]:
+        """The fields of an agent's LLM that lead it to a lane, as seen from a container."""
+        return {
+            "model": model,
+            "base_url": lane.base_url(self.route.container_host_name, model),
+            "api_key": lane.token,
+        }
+
+    def close(self) -> None:
+        """Stops listening; open lanes end. May be called more than once."""
+        with self._lock:
+            gateway, self._gateway = self._gateway, None
+        if gateway is not None:
+            gateway.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def with_each_llm(agent: object, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """The agent's description with each LLM in it changed: its own, its condenser's, any other.
+
+    Args:
+        agent: Whatever `agent_payload` takes.
+        change: Is given each LLM's description, and returns the fields to put in its place.
+    """
+    return _changed(agent_payload(agent), change)
+
+
+def _changed(value: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    if isinstance(value, list):
+        return [_changed(item, change) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "model" in value and "usage_id" in value:
+        return {**value, **change(value)}
+    return {name: _changed(item, change) for name, item in value.items()}

@@ -1,0 +1,273 @@
+"""Every setting once: its flag, environment variable, ini key, marker argument, type and default.
+
+A setting called `memory` is `--sandbox-memory` on the command line, `PYTEST_SANDBOX_MEMORY` in the
+environment, `sandbox_memory` in the ini file and `memory=` in `@pytest.mark.agent_sandbox`.
+The marker wins over the flag, the flag over the environment, that over the ini file.
+
+Standard library and pytest only: this module is imported by every pytest run of every project
+that has the plugin installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import Any, Literal
+
+import pytest
+
+FLAG_PREFIX = "--sandbox-"
+INI_PREFIX = "sandbox_"
+ENVIRONMENT_PREFIX = "PYTEST_SANDBOX_"
+MARKER = "agent_sandbox"
+
+_SIZE = re.compile(r"[1-9]\d*(\.\d+)?[bkmg]?", re.IGNORECASE)
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+
+
+def _text(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value.strip()
+
+
+def _size(value: str) -> str:
+    if not _SIZE.fullmatch(value.strip()):
+        raise ValueError("must be a size such as 512m or 2g")
+    return value.strip().lower()
+
+
+def _positive_number(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < float("inf"):
+        raise ValueError("must be a number above 0")
+    return number
+
+
+def _positive_integer(value: str) -> int:
+    if not value.strip().isdecimal() or int(value) == 0:
+        raise ValueError("must be a whole number above 0")
+    return int(value)
+
+
+def _switch(value: str) -> bool:
+    word = value.strip().lower()
+    if word not in _TRUE | _FALSE:
+        raise ValueError("must be true or false")
+    return word in _TRUE
+
+
+def _list(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in re.split(r"[\n,]", value) if part.strip())
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return value
+
+    return parse
+
+
+def _setting(
+    default: Any, parse: Callable[[str], Any], metavar: str, help_text: str
+) -> Any:  # dataclasses.field is typed like this too
+    return field(default=default, metadata={"parse": parse, "metavar": metavar, "help": help_text})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)  # eq costs every pytest run 0.4 ms
+class SandboxSettings:
+    """The resolved settings of a test; the fixture `sandbox_settings` returns those of the run.
+
+    Override that fixture in a `conftest.py` to change settings in code::
+
+        @pytest.fixture(scope="session")
+        def sandbox_settings(sandbox_settings):
+            return dataclasses.replace(sandbox_settings, memory="2g")
+    """
+
+    image: str | None = _setting(
+        None,
+        _text,
+        "NAME",
+        "image of the sandboxes (default: the one that `agent-sandbox build` made here, "
+        "else the published image this release was tested with)",
+    )
+    pull: Literal["missing", "always", "never"] = _setting(
+        "missing",
+        _choice("missing", "always", "never"),
+        "missing|always|never",
+        "when to pull the image (default: missing)",
+    )
+    platform: str | None = _setting(
+        None, _text, "OS/ARCH", "platform of the image (default: the engine's own)"
+    )
+    memory: str | None = _setting(None, _size, "SIZE", "memory limit, such as 512m or 2g")
+    cpus: float | None = _setting(None, _positive_number, "N", "CPU limit, such as 1.5")
+    pids: int | None = _setting(None, _positive_integer, "N", "limit on processes and threads")
+    network: str | None = _setting(None, _text, "NAME", "an existing network of the engine to join")
+    user: str | None = _setting(None, _text, "USER", "user of the container (default: the image's)")
+    volumes: tuple[str, ...] = _setting(
+        (), _list, "HOST:DIR[:ro],…", "folders of the host to mount, separated by commas"
+    )
+    forward_env: tuple[str, ...] = _setting(
+        (), _list, "NAME,…", "environment variables of the host that the sandbox gets too"
+    )
+    gpu: bool = _setting(False, _switch, "true|false", "give the sandbox all GPUs of the engine")
+    extra_ports: bool = _setting(
+        False, _switch, "true|false", "publish the ports of VS Code and the desktop as well"
+    )
+    working_dir: str = _setting(
+        "/workspace/project", _text, "DIR", "the workspace's folder (default: /workspace/project)"
+    )
+    start_timeout: float = _setting(
+        120.0, _positive_number, "SECONDS", "how long a sandbox may take to start (default: 120)"
+    )
+    run_timeout: float = _setting(
+        600.0,
+        _positive_number,
+        "SECONDS",
+        "how long conversation.run() may take where the test sets no timeout (default: 600)",
+    )
+    gateway_address: str | None = _setting(
+        None,
+        _text,
+        "ADDRESS",
+        "address of this machine at which sandboxes reach the LLM gateway "
+        "(default: found out from the engine)",
+    )
+    output: str = _setting(
+        "agent-results",
+        _text,
+        "DIR",
+        "folder for the evidence of failed tests (default: agent-results)",
+    )
+    no_engine: Literal["fail", "skip"] = _setting(
+        "fail",
+        _choice("fail", "skip"),
+        "fail|skip",
+        "what sandbox tests do where no container engine answers (default: fail)",
+    )
+
+    def with_overrides(self, overrides: Mapping[str, Any], *, source: str) -> SandboxSettings:
+        """These settings with some values replaced.
+
+        Args:
+            overrides: Setting names and values: typed ones, or text as on the command line.
+            source: Where the overrides come from, for the error message.
+
+        Raises:
+            SettingsError: A name is unknown or a value cannot be used.
+        """
+        from pytest_agent_sandbox.errors import SettingsError
+
+        known = {setting.name: setting for setting in fields(self)}
+        unknown = sorted(set(overrides) - set(known))
+        if unknown:
+            raise SettingsError(
+                f"{source}: unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}"
+            )
+        return replace(
+            self,
+            **{
+                name: _checked(known[name], value, f"{source} {name}={value!r}")
+                for name, value in overrides.items()
+            },
+        )
+
+
+def _checked(setting: Field[Any], value: Any, where: str) -> Any:
+    """The value as the setting's type; text, numbers and lists all take the text's way in."""
+    if value is None and setting.default is None:
+        return None
+    parts = value if isinstance(value, list | tuple) else [value]
+    text = "\n".join(str(part) for part in parts)
+    try:
+        return setting.metadata["parse"](text)
+    except ValueError as error:
+        from pytest_agent_sandbox.errors import SettingsError
+
+        raise SettingsError(f"{where}: {error}") from None
+
+
+def _flag(setting: Field[Any]) -> str:
+    return FLAG_PREFIX + setting.name.replace("_", "-")
+
+
+def _argument_type(setting: Field[Any]) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            return setting.metadata["parse"](text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
+
+    return parse
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declares each setting as a command-line option and an ini key."""
+    group = parser.getgroup("agent-sandbox", "AI agents in real sandboxes")
+    for setting in fields(SandboxSettings):
+        help_text = setting.metadata["help"]
+        group.addoption(
+            _flag(setting),
+            dest=INI_PREFIX + setting.name,
+            default=None,
+            type=_argument_type(setting),
+            metavar=setting.metadata["metavar"],
+            help=help_text,
+        )
+        parser.addini(INI_PREFIX + setting.name, help_text, type="string", default=None)
+
+
+def resolve(config: pytest.Config, environment: Mapping[str, str] | None = None) -> SandboxSettings:
+    """The settings of this run, from flags, environment and ini file.
+
+    Raises:
+        SettingsError: A value cannot be used; the message names where it stands.
+    """
+    environment = os.environ if environment is None else environment
+    settings = SandboxSettings()
+    for setting in fields(SandboxSettings):
+        variable = ENVIRONMENT_PREFIX + setting.name.upper()
+        key = INI_PREFIX + setting.name
+        flag = config.getoption(key)
+        if flag is not None:
+            settings = replace(settings, **{setting.name: flag})
+        elif environment.get(variable, "") != "":
+            value = _checked(setting, environment[variable], f"{variable}={environment[variable]}")
+            settings = replace(settings, **{setting.name: value})
+        elif config.getini(key):
+            text = str(config.getini(key))
+            value = _checked(setting, text, f"{key} = {text} in {config.inipath}")
+            settings = replace(settings, **{setting.name: value})
+    return settings
+
+
+def for_test(settings: SandboxSettings, markers: Iterable[pytest.Mark]) -> SandboxSettings:
+    """The settings of one test: those of the run, changed by its `agent_sandbox` markers.
+
+    Args:
+        settings: The settings of the run.
+        markers: The test's markers, the closest first, as `Node.iter_markers` gives them.
+
+    Raises:
+        SettingsError: A marker has a positional argument, an unknown name or a wrong value.
+    """
+    for marker in reversed(list(markers)):
+        if marker.args:
+            from pytest_agent_sandbox.errors import SettingsError
+
+            raise SettingsError(
+                f"@pytest.mark.{MARKER} takes keyword arguments only, such as memory='2g'"
+            )
+        settings = settings.with_overrides(marker.kwargs, source=f"@pytest.mark.{MARKER}")
+    return settings

@@ -1,0 +1,91 @@
+"""pytest's door: hooks only. Standard library and pytest, nothing else, until a test needs more."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import pytest
+
+from pytest_agent_sandbox import fixtures, options
+from pytest_agent_sandbox.fixtures import SESSION
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the options and ini keys."""
+    options.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Adds the marker and the fixtures."""
+    config.addinivalue_line(
+        "markers",
+        f"{options.MARKER}(**settings): change sandbox settings for a test, class or module, "
+        "such as memory='2g'; the names are those of the --sandbox-… options.",
+    )
+    config.pluginmanager.register(fixtures, "agent_sandbox_fixtures")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Prepares the run, where at least one test asks for a sandbox."""
+    if fixtures.count_sandbox_tests(session.items) == 0:
+        return
+    from pytest_agent_sandbox.errors import SettingsError
+    from pytest_agent_sandbox.session import SandboxSession
+
+    try:
+        settings = options.resolve(session.config)
+    except SettingsError as error:
+        raise pytest.UsageError(str(error)) from None
+    session.config.stash[SESSION] = SandboxSession(session.config, settings)
+
+
+def pytest_report_collectionfinish(
+    config: pytest.Config, items: Sequence[pytest.Item]
+) -> list[str]:
+    """Says which engine and image the sandbox tests run on; nothing where there are none."""
+    run = config.stash.get(SESSION, None)
+    return [] if run is None else run.header(fixtures.count_sandbox_tests(items))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Fails a test whose scripted LLM was not used as its script says."""
+    yield
+    llm = item.stash.get(fixtures.AGENT_LLM, None)
+    if llm is not None:
+        llm.verify()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keeps each phase's outcome for the evidence, and sandbox errors free of our own frames."""
+    report = yield
+    if item.config.stash.get(SESSION, None) is not None:
+        from pytest_agent_sandbox import reporting
+
+        reporting.note_phase(item, call, report)
+    return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Closes what the run shared; after workers, removes what a killed one could not."""
+    run = config.stash.get(SESSION, None)
+    if run is not None:
+        run.close()
+    if run is not None or config.stash.get(fixtures.HAS_WORKERS, False):
+        from pytest_agent_sandbox.session import sweep_after_workers
+
+        sweep_after_workers(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Gives each xdist worker the id of the run."""
+    from pytest_agent_sandbox.session import tell_worker
+
+    node.config.stash[fixtures.HAS_WORKERS] = True
+    tell_worker(node.config, node.workerinput)

@@ -1,0 +1,219 @@
+"""What the sandbox tests of one pytest process share: engine, images, gateway, secrets to mask."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.containers.engine import Engine
+    from pytest_agent_sandbox.evidence.redaction import Redactor
+    from pytest_agent_sandbox.host_gateway import HostGateway
+    from pytest_agent_sandbox.options import SandboxSettings
+    from pytest_agent_sandbox.workspaces import DockerWorkspace
+
+_RUN = pytest.StashKey[str]()
+_RUN_INPUT = "agent_sandbox_run"
+
+
+class SandboxSession:
+    """Owns what outlives a single test; closed when pytest ends.
+
+    Args:
+        config: pytest's.
+        settings: The settings of the run.
+    """
+
+    def __init__(self, config: pytest.Config, settings: SandboxSettings) -> None:
+        self.settings = settings
+        self.output = Path(config.rootpath, settings.output)
+        self._config = config
+        self._closing = ExitStack()
+        self._gateways: dict[str | None, HostGateway] = {}
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The container engine.
+
+        Raises:
+            EngineUnavailable: None answers. Where the settings say so, the test is skipped instead.
+        """
+        from pytest_agent_sandbox.containers.engine import Engine
+
+        try:
+            return self._closing.enter_context(Engine.connect())
+        except EngineUnavailable as error:
+            if self.settings.no_engine == "skip":
+                pytest.skip(f"no container engine answers (sandbox_no_engine = skip): {error}")
+            raise
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        """Masks the secrets that this run knows."""
+        from pytest_agent_sandbox.evidence.redaction import Redactor
+
+        redactor = Redactor()
+        redactor.add(os.environ.get("LLM_API_KEY", ""))
+        return redactor
+
+    def header(self, count: int) -> list[str]:
+        """Lines for the top of the terminal: how many tests, which engine, which image."""
+        from pytest_agent_sandbox.containers import images
+
+        if self._config.get_verbosity() < 0:
+            return []
+        try:
+            with self._connected_for_header() as engine:
+                reference = images.choose_image(
+                    engine, self.settings.image, platform=self.settings.platform
+                )
+                image = images.find_local(engine, reference)
+                described = images.describe(image) if image else f"{reference} (not here yet)"
+                where = f"{engine.description} at {engine.endpoint} ({engine.platform})"
+        except SandboxError as error:
+            return [f"agent-sandbox: {str(error).splitlines()[0]}"]
+        noun = "test" if count == 1 else "tests"
+        return [f"agent-sandbox: {count} {noun} on {where}", f"agent-sandbox: image {described}"]
+
+    @contextmanager
+    def _connected_for_header(self) -> Iterator[Engine]:
+        try:
+            yield self.engine
+        except pytest.skip.Exception as skipped:
+            raise EngineUnavailable(str(skipped)) from None
+
+    def choose_image(self, settings: SandboxSettings) -> str:
+        """The image that these settings mean, made ready on the engine: pulled where need be."""
+        from pytest_agent_sandbox.containers.images import choose_image
+
+        reference = choose_image(self.engine, settings.image, platform=settings.platform)
+        self.prepare_image(reference, settings)
+        return reference
+
+    def prepare_image(self, reference: str, settings: SandboxSettings) -> None:
+        """Pulls an image as the settings say, with its progress shown past pytest's capture."""
+        from pytest_agent_sandbox.containers.images import ensure_image
+        from pytest_agent_sandbox.containers.progress import show_progress
+
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        with ExitStack() as stack:
+            if capture is not None:
+                stack.enter_context(capture.global_and_fixture_disabled())
+            progress = stack.enter_context(show_progress(sys.stderr))
+            ensure_image(
+                self.engine,
+                reference,
+                platform=settings.platform,
+                pull=settings.pull,
+                progress=progress,
+            )
+
+    def start_workspace(
+        self, settings: SandboxSettings, image: str, *, test: str, **options: Any
+    ) -> DockerWorkspace:
+        """Starts a workspace by settings.
+
+        Args:
+            settings: Those of the test.
+            image: Name of an image that was made ready.
+            test: Whom it is for, as a label of the container.
+            options: Further arguments of `DockerWorkspace`.
+        """
+        from pytest_agent_sandbox.workspaces import DockerWorkspace
+
+        _mark_used(run_id(self._config))
+        workspace = DockerWorkspace(
+            server_image=image,
+            platform=settings.platform,
+            pull="never",  # it was made ready already, once for the run
+            memory=settings.memory,
+            cpus=settings.cpus,
+            pids_limit=settings.pids,
+            network=settings.network,
+            user=settings.user,
+            volumes=list(settings.volumes),
+            forward_env=list(settings.forward_env),
+            enable_gpu=settings.gpu,
+            working_dir=settings.working_dir,
+            health_check_timeout=settings.start_timeout,
+            labels={"run": run_id(self._config), "worker": _worker(self._config), "test": test},
+            engine=self.engine,
+            gateway=self._gateway(settings.network),
+            **({"extra_ports": settings.extra_ports} | options),
+        )
+        self.redactor.add(workspace.session_key.get_secret_value())
+        return workspace
+
+    def _gateway(self, network: str | None) -> HostGateway:
+        """The run's gateway for sandboxes on a network; it starts with its first lane."""
+        from pytest_agent_sandbox.host_gateway import HostGateway
+
+        if network not in self._gateways:
+            self._gateways[network] = self._closing.enter_context(
+                HostGateway(self.engine, address=self.settings.gateway_address, network=network)
+            )
+        return self._gateways[network]
+
+    def close(self) -> None:
+        """Closes the gateway and the connection to the engine."""
+        self._closing.close()
+
+
+def run_id(config: pytest.Config) -> str:
+    """The id of this run, the same in all its xdist workers; it labels the run's containers."""
+    worker_input = getattr(config, "workerinput", {})
+    if _RUN not in config.stash:
+        config.stash[_RUN] = worker_input.get(_RUN_INPUT) or uuid.uuid4().hex
+    return config.stash[_RUN]
+
+
+def tell_worker(config: pytest.Config, worker_input: dict[str, Any]) -> None:
+    """Gives an xdist worker the id of the run."""
+    worker_input[_RUN_INPUT] = run_id(config)
+
+
+def sweep_after_workers(config: pytest.Config) -> None:
+    """Removes the containers of workers that were killed, in the process that started them.
+
+    A worker that ends by itself removes its own; this is for the others. It costs nothing where no
+    worker started a sandbox.
+    """
+    sign = _used_sign(run_id(config)) if _RUN in config.stash else None
+    if sign is None or is_worker(config) or not sign.exists():
+        return
+    from pytest_agent_sandbox.containers.cleanup import remove_labelled
+    from pytest_agent_sandbox.containers.labels import RUN_LABEL
+    from pytest_agent_sandbox.containers.engine import Engine
+
+    sign.unlink(missing_ok=True)
+    with Engine.connect() as engine:
+        remove_labelled(engine, {RUN_LABEL: run_id(config)})
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process is an xdist worker."""
+    return hasattr(config, "workerinput")
+
+
+def _worker(config: pytest.Config) -> str:
+    return str(getattr(config, "workerinput", {}).get("workerid", "main"))
+
+
+def _mark_used(run: str) -> None:
+    _used_sign(run).touch()
+
+
+def _used_sign(run: str) -> Path:
+    """A file that says that this run has started a sandbox, also after its process was killed."""
+    return Path(tempfile.gettempdir(), f"pytest-agent-sandbox-{run}")

@@ -1,0 +1,313 @@
+"""A container joined to a client: what a test calls a workspace."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from pytest_agent_sandbox.client.workspace import RemoteWorkspace
+from pytest_agent_sandbox.containers.building import DEFAULT_BASE_IMAGE, build_agent_server
+from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.faults import is_transient
+from pytest_agent_sandbox.containers.images import (
+    DEFAULT_AGENT_SERVER_VERSION,
+    Image,
+    Pull,
+    choose_image,
+    ensure_image,
+    remove_image,
+)
+from pytest_agent_sandbox.containers.progress import Progress, show_progress
+from pytest_agent_sandbox.containers.readiness import wait_until
+from pytest_agent_sandbox.containers.spec import ContainerSpec
+from pytest_agent_sandbox.errors import (
+    SandboxDied,
+    SandboxError,
+    SandboxStartFailed,
+    SettingsError,
+)
+from pytest_agent_sandbox.host_gateway import HostGateway
+
+#: The ports inside the container. Agent server 1.58 takes its own as an argument; those of VS Code
+#: and the desktop are fixed.
+SERVER_PORT, VSCODE_PORT, VNC_PORT = 8000, 8001, 8002
+WORKING_DIR = "/workspace/project"
+_SERVER_COMMAND = ("--host", "0.0.0.0", "--port", str(SERVER_PORT))  # noqa: S104 - inside it
+
+
+class DockerWorkspace(RemoteWorkspace):
+    """An agent server in a fresh container, and the operations on its workspace.
+
+    The container starts with the object, and is gone when it is closed::
+
+        with DockerWorkspace() as workspace:
+            print(workspace.execute_command("pwd").stdout)
+
+    Args:
+        server_image: The image; by default the one that `agent-sandbox build` made on this
+            machine, else the published one of the agent-server version tested with this release.
+        host_port: Publish the server on this port of 127.0.0.1; by default the engine chooses.
+        platform: Such as `linux/arm64`; by default the engine's own.
+        extra_ports: Publish VS Code and the desktop too: on `host_port + 1` and `host_port + 2`,
+            or where the engine chooses; see `vscode_port` and `vnc_port`.
+        working_dir: The workspace's folder in the container; made where it is missing.
+        volumes: Folders of this machine to mount, as `host:container[:ro]`.
+        forward_env: Names of environment variables that the container gets with their values.
+        network: A network of the engine to join.
+        enable_gpu: Give the container all GPUs.
+        detach_logs: True keeps the container's log in its file only; False also copies it to
+            standard error as it comes.
+        cleanup_image: Remove the image from the engine when the workspace is closed.
+        health_check_timeout: Seconds the server may take until it answers.
+        read_timeout: Seconds of silence after which a request to the server is given up.
+        memory: Memory limit, such as `2g`.
+        cpus: CPU limit, such as 1.5.
+        pids_limit: Limit on processes and threads.
+        pull: When to pull the image: `missing`, `always` or `never`.
+        user: User of the container; by default the image's.
+        labels: Labels of the container, put under the prefix `pytest-agent-sandbox.`.
+        log_path: File for the container's log; by default one that goes with the workspace.
+        progress: Told what a pull is doing.
+        engine: A connection to share; by default the workspace has its own.
+        gateway: An LLM gateway to share; by default the workspace has its own.
+
+    Raises:
+        EngineUnavailable: No container engine answers.
+        ImageNotFound: The image is neither here nor at its registry, or lacks the platform.
+        ImagePullFailed: The registry refused, or is out of reach.
+        SandboxStartFailed: The container did not start, or its server never answered.
+        SettingsError: An argument has a value that cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        server_image: str | None = None,
+        host_port: int | None = None,
+        platform: str | None = None,
+        extra_ports: bool = False,
+        working_dir: str = WORKING_DIR,
+        volumes: Sequence[str] = (),
+        forward_env: Iterable[str] = (),
+        network: str | None = None,
+        enable_gpu: bool = False,
+        detach_logs: bool = True,
+        cleanup_image: bool = False,
+        health_check_timeout: float = 120.0,
+        read_timeout: float = 600.0,
+        memory: str | None = None,
+        cpus: float | None = None,
+        pids_limit: int | None = None,
+        pull: Pull = "missing",
+        user: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        log_path: Path | None = None,
+        progress: Progress | None = None,
+        engine: Engine | None = None,
+        gateway: HostGateway | None = None,
+    ) -> None:
+        with ExitStack() as undo:
+            if engine is None:
+                engine = undo.enter_context(Engine.connect())
+            if gateway is None:
+                gateway = undo.enter_context(HostGateway(engine, network=network))
+            if log_path is None:
+                folder = tempfile.TemporaryDirectory(prefix="agent-sandbox-")
+                log_path = Path(undo.enter_context(folder), "container.log")
+            with _shown(progress) as shown:
+                image = self._prepare_image(engine, server_image, platform, pull, shown)
+            if cleanup_image:
+                undo.callback(remove_image, engine, image)
+            self.image = image
+            self.engine = engine
+            self.gateway = gateway
+            self.log_path = log_path
+            self.session_key = SecretStr(secrets.token_urlsafe(32))
+            spec = ContainerSpec(
+                image=image.id,
+                command=_SERVER_COMMAND,
+                environment=self._environment(forward_env, extra_ports),
+                ports=_ports(host_port, extra_ports),
+                volumes=volumes,
+                network=network,
+                extra_hosts=gateway.extra_hosts,
+                gpus=enable_gpu,
+                memory=memory,
+                cpus=cpus,
+                pids_limit=pids_limit,
+                user=user,
+                labels=labels or {},
+                platform=platform,
+            )
+            self._start(spec, health_check_timeout, working_dir, read_timeout)
+            self._closing = undo.pop_all()
+
+    @property
+    def host_port(self) -> int:
+        """The port of 127.0.0.1 on which the server is published."""
+        return self.container.ports[SERVER_PORT]
+
+    @property
+    def vscode_port(self) -> int | None:
+        """The port of 127.0.0.1 on which VS Code is published; None without `extra_ports`."""
+        return self.container.ports.get(VSCODE_PORT)
+
+    @property
+    def vnc_port(self) -> int | None:
+        """The port of 127.0.0.1 on which the desktop is published; None without `extra_ports`."""
+        return self.container.ports.get(VNC_PORT)
+
+    def pause(self) -> None:
+        """Freezes every process of the container."""
+        self.container.pause()
+
+    def resume(self) -> None:
+        """Lets a paused container go on."""
+        self.container.unpause()
+
+    def close(self) -> None:
+        """Removes the container and what came with it. May be called more than once."""
+        super().close()
+        self.container.remove()
+        self._closing.close()
+
+    def _prepare_image(
+        self,
+        engine: Engine,
+        reference: str | None,
+        platform: str | None,
+        pull: Pull,
+        progress: Progress,
+    ) -> Image:
+        return ensure_image(
+            engine,
+            choose_image(engine, reference, platform=platform),
+            platform=platform,
+            pull=pull,
+            progress=progress,
+        )
+
+    def _environment(self, forward_env: Iterable[str], extra_ports: bool) -> dict[str, str]:
+        """What the server is told at its start; the user's own variables win.
+
+        The names are those of agent server 1.58. Tools load on first use and the price table comes
+        from the package, both for a quicker start.
+        """
+        forwarded = {}
+        for name in forward_env:
+            if name not in os.environ:
+                raise SettingsError(
+                    f"forward_env names {name!r}, which is not set in this process's environment."
+                )
+            forwarded[name] = os.environ[name]
+        services = "true" if extra_ports else "false"
+        return {
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "OPENHANDS_SUPPRESS_BANNER": "1",
+            "OH_PRELOAD_TOOLS": "false",
+            "OH_ENABLE_VSCODE": services,
+            "OH_ENABLE_VNC": services,
+            **forwarded,
+            "OH_SESSION_API_KEYS_0": self.session_key.get_secret_value(),
+        }
+
+    def _start(
+        self, spec: ContainerSpec, timeout: float, working_dir: str, read_timeout: float
+    ) -> None:
+        """Starts the container until its server answers; once more after a transient failure."""
+        try:
+            self._start_once(spec, timeout, working_dir, read_timeout)
+        except SandboxError as error:
+            if not is_transient(error):
+                raise
+            self._start_once(spec, timeout, working_dir, read_timeout)
+
+    def _start_once(
+        self, spec: ContainerSpec, timeout: float, working_dir: str, read_timeout: float
+    ) -> None:
+        with ExitStack() as undo:
+            self.container = undo.enter_context(
+                Container.start(self.engine, spec, log_path=self.log_path)
+            )
+            super().__init__(
+                f"http://127.0.0.1:{self.host_port}",
+                self.session_key,
+                working_dir=working_dir,
+                read_timeout=read_timeout,
+                guard=self.container.check,
+            )
+            undo.callback(self.connection.close)
+            try:
+                wait_until(self.alive, self.container, timeout=timeout)
+            except SandboxDied as death:
+                # The log is a note of its own: the first error's notes do not show.
+                raise SandboxStartFailed(f"While starting: {death}", log=death.log) from None
+            undo.pop_all()
+
+
+class DockerDevWorkspace(DockerWorkspace):
+    """A `DockerWorkspace` whose image is built on this machine, from a base image of your choice.
+
+    The build is cached by content: with the same arguments the second one costs nothing::
+
+        with DockerDevWorkspace(base_image="python:3.13-slim-trixie") as workspace:
+            print(workspace.server_info().version)
+
+    Args:
+        base_image: Any image with Python >= 3.12, or with apt and such a Python in its packages.
+        target: `source-minimal`: the agent server and its tools, without VS Code and desktop.
+        server_version: The agent server's version.
+        options: Everything else that `DockerWorkspace` takes, except `server_image`.
+
+    Raises:
+        ImageBuildFailed: The build failed; the message names the step, the note shows its output.
+        SandboxError: Whatever starting a `DockerWorkspace` raises.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_image: str = DEFAULT_BASE_IMAGE,
+        target: str = "source-minimal",
+        server_version: str = DEFAULT_AGENT_SERVER_VERSION,
+        **options: Any,
+    ) -> None:
+        if "server_image" in options:
+            raise SettingsError(
+                "DockerDevWorkspace builds its image: give base_image, or use DockerWorkspace "
+                "with server_image."
+            )
+        self._build = {"base_image": base_image, "target": target, "version": server_version}
+        super().__init__(**options)
+
+    def _prepare_image(
+        self,
+        engine: Engine,
+        reference: str | None,
+        platform: str | None,
+        pull: Pull,
+        progress: Progress,
+    ) -> Image:
+        return build_agent_server(
+            engine, platform=platform, pull=pull, progress=progress, **self._build
+        )
+
+
+def _ports(host_port: int | None, extra_ports: bool) -> dict[int, int | None]:
+    inner = [SERVER_PORT, VSCODE_PORT, VNC_PORT] if extra_ports else [SERVER_PORT]
+    return {
+        port: None if host_port is None else host_port + offset for offset, port in enumerate(inner)
+    }
+
+
+def _shown(progress: Progress | None) -> AbstractContextManager[Progress]:
+    return show_progress(sys.stderr) if progress is None else nullcontext(progress)

@@ -1,0 +1,47 @@
+"""Where evidence is kept."""
+
+from pytest_agent_sandbox.evidence.folders import clear, drop_if_empty, folder_name, make_folder
+
+
+def test_names_that_slug_alike_get_different_folders():
+    names = {
+        folder_name("tests/test_x.py::test_y[a/b]"),
+        folder_name("tests/test_x.py::test_y[a-b]"),
+    }
+    assert len(names) == 2
+
+
+def test_a_name_is_readable_and_fit_for_every_file_system():
+    name = folder_name('tests/deep/test_x.py::TestIt::test_y[<weird>:"name"?*|' + "x" * 300 + "]")
+    assert name.startswith("test_x-py-TestIt-test_y-weird-name")
+    assert len(name) < 80
+    assert not set(name) & set('<>:"/\\|?*[] ')
+
+
+def test_attempts_at_one_test_have_their_own_folders():
+    assert folder_name("t.py::test_x", 1) != folder_name("t.py::test_x", 2)
+
+
+def test_clearing_removes_what_earlier_runs_left(tmp_path):
+    output = tmp_path / "results"
+    make_folder(output, "old")
+    clear(output)
+    assert not (output / "old").exists()
+
+
+def test_clearing_leaves_a_folder_alone_that_is_not_ours(tmp_path):
+    precious = tmp_path / "src"
+    (precious / "package").mkdir(parents=True)
+    make_folder(precious, "test-folder")  # a user pointed --sandbox-output at it
+    clear(precious)
+    assert (precious / "package").is_dir()
+
+
+def test_an_output_folder_without_evidence_goes_away(tmp_path):
+    output = tmp_path / "results"
+    folder = make_folder(output, "x")
+    drop_if_empty(output)
+    assert folder.is_dir()
+    folder.rmdir()
+    drop_if_empty(output)
+    assert not output.exists()

@@ -1,0 +1,21 @@
+"""Secrets in evidence."""
+
+from pytest_agent_sandbox.evidence.redaction import Redactor
+
+
+def test_known_values_are_masked_wherever_they_stand():
+    redactor = Redactor()
+    redactor.add("sk-abcdef123456")
+    assert redactor("key=sk-abcdef123456;sk-abcdef123456") == "key=***;***"
+
+
+def test_a_secret_that_holds_another_is_masked_whole():
+    redactor = Redactor()
+    redactor.add("password", "password-and-more")
+    assert redactor("password-and-more password") == "*** ***"
+
+
+def test_empty_and_very_short_values_garble_nothing():
+    redactor = Redactor()
+    redactor.add("", "a", "yes")
+    assert redactor("yes, a day") == "yes, a day"
