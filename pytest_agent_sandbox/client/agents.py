@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -17,6 +17,9 @@ _BROWSER_TOOL = "browser_tool_set"
 _CONDENSER_MAX_SIZE = 80
 _CONDENSER_KEEP_FIRST = 4
 
+#: Seconds: the wait before the second attempt, which doubles for each one after, and its limits.
+_RETRY_WAITS = {"retry_multiplier": 2.0, "retry_min_wait": 1, "retry_max_wait": 8}
+
 
 class LLM(BaseModel):
     """The language model behind an agent; every other field of the server's LLM may be given too.
@@ -27,25 +30,43 @@ class LLM(BaseModel):
         ```
 
     The server's own retry settings are made for people in front of a screen: it tries an LLM that
-    cannot be reached for two minutes. A test gets three attempts within about six seconds.
+    cannot be reached for two minutes. A test gets three attempts, two and four seconds apart.
+
+    Args:
+        model: Provider and model, as LiteLLM spells them.
+        usage_id: The name under which the server books cost and tokens.
+        base_url: Address of the provider, as seen from inside the sandbox; None for its usual one.
+        api_key: The provider's key. Shown by nothing here, and sent to the server only.
+        num_retries: Attempts for one completion, the first included.
+        extra: Any other field of the server's LLM.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    #: Under this name the server books cost and tokens.
-    usage_id: str = "agent"
-    #: Provider and model, as LiteLLM spells them.
+    usage_id: str
     model: str
-    #: Address of the provider, as seen from inside the sandbox; the provider's own by default.
-    base_url: str | None = None
-    api_key: SecretStr | None = None
-    #: Attempts for one completion, the first included.
-    num_retries: int = 3
-    #: The wait before the first retry, in seconds; it doubles with each.
-    retry_multiplier: float = 2.0
-    #: Shortest and longest wait between two attempts, in seconds.
-    retry_min_wait: int = 1
-    retry_max_wait: int = 8
+    base_url: str | None
+    api_key: SecretStr | None
+    num_retries: int
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        usage_id: str = "agent",
+        base_url: str | None = None,
+        api_key: SecretStr | str | None = None,
+        num_retries: int = 3,
+        **extra: Any,
+    ) -> None:
+        super().__init__(
+            model=model,
+            usage_id=usage_id,
+            base_url=base_url,
+            api_key=api_key,
+            num_retries=num_retries,
+            **_RETRY_WAITS | extra,
+        )
 
     def __repr__(self) -> str:
         # Extra fields may hold credentials and an address may hold a password: name neither.
@@ -57,20 +78,29 @@ class LLM(BaseModel):
 class Tool(BaseModel):
     """A tool the agent may use, by the server's name for it."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     name: str
     params: dict[str, Any] = Field(default_factory=dict)
 
 
 class Agent(BaseModel):
-    """An agent: its LLM and its tools; every other field of the server's Agent may be given too."""
+    """An agent.
+
+    Args:
+        llm: Its language model.
+        tools: Its tools.
+        extra: Any other field of the server's Agent.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    kind: str = "Agent"
+    kind: str
     llm: LLM
-    tools: list[Tool] = Field(default_factory=list)
+    tools: list[Tool]
+
+    def __init__(self, *, llm: LLM, tools: Sequence[Tool] = (), **extra: Any) -> None:
+        super().__init__(**{"kind": "Agent", "llm": llm, "tools": list(tools), **extra})
 
 
 def default_agent(llm: LLM, *, browser: bool = False, cli_mode: bool | None = None) -> Agent:
@@ -115,18 +145,15 @@ def agent_payload(agent: object) -> dict[str, Any]:
         SettingsError: It is none of these.
     """
     if isinstance(agent, dict):
-        payload = _plain(copy.copy(agent))
-        payload.setdefault("kind", "Agent")
-    elif isinstance(agent, Agent):
-        payload = _plain(agent)
-    elif hasattr(agent, "model_dump"):
+        return {"kind": "Agent", **_plain(agent)}
+    if isinstance(agent, Agent):
+        return dict(_plain(agent))
+    if hasattr(agent, "model_dump"):
         # openhands-sdk masks its keys unless it is asked in this way.
-        payload = agent.model_dump(mode="json", context={"expose_secrets": True})
-    else:
-        raise SettingsError(
-            f"An agent is an Agent, a dict, or an openhands.sdk Agent, not {type(agent).__name__}."
-        )
-    return payload
+        return dict(agent.model_dump(mode="json", context={"expose_secrets": True}))
+    raise SettingsError(
+        f"An agent is an Agent, a dict, or an openhands.sdk Agent, not {type(agent).__name__}."
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -165,6 +165,9 @@ class ObservationEvent(Event):
         """Whether the tool reported a failure. A command's exit code alone is none."""
         return self.observation.is_error
 
+    def _headline(self) -> str:
+        return f"{self.tool_name}: {self.text}"
+
 
 class UserRejectObservation(Event):
     """The user refused a tool call that waited for confirmation."""

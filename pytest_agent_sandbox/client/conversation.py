@@ -1,0 +1,400 @@
+"""A conversation with a real agent on an agent server."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Protocol
+
+from pydantic import BaseModel, SecretStr
+
+from pytest_agent_sandbox.client.agents import agent_payload
+from pytest_agent_sandbox.client.callbacks import CallbackDispatcher, EventCallback
+from pytest_agent_sandbox.client.event_log import EventLog
+from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent, Event
+from pytest_agent_sandbox.client.runs import Run
+from pytest_agent_sandbox.client.state import (
+    ConversationState,
+    ConversationStats,
+    ExecutionStatus,
+    TokenUsage,
+)
+from pytest_agent_sandbox.client.stream import EventStream
+from pytest_agent_sandbox.client.transport import GUARD_INTERVAL, Guard, ServerConnection
+from pytest_agent_sandbox.errors import SandboxError, ServerError
+
+#: Seconds for the event stream to come up.
+_READY_TIMEOUT = 30.0
+#: Seconds for an interrupt to be answered: the server itself waits five for the run to stop.
+_INTERRUPT_TIMEOUT = 10.0
+#: Seconds that a callback may spend on one event before a run's end no longer waits for it.
+_CALLBACK_PATIENCE = 30.0
+#: The same, where the run failed and the callbacks do not matter any more.
+_FAILED_CALLBACK_PATIENCE = 0.5
+#: Seconds for the callbacks to come to an end when the conversation is closed.
+_CLOSE_PATIENCE = 0.03
+
+
+class Workspace(Protocol):
+    """What a conversation needs of its workspace."""
+
+    @property
+    def connection(self) -> ServerConnection:
+        """The way to the server."""
+
+    @property
+    def working_dir(self) -> str:
+        """Where the agent works."""
+
+
+class RemoteConversation:
+    """A conversation between a test and an agent.
+
+    Example:
+        ```python
+        with RemoteConversation(workspace, default_agent(llm)) as conversation:
+            conversation.send_message("Write a haiku to haiku.txt.")
+            conversation.run(timeout=120)
+            assert conversation.status == "finished"
+        ```
+
+    Callbacks get every event, those included that the server does not keep (whole states, streamed
+    pieces of a reply), in order and once, on a thread of their own. When `run` or `wait` return
+    they had all that the run brought. What a callback raises, such as a failed assertion, ends
+    neither the run nor the callbacks; `run` or `wait` raise it once the run is over.
+
+    Args:
+        workspace: Where the agent works.
+        agent: Our `Agent`, a dict of the server's own making, or an openhands.sdk `Agent`. None
+            attaches to a conversation that exists.
+        conversation_id: The id to give to the conversation, or of the one to attach to.
+        callbacks: Called with each event.
+        max_iterations: The most steps the agent may take in one run.
+        confirm: Let every tool call wait for `accept` or `reject`.
+        secrets: Values that the agent may use by name without ever seeing them.
+        guard: Asked while waiting, in addition to the workspace's.
+
+    Raises:
+        ServerError: The server refused, or cannot be reached.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        agent: object | None,
+        *,
+        conversation_id: str | None = None,
+        callbacks: Sequence[EventCallback] = (),
+        max_iterations: int = 100,
+        confirm: bool = False,
+        secrets: Mapping[str, str | SecretStr] | None = None,
+        guard: Guard | None = None,
+    ) -> None:
+        self._workspace = workspace
+        self._guard = guard
+        self._closed = threading.Event()
+        self._run: Run | None = None
+        self._unanswered = False
+        shared = workspace.connection
+        # A connection of its own ends its requests when the conversation is closed.
+        self._connection = ServerConnection(
+            shared.host, shared.api_key, guard=self._check_connection
+        )
+        try:
+            if agent is None:
+                info = self._connection.get_json(f"/api/conversations/{conversation_id}")
+            else:
+                body: dict[str, Any] = {
+                    "agent": agent_payload(agent),
+                    "workspace": {"kind": "LocalWorkspace", "working_dir": workspace.working_dir},
+                    "max_iterations": max_iterations,
+                    "confirmation_policy": {"kind": "AlwaysConfirm" if confirm else "NeverConfirm"},
+                    # A title costs an LLM call of its own, in a race with the agent's first one.
+                    "autotitle": False,
+                }
+                if conversation_id is not None:
+                    body["conversation_id"] = conversation_id
+                info = self._connection.post_json("/api/conversations", body)
+        except BaseException:
+            self._connection.close()
+            raise
+        #: The conversation's id on the server.
+        self.id = str(info["id"])
+        #: What the server told of the conversation's state.
+        self.state = ConversationState(self.id, self._fetch)
+        #: The conversation's events so far, in order.
+        self.events = EventLog()
+        self._dispatcher = CallbackDispatcher(callbacks, name=f"event-callbacks-{self.id}")
+        self._stream = EventStream(self._connection, self.id, self.events, self._receive)
+        self._stream.start()
+        try:
+            self._await_stream()
+            if secrets:
+                self.update_secrets(secrets)
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def attach(
+        cls,
+        workspace: Workspace,
+        conversation_id: str,
+        *,
+        callbacks: Sequence[EventCallback] = (),
+        guard: Guard | None = None,
+    ) -> RemoteConversation:
+        """Join a conversation that exists; the callbacks get its earlier events too.
+
+        Args:
+            workspace: Where the conversation's agent works.
+            conversation_id: The conversation.
+            callbacks: Called with each event.
+            guard: Asked while waiting, in addition to the workspace's.
+
+        Raises:
+            ServerError: There is no such conversation, or the server cannot be reached.
+        """
+        return cls(
+            workspace, None, conversation_id=conversation_id, callbacks=callbacks, guard=guard
+        )
+
+    @property
+    def status(self) -> str:
+        """What the conversation is doing: an `ExecutionStatus`, which equals its text."""
+        return self.state.execution_status
+
+    @property
+    def conversation_stats(self) -> ConversationStats:
+        """What the conversation has cost so far, by the usage ids of its LLMs."""
+        return self.state.stats
+
+    @property
+    def cost(self) -> float:
+        """What the conversation has cost so far, in US dollars; 0 for an LLM of unknown price."""
+        return self.state.stats.get_combined_metrics().accumulated_cost
+
+    @property
+    def tokens(self) -> TokenUsage:
+        """How many tokens the conversation has used so far."""
+        return self.state.stats.get_combined_metrics().accumulated_token_usage
+
+    def send_message(self, message: str | Mapping[str, Any] | BaseModel) -> None:
+        """Say something to the agent, which answers when it is run.
+
+        While a tool runs, the server takes a message only once the tool is done.
+
+        Args:
+            message: Text, or a message with `content` as the server has it.
+
+        Raises:
+            ServerError: The server refused, or cannot be reached.
+        """
+        if isinstance(message, str):
+            content: Any = [{"type": "text", "text": message}]
+        else:
+            fields = message.model_dump(mode="json") if isinstance(message, BaseModel) else message
+            content = fields["content"]
+        self._unanswered = True
+        self._post("events", {"role": "user", "content": content, "run": False})
+
+    def run(self, blocking: bool = True, timeout: float | None = None) -> None:
+        """Let the agent work until it is done.
+
+        Where the conversation waits for a confirmation, this is the confirmation. Where the agent
+        is at work already, this joins it.
+
+        Args:
+            blocking: False to return as soon as the agent is at work; `wait` waits for it then.
+            timeout: Seconds for the agent to be done; without limit by default. A run that takes
+                longer is interrupted, so that it does not go on spending.
+
+        Raises:
+            ConversationFailed: The run ended in `error` or `stuck`.
+            ConversationTimeout: The run did not end in time.
+            ServerError: The server refused, or no longer answers.
+            SandboxError: Whatever a guard knows to have made waiting pointless.
+        """
+        deadline = _deadline(timeout)
+        while True:
+            run = self._new_run()
+            run.start(deadline)
+            if not blocking:
+                return
+            status = self._await_end(run, deadline)
+            if not (run.joined and status == ExecutionStatus.IDLE):
+                return
+            # The run that was joined ended before it read the latest message: this is the next one.
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the agent is done, where it is at work.
+
+        Args:
+            timeout: Seconds for the agent to be done; without limit by default. A run that takes
+                longer is interrupted, so that it does not go on spending.
+
+        Raises:
+            ConversationFailed: The run ended in `error` or `stuck`.
+            ConversationTimeout: The run did not end in time.
+            ServerError: The server no longer answers.
+            SandboxError: Whatever a guard knows to have made waiting pointless.
+        """
+        run = self._run
+        if run is None:
+            # A run that somebody else began. The watch comes first, as always.
+            run = self._new_run()
+            if self._fetch().get("execution_status") != ExecutionStatus.RUNNING:
+                self._run = None
+                return
+            run.watch.saw_running()
+        self._await_end(run, _deadline(timeout))
+
+    def pause(self) -> None:
+        """Ask the agent to stop after its current step; `run` goes on from there.
+
+        The server answers when a running tool is done. An agent that is waiting for its LLM
+        may still finish.
+        """
+        self._post("pause")
+
+    def interrupt(self) -> None:
+        """Stop the agent at once, in the middle of a tool if need be; `run` goes on from there."""
+        self._connection.request("POST", self._path("interrupt"), timeout=_INTERRUPT_TIMEOUT)
+
+    def accept(self) -> None:
+        """Confirm the tool calls that wait for it; `wait` waits for what comes of them."""
+        self._new_run()
+        self._post("events/respond_to_confirmation", {"accept": True})
+
+    def reject(self, reason: str = "The user rejected the action.") -> None:
+        """Refuse the tool calls that wait for confirmation; `run` lets the agent react to it.
+
+        Args:
+            reason: What the agent is told.
+        """
+        # The agent has something to react to now, even if it had finished.
+        self._unanswered = True
+        self._post("events/respond_to_confirmation", {"accept": False, "reason": reason})
+
+    def update_secrets(self, secrets: Mapping[str, str | SecretStr]) -> None:
+        """Give the agent values that it may use by name without ever seeing them.
+
+        Args:
+            secrets: Values by name. A value that is there already is replaced.
+        """
+        clear = {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value
+            for name, value in secrets.items()
+        }
+        self._post("secrets", {"secrets": clear})
+
+    def fork(self, *, callbacks: Sequence[EventCallback] = ()) -> RemoteConversation:
+        """Return a new conversation with this one's history. Its costs begin at zero.
+
+        Args:
+            callbacks: Called with each event of the new conversation, the history included.
+        """
+        info = self._post("fork", {})
+        return RemoteConversation.attach(
+            self._workspace, str(info["id"]), callbacks=callbacks, guard=self._guard
+        )
+
+    def close(self) -> None:
+        """Let go of the conversation, within 100 ms; an agent at work is not stopped by it.
+
+        Events that the callbacks did not get to by then are dropped. May be called more than once.
+        """
+        self._closed.set()
+        self._stream.close()
+        self._dispatcher.close(_CLOSE_PATIENCE)
+        self._connection.close()
+
+    def __enter__(self) -> RemoteConversation:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+        error = self._dispatcher.take_error()
+        if error is not None and exc is None:
+            raise error
+
+    def __repr__(self) -> str:
+        return f"<RemoteConversation {self.id}>"
+
+    def _await_stream(self) -> None:
+        deadline = _deadline(_READY_TIMEOUT)
+        while not self._stream.wait_until_ready(GUARD_INTERVAL):
+            self._check()
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"The server did not send the events of conversation {self.id} within "
+                    f"{_READY_TIMEOUT:.0f} s."
+                )
+
+    def _new_run(self) -> Run:
+        run = Run(
+            self._connection,
+            self.state,
+            self.events,
+            self._stream,
+            check=self._check,
+            will_run=self._unanswered or self.status != ExecutionStatus.FINISHED,
+        )
+        self._unanswered = False
+        self._run = run
+        return run
+
+    def _await_end(self, run: Run, deadline: float) -> str:
+        """Wait for a run's end and return its status; raise what it or a callback raised."""
+        try:
+            status = run.wait(deadline)
+        except SandboxError as error:
+            self._dispatcher.flush(_FAILED_CALLBACK_PATIENCE)
+            raise error from self._dispatcher.take_error()
+        self._dispatcher.flush(_CALLBACK_PATIENCE)
+        callback_error = self._dispatcher.take_error()
+        if callback_error is not None:
+            raise callback_error
+        return status
+
+    def _receive(self, event: Event, opening: bool) -> None:
+        if isinstance(event, ConversationStateUpdateEvent):
+            self.state.apply(event)
+        run = self._run
+        if run is not None:
+            run.observe(event, opening=opening)
+        self._dispatcher.put(event)
+
+    def _check(self) -> None:
+        """Raise the reason when waiting has become pointless."""
+        self._check_connection()
+        self._stream.check()
+        if self._guard is not None:
+            self._guard()
+
+    def _check_connection(self) -> None:
+        if self._closed.is_set():
+            raise ServerError("The conversation has been closed.")
+        self._workspace.connection.check()
+
+    def _fetch(self) -> dict[str, Any]:
+        info: dict[str, Any] = self._connection.get_json(self._path())
+        return info
+
+    def _post(self, action: str, body: Any = None) -> Any:
+        return self._connection.post_json(self._path(action), body)
+
+    def _path(self, action: str = "") -> str:
+        return f"/api/conversations/{self.id}/{action}".rstrip("/")
+
+
+def _deadline(timeout: float | None) -> float:
+    return math.inf if timeout is None else time.monotonic() + timeout

@@ -1,0 +1,224 @@
+"""One run of an agent: ask for it, wait for its end, say why it failed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from http import HTTPStatus
+
+from pytest_agent_sandbox.client.event_log import EventLog
+from pytest_agent_sandbox.client.events import ConversationErrorEvent, Event
+from pytest_agent_sandbox.client.state import ConversationState, ExecutionStatus
+from pytest_agent_sandbox.client.stream import EventStream
+from pytest_agent_sandbox.client.transport import GUARD_INTERVAL, Guard, ServerConnection
+from pytest_agent_sandbox.client.waiting import RunWatch
+from pytest_agent_sandbox.errors import ConversationFailed, ConversationTimeout, ServerError
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two polls of the status, and for one to be answered.
+_POLL_INTERVAL = 1.0
+_POLL_TIMEOUT = 10.0
+#: Seconds of polls without an answer after which the run is given up.
+_POLL_PATIENCE = 60.0
+#: Seconds for an earlier run to make way for this one.
+_CLOSING_PATIENCE = 2.0
+#: Seconds between two requests for a run, while an earlier one is closing and while the server has
+#: too many at once.
+_CLOSING_INTERVAL = 0.05
+_CAPACITY_INTERVAL = 0.5
+#: Seconds for the server to publish the end of a run that failed or was interrupted.
+_END_PATIENCE = 2.0
+#: Seconds for the server to answer the interrupt that follows a timeout.
+_INTERRUPT_TIMEOUT = 3.0
+
+
+class Run:
+    """A run of the agent. To be made before the run is asked for, so that nothing is missed.
+
+    Args:
+        connection: The way to the server.
+        state: The conversation's state.
+        log: The conversation's events.
+        stream: What keeps both up to date.
+        check: Raises the reason when waiting has become pointless.
+        will_run: False when the server will find nothing to do.
+    """
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        state: ConversationState,
+        log: EventLog,
+        stream: EventStream,
+        *,
+        check: Guard,
+        will_run: bool,
+    ) -> None:
+        self.watch = RunWatch(will_run=will_run)
+        #: Whether this is a run that was going on already.
+        self.joined = False
+        self._connection = connection
+        self._path = f"/api/conversations/{state.id}"
+        self._state = state
+        self._log = log
+        self._stream = stream
+        self._check = check
+        self._first_event = len(log)
+        self._connection_number = stream.connection_number
+        self._unanswered_since: float | None = None
+        self._began = time.monotonic()
+        self._latest: tuple[Event, float] | None = None
+
+    def observe(self, event: Event, *, opening: bool) -> None:
+        """Take an event of the stream into account. Called by the stream, in order."""
+        if event.is_persisted:
+            self._latest = (event, time.monotonic())
+        self.watch.observe(event, opening=opening)
+
+    def start(self, deadline: float) -> None:
+        """Ask the server for the run.
+
+        Args:
+            deadline: When to give up, by the monotonic clock.
+
+        Raises:
+            ConversationTimeout: The server had no room for the run until then.
+            ServerError: The server refused.
+        """
+        while True:
+            self._check()
+            try:
+                # Harmless to repeat: a run that is under way answers with a conflict.
+                self._connection.request("POST", f"{self._path}/run", retry=True)
+            except ServerError as error:
+                if error.status == HTTPStatus.TOO_MANY_REQUESTS:
+                    pause = _CAPACITY_INTERVAL
+                elif error.status == HTTPStatus.CONFLICT:
+                    if self._is_under_way():
+                        self.joined = True
+                        self.watch.saw_running()
+                        return
+                    pause = _CLOSING_INTERVAL
+                else:
+                    raise
+                if time.monotonic() + pause > deadline:
+                    raise self._timeout(f"The server did not take up the run: {error}") from error
+                time.sleep(pause)
+            else:
+                return
+
+    def wait(self, deadline: float) -> str:
+        """Wait for the end and return the status.
+
+        Args:
+            deadline: When to give up, by the monotonic clock.
+
+        Raises:
+            ConversationFailed: The run failed.
+            ConversationTimeout: It was not over in time; it has been interrupted then.
+            ServerError: The server no longer knows the conversation, or no longer answers.
+            SandboxError: Whatever else makes waiting pointless.
+        """
+        next_poll = time.monotonic() + _POLL_INTERVAL
+        while not self.watch.wait(max(0.0, min(GUARD_INTERVAL, deadline - time.monotonic()))):
+            self._check()
+            now = time.monotonic()
+            if now >= deadline:
+                raise self._interrupted()
+            if now >= next_poll:
+                self._poll(deadline - now)
+                next_poll = time.monotonic() + _POLL_INTERVAL
+        if self.watch.failure is not None:
+            # What explains a failure comes a moment after the word that there is one.
+            self._wait_for_end()
+            with contextlib.suppress(ServerError):
+                self._stream.catch_up()
+            self._check()
+            raise self._failure(self.watch.failure)
+        status = self.watch.end
+        assert status is not None
+        return status
+
+    def _is_under_way(self) -> bool:
+        """Whether a conflict means a run at work, rather than one that is closing."""
+        if time.monotonic() - self._began > _CLOSING_PATIENCE:
+            return True
+        return self._state.execution_status == ExecutionStatus.RUNNING
+
+    def _poll(self, time_left: float) -> None:
+        now = time.monotonic()
+        try:
+            response = self._connection.request(
+                "GET", self._path, timeout=min(_POLL_TIMEOUT, time_left)
+            )
+        except ServerError as error:
+            if _is_final(error):
+                raise
+            self._unanswered_since = self._unanswered_since or now
+            if now - self._unanswered_since > _POLL_PATIENCE:
+                raise
+            logger.debug("The run's status could not be had: %s", error)
+            return
+        self._unanswered_since = None
+        info = response.json()
+        number = self._stream.connection_number
+        self.watch.poll(
+            str(info.get("execution_status")),
+            now,
+            missed=number is None or number != self._connection_number,
+        )
+        if self.watch.end is not None:
+            self._state.update({name: info[name] for name in ("execution_status", "stats")})
+            self._stream.catch_up()
+
+    def _wait_for_end(self) -> None:
+        deadline = time.monotonic() + _END_PATIENCE
+        while self.watch.end is None and time.monotonic() < deadline:
+            self._check()
+            self.watch.wait_for_end(GUARD_INTERVAL)
+
+    def _failure(self, status: str) -> ConversationFailed:
+        errors = [
+            event
+            for event in self._log[self._first_event :]
+            if isinstance(event, ConversationErrorEvent)
+        ]
+        if errors:
+            words = errors[-1].text
+        elif status == ExecutionStatus.STUCK:
+            words = "the server saw the agent repeat itself"
+        else:
+            words = "the server did not say why"
+        return ConversationFailed(f"The run of {self._name} ended in status {status!r}: {words}")
+
+    def _interrupted(self) -> ConversationTimeout:
+        """Stop the agent, which would go on spending, and return the error to raise."""
+        error = self._timeout("It has been interrupted.")
+        with contextlib.suppress(ServerError):
+            self._connection.request("POST", f"{self._path}/interrupt", timeout=_INTERRUPT_TIMEOUT)
+            self._wait_for_end()
+        return error
+
+    def _timeout(self, text: str) -> ConversationTimeout:
+        now = time.monotonic()
+        if self._latest is None:
+            latest = "no event since it began"
+        else:
+            event, when = self._latest
+            latest = f"its latest event, {now - when:.1f} s ago, is {event}"
+        return ConversationTimeout(
+            f"The run of {self._name} did not end within {now - self._began:.1f} s: its status is "
+            f"{str(self._state.execution_status)!r}, {latest}. {text}"
+        )
+
+    @property
+    def _name(self) -> str:
+        return f"conversation {self._state.id}"
+
+
+def _is_final(error: ServerError) -> bool:
+    """Whether asking again would be answered the same."""
+    status = error.status
+    return status is not None and 400 <= status < 500 and status != HTTPStatus.TOO_MANY_REQUESTS  # noqa: PLR2004

@@ -1,0 +1,126 @@
+"""A conversation's state and its costs, as far as the server told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent
+
+
+class ExecutionStatus(StrEnum):
+    """What a conversation is doing."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+    PAUSED = "paused"
+    WAITING_FOR_CONFIRMATION = "waiting_for_confirmation"
+    FINISHED = "finished"
+    ERROR = "error"
+    STUCK = "stuck"
+    DELETING = "deleting"
+
+
+class TokenUsage(BaseModel):
+    """How many tokens went to and came from an LLM."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    #: Part of `prompt_tokens` with most providers.
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    #: Part of `completion_tokens`.
+    reasoning_tokens: int = 0
+
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        return TokenUsage(
+            **{name: getattr(self, name) + getattr(other, name) for name in TokenUsage.model_fields}
+        )
+
+
+class Metrics(BaseModel):
+    """What one use of an LLM has cost, or all of them together."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    #: US dollars, by LiteLLM's price list; 0 for a model that is not on it.
+    accumulated_cost: float = 0.0
+    accumulated_token_usage: TokenUsage = TokenUsage()
+
+    def __add__(self, other: Metrics) -> Metrics:
+        return Metrics(
+            accumulated_cost=self.accumulated_cost + other.accumulated_cost,
+            accumulated_token_usage=self.accumulated_token_usage + other.accumulated_token_usage,
+        )
+
+
+class ConversationStats(BaseModel):
+    """What a conversation has cost, by the usage ids of its LLMs."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    usage_to_metrics: dict[str, Metrics] = Field(default_factory=dict)
+
+    def get_combined_metrics(self) -> Metrics:
+        """Return the sum over all LLMs."""
+        return sum(self.usage_to_metrics.values(), start=Metrics())
+
+
+class ConversationState:
+    """The state of one conversation: what the event stream brought, or else what the server says.
+
+    Args:
+        conversation_id: The conversation's id.
+        fetch: Asks the server for the conversation's description. Asked only for what no event has
+            told yet.
+    """
+
+    def __init__(self, conversation_id: str, fetch: Callable[[], dict[str, Any]]) -> None:
+        self.id = conversation_id
+        self._fetch = fetch
+        self._fields: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def execution_status(self) -> str:
+        """What the conversation is doing: an `ExecutionStatus`, which equals its text."""
+        return _status(self._field("execution_status"))
+
+    @property
+    def stats(self) -> ConversationStats:
+        """What the conversation has cost so far."""
+        try:
+            return ConversationStats.model_validate(self._field("stats"))
+        except ValidationError:  # a server that counts in another way
+            return ConversationStats()
+
+    def apply(self, event: ConversationStateUpdateEvent) -> None:
+        """Take over what an event tells."""
+        if not event.is_full:
+            self.update({event.key: event.value})
+        elif isinstance(event.value, dict):
+            self.update(event.value)
+
+    def update(self, fields: dict[str, Any]) -> None:
+        """Take over fields as the server gives them."""
+        with self._lock:
+            self._fields.update(fields)
+
+    def _field(self, name: str) -> Any:
+        with self._lock:
+            known = name in self._fields
+            value = self._fields.get(name)
+        return value if known else self._fetch().get(name)
+
+
+def _status(value: Any) -> str:
+    try:
+        return ExecutionStatus(value)
+    except ValueError:  # a status of a newer server
+        return str(value)

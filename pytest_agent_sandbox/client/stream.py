@@ -1,0 +1,261 @@
+"""The live events of a conversation: complete, in order, each once, however the socket fares."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from pytest_agent_sandbox.client.event_log import EventLog
+from pytest_agent_sandbox.client.events import (
+    ConversationStateUpdateEvent,
+    Event,
+    parse_event,
+)
+from pytest_agent_sandbox.client.transport import ServerConnection
+from pytest_agent_sandbox.errors import SandboxError, ServerError
+
+logger = logging.getLogger(__name__)
+
+#: Gets each new event and whether it belongs to the opening of a connection: the state as it was
+#: when the connection was made, rather than news.
+EventSink = Callable[[Event, bool], None]
+
+#: Seconds for the server to accept a connection; its first frame may take longer.
+_OPEN_TIMEOUT = 5.0
+#: Seconds to wait for the first frame. The server sends it at once, or when a running tool is done,
+#: or drops it.
+_READY_TIMEOUT = 2.0
+#: Seconds for a closing handshake. The server loses nothing by an abrupt end.
+_CLOSE_TIMEOUT = 0.02
+#: Seconds for the thread to end.
+_JOIN_TIMEOUT = 0.05
+#: The longest page of events that the server gives.
+_PAGE_SIZE = 100
+#: A whole state grows with the conversation; the library's own limit is 1 MiB.
+_MAX_FRAME = 1 << 30
+_FIRST_DELAY = 0.05
+_LONGEST_DELAY = 2.0
+#: Close codes after which another try would end the same way.
+_FATAL = {4001: "it refused the session key", 4004: "it knows no such conversation"}
+
+
+class EventStream:
+    """Follows a conversation on a thread of its own, reconnecting until it is closed.
+
+    The server tells a new connection nothing of what happened before. So each connection begins
+    with the part of the log that is missing, fetched over HTTP once the server is known to send:
+    from then on whatever comes is the log's continuation.
+
+    Args:
+        connection: For the log, the address and the key; its guard ends the waiting.
+        conversation_id: The conversation to follow.
+        log: Grows with the events that the server keeps.
+        sink: Gets every event, those that the server does not keep included. Called with a lock
+            held, from more than one thread: it must be quick, and must not call the stream.
+    """
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        conversation_id: str,
+        log: EventLog,
+        sink: EventSink,
+    ) -> None:
+        self._connection = connection
+        self._conversation_id = conversation_id
+        self._log = log
+        self._sink = sink
+        self._ingesting = threading.Lock()
+        self._closing = threading.Event()
+        self._ready = threading.Event()
+        self._socket: socket.socket | None = None
+        self._websocket: ClientConnection | None = None
+        self._connections = 0
+        self._current: int | None = None
+        self._error: SandboxError | None = None
+        self._thread = threading.Thread(
+            target=self._run, name=f"event-stream-{conversation_id}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to follow the conversation."""
+        self._thread.start()
+
+    @property
+    def connection_number(self) -> int | None:
+        """Which connection this is, counted from one; None while there is none.
+
+        As long as it stays the same, nothing can have been missed.
+        """
+        return self._current
+
+    def check(self) -> None:
+        """Raise the error that ended the stream, if one did.
+
+        Raises:
+            SandboxError: The server will not have us, or the guard knows that it is gone.
+        """
+        if self._error is not None:
+            raise self._error
+
+    def wait_until_ready(self, timeout: float) -> bool:
+        """Wait until the log is complete up to now and live events come in.
+
+        Args:
+            timeout: Seconds.
+
+        Returns:
+            False when that did not happen in time.
+        """
+        return self._ready.wait(timeout)
+
+    def catch_up(self) -> None:
+        """Fetch what the log lacks of the server's.
+
+        Raises:
+            ServerError: The server refused or could not be reached.
+        """
+        page_id = self._log.last_id
+        while True:
+            # The page begins with the event of that id: it is known, and so is skipped.
+            page = self._connection.get_json(
+                f"/api/conversations/{self._conversation_id}/events/search",
+                params={"limit": _PAGE_SIZE, "page_id": page_id},
+            )
+            for item in page["items"]:
+                self._ingest(parse_event(item))
+            page_id = page.get("next_page_id")
+            if not page_id:
+                return
+
+    def close(self) -> None:
+        """End the stream and its threads, within 100 ms. May be called more than once."""
+        self._closing.set()
+        if self._websocket is not None:
+            self._websocket.close()
+        elif self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(_JOIN_TIMEOUT)
+
+    def _run(self) -> None:
+        delay = _FIRST_DELAY
+        while not self._closing.is_set():
+            before = self._connections
+            try:
+                self._connection.check()
+                self._follow()
+            except ConnectionClosed as error:
+                code = error.rcvd.code if error.rcvd is not None else None
+                if code in _FATAL:
+                    self._error = ServerError(f"The server ended the event stream: {_FATAL[code]}.")
+                    return
+                logger.debug("The event stream broke off: %s", error)
+            except (OSError, EOFError, WebSocketException, ServerError) as error:
+                logger.debug("The event stream could not be had: %s", error)
+            except SandboxError as error:
+                self._error = error
+                return
+            finally:
+                self._current = None
+                self._websocket = None
+            worked = self._connections > before
+            delay = _FIRST_DELAY if worked else min(2 * delay, _LONGEST_DELAY)
+            self._closing.wait(delay)
+
+    def _follow(self) -> None:
+        """Make one connection and take what it brings, until it ends."""
+        opened = self._open_socket()
+        if opened is None:
+            return
+        with connect(
+            self._connection.websocket_url(f"/sockets/events/{self._conversation_id}"),
+            sock=opened,
+            proxy=None,
+            open_timeout=_OPEN_TIMEOUT,
+            close_timeout=_CLOSE_TIMEOUT,
+            max_size=_MAX_FRAME,
+            max_queue=None,  # to fall behind must not hold up the server
+        ) as websocket:
+            self._websocket = websocket
+            if self._closing.is_set():
+                return
+            if self._connection.api_key is not None:
+                key = self._connection.api_key.get_secret_value()
+                websocket.send(json.dumps({"type": "auth", "session_api_key": key}))
+            self._take(websocket)
+
+    def _open_socket(self) -> socket.socket | None:
+        """Return a connected socket; None when the stream was closed in the meantime.
+
+        It is made here so that `close` can shut it down while the server's answer is outstanding.
+        """
+        address = urlsplit(self._connection.host)
+        port = address.port or (443 if address.scheme == "https" else 80)
+        opened = socket.create_connection((address.hostname or "", port), timeout=_OPEN_TIMEOUT)
+        opened.settimeout(None)
+        self._socket = opened
+        if self._closing.is_set():
+            opened.close()
+            return None
+        return opened
+
+    def _take(self, websocket: ClientConnection) -> None:
+        """Complete the log, then pass on whatever comes, until the connection breaks."""
+        try:
+            event = _receive(websocket, _READY_TIMEOUT)
+        except TimeoutError:
+            # Whether the server listens by now is not known; this is repeated once it is.
+            self._complete_log()
+            event = _receive(websocket)
+        snapshot_due = not _is_full_state(event)
+        if not snapshot_due:
+            # It is older than what is fetched next, and must not overwrite that.
+            self._ingest(event, opening=True)
+        self._complete_log()
+        self._connections += 1
+        self._current = self._connections
+        if snapshot_due:
+            self._ingest(event)
+        while True:
+            event = _receive(websocket)
+            opening = snapshot_due and _is_full_state(event)
+            snapshot_due = snapshot_due and not opening
+            self._ingest(event, opening=opening)
+
+    def _complete_log(self) -> None:
+        self.catch_up()
+        self._ready.set()
+
+    def _ingest(self, event: Event, *, opening: bool = False) -> None:
+        """Pass on an event that is new. The lock makes the sink's order the log's."""
+        with self._ingesting:
+            if not event.is_persisted or self._log.add(event):
+                self._sink(event, opening)
+
+
+def _receive(websocket: ClientConnection, timeout: float | None = None) -> Event:
+    """Return the next event of a connection.
+
+    Raises:
+        TimeoutError: There was none within `timeout` seconds.
+        ConnectionClosed: There will be none.
+    """
+    frame = websocket.recv(timeout)
+    try:
+        return parse_event(json.loads(frame))
+    except ValueError:
+        return parse_event(frame)
+
+
+def _is_full_state(event: Event) -> bool:
+    return isinstance(event, ConversationStateUpdateEvent) and event.is_full
