@@ -1,0 +1,284 @@
+"""Building an agent-server image from any base image with Python, once per content."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import re
+import tarfile
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import requests
+from docker.errors import DockerException
+
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.host_network import HostNetwork
+from pytest_agent_sandbox.containers.images import (
+    BUILT_REPOSITORY,
+    DEFAULT_AGENT_SERVER_VERSION,
+    LABEL_PREFIX,
+    VERSION_LABEL,
+    Image,
+    Pull,
+    ensure_image,
+    find_local,
+)
+from pytest_agent_sandbox.containers.locks import machine_lock
+from pytest_agent_sandbox.containers.progress import Progress, Silence
+from pytest_agent_sandbox.errors import ImageBuildFailed, SandboxError, SettingsError
+
+DEFAULT_BASE_IMAGE = "python:3.13-slim-trixie"
+#: The agent server and its tools, without VS Code and desktop.
+MINIMAL_TARGET = "source-minimal"
+
+BUILD_LABEL = f"{LABEL_PREFIX}build"
+TARGET_LABEL = f"{LABEL_PREFIX}target"
+BASE_LABEL = f"{LABEL_PREFIX}base"
+INSTALLER_LABEL = f"{LABEL_PREFIX}installer"
+
+#: Seconds without a line of output after which a build is given up.
+STALL_TIMEOUT = 900
+#: Lines of output that a failure shows.
+TAIL_LINES = 30
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# What the builder says of its own doings.
+_CHATTER = (" ---> ", "Removing intermediate container ")
+# What scripts in the build write before their own messages.
+_OWN_WORDS = "agent-sandbox: "
+
+_SCRIPTS = ("Dockerfile", "find-python", "install-server", "prepare-system")
+
+_logger = logging.getLogger(__name__)
+
+
+def build_agent_server(
+    engine: Engine,
+    *,
+    base_image: str = DEFAULT_BASE_IMAGE,
+    version: str = DEFAULT_AGENT_SERVER_VERSION,
+    target: str = MINIMAL_TARGET,
+    platform: str | None = None,
+    ca_bundle: str | Path | None = None,
+    host_network: HostNetwork | None = None,
+    pull: Pull = "missing",
+    progress: Progress | None = None,
+) -> Image:
+    """Build an agent-server image, or find it where the same was built before.
+
+    The image's name holds a hash of all that it is made of: the base image, the package versions,
+    the certificates and the build's own files. Credentials for a package index and addresses of
+    proxies are used by the build and are in no layer of the image.
+
+    Args:
+        engine: The engine that builds and keeps it.
+        base_image: Any image with Python >= 3.12, or with apt-get and such a Python to install.
+        version: Version of the agent server, as on PyPI.
+        target: ``source-minimal``: the agent server and its tools.
+        platform: Such as ``linux/arm64``; None for the engine's own.
+        ca_bundle: CA certificates to trust besides the usual ones; None for those that the
+            environment names (SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, PIP_CERT).
+        host_network: Package index, proxies and certificates; None for those of the environment.
+        pull: When to pull the base image.
+        progress: Told how it is getting on.
+
+    Raises:
+        ImageBuildFailed: A step failed; the note holds the last lines of output.
+        ImageNotFound: The base image is neither here nor at its registry.
+        ImagePullFailed: The base image's registry refused, or is out of reach.
+        SettingsError: The target or the CA bundle cannot be used.
+        EngineUnavailable: The engine did not answer.
+    """
+    _check_target(target)
+    progress = progress or Silence()
+    network = host_network or HostNetwork.from_environment(ca_bundle=ca_bundle)
+    base = ensure_image(engine, base_image, platform=platform, pull=pull, progress=progress)
+    content = _content(version, network)
+    key = _key(base, version, target, content)
+    reference = f"{BUILT_REPOSITORY}:{version}-{target}-{key}"
+    image = find_local(engine, reference)
+    if image is not None:
+        return image
+    with machine_lock(engine, f"building {reference}", progress):
+        image = find_local(engine, reference)  # another process may just have built it
+        if image is not None:
+            return image
+        if not content["constraints.txt"]:
+            progress.note(
+                f"no tested package versions are known for agent server {version}: "
+                "its dependencies are installed in their newest versions"
+            )
+        labels = {
+            BUILD_LABEL: key,
+            VERSION_LABEL: version,
+            TARGET_LABEL: target,
+            BASE_LABEL: base.reference,
+        }
+        context = _context({**content, "pip.conf": network.pip_configuration()})
+        arguments = {
+            "BASE_IMAGE": base.reference,
+            "BUILD_KEY": key,
+            "SERVER_VERSION": version,
+            **{
+                spelling: value
+                for name, value in network.proxies.items()
+                for spelling in (name, name.lower())
+            },
+        }
+        try:
+            _build(engine, reference, context, arguments, labels, base, progress)
+        finally:
+            _remove_installer(engine, key)
+    image = find_local(engine, reference)
+    if image is None:
+        raise SandboxError(f"{engine.description} built {reference}, yet does not have it.")
+    return image
+
+
+def make_default(engine: Engine, image: Image) -> Image:
+    """Make a built image the one that is used on this engine where no other is asked for.
+
+    Args:
+        engine: The engine that has it.
+        image: What `build_agent_server` returned.
+    """
+    return add_name(engine, image, f"{BUILT_REPOSITORY}:{image.labels[VERSION_LABEL]}")
+
+
+def add_name(engine: Engine, image: Image, reference: str) -> Image:
+    """Give an image a further name.
+
+    Raises:
+        SettingsError: The name is malformed.
+    """
+    find_local(engine, reference)  # says so if it is malformed
+    last = reference.rpartition("/")[2]
+    repository, _, tag = reference.rpartition(":") if ":" in last else (reference, "", "latest")
+    with engine.calling(f"name an image {reference}"):
+        engine.client.images.get(image.id).tag(repository, tag)
+    named = find_local(engine, reference)
+    assert named is not None
+    return named
+
+
+def _check_target(target: str) -> None:
+    if target == MINIMAL_TARGET:
+        return
+    if target == "source":
+        raise SettingsError(
+            "The desktop target 'source' comes with a later release; use 'source-minimal'."
+        )
+    if target.startswith("binary"):
+        raise SettingsError(
+            f"The target {target!r} is not built here, as it needs the agent server's own build "
+            "system; use 'source-minimal', which runs the same server from its PyPI packages."
+        )
+    raise SettingsError(f"There is no target {target!r}; use 'source-minimal'.")
+
+
+def _content(version: str, network: HostNetwork) -> dict[str, str]:
+    """The files that make the image what it is, by their name in the build's context."""
+    folder = files(__package__) / "image"
+    content = {name: (folder / name).read_text(encoding="utf-8") for name in _SCRIPTS}
+    constraints = folder / f"constraints-{version}.txt"
+    content["constraints.txt"] = (
+        constraints.read_text(encoding="utf-8") if constraints.is_file() else ""
+    )
+    for name, text in network.certificate_files().items():
+        content[f"certificates/{name}"] = text
+    return content
+
+
+def _key(base: Image, version: str, target: str, content: Mapping[str, str]) -> str:
+    digest = hashlib.sha256()
+    for part in (base.id, base.platform, version, target):
+        digest.update(f"{part}\0".encode())
+    for name, text in sorted(content.items()):
+        digest.update(f"{name}\0{text}\0".encode())
+    return digest.hexdigest()[:12]
+
+
+def _context(content: Mapping[str, str]) -> io.BytesIO:
+    """The build's context as a tar archive, the same byte for byte for the same content."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        folder = tarfile.TarInfo("certificates")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+        archive.addfile(folder)  # COPY wants it to be there, certificates or not
+        for name, text in sorted(content.items()):
+            data = text.encode()
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o644
+            archive.addfile(entry, io.BytesIO(data))
+    buffer.seek(0)
+    return buffer
+
+
+def _build(
+    engine: Engine,
+    reference: str,
+    context: io.BytesIO,
+    arguments: dict[str, str],
+    labels: dict[str, str],
+    base: Image,
+    progress: Progress,
+) -> None:
+    lines: list[str] = []
+    step = "its start"
+    activity = f"building agent server {labels[VERSION_LABEL]} on {base.reference}"
+    progress.update(activity)
+    with engine.calling(f"build {reference}"):
+        output: Iterator[dict[str, Any]] = engine.client.api.build(
+            fileobj=context,
+            custom_context=True,
+            tag=reference,
+            buildargs=arguments,
+            labels=labels,
+            platform=base.platform,
+            rm=True,
+            forcerm=True,
+            decode=True,
+            timeout=STALL_TIMEOUT,
+        )
+        for event in output:
+            for raw in str(event.get("stream") or "").splitlines():
+                line = _COLOURS.sub("", raw).rstrip()
+                if not line or line.startswith(_CHATTER):
+                    continue
+                lines = [*lines, line][-TAIL_LINES:]
+                if line.startswith("Step "):
+                    step = line.partition(" : ")[2] or line
+                    progress.update(activity, *_position(line), "steps")
+                else:
+                    progress.output(line.strip())
+            if "error" in event:
+                raise _failure(base, step, str(event["error"]), lines)
+
+
+def _position(line: str) -> tuple[int, int]:
+    """The numbers in `Step 3/12 : RUN …`."""
+    done, _, total = line.removeprefix("Step ").partition(" ")[0].partition("/")
+    return (int(done), int(total)) if done.isdecimal() and total.isdecimal() else (0, 0)
+
+
+def _failure(base: Image, step: str, said: str, lines: list[str]) -> ImageBuildFailed:
+    own = [line.removeprefix(_OWN_WORDS) for line in lines if line.startswith(_OWN_WORDS)]
+    reason = own[-1] if own else said
+    error = ImageBuildFailed(
+        f"Building an agent-server image from {base.reference} ({base.platform}) failed in the "
+        f"step `{step}`: {reason.rstrip('.')}."
+    )
+    if lines:
+        error.add_note("The build's last lines:\n" + "\n".join(lines))
+    return error
+
+
+def _remove_installer(engine: Engine, key: str) -> None:
+    """Removes the stage that knew the package index's credentials; the image needs it no more."""
+    try:
+        engine.client.images.prune(filters={"dangling": True, "label": f"{INSTALLER_LABEL}={key}"})
+    except (DockerException, requests.RequestException) as error:
+        _logger.warning("The build's installer stage could not be removed: %s", error)

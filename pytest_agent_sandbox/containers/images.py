@@ -1,0 +1,260 @@
+"""Images: which one to use, whether the engine has it, and getting it there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+import requests
+from docker.errors import APIError, NotFound
+
+from pytest_agent_sandbox.containers.engine import Engine, explanation
+from pytest_agent_sandbox.containers.locks import machine_lock
+from pytest_agent_sandbox.containers.progress import Progress, Silence
+from pytest_agent_sandbox.containers.pulling import pull_image
+from pytest_agent_sandbox.errors import (
+    ImageNotFound,
+    ImagePullFailed,
+    SandboxError,
+    SettingsError,
+)
+
+Pull = Literal["missing", "always", "never"]
+
+#: The agent server that this release was tested with.
+DEFAULT_AGENT_SERVER_VERSION = "1.58.0"
+#: Its published image. Never `latest`: a regression test must not move by itself.
+DEFAULT_IMAGE = f"ghcr.io/openhands/agent-server:{DEFAULT_AGENT_SERVER_VERSION}-python"
+#: The repository of the images that `agent-sandbox build` makes.
+BUILT_REPOSITORY = "pytest-agent-sandbox/agent-server"
+
+LABEL_PREFIX = "pytest-agent-sandbox."
+VERSION_LABEL = f"{LABEL_PREFIX}version"
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armhf": "arm/v7"}
+_BUILD_IT = "Or build the image on this machine: `agent-sandbox build`."
+
+# An architecture's variant that is meant where none is named.
+_USUAL_VARIANTS = {"arm64": "v8", "arm": "v7"}
+_VERSION_IN_TAG = re.compile(r"(?:^|-|v)(\d+\.\d+\.\d+)(?:-|$)")
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that the engine has.
+
+    Attributes:
+        reference: The name it was asked for by, complete with its tag.
+        id: The engine's own name for it, such as ``sha256:ab12…``.
+        digest: Its digest at the registry it came from; None where it was never there.
+        platform: What it runs on, such as ``linux/arm64``.
+        labels: Its labels.
+        size: Bytes, unpacked.
+    """
+
+    reference: str
+    id: str
+    digest: str | None
+    platform: str
+    labels: Mapping[str, str] = field(default_factory=dict, repr=False)
+    size: int = 0
+
+    @classmethod
+    def from_attributes(cls, reference: str, attributes: Mapping[str, Any]) -> Self:
+        """Read what the engine's inspection shows."""
+        digests = [str(name) for name in attributes.get("RepoDigests") or []]
+        repository = _repository(reference)
+        # One image may have come from several registries; the one asked for counts.
+        digests.sort(key=lambda name: name.partition("@")[0] != repository)
+        return cls(
+            reference=reference,
+            id=str(attributes["Id"]),
+            digest=digests[0].partition("@")[2] if digests else None,
+            platform=normal_platform(
+                "/".join(
+                    str(attributes.get(part) or "") for part in ("Os", "Architecture", "Variant")
+                ).strip("/")
+            ),
+            labels=dict((attributes.get("Config") or {}).get("Labels") or {}),
+            size=int(attributes.get("Size") or 0),
+        )
+
+
+def choose_image(engine: Engine, requested: str | None, *, platform: str | None = None) -> str:
+    """The image to use: the requested one, else what was built here, else the published one.
+
+    Args:
+        engine: The engine that will run it.
+        requested: What the user asked for.
+        platform: The platform that is wanted; None for the engine's own.
+    """
+    if requested is not None:
+        return requested
+    built = find_built(engine, platform=platform)
+    return DEFAULT_IMAGE if built is None else built.reference
+
+
+def find_built(
+    engine: Engine,
+    version: str = DEFAULT_AGENT_SERVER_VERSION,
+    *,
+    platform: str | None = None,
+) -> Image | None:
+    """The image that the last `agent-sandbox build` of a version made; None where there is none.
+
+    Images built for one `DockerDevWorkspace` do not count: they must not become everybody's.
+    """
+    image = find_local(engine, f"{BUILT_REPOSITORY}:{version}")
+    wanted = normal_platform(platform or engine.platform)
+    return image if image is not None and image.platform == wanted else None
+
+
+def find_local(engine: Engine, reference: str) -> Image | None:
+    """The image as the engine has it; None where it has none of that name. One engine call.
+
+    Raises:
+        SettingsError: The reference is malformed.
+        EngineUnavailable: The engine did not answer.
+    """
+    reference = _complete(reference)
+    with engine.calling(f"look for the image {reference}"):
+        try:
+            attributes = engine.client.images.get(reference).attrs
+        except NotFound:
+            return None
+        except APIError as error:
+            if error.status_code == requests.codes.bad_request:
+                raise SettingsError(
+                    f"{reference!r} is no image reference: {explanation(error)}."
+                ) from None
+            raise
+    return Image.from_attributes(reference, attributes)
+
+
+def ensure_image(
+    engine: Engine,
+    reference: str,
+    *,
+    platform: str | None = None,
+    pull: Pull = "missing",
+    progress: Progress | None = None,
+) -> Image:
+    """Make sure that the engine has an image of the wanted platform.
+
+    An image that is there costs one engine call. Of several processes on this machine that miss
+    the same image, one pulls it and the others wait for that.
+
+    Args:
+        engine: The engine that will run it.
+        reference: The image's name; without a tag it is `latest`.
+        platform: Such as ``linux/arm64``; None for the engine's own.
+        pull: ``missing`` asks the registry only for what is not there, ``always`` in any case,
+            ``never`` not at all.
+        progress: Told how the pull is getting on.
+
+    Raises:
+        ImageNotFound: It is neither here nor at its registry, or lacks the platform.
+        ImagePullFailed: The registry refused, or is out of reach.
+        SettingsError: The reference is malformed.
+        EngineUnavailable: The engine did not answer.
+    """
+    reference = _complete(reference)
+    wanted = normal_platform(platform or engine.platform)
+    progress = progress or Silence()
+    local = None if pull == "always" else find_local(engine, reference)
+    if local is not None and local.platform == wanted:
+        return local
+    if pull == "never" or _is_id(reference):
+        why = " (--sandbox-pull=never)" if pull == "never" else ": it is given by its id"
+        here = _what_is_here(engine, reference, wanted, local)
+        raise ImageNotFound(f"{here}, and it cannot be pulled{why}.")
+    with machine_lock(engine, f"the image {reference} ({wanted})", progress):
+        if pull == "missing":
+            local = find_local(engine, reference)  # another process may just have pulled it
+            if local is not None and local.platform == wanted:
+                return local
+        published = _repository(reference) == _repository(DEFAULT_IMAGE)
+        try:
+            pull_image(engine, reference, wanted, progress, way_out=_BUILD_IT if published else "")
+        except (ImageNotFound, ImagePullFailed) as error:
+            if local is None:
+                raise
+            here = _what_is_here(engine, reference, wanted, local)
+            raise ImageNotFound(f"{here}. It was tried to pull that: {error}") from error
+    image = find_local(engine, reference)
+    if image is None:
+        raise SandboxError(f"{engine.description} pulled {reference}, yet does not have it.")
+    if image.platform != wanted:
+        raise ImageNotFound(
+            f"The image {reference} does not exist for {wanted}: its registry has it for "
+            f"{image.platform}. Choose another image, or the platform {image.platform} "
+            "(--sandbox-platform) where the engine can emulate it."
+        )
+    return image
+
+
+def remove_image(engine: Engine, image: Image) -> None:
+    """Remove an image's name from the engine, and its layers where nothing else uses them."""
+    with engine.calling(f"remove the image {image.reference}"):
+        try:
+            engine.client.images.remove(image.reference)
+        except NotFound:
+            return
+
+
+def describe(image: Image) -> str:
+    """An image in one line for people: name, agent-server version where known, digest or id."""
+    version = image.labels.get(VERSION_LABEL) or _version_in(image.reference)
+    parts = [f"agent server {version}"] if version else []
+    kind, _, value = (image.digest or image.id).rpartition(":")
+    parts.append(f"{'digest' if image.digest else 'id'} {kind}:{value[:12]}")
+    return f"{image.reference} ({', '.join(parts)})"
+
+
+def normal_platform(platform: str) -> str:
+    """A platform under the one name by which it is compared: ``linux/arm64`` for all its names."""
+    system, _, rest = platform.strip().lower().partition("/")
+    architecture, _, variant = rest.partition("/")
+    architecture, _, implied = _ARCHITECTURES.get(architecture, architecture).partition("/")
+    variant = variant or implied
+    if variant == _USUAL_VARIANTS.get(architecture):
+        variant = ""
+    return "/".join(part for part in (system, architecture, variant) if part)
+
+
+def _what_is_here(engine: Engine, reference: str, wanted: str, image: Image | None) -> str:
+    if image is None:
+        return f"The image {reference} is not on {engine.description}"
+    return (
+        f"The image {reference} is on {engine.description} for {image.platform} only, "
+        f"not for {wanted}"
+    )
+
+
+def _complete(reference: str) -> str:
+    """The reference with its tag spelled out: a pull without one would fetch every tag."""
+    reference = reference.strip()
+    if not reference:
+        raise SettingsError("The image's name is empty.")
+    last = reference.rpartition("/")[2]
+    if ":" in last or "@" in last or _is_id(reference):
+        return reference
+    return f"{reference}:latest"
+
+
+def _is_id(reference: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{64}|sha256:[0-9a-f]+", reference) is not None
+
+
+def _repository(reference: str) -> str:
+    name = reference.partition("@")[0]
+    head, slash, last = name.rpartition("/")
+    return head + slash + last.partition(":")[0]
+
+
+def _version_in(reference: str) -> str:
+    tag = reference.partition("@")[0].rpartition("/")[2].partition(":")[2]
+    found = _VERSION_IN_TAG.search(tag)
+    return found.group(1) if found else ""

@@ -1,0 +1,76 @@
+"""One process at a time, of all that work on one engine from this machine."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.progress import Progress
+from pytest_agent_sandbox.errors import SandboxError
+
+#: Seconds of silent waiting, before it is said what is waited for.
+PATIENCE = 2.0
+#: Seconds after which waiting is an error: longer than the slowest build or pull.
+LIMIT = 1800.0
+
+
+@contextmanager
+def machine_lock(
+    engine: Engine, subject: str, progress: Progress, *, limit: float = LIMIT
+) -> Iterator[None]:
+    """Holds the lock on a piece of work; the operating system frees it if this process dies.
+
+    Args:
+        engine: The engine the work is done on; other engines have locks of their own.
+        subject: What is worked on, such as an image's name.
+        progress: Told what is waited for.
+        limit: Seconds to wait at most.
+
+    Raises:
+        SandboxError: Another process held the lock all that time, or no lock can be made.
+    """
+    lock = FileLock(_lock_file(engine, subject))
+    try:
+        try:
+            lock.acquire(timeout=min(PATIENCE, limit))
+        except Timeout:
+            progress.note(f"waiting for another process that is busy with {subject}")
+            lock.acquire(timeout=max(limit - PATIENCE, 0))
+    except Timeout:
+        raise SandboxError(
+            f"Another process has been busy with {subject} for over {limit:.0f} s; "
+            f"it holds the lock {lock.lock_file}. End it, then try again."
+        ) from None
+    except OSError as error:
+        raise SandboxError(f"Cannot lock {lock.lock_file}: {error.strerror}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _lock_file(engine: Engine, subject: str) -> Path:
+    with engine.calling("tell its identity"):
+        identity = engine.client.info().get("ID") or engine.endpoint
+    digest = hashlib.sha256(f"{identity}\n{subject}".encode()).hexdigest()[:16]
+    # A folder per user: in a shared one, another user's lock file could not be opened.
+    folder = Path(tempfile.gettempdir()) / f"pytest-agent-sandbox-{_user()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise SandboxError(f"Cannot make the lock folder {folder}: {error.strerror}.") from error
+    return folder / f"{digest}.lock"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user number without a name, as containers have
+        return "unknown"

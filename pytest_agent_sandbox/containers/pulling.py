@@ -1,0 +1,229 @@
+"""Pulling an image: the engine's stream of progress, and its many ways to say no."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import requests
+from docker import auth
+from docker.errors import DockerException
+from docker.utils import parse_repository_tag
+
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.progress import Progress
+from pytest_agent_sandbox.errors import (
+    ImageNotFound,
+    ImagePullFailed,
+    SandboxError,
+    SettingsError,
+)
+
+#: Seconds without a word from the engine after which a pull is given up.
+STALL_TIMEOUT = 120.0
+
+# What engines and registries say is all there is to tell one cause from another: phrases in lower
+# case, the error they mean and its message. The first row with a phrase that occurs counts.
+_ANSWERS: tuple[tuple[tuple[str, ...], type[SandboxError], str], ...] = (
+    (
+        ("invalid reference format", "must be lowercase", "invalid tag format"),
+        SettingsError,
+        "{reference!r} is no image reference: {said}.",
+    ),
+    (
+        ("no matching manifest", "does not match the specified platform"),
+        ImageNotFound,
+        "The image {reference} does not exist for {platform}: its registry has it for {had}. "
+        "Choose another image, or another platform (--sandbox-platform).",
+    ),
+    (
+        (
+            "connection refused",
+            "connection reset",
+            "no such host",
+            "i/o timeout",
+            "timeout exceeded",
+            "tls handshake",
+            "deadline exceeded",
+            "network is unreachable",
+            "no route to host",
+            "request canceled",
+            "name resolution",
+            "server misbehaving",
+            "proxyconnect",
+            "x509:",
+            ": eof",
+            "http response to https client",
+        ),
+        ImagePullFailed,
+        "The registry {registry} is out of reach, so {reference} cannot be pulled: {said}. Check "
+        "the engine's network, DNS, proxy and CA certificates.",
+    ),
+    (
+        ("manifest unknown", "name unknown", "not found", "repository does not exist"),
+        ImageNotFound,
+        "The image {reference} does not exist: it is not on the engine, and {registry} says: "
+        "{said}.",
+    ),
+    (
+        ("toomanyrequests", "too many requests", "rate limit"),
+        ImagePullFailed,
+        "{registry} limits how often one may pull: {said}. Log in (`docker login {registry}`), "
+        "or wait.",
+    ),
+    (
+        ("denied", "unauthorized", "authentication required", "no basic auth", "forbidden"),
+        ImagePullFailed,
+        "Access denied by {registry} to {reference}: {said}. Log in (`docker login {registry}`); "
+        "some registries say this of images that do not exist, too.",
+    ),
+    ((), ImagePullFailed, "Pulling {reference} failed: {said}."),
+)
+
+
+def pull_image(
+    engine: Engine,
+    reference: str,
+    platform: str,
+    progress: Progress,
+    *,
+    way_out: str = "",
+    stall_timeout: float = STALL_TIMEOUT,
+) -> None:
+    """Pull an image, with the credentials that the docker command line would use.
+
+    Args:
+        engine: The engine that pulls.
+        reference: The image's name with its tag or digest.
+        platform: The platform to pull.
+        progress: Told how it is getting on.
+        way_out: What else the user can do where the registry gives nothing.
+        stall_timeout: Seconds without a word from the engine after which the pull is given up.
+
+    Raises:
+        ImageNotFound: The registry does not have it, or not for the platform.
+        ImagePullFailed: The registry refused or is out of reach, or the pull stalled.
+        SettingsError: The reference is malformed.
+        EngineUnavailable: The engine did not answer.
+    """
+    layers = _Layers(f"pulling {reference}")
+    progress.update(f"asking {_registry(reference)} for {reference}")
+    with engine.calling(f"pull the image {reference}"):
+        try:
+            for event in _events(engine, reference, platform, stall_timeout):
+                if "error" in event:
+                    raise _failure(engine, reference, platform, str(event["error"]), way_out)
+                layers.report(event, progress)
+        except requests.RequestException as error:
+            if not _timed_out(error):
+                raise
+            raise ImagePullFailed(
+                f"Pulling {reference} stalled: nothing came for {stall_timeout:.0f} s. Check the "
+                f"network between the engine and {_registry(reference)}. {way_out}".rstrip()
+            ) from error
+
+
+def _events(
+    engine: Engine, reference: str, platform: str, stall_timeout: float
+) -> Iterator[dict[str, Any]]:
+    # The SDK's own pull() waits for ever on a stream that falls silent, so the request is made
+    # here, with the SDK's session and its reading of the docker configuration.
+    api = engine.client.api
+    repository, tag = parse_repository_tag(reference)
+    try:
+        credentials = auth.get_config_header(api, _registry(reference))
+    except DockerException as error:
+        raise ImagePullFailed(
+            f"The credentials for {_registry(reference)} cannot be read: {error}. Check "
+            "`credsStore` and `credHelpers` in the docker configuration (~/.docker/config.json)."
+        ) from error
+    response = api.post(
+        f"{api.base_url}/v{api.api_version}/images/create",
+        params={"fromImage": repository, "tag": tag, "platform": platform},
+        headers={"X-Registry-Auth": credentials} if credentials else {},
+        stream=True,
+        timeout=stall_timeout,
+    )
+    with response:
+        if not response.ok:  # refused before it began: the same words, in another wrapping
+            yield {"error": _message(response)}
+            return
+        for line in response.iter_lines():
+            if line:
+                yield json.loads(line)
+
+
+def _message(response: requests.Response) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError):
+        return response.text or str(response.reason)
+
+
+def _timed_out(error: requests.RequestException) -> bool:
+    # A time-out in the middle of a stream comes as a ConnectionError around the real one.
+    return isinstance(error, requests.Timeout) or "Read timed out" in str(error)
+
+
+class _Layers:
+    """Adds up the layers of one pull."""
+
+    def __init__(self, activity: str) -> None:
+        self._activity = activity
+        self._fetched: dict[str, tuple[int, int]] = {}
+        self._unpacked: dict[str, int] = {}
+
+    def report(self, event: dict[str, Any], progress: Progress) -> None:
+        layer = str(event.get("id") or "")
+        detail = event.get("progressDetail") or {}
+        current, total = int(detail.get("current") or 0), int(detail.get("total") or 0)
+        match event.get("status"):
+            case "Downloading" if total:
+                self._fetched[layer] = (current, total)
+            case "Download complete" if layer in self._fetched:
+                total = self._fetched[layer][1]
+                self._fetched[layer] = (total, total)
+            case "Extracting" if total:
+                self._unpacked[layer] = current
+        fetched = sum(done for done, _ in self._fetched.values())
+        size = sum(whole for _, whole in self._fetched.values())
+        if fetched < size or not size:
+            progress.update(self._activity, fetched, size)
+        else:
+            progress.update(f"{self._activity}, unpacking", sum(self._unpacked.values()), size)
+
+
+def _failure(
+    engine: Engine, reference: str, platform: str, said: str, way_out: str
+) -> SandboxError:
+    words = said.lower()
+    _, kind, message = next(
+        row for row in _ANSWERS if not row[0] or any(phrase in words for phrase in row[0])
+    )
+    had = _platforms(engine, reference) if "{had}" in message else ""
+    text = message.format(
+        reference=reference,
+        platform=platform,
+        had=had,
+        registry=_registry(reference),
+        said=said.rstrip("."),
+    )
+    return kind(f"{text} {way_out}".rstrip())
+
+
+def _platforms(engine: Engine, reference: str) -> str:
+    """The platforms that the registry has the image for, for a message."""
+    try:
+        found = engine.client.images.get_registry_data(reference).attrs.get("Platforms") or []
+    except (DockerException, requests.RequestException):  # the message can do without
+        found = []
+    names = [f"{platform.get('os', '?')}/{platform.get('architecture', '?')}" for platform in found]
+    return ", ".join(sorted(set(names))) or "other platforms only"
+
+
+def _registry(reference: str) -> str:
+    try:
+        return str(auth.resolve_repository_name(parse_repository_tag(reference)[0])[0])
+    except DockerException as error:
+        raise SettingsError(f"{reference!r} is no image reference: {error}.") from error
