@@ -28,10 +28,12 @@ from pytest_agent_sandbox.errors import (
 
 _log = logging.getLogger("pytest_agent_sandbox.containers")
 
-# Seconds between the end of a container's output and the engine calling it ended: it takes down
-# the container's network first, usually in 0.15 s.
-_END_GRACE = 5.0
+# Seconds between the end of a container's output and the engine calling it ended (it takes down
+# the container's network first, usually in 0.15 s). After them, the connection is what broke.
+_END_GRACE = 1.0
 _END_POLL = 0.02
+# Seconds in which a container without ports must show that it ended.
+_PORTS_GRACE = 5.0
 # Seconds an engine may be away before the container counts as lost.
 _ENGINE_GRACE = 0.5
 
@@ -223,7 +225,8 @@ class Container:
         try:
             return {port: int(bindings[f"{port}/tcp"][0]["HostPort"]) for port in self.spec.ports}
         except (KeyError, IndexError, TypeError):
-            if self.wait_for_end(_END_GRACE):
+            # The engine forgets the ports of a container that has ended.
+            if self.wait_for_end(_PORTS_GRACE):
                 self.check()
             raise SettingsError(
                 f"network: {self.spec.network!r} publishes no ports (it may be internal)"

@@ -38,10 +38,10 @@ _TRANSIENT_START = re.compile(
     r"|could not find an available|context deadline exceeded|tls handshake timeout",
     re.IGNORECASE,
 )
-# A server that crashed while importing litellm: its import races a download of price tables.
+# A server that crashed while importing litellm: where its price table cannot be downloaded, its
+# logging races its own import.
 _TRANSIENT_CRASH = re.compile(
-    r"partially initialized module 'litellm|cannot import name .* from .*'litellm"
-    r"|module 'litellm.*' has no attribute",
+    r"deadlock detected by _ModuleLock\('litellm|from partially initialized module 'litellm"
 )
 
 _EXIT_CODES = {

@@ -122,9 +122,7 @@ class LogFollower:
                 self._copy(response)
             if self._is_over():
                 return
-            # The engine's connection broke, not the container. Its own log has everything, so the
-            # file is written anew.
-            self._file.truncate(self._begin)
+            # The engine's connection broke, not the container.
             request = self._request_log
 
     def _request_attach(self) -> requests.Response:
@@ -148,6 +146,8 @@ class LogFollower:
                 timeout=(self._engine.client.api.timeout, None),
             )
             response.raise_for_status()
+        # The engine sends everything again, so the file is written anew.
+        self._file.truncate(self._begin)
         return response
 
     def _copy(self, response: requests.Response) -> None:
