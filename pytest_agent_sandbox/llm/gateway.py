@@ -14,6 +14,7 @@ import uvicorn
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.llm import openai_chat
@@ -95,12 +96,11 @@ class Gateway:
                 self._serve,
                 interface="asgi3",
                 loop="asyncio",
-                http="h11",
+                http=_Protocol,
                 ws="none",
                 lifespan="off",
                 # Logging belongs to the process that the gateway is a guest in.
                 log_config=None,
-                access_log=False,
                 # A passed-on answer has the provider's own.
                 date_header=False,
                 server_header=False,
@@ -204,6 +204,13 @@ class Gateway:
         if call.duration is None:
             call.duration = time.monotonic() - started
             call.problem = call.problem or "The client went away before its answer was complete."
+
+
+class _Protocol(H11Protocol):
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        # Uvicorn's own switch empties a logger that other servers in this process may use.
+        self.access_log = False
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,264 @@
+"""The server itself: who gets in, what it leaves behind, how it ends."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import openai
+import psutil
+import pytest
+
+from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.llm import gateway as gateway_module
+from pytest_agent_sandbox.llm.gateway import Gateway
+from pytest_agent_sandbox.llm.lane import Lane
+from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, delay, say
+from pytest_agent_sandbox.llm.script import Script
+
+ASKED = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}
+
+
+def post(lane: Lane, **headers: str) -> httpx.Response:
+    url = f"{lane.base_url('127.0.0.1')}/chat/completions"
+    return httpx.post(url, json=ASKED, headers=headers, timeout=20)
+
+
+def test_only_the_token_opens_a_lane(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    lane = gateway.open_lane(Script([say("a"), say("b"), say("c")]))
+    other = gateway.open_lane(Script([]))
+    assert post(lane, Authorization=f"Bearer {lane.token}").status_code == 200
+    assert post(lane, authorization=f"bearer {lane.token}").status_code == 200
+    assert post(lane, **{"x-api-key": lane.token}).status_code == 200
+    refused = [
+        post(lane),
+        post(lane, Authorization="Bearer"),
+        post(lane, Authorization=lane.token),
+        post(lane, Authorization=f"Bearer {lane.token}x"),
+        post(lane, Authorization=f"Bearer {lane.token[:-1]}"),
+    ]
+    for answer in refused:
+        assert answer.status_code == 401
+        assert answer.json()["error"]["code"] == "invalid_api_key"
+        assert lane.token not in answer.text
+    assert len(lane.calls) == 3
+    assert len({lane.token, other.token}) == 2
+    assert len(lane.token) >= 40
+    assert lane.token not in caplog.text
+    assert caplog.text.count("refused '/v1/chat/completions': no valid token") == 5
+    assert "POST /v1" not in caplog.text, "no access log"
+    assert lane.token not in repr(lane) + repr(gateway) + repr(lane.calls)
+    lane.check()
+
+
+def test_a_closed_lane_lets_nobody_in(gateway: Gateway, connect: Callable[..., Any]) -> None:
+    with gateway.open_lane(Script([say("Hello.")])) as lane:
+        client = connect(lane)
+    lane.close()
+    with pytest.raises(openai.AuthenticationError, match="its conversation is over"):
+        client.chat.completions.create(**ASKED)
+
+
+def test_unknown_paths_are_404_in_openai_s_form(gateway: Gateway) -> None:
+    lane = gateway.open_lane(Script([say("Hello.")]))
+    root = f"http://127.0.0.1:{gateway.port}"
+    headers = {"Authorization": f"Bearer {lane.token}"}
+    for method, path in [
+        ("POST", "/v1/responses"),
+        ("GET", "/v1/chat/completions"),
+        ("POST", "/v1/messages"),
+        ("GET", "/"),
+        ("POST", "/chat/completions"),
+        ("GET", "/v1"),
+        ("GET", "/v1beta/models"),
+    ]:
+        answer = httpx.request(method, root + path, headers=headers)
+        assert answer.status_code == 404, path
+        assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert "base URL ends with /v1" in httpx.get(root, headers=headers).text
+    lane.check()
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/../admin", "/v1/%2e%2e/admin", "/v1/x/%2E%2E%2Fy", "/v1/./x"]
+)
+def test_a_path_does_not_climb(gateway: Gateway, path: str) -> None:
+    lane = gateway.open_lane(Script([]))
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port)
+    connection.request("GET", path, headers={"x-api-key": lane.token})
+    assert connection.getresponse().status == 400
+    connection.close()
+
+
+def test_a_body_has_a_bound(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway_module, "_LARGEST_BODY", 100)
+    lane = gateway.open_lane(Script([say("Hello.")]))
+    assert post(lane, Authorization=f"Bearer {lane.token}").status_code == 200
+    long = {**ASKED, "messages": [{"role": "user", "content": "x" * 200}]}
+    answer = httpx.post(
+        f"{lane.base_url('127.0.0.1')}/chat/completions",
+        json=long,
+        headers={"x-api-key": lane.token},
+    )
+    assert answer.status_code == 413
+    assert "100 MB" in answer.json()["error"]["message"]
+
+
+def test_a_large_body_is_served(gateway: Gateway) -> None:
+    lane = gateway.open_lane(Script([lambda request: say(str(len(request.last_message)))]))
+    long = {**ASKED, "messages": [{"role": "user", "content": "x" * 20_000_000}]}
+    url = f"{lane.base_url('127.0.0.1')}/chat/completions"
+    answer = httpx.post(url, json=long, headers={"x-api-key": lane.token}, timeout=30)
+    assert answer.json()["choices"][0]["message"]["content"] == "20000000"
+
+
+def test_base_url(gateway: Gateway) -> None:
+    lane = gateway.open_lane(Script([]))
+    port = gateway.port
+    assert lane.base_url("host.docker.internal") == f"http://host.docker.internal:{port}/v1"
+    assert lane.base_url("fd00::1") == f"http://[fd00::1]:{port}/v1"
+    assert lane.base_url("h", "openai/gpt-4o") == f"http://h:{port}/v1"
+    assert lane.base_url("h", "anthropic/claude-sonnet-4-5") == f"http://h:{port}"
+    assert lane.base_url("h", "claude-sonnet-4-5") == f"http://h:{port}"
+
+
+@pytest.mark.parametrize("name", ["", "a b", "ü", "x" * 21, "a/b"])
+def test_a_lane_s_name_is_fit_for_an_id(gateway: Gateway, name: str) -> None:
+    with pytest.raises(SettingsError, match="A lane cannot be named"):
+        gateway.open_lane(Script([]), name=name)
+
+
+def test_it_listens_where_it_was_told_and_nowhere_else(gateway: Gateway) -> None:
+    mine = [
+        connection.laddr
+        for connection in psutil.Process().net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == gateway.port
+    ]
+    assert [address.ip for address in mine] == ["127.0.0.1"]
+
+
+def test_a_port_that_is_taken_is_a_clear_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            SandboxError, match=f"cannot listen on 127.0.0.1 port {port}"
+        ) as failure:
+            Gateway(port=port).start()
+    assert "--sandbox-gateway-address" in str(failure.value)
+
+
+@pytest.mark.parametrize("address", ["203.0.113.7", "no.such.host.invalid", "2001:db8::1"])
+def test_an_address_of_another_machine_is_a_clear_error(address: str) -> None:
+    with pytest.raises(SandboxError, match=f"cannot listen on {re.escape(address)}") as failure:
+        Gateway(bind=address).start()
+    assert "--sandbox-gateway-address" in str(failure.value)
+
+
+def test_no_address_is_not_all_addresses() -> None:
+    with pytest.raises(SettingsError, match="--sandbox-gateway-address is empty"):
+        Gateway(bind="")
+
+
+def test_a_port_of_one_s_own_can_be_used_again_at_once(unused_port: int) -> None:
+    for _ in range(3):
+        with Gateway(port=unused_port) as gateway:
+            assert gateway.port == unused_port
+            lane = gateway.open_lane(Script([say("Hello.")]))
+            assert post(lane, **{"x-api-key": lane.token}).status_code == 200
+
+
+def test_before_and_after() -> None:
+    gateway = Gateway()
+    with pytest.raises(SandboxError, match="was not started"):
+        _ = gateway.port
+    gateway.close()
+    gateway.start()
+    with pytest.raises(SandboxError, match="started before"):
+        gateway.start()
+    gateway.close()
+    gateway.close()
+
+
+def test_logging_and_signals_are_left_alone() -> None:
+    root = logging.getLogger()
+    before = (root.level, list(root.handlers), signal.getsignal(signal.SIGINT))
+    names = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
+
+    def uvicorn_loggers() -> list[tuple[int, list[logging.Handler], bool]]:
+        loggers = map(logging.getLogger, names)
+        return [(logger.level, list(logger.handlers), logger.propagate) for logger in loggers]
+
+    uvicorn_before = uvicorn_loggers()
+    with Gateway():
+        assert (root.level, list(root.handlers), signal.getsignal(signal.SIGINT)) == before
+    assert uvicorn_loggers() == uvicorn_before
+
+
+def never(request: LLMRequest) -> Reply:
+    STUCK.wait(20)
+    return say("Too late.")
+
+
+STUCK = threading.Event()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_close_does_not_wait_for_answers_under_way(
+    stream: bool, connect: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    STUCK.clear()
+    gateway = Gateway()
+    gateway.start()
+    lane = gateway.open_lane(Script([delay(60, say("Never.")), never]))
+    client = connect(lane)
+    with ThreadPoolExecutor() as pool:
+        asked = [
+            pool.submit(client.chat.completions.create, **ASKED, stream=stream) for _ in range(2)
+        ]
+        while len(lane.calls) < 2:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        begun = time.monotonic()
+        gateway.close()
+        took = time.monotonic() - begun
+        for future in asked:
+            with pytest.raises(openai.APIConnectionError):
+                future.result(timeout=5)
+    STUCK.set()
+    assert took < 1
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_close_does_not_wait_for_idle_clients(connect: Callable[..., Any]) -> None:
+    gateway = Gateway()
+    gateway.start()
+    lane = gateway.open_lane(Script([say("Hello.")]))
+    client = connect(lane)
+    client.chat.completions.create(**ASKED)
+    with socket.create_connection(("127.0.0.1", gateway.port)) as half_sent:
+        half_sent.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n")
+        begun = time.monotonic()
+        gateway.close()
+        assert time.monotonic() - begun < 1
+
+
+def test_start_and_close_twenty_times_leaves_nothing() -> None:
+    process = psutil.Process()
+    Gateway().start  # noqa: B018 - imports are done by now
+    files = process.num_fds() if sys.platform != "win32" else process.num_handles()
+    for _ in range(20):
+        with Gateway():
+            pass
+    after = process.num_fds() if sys.platform != "win32" else process.num_handles()
+    assert after <= files
