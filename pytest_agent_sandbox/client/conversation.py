@@ -76,6 +76,7 @@ class RemoteConversation:
         confirm: Let every tool call wait for `accept` or `reject`.
         secrets: Values that the agent may use by name without ever seeing them.
         guard: Asked while waiting, in addition to the workspace's.
+        run_timeout: Seconds for a run that is given no timeout of its own; None for no limit.
 
     Raises:
         ServerError: The server refused, or cannot be reached.
@@ -92,8 +93,10 @@ class RemoteConversation:
         confirm: bool = False,
         secrets: Mapping[str, str | SecretStr] | None = None,
         guard: Guard | None = None,
+        run_timeout: float | None = None,
     ) -> None:
         self._workspace = workspace
+        self._run_timeout = run_timeout
         self._guard = guard
         self._closed = threading.Event()
         self._run: Run | None = None
@@ -209,7 +212,7 @@ class RemoteConversation:
 
         Args:
             blocking: False to return as soon as the agent is at work; `wait` waits for it then.
-            timeout: Seconds for the agent to be done; without limit by default. A run that takes
+            timeout: Seconds for the agent to be done; by default the conversation's `run_timeout`. A run that takes
                 longer is interrupted, so that it does not go on spending.
 
         Raises:
@@ -218,7 +221,7 @@ class RemoteConversation:
             ServerError: The server refused, or no longer answers.
             SandboxError: Whatever a guard knows to have made waiting pointless.
         """
-        deadline = _deadline(timeout)
+        deadline = self._run_deadline(timeout)
         while True:
             run = self._new_run()
             run.start(deadline)
@@ -233,7 +236,7 @@ class RemoteConversation:
         """Wait until the agent is done, where it is at work.
 
         Args:
-            timeout: Seconds for the agent to be done; without limit by default. A run that takes
+            timeout: Seconds for the agent to be done; by default the conversation's `run_timeout`. A run that takes
                 longer is interrupted, so that it does not go on spending.
 
         Raises:
@@ -250,7 +253,7 @@ class RemoteConversation:
                 self._run = None
                 return
             run.watch.saw_running()
-        self._await_end(run, _deadline(timeout))
+        self._await_end(run, self._run_deadline(timeout))
 
     def pause(self) -> None:
         """Ask the agent to stop after its current step; `run` goes on from there.
@@ -338,6 +341,9 @@ class RemoteConversation:
                     f"The server did not send the events of conversation {self.id} within "
                     f"{_READY_TIMEOUT:.0f} s."
                 )
+
+    def _run_deadline(self, timeout: float | None) -> float:
+        return _deadline(self._run_timeout if timeout is None else timeout)
 
     def _new_run(self) -> Run:
         run = Run(
