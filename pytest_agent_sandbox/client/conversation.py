@@ -148,6 +148,7 @@ class RemoteConversation:
         conversation_id: str,
         *,
         callbacks: Sequence[EventCallback] = (),
+        run_timeout: float | None = None,
         guard: Guard | None = None,
     ) -> RemoteConversation:
         """Join a conversation that exists; the callbacks get its earlier events too.
@@ -156,13 +157,19 @@ class RemoteConversation:
             workspace: Where the conversation's agent works.
             conversation_id: The conversation.
             callbacks: Called with each event.
+            run_timeout: As for a new conversation.
             guard: Asked while waiting, in addition to the workspace's.
 
         Raises:
             ServerError: There is no such conversation, or the server cannot be reached.
         """
         return cls(
-            workspace, None, conversation_id=conversation_id, callbacks=callbacks, guard=guard
+            workspace,
+            None,
+            conversation_id=conversation_id,
+            callbacks=callbacks,
+            run_timeout=run_timeout,
+            guard=guard,
         )
 
     @property
@@ -212,8 +219,8 @@ class RemoteConversation:
 
         Args:
             blocking: False to return as soon as the agent is at work; `wait` waits for it then.
-            timeout: Seconds for the agent to be done; by default the conversation's `run_timeout`. A run that takes
-                longer is interrupted, so that it does not go on spending.
+            timeout: Seconds for the agent to be done; the conversation's `run_timeout` by default.
+                A run that takes longer is interrupted, so that it does not go on spending.
 
         Raises:
             ConversationFailed: The run ended in `error` or `stuck`.
@@ -221,7 +228,7 @@ class RemoteConversation:
             ServerError: The server refused, or no longer answers.
             SandboxError: Whatever a guard knows to have made waiting pointless.
         """
-        deadline = self._run_deadline(timeout)
+        deadline = self._deadline(timeout)
         while True:
             run = self._new_run()
             run.start(deadline)
@@ -236,8 +243,8 @@ class RemoteConversation:
         """Wait until the agent is done, where it is at work.
 
         Args:
-            timeout: Seconds for the agent to be done; by default the conversation's `run_timeout`. A run that takes
-                longer is interrupted, so that it does not go on spending.
+            timeout: Seconds for the agent to be done; the conversation's `run_timeout` by default.
+                A run that takes longer is interrupted, so that it does not go on spending.
 
         Raises:
             ConversationFailed: The run ended in `error` or `stuck`.
@@ -253,7 +260,7 @@ class RemoteConversation:
                 self._run = None
                 return
             run.watch.saw_running()
-        self._await_end(run, self._run_deadline(timeout))
+        self._await_end(run, self._deadline(timeout))
 
     def pause(self) -> None:
         """Ask the agent to stop after its current step; `run` goes on from there.
@@ -302,7 +309,11 @@ class RemoteConversation:
         """
         info = self._post("fork", {})
         return RemoteConversation.attach(
-            self._workspace, str(info["id"]), callbacks=callbacks, guard=self._guard
+            self._workspace,
+            str(info["id"]),
+            callbacks=callbacks,
+            run_timeout=self._run_timeout,
+            guard=self._guard,
         )
 
     def close(self) -> None:
@@ -333,7 +344,7 @@ class RemoteConversation:
         return f"<RemoteConversation {self.id}>"
 
     def _await_stream(self) -> None:
-        deadline = _deadline(_READY_TIMEOUT)
+        deadline = time.monotonic() + _READY_TIMEOUT
         while not self._stream.wait_until_ready(GUARD_INTERVAL):
             self._check()
             if time.monotonic() > deadline:
@@ -341,9 +352,6 @@ class RemoteConversation:
                     f"The server did not send the events of conversation {self.id} within "
                     f"{_READY_TIMEOUT:.0f} s."
                 )
-
-    def _run_deadline(self, timeout: float | None) -> float:
-        return _deadline(self._run_timeout if timeout is None else timeout)
 
     def _new_run(self) -> Run:
         run = Run(
@@ -398,9 +406,9 @@ class RemoteConversation:
     def _post(self, action: str, body: Any = None) -> Any:
         return self._connection.post_json(self._path(action), body)
 
+    def _deadline(self, timeout: float | None) -> float:
+        timeout = self._run_timeout if timeout is None else timeout
+        return math.inf if timeout is None else time.monotonic() + timeout
+
     def _path(self, action: str = "") -> str:
         return f"/api/conversations/{self.id}/{action}".rstrip("/")
-
-
-def _deadline(timeout: float | None) -> float:
-    return math.inf if timeout is None else time.monotonic() + timeout
