@@ -35,9 +35,6 @@ _START_FAILED = "Error executing command:"
 _END = " .\n"
 _HTTP_NOT_FOUND = 404
 
-# The server's word for its own timeout; a signal n is -n, and SIGHUP is not sent here.
-_SERVER_TIMEOUT = -1
-
 
 @dataclass(frozen=True)
 class CommandResult:
@@ -121,8 +118,7 @@ def run_command(
     text, status = output
     if not text.endswith(_END):
         # The wrapper was killed together with the command, which leaves the files.
-        timed_out = timed_out or status == _SERVER_TIMEOUT
-        text = _recovered(connection, folder, exit_code=128 - status)
+        text = _recovered(connection, folder, exit_code=128 - status)  # signal n came as -n
         if not text.endswith(_END):
             raise ServerError(f"The output of command {command!r} is lost: {text.strip()}")
     stdout, stderr, exit_code = text.split("-", 2)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import posixpath
 import shlex
 import time
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from pydantic import SecretStr
 
+from pytest_agent_sandbox.client import files, git
 from pytest_agent_sandbox.client.commands import CommandResult, run_command
+from pytest_agent_sandbox.client.git import GitChange, GitDiff
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed
 
@@ -120,6 +124,118 @@ class RemoteWorkspace:
         make = f"mkdir -p {shlex.quote(folder)}"
         run_command(self.connection, make, cwd="/", timeout=10.0).check()
         return run_command(self.connection, command, cwd=folder, timeout=timeout)
+
+    def read_text(self, path: str) -> str:
+        """Return the content of a file in the sandbox, decoded as UTF-8.
+
+        Args:
+            path: Path of the file; a relative one starts from `working_dir`, here and below.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            IsADirectoryError: It is a folder.
+        """
+        return self.read_bytes(path).decode()
+
+    def write_text(self, path: str, text: str) -> None:
+        """Write a file in the sandbox, encoded as UTF-8, making its folders.
+
+        Raises:
+            IsADirectoryError: There is a folder of that name.
+            NotADirectoryError: A part of the path is a file.
+            PermissionError: The server's user may not write there.
+        """
+        self.write_bytes(path, text.encode())
+
+    def read_bytes(self, path: str) -> bytes:
+        """Return the content of a file in the sandbox. Raises as `read_text` does."""
+        return files.read_bytes(self.connection, self.path(path))
+
+    def write_bytes(self, path: str, content: bytes) -> None:
+        """Write a file in the sandbox, making its folders. Raises as `write_text` does."""
+        files.write_bytes(self.connection, self.path(path), content)
+
+    def upload(self, local: str | Path, remote: str) -> None:
+        """Copy a local file or folder into the sandbox, in pieces, with its permissions.
+
+        Args:
+            local: The file or folder.
+            remote: The copy's own path, its name included. In a folder that exists already, files
+                of the same name are replaced and others stay.
+
+        Raises:
+            OSError: As `write_text` does; and where `local` cannot be read.
+            ServerError: The copy failed on the sandbox's side, such as for lack of space.
+        """
+        files.upload(self.connection, Path(local), self.path(remote))
+
+    def download(self, remote: str, local: str | Path) -> None:
+        """Copy a file or folder out of the sandbox, in pieces, with its permissions.
+
+        A folder comes whole, hidden and ignored files included. What could reach outside of it on
+        this machine is left out, with a warning in the log: links that lead out of it, and devices.
+
+        Args:
+            remote: The file or folder.
+            local: The copy's own path, its name included; its parent folders are made.
+
+        Raises:
+            OSError: As `read_text` does; and where `local` cannot be written.
+            ServerError: The copy failed on the sandbox's side.
+        """
+        files.download(self.connection, self.path(remote), Path(local))
+
+    def git_changes(self, path: str | None = None, *, base: str = "HEAD") -> list[GitChange]:
+        """Return which files differ from a commit, those that git does not know yet included.
+
+        Args:
+            path: A folder; `working_dir` by default. Repositories inside of it are looked into.
+            base: The commit to compare with.
+
+        Returns:
+            One entry per file, by path from the folder. Nothing where that is no repository.
+
+        Raises:
+            FileNotFoundError: There is no such folder.
+            ServerError: git failed, or is not installed in the sandbox.
+        """
+        try:
+            return git.changes(self.connection, self.path(path or ""), base)
+        except FileNotFoundError:
+            if path is None:  # nothing was done in it yet
+                return []
+            raise
+
+    def git_diff(self, path: str, *, base: str = "HEAD") -> GitDiff:
+        """Return both texts of a file: in a commit, and now; `.unified()` compares them.
+
+        Raises:
+            FileNotFoundError: The file exists neither there nor here.
+            IsADirectoryError: It is a folder.
+            ServerError: git is not installed in the sandbox.
+        """
+        absolute = self.path(path)
+        return replace(git.diff(self.connection, absolute, base), path=path)
+
+    def changes_as_diff(self, *, base: str = "HEAD", max_bytes: int = 200_000) -> str:
+        """Return all changes below `working_dir` as one text, in git's diff format.
+
+        New files are included, ignored ones are not; binary files are only named. In a folder that
+        is no repository all files are new. The repository and its index stay as they are.
+
+        Args:
+            base: The commit to compare with.
+            max_bytes: Length after which the text is cut, with a note that says so.
+
+        Raises:
+            ServerError: git failed, or is not installed in the sandbox.
+        """
+        try:
+            return git.changes_as_diff(
+                self.connection, self.working_dir, base=base, max_bytes=max_bytes
+            )
+        except FileNotFoundError:
+            return ""
 
     def path(self, path: str) -> str:
         """Return the absolute path in the sandbox; relative ones start from `working_dir`."""
