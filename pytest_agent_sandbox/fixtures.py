@@ -1,4 +1,4 @@
-"""What tests ask for. Each fixture is a few lines over the layers below, which load on first use."""
+"""What tests ask for: each fixture a few lines over the layers below, which load on first use."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,10 +107,8 @@ class SandboxSession:
         from pytest_agent_sandbox.containers.progress import show_progress
 
         capture = self._config.pluginmanager.get_plugin("capturemanager")
-        with ExitStack() as stack:
-            if capture is not None:
-                stack.enter_context(capture.global_and_fixture_disabled())
-            progress = stack.enter_context(show_progress(sys.stderr))
+        uncaptured = nullcontext() if capture is None else capture.global_and_fixture_disabled()
+        with uncaptured, show_progress(sys.stderr) as progress:
             ensure_image(
                 self.engine,
                 reference,
@@ -193,12 +191,16 @@ def sweep_after_workers(config: pytest.Config) -> None:
     if sign is None or is_worker(config) or not sign.exists():
         return
     from pytest_agent_sandbox.containers.cleanup import remove_labelled
-    from pytest_agent_sandbox.containers.labels import RUN_LABEL
     from pytest_agent_sandbox.containers.engine import Engine
 
     sign.unlink(missing_ok=True)
-    with Engine.connect() as engine:
-        remove_labelled(engine, {RUN_LABEL: run_id(config)})
+    try:
+        with Engine.connect() as engine:
+            remove_labelled(engine, {"run": run_id(config)})
+    except SandboxError as error:
+        config.get_terminal_writer().line(
+            f"agent-sandbox: containers of this run may be left: {error}"
+        )
 
 
 def is_worker(config: pytest.Config) -> bool:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import SecretStr
 
@@ -166,6 +166,9 @@ class DockerWorkspace(RemoteWorkspace):
         """The port of 127.0.0.1 on which the desktop is published; None without `extra_ports`."""
         return self.container.ports.get(VNC_PORT)
 
+    def __enter__(self) -> Self:
+        return self
+
     def pause(self) -> None:
         """Freezes every process of the container."""
         self.container.pause()
@@ -211,6 +214,7 @@ class DockerWorkspace(RemoteWorkspace):
             forwarded[name] = os.environ[name]
         services = "true" if extra_ports else "false"
         return {
+            "LOG_JSON": "true",
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "OPENHANDS_SUPPRESS_BANNER": "1",
             "OH_PRELOAD_TOOLS": "false",
@@ -286,19 +290,27 @@ class DockerDevWorkspace(DockerWorkspace):
                 "DockerDevWorkspace builds its image: give base_image, or use DockerWorkspace "
                 "with server_image."
             )
-        self._build = {"base_image": base_image, "target": target, "version": server_version}
+        self._base_image = base_image
+        self._target = target
+        self._server_version = server_version
         super().__init__(**options)
 
     def _prepare_image(
         self,
         engine: Engine,
-        reference: str | None,
+        reference: str | None,  # noqa: ARG002 - never given: the image is built
         platform: str | None,
         pull: Pull,
         progress: Progress,
     ) -> Image:
         return build_agent_server(
-            engine, platform=platform, pull=pull, progress=progress, **self._build
+            engine,
+            base_image=self._base_image,
+            version=self._server_version,
+            target=self._target,
+            platform=platform,
+            pull=pull,
+            progress=progress,
         )
 
 

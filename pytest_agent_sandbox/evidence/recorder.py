@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_agent_sandbox.evidence import folders
+from pytest_agent_sandbox.evidence import container_log, folders
 from pytest_agent_sandbox.evidence.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -127,18 +127,8 @@ class Recorder:
         (self.folder / "result.json").write_text(self._redactor(text) + "\n", encoding="utf-8")
 
     def _log_tails(self) -> str:
-        texts = []
-        for log in self._logs:
-            if not log.exists():
-                continue
-            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-            if len(lines) > _LOG_TAIL_LINES:
-                lines = [
-                    f"… {len(lines) - _LOG_TAIL_LINES} earlier lines are in {log.name}",
-                    *lines[-_LOG_TAIL_LINES:],
-                ]
-            texts.append("\n".join(lines))
-        return _text("\n\n".join(texts))
+        tails = [container_log.tail(log, _LOG_TAIL_LINES) for log in self._logs]
+        return _text("\n\n".join(tail for tail in tails if tail))
 
     def _diff_head(self) -> str:
         path = self.folder / "workspace.diff"
