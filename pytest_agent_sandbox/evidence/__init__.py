@@ -1,0 +1,1 @@
+"""What a test leaves behind: collected while it runs, rendered when it has failed."""
