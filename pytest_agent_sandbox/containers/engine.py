@@ -23,7 +23,7 @@ from pytest_agent_sandbox.containers.host_route import (
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError, SettingsError
 
 #: Seconds one address gets to answer before the next one is tried.
-CONNECT_TIMEOUT = 2
+CONNECT_TIMEOUT = 3
 #: Seconds any single engine call may take: a hung engine is an error, not a hang.
 CALL_TIMEOUT = 60
 

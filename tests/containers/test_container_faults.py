@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pytest_agent_sandbox.containers.cleanup import remove_container
+from pytest_agent_sandbox.containers.cleanup import remove_container, remove_labelled
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.faults import explain_exit, is_transient
 from pytest_agent_sandbox.containers.readiness import wait_until
+from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.errors import (
     EngineUnavailable,
     ImageNotFound,
@@ -25,7 +27,7 @@ from pytest_agent_sandbox.errors import (
 )
 
 from .conftest import SpecFactory, Start
-from .fake_engine import EngineProxy
+from .fake_engine import VERSION, EngineProxy, reply, serving
 
 
 @pytest.fixture
@@ -217,6 +219,42 @@ def test_a_log_path_that_cannot_be_written_leaves_no_container(
 ) -> None:
     with pytest.raises(IsADirectoryError):
         Container.start(engine, spec("sleep 60"), log_path=tmp_path)
+
+
+def test_an_interrupted_start_leaves_no_container(
+    engine: Engine, spec: SpecFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_start = engine.client.api.start
+
+    def interrupted(container: str) -> None:
+        really_start(container)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine.client.api, "start", interrupted)
+    threads = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        Container.start(engine, spec("echo up; sleep 60"), log_path=tmp_path / "log")
+    assert remove_labelled(engine, {"run": spec("").labels["run"]}) == 0
+    assert threading.active_count() == threads
+
+
+def test_a_limit_the_engine_would_drop_is_an_error(tmp_path: Path) -> None:
+    requests = []
+
+    def answer(connection: socket.socket, head: bytes) -> bool:
+        request = head.splitlines()[0].decode()
+        requests.append(request)
+        if "/containers/create" in request:
+            warning = "Your kernel does not support memory limit. Limitation discarded."
+            return reply(connection, {"Id": "some-id", "Warnings": [warning]})
+        return reply(connection, VERSION)
+
+    with serving(answer) as address, Engine.connect(address) as engine:
+        made = ContainerSpec(image="any", memory="1g")
+        with pytest.raises(SettingsError, match=r"cannot apply a limit: .*memory limit"):
+            Container.start(engine, made, log_path=tmp_path / "log")
+    assert requests[-1].startswith("DELETE /v1.41/containers/")
+    assert not any("/start" in request for request in requests)
 
 
 DEADLOCK = (

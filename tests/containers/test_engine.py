@@ -163,9 +163,9 @@ def test_a_damaged_docker_context_is_an_error(docker_config: Path) -> None:
 def test_an_engine_that_hangs_is_given_up_soon() -> None:
     with serving(lambda connection, head: False) as address:
         began = time.monotonic()
-        with pytest.raises(EngineUnavailable, match="no answer within 2 s"):
+        with pytest.raises(EngineUnavailable, match="no answer within 3 s"):
             Engine.connect(address)
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_calls_to_an_engine_that_hangs_later_are_bounded(tmp_path: Path) -> None
         began = time.monotonic()
         with pytest.raises(EngineUnavailable, match=r"create container .* no answer within 1 s"):
             Container.start(engine, ContainerSpec(image="any"), log_path=tmp_path / "log")
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 5
 
 
 def test_an_engine_that_refuses_is_quoted(engine: Engine) -> None:
