@@ -225,13 +225,16 @@ def _listen(bind: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     try:
         # Bound here, not by uvicorn, which would end the process when it cannot.
-        return socket.create_server((bind, port), family=family, backlog=2048)
+        listener = socket.create_server((bind, port), family=family, backlog=2048)
     except (OSError, OverflowError) as problem:
         reason = getattr(problem, "strerror", None) or problem
         raise SandboxError(
             f"The LLM gateway cannot listen on {bind} port {port}: {reason}. Set "
             "--sandbox-gateway-address to an address of this machine that its containers reach."
         ) from problem
+    # asyncio sends small packets at once only on sockets that say they are TCP, and those accepted
+    # here inherit what the listener says. Without it, each answer takes 40 ms more.
+    return socket.socket(family, listener.type, socket.IPPROTO_TCP, fileno=listener.detach())
 
 
 def _token_of(request: Request) -> str:

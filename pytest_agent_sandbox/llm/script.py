@@ -137,7 +137,7 @@ class Script:
         call.streamed = openai_chat.wants_stream(request)
         # Both refusals have a status that no client retries: the next request would end the same.
         if entry is None:
-            call.problem = f"The script of {len(self)} replies was used up."
+            call.problem = f"No reply is left in the script, which holds {len(self)}."
             return _error(400, f"Request {request.number}: {call.problem}")
         try:
             reply = await self._resolve(entry, request)

@@ -7,6 +7,7 @@ import logging
 import re
 import signal
 import socket
+import statistics
 import sys
 import threading
 import time
@@ -121,6 +122,18 @@ def test_a_large_body_is_served(gateway: Gateway) -> None:
     url = f"{lane.base_url('127.0.0.1')}/chat/completions"
     answer = httpx.post(url, json=long, headers={"x-api-key": lane.token}, timeout=30)
     assert answer.json()["choices"][0]["message"]["content"] == "20000000"
+
+
+def test_an_answer_takes_milliseconds(gateway: Gateway) -> None:
+    lane = gateway.open_lane(Script([say("Hello.")] * 30))
+    url, headers = f"{lane.base_url('127.0.0.1')}/chat/completions", {"x-api-key": lane.token}
+    took = []
+    with httpx.Client() as client:
+        for _ in range(30):
+            begun = time.monotonic()
+            client.post(url, json=ASKED, headers=headers)
+            took.append(time.monotonic() - begun)
+    assert statistics.median(took) < 0.02, "40 ms more is what delayed acknowledgements cost"
 
 
 def test_base_url(gateway: Gateway) -> None:
@@ -255,7 +268,6 @@ def test_close_does_not_wait_for_idle_clients(connect: Callable[..., Any]) -> No
 
 def test_start_and_close_twenty_times_leaves_nothing() -> None:
     process = psutil.Process()
-    Gateway().start  # noqa: B018 - imports are done by now
     files = process.num_fds() if sys.platform != "win32" else process.num_handles()
     for _ in range(20):
         with Gateway():

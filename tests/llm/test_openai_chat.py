@@ -150,7 +150,7 @@ def test_a_script_that_is_used_up_refuses_and_fails_the_test(
     ask(client)
     ask(client)
     lane.check()
-    with pytest.raises(openai.BadRequestError, match="Request 3: The script of 2 replies") as over:
+    with pytest.raises(openai.BadRequestError, match="Request 3: No reply is left") as over:
         ask(client, text="and\n now " + "x" * 1000)
     assert "xxx" not in str(over.value)
     assert len(lane.calls) == 3, "a client must not retry this"
