@@ -151,8 +151,8 @@ def changes_as_diff(
         FileNotFoundError: There is no such folder.
         ServerError: git failed, is not installed, or knows no such commit.
     """
-    texts = []
-    left = max_bytes
+    texts, problems = [], ""
+    size = kept = 0
     for inner, commit in _repositories(connection, folder, base):
         prefix = shlex.quote(f"{inner}/" if inner else "")
         result = _git(
@@ -161,18 +161,20 @@ def changes_as_diff(
             f"wanted={shlex.quote(commit)}{_SNAPSHOT}"
             "git diff --cached --no-color --no-ext-diff --no-textconv --relative"
             f' --src-prefix=a/{prefix} --dst-prefix=b/{prefix} "$base" -- . >"$t/diff" || exit\n'
-            f'wc -c <"$t/diff"; head -c {left} "$t/diff"',
+            f'wc -c <"$t/diff"; head -c {max_bytes - kept} "$t/diff"',
         )
-        size_text, _, text = result.stdout.partition("\n")
-        size = int(size_text)
-        if size > left:
-            kept = text.rpartition("\n")[0]
-            text = f"{kept}\n[Cut here: the whole difference is {size} bytes long.]\n"
-        left = max(0, left - size)
+        whole, _, text = result.stdout.partition("\n")
+        size += int(whole)
+        kept = min(size, max_bytes)
         texts.append(text)
-        if result.stderr:
-            texts.append(f"[Incomplete, git says: {result.stderr.strip()}]\n")
-    return "".join(texts)
+        problems += result.stderr
+    text = "".join(texts)
+    if kept < size:
+        lines = text.rpartition("\n")[0]
+        text = f"{lines}\n[Cut here: the whole difference is {size} bytes.]\n"
+    if problems:
+        text += f"[Incomplete, git says: {problems.strip()}]\n"
+    return text
 
 
 def diff(connection: ServerConnection, path: str, base: str = "HEAD") -> GitDiff:
@@ -220,6 +222,7 @@ def _repositories(connection: ServerConnection, folder: str, base: str) -> list[
 def _git(
     connection: ServerConnection, folder: str, script: str, accepted: tuple[int, ...] = (0,)
 ) -> CommandResult:
+    folder = posixpath.normpath(folder)
     result = run_command(connection, _SETTINGS + script, cwd=folder, timeout=_TIMEOUT)
     if result.exit_code not in accepted:
         reason = "it took too long" if result.timed_out else result.stderr.strip()

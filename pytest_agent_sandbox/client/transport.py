@@ -6,24 +6,20 @@ import contextlib
 import ipaddress
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpcore
 import httpx
 from pydantic import SecretStr
 
+from pytest_agent_sandbox.client.sockets import GUARD_INTERVAL, Guard, GuardedTransport
 from pytest_agent_sandbox.errors import ServerError
 
+__all__ = ["GUARD_GRACE", "GUARD_INTERVAL", "Guard", "ServerConnection"]
+
 logger = logging.getLogger(__name__)
-
-#: Raises the reason when waiting has become pointless (a `SandboxError`), else returns. Cheap.
-Guard = Callable[[], None]
-
-#: Longest time, in seconds, that a wait goes without asking the guard.
-GUARD_INTERVAL = 0.25
 
 #: Seconds that a guard gets to notice what has just broken a connection: the socket of a dying
 #: server closes a little before the engine reports the container's end.
@@ -61,7 +57,7 @@ class ServerConnection:
         self._client = httpx.Client(
             base_url=self.host,
             headers=self.headers,
-            transport=_GuardedTransport(self.check, secure=self.host.startswith("https:")),
+            transport=GuardedTransport(self.check, secure=self.host.startswith("https:")),
             trust_env=needs_proxy_settings(self.host),
             timeout=self._timeouts(read_timeout),
         )
@@ -289,61 +285,3 @@ def _without_none(params: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if params is None:
         return None
     return {name: value for name, value in params.items() if value is not None}
-
-
-class _GuardedTransport(httpx.HTTPTransport):
-    """httpx's own transport, over sockets that ask the guard while they wait.
-
-    A paused container, or one that lost its network, keeps its connections open and says nothing:
-    without the guard such a request would hang until the read timeout.
-    """
-
-    def __init__(self, check: Guard, *, secure: bool) -> None:
-        # Certificates are loaded only where they are used: it takes tens of milliseconds.
-        super().__init__(verify=secure)
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context() if secure else None,
-            max_connections=100,
-            max_keepalive_connections=20,
-            # Shorter than the server's own limit, so that it is not the server who closes first.
-            keepalive_expiry=4.0,
-            network_backend=_GuardedBackend(check),
-        )
-
-
-class _GuardedBackend(httpcore.NetworkBackend):
-    def __init__(self, check: Guard) -> None:
-        self._check = check
-        self._backend = httpcore.SyncBackend()
-
-    def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
-        return _GuardedStream(self._backend.connect_tcp(*args, **kwargs), self._check)
-
-
-class _GuardedStream(httpcore.NetworkStream):
-    def __init__(self, stream: httpcore.NetworkStream, check: Guard) -> None:
-        self._stream = stream
-        self._check = check
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            left = GUARD_INTERVAL if deadline is None else deadline - time.monotonic()
-            try:
-                return self._stream.read(max_bytes, max(0.001, min(GUARD_INTERVAL, left)))
-            except httpcore.ReadTimeout:
-                self._check()
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, timeout)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
-        return _GuardedStream(self._stream.start_tls(*args, **kwargs), self._check)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)

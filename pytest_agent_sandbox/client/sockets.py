@@ -1,0 +1,74 @@
+"""Sockets that notice while they wait that waiting has become pointless."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpcore
+import httpx
+
+#: Raises the reason when waiting has become pointless (a `SandboxError`), else returns. Cheap.
+Guard = Callable[[], None]
+
+#: Longest time, in seconds, that a wait goes without asking the guard.
+GUARD_INTERVAL = 0.25
+
+
+class GuardedTransport(httpx.HTTPTransport):
+    """httpx's own transport, over sockets that ask the guard while they wait.
+
+    A paused container, or one that lost its network, keeps its connections open and says nothing:
+    without the guard such a request would hang until the read timeout.
+    """
+
+    def __init__(self, check: Guard, *, secure: bool) -> None:
+        # Certificates are loaded only where they are used: it takes tens of milliseconds.
+        super().__init__(verify=secure)
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=httpx.create_ssl_context() if secure else None,
+            max_connections=100,
+            max_keepalive_connections=20,
+            # Shorter than the server's own limit, so that it is not the server who closes first.
+            keepalive_expiry=4.0,
+            network_backend=_GuardedBackend(check),
+        )
+
+
+class _GuardedBackend(httpcore.NetworkBackend):
+    def __init__(self, check: Guard) -> None:
+        self._check = check
+        self._backend = httpcore.SyncBackend()
+
+    def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
+        return _GuardedStream(self._backend.connect_tcp(*args, **kwargs), self._check)
+
+
+class _GuardedStream(httpcore.NetworkStream):
+    def __init__(self, stream: httpcore.NetworkStream, check: Guard) -> None:
+        self._stream = stream
+        self._check = check
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = GUARD_INTERVAL if deadline is None else deadline - time.monotonic()
+            try:
+                return self._stream.read(max_bytes, max(0.001, min(GUARD_INTERVAL, left)))
+            except httpcore.ReadTimeout:
+                self._check()
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
+        return _GuardedStream(self._stream.start_tls(*args, **kwargs), self._check)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
