@@ -9,6 +9,7 @@ from typing import Protocol
 
 from starlette.responses import Response
 
+from pytest_agent_sandbox.llm.connections import Connections
 from pytest_agent_sandbox.llm.replies import Usage
 
 
@@ -53,6 +54,8 @@ class Exchange:
     body: bytes
     #: The record to fill in.
     call: LLMCall
+    #: For sources that pass the request on.
+    connections: Connections
 
 
 class Source(Protocol):
@@ -71,10 +74,6 @@ class Source(Protocol):
 
     def verify(self) -> None:
         """Raise what is wrong now that the agent is done."""
-        ...
-
-    async def aclose(self) -> None:
-        """Let go of connections."""
         ...
 
 

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import threading
 import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-import uvicorn
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.llm import openai_chat
+from pytest_agent_sandbox.llm.connections import Connections
 from pytest_agent_sandbox.llm.exchange import BrokenAnswerError, Exchange, LLMCall, Source
 from pytest_agent_sandbox.llm.lane import Lane
+from pytest_agent_sandbox.llm.server import ServerThread
 
 _T = TypeVar("_T")
 
 _PREFIX = "/v1"
 #: Long conversations with screenshots stay well below; an endless body does not.
 _LARGEST_BODY = 100 * 1024 * 1024
-_START_TIMEOUT = 10.0
-_CLOSE_TIMEOUT = 2.0
-#: Longer than HTTP clients keep an idle connection: one must not be closed just as it is used.
-_KEEP_ALIVE = 600
 
 
 class Gateway:
@@ -54,14 +48,12 @@ class Gateway:
             )
         self._bind = bind
         self._wanted_port = port
-        self._port: int | None = None
-        self._server: _Server | None = None
-        self._thread: threading.Thread | None = None
+        self._server: ServerThread | None = None
+        self._connections = Connections()
         self._lanes: dict[str, Lane] = {}
-        self._sources: list[Source] = []
 
     def __repr__(self) -> str:
-        return f"Gateway({self._bind!r}, port={self._port})"
+        return f"Gateway({self._bind!r}, port={self._server and self._server.port})"
 
     def __enter__(self) -> Gateway:
         self.start()
@@ -77,9 +69,9 @@ class Gateway:
         Raises:
             SandboxError: It was not started.
         """
-        if self._port is None:
+        if self._server is None:
             raise SandboxError("The LLM gateway was not started.")
-        return self._port
+        return self._server.port
 
     def start(self) -> None:
         """Return when requests are answered.
@@ -87,41 +79,11 @@ class Gateway:
         Raises:
             SandboxError: The address cannot be listened on, or the server does not come up.
         """
-        if self._thread is not None:
+        if self._server is not None:
             raise SandboxError("The LLM gateway was started before: make a new one.")
-        listener = _listen(self._bind, self._wanted_port)
-        self._port = listener.getsockname()[1]
-        self._server = server = _Server(
-            uvicorn.Config(
-                self._serve,
-                interface="asgi3",
-                loop="asyncio",
-                http=_Protocol,
-                ws="none",
-                lifespan="off",
-                # Logging belongs to the process that the gateway is a guest in.
-                log_config=None,
-                # A passed-on answer has the provider's own.
-                date_header=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_keep_alive=_KEEP_ALIVE,
-                timeout_graceful_shutdown=1,
-            )
+        self._server = ServerThread(
+            self._serve, self._bind, self._wanted_port, self._connections.aclose
         )
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._run(server, listener)),
-            name="agent-sandbox-gateway",
-            # A test process that forgot to close it must be able to end.
-            daemon=True,
-        )
-        self._thread.start()
-        deadline = time.monotonic() + _START_TIMEOUT
-        while not server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
-                self.close()
-                raise SandboxError(f"The LLM gateway on {self._bind}:{self._port} did not start.")
-            time.sleep(0.002)
 
     def open_lane(self, source: Source, name: str = "1") -> Lane:
         """A new way in, with a token of its own.
@@ -136,30 +98,16 @@ class Gateway:
         """
         lane = Lane(source, name, lambda: self.port, self._forget)
         self._lanes[lane.token] = lane
-        if not any(known is source for known in self._sources):
-            self._sources.append(source)
         return lane
 
     def close(self) -> None:
         """End at once: requests under way are cut off, lanes are closed. May be called twice."""
         self._lanes.clear()
-        if self._server is None or self._thread is None:
-            return
-        self._server.should_exit = True
-        self._thread.join(_CLOSE_TIMEOUT)
-        if self._thread.is_alive():
-            logging.getLogger(__name__).warning("The LLM gateway's thread has not ended.")
+        if self._server is not None:
+            self._server.close()
 
     def _forget(self, token: str) -> None:
         self._lanes.pop(token, None)
-
-    async def _run(self, server: _Server, listener: socket.socket) -> None:
-        try:
-            with listener:
-                await server.serve(sockets=[listener])
-        finally:
-            for source in self._sources:
-                await source.aclose()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
@@ -191,6 +139,7 @@ class Gateway:
             request.headers,
             body,
             call,
+            self._connections,
         )
         try:
             response = await _unless_gone(lane.source.answer(exchange), receive)
@@ -204,37 +153,6 @@ class Gateway:
         if call.duration is None:
             call.duration = time.monotonic() - started
             call.problem = call.problem or "The client went away before its answer was complete."
-
-
-class _Protocol(H11Protocol):
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        # Uvicorn's own switch empties a logger that other servers in this process may use.
-        self.access_log = False
-
-
-class _Server(uvicorn.Server):
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Nobody waits for the answers under way any more; each sees its client gone, and ends.
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-        await super().shutdown(sockets)
-
-
-def _listen(bind: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
-    try:
-        # Bound here, not by uvicorn, which would end the process when it cannot.
-        listener = socket.create_server((bind, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as problem:
-        reason = getattr(problem, "strerror", None) or problem
-        raise SandboxError(
-            f"The LLM gateway cannot listen on {bind} port {port}: {reason}. Set "
-            "--sandbox-gateway-address to an address of this machine that its containers reach."
-        ) from problem
-    # asyncio sends small packets at once only on sockets that say they are TCP, and those accepted
-    # here inherit what the listener says. Without it, each answer takes 40 ms more.
-    return socket.socket(family, listener.type, socket.IPPROTO_TCP, fileno=listener.detach())
 
 
 def _token_of(request: Request) -> str:

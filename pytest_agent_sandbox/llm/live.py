@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
@@ -36,9 +35,6 @@ _HOP_BY_HOP = {
 #: Headers of the request that are made anew for the upstream.
 _REPLACED = {"host", "authorization", "x-api-key", "content-length", "accept-encoding", "expect"}
 
-#: A model may think for minutes before its first byte; seconds.
-_TIMEOUT = httpx.Timeout(60.0, connect=15.0, read=900.0, pool=None)
-_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 _LONGEST_KEPT_FOR_USAGE = 16 * 1024 * 1024
 _FIRST_ERROR = 400
 
@@ -51,8 +47,6 @@ class LiveUpstream:
     redirects are not followed. The lane's token is replaced by the real key, in the header that
     the client used, so the key never enters a sandbox: should an error of the provider quote it,
     it is masked. Answers are asked for uncompressed, so that chunks arrive when they are made.
-
-    It belongs to one gateway, which closes its connections.
 
     Args:
         base_url: The provider's address, such as "https://api.openai.com/v1".
@@ -70,7 +64,6 @@ class LiveUpstream:
                 "The LLM's API key holds a character that no HTTP header can: was it copied whole?"
             )
         self._api_key = SecretStr(key)
-        self._client: httpx.AsyncClient | None = None
 
     def __repr__(self) -> str:
         return f"LiveUpstream({self.base_url!r})"
@@ -86,11 +79,6 @@ class LiveUpstream:
     def verify(self) -> None:
         """Nothing to raise."""
 
-    async def aclose(self) -> None:
-        """Close the connections to the provider."""
-        if self._client is not None:
-            await self._client.aclose()
-
     async def answer(self, exchange: Exchange) -> Response:
         """Pass a request on, and its answer back."""
         call = exchange.call
@@ -102,7 +90,7 @@ class LiveUpstream:
             exchange.method, url, headers=self._headers(exchange.headers), content=exchange.body
         )
         try:
-            answer = await self._connected().send(request, stream=True)
+            answer = await exchange.connections.send(request)
         except httpx.HTTPError as problem:
             return self._unreachable(call, problem)
         try:
@@ -116,18 +104,6 @@ class LiveUpstream:
         )
         passed.raw_headers = _end_to_end(answer.headers)
         return passed
-
-    def _connected(self) -> httpx.AsyncClient:
-        if self._client is None:
-            self._client = httpx.AsyncClient(
-                timeout=_TIMEOUT,
-                limits=_LIMITS,
-                # A cookie set for one conversation must not travel with another's requests.
-                cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-                # A company's proxy is for the world outside, never for this machine.
-                mounts={"all://localhost": None, "all://127.0.0.1": None, "all://[::1]": None},
-            )
-        return self._client
 
     def _headers(self, given: Mapping[str, str]) -> list[tuple[str, str]]:
         dropped = _HOP_BY_HOP | _REPLACED | _named_in_connection(given.get("connection", ""))

@@ -90,7 +90,7 @@ class Script:
             # Each raise would add its own frames to a traceback that is kept.
             raise self._failure.with_traceback(self._traceback)
 
-    def verify_used(self) -> None:
+    def verify(self) -> None:
         """Raise what `check` would raise, or complain about replies that are left.
 
         Raises:
@@ -104,13 +104,6 @@ class Script:
                 f"The agent used {self.used} of the script's {len(self)} replies. "
                 f"It never asked for:\n{listed}"
             )
-
-    def verify(self) -> None:
-        """The same as `verify_used`."""
-        self.verify_used()
-
-    async def aclose(self) -> None:
-        """Nothing to let go of."""
 
     async def answer(self, exchange: Exchange) -> Response:
         """The answer to a request of the gateway's."""

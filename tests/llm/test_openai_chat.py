@@ -129,7 +129,7 @@ def test_errors_have_the_provider_s_own_form(gateway: Gateway, connect: Connect)
         ask(client, stream=True)
     with pytest.raises(openai.BadRequestError, match="no"):
         ask(client)
-    script.verify_used()
+    script.verify()
 
 
 def test_a_retry_takes_the_next_reply(gateway: Gateway, connect: Connect) -> None:

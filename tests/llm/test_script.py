@@ -110,5 +110,5 @@ def test_last_message_is_text_whatever_its_form(content: Any, text: str) -> None
 
 def test_an_empty_script_is_used_up_from_the_start() -> None:
     script = Script([])
-    script.verify_used()
+    script.verify()
     assert len(script) == script.used == 0

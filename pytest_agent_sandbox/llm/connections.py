@@ -1,0 +1,43 @@
+"""The gateway's own connections to providers."""
+
+from __future__ import annotations
+
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import httpx
+
+#: Seconds. A model may think for minutes before its first byte.
+_TIMEOUT = httpx.Timeout(60.0, connect=15.0, read=900.0, pool=None)
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+
+
+class Connections:
+    """One HTTP client for all providers, made when the first live request needs it.
+
+    Used on the gateway's event loop only.
+    """
+
+    def __init__(self) -> None:
+        self._client: httpx.AsyncClient | None = None
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """Send a request as it is; the answer's body is still to be read.
+
+        Raises:
+            httpx.HTTPError: There is no answer.
+        """
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                timeout=_TIMEOUT,
+                limits=_LIMITS,
+                # A cookie set for one conversation must not travel with another's requests.
+                cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+                # A company's proxy is for the world outside, never for this machine.
+                mounts={"all://localhost": None, "all://127.0.0.1": None, "all://[::1]": None},
+            )
+        return await self._client.send(request, stream=True)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._client is not None:
+            await self._client.aclose()

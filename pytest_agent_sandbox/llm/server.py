@@ -1,0 +1,124 @@
+"""An ASGI application served from a thread, as a guest in a process that has other work to do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from pytest_agent_sandbox.errors import SandboxError
+
+#: Seconds.
+_START_TIMEOUT = 10.0
+_CLOSE_TIMEOUT = 2.0
+#: Longer than HTTP clients keep an idle connection: one must not be closed just as it is used.
+_KEEP_ALIVE = 600
+
+
+class ServerThread:
+    """A server that answers from its construction to `close`.
+
+    Args:
+        application: What is served.
+        bind: The address to listen on, and no other.
+        port: The port; 0 takes a free one.
+        at_end: Called on the server's event loop when it has stopped.
+
+    Raises:
+        SandboxError: The address cannot be listened on, or the server does not come up.
+    """
+
+    def __init__(
+        self,
+        application: ASGIApp,
+        bind: str,
+        port: int,
+        at_end: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._listener = _listen(bind, port)
+        self.port: int = self._listener.getsockname()[1]
+        self._at_end = at_end
+        self._server = _Server(
+            uvicorn.Config(
+                application,
+                interface="asgi3",
+                loop="asyncio",
+                http=_Protocol,
+                ws="none",
+                lifespan="off",
+                # Logging belongs to the process.
+                log_config=None,
+                # A passed-on answer has the provider's own.
+                date_header=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=_KEEP_ALIVE,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._run()),
+            name="agent-sandbox-gateway",
+            # A process that forgot to close it must be able to end.
+            daemon=True,
+        )
+        self._thread.start()
+        deadline = time.monotonic() + _START_TIMEOUT
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                self.close()
+                raise SandboxError(f"The LLM gateway on {bind} port {self.port} did not start.")
+            time.sleep(0.002)
+
+    def close(self) -> None:
+        """End at once: requests under way are cut off. May be called twice."""
+        self._server.should_exit = True
+        self._thread.join(_CLOSE_TIMEOUT)
+        if self._thread.is_alive():
+            logging.getLogger(__name__).warning("The LLM gateway's thread has not ended.")
+
+    async def _run(self) -> None:
+        try:
+            with self._listener:
+                await self._server.serve(sockets=[self._listener])
+        finally:
+            await self._at_end()
+
+
+class _Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Nobody waits for the answers under way any more; each sees its client gone, and ends.
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await super().shutdown(sockets)
+
+
+class _Protocol(H11Protocol):
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        # Uvicorn's own switch empties a logger that other servers in this process may use.
+        self.access_log = False
+
+
+def _listen(bind: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+    try:
+        # Bound here, not by uvicorn, which would end the process when it cannot.
+        listener = socket.create_server((bind, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        raise SandboxError(
+            f"The LLM gateway cannot listen on {bind} port {port}: {reason}. Set "
+            "--sandbox-gateway-address to an address of this machine that its containers reach."
+        ) from problem
+    # asyncio sends small packets at once only on sockets that say they are TCP, and those accepted
+    # here inherit what the listener says. Without it, each answer takes 40 ms more.
+    return socket.socket(family, listener.type, socket.IPPROTO_TCP, fileno=listener.detach())
