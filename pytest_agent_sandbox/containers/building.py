@@ -8,7 +8,7 @@ import logging
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ INSTALLER_LABEL = f"{LABEL_PREFIX}installer"
 STALL_TIMEOUT = 900
 #: Lines of output that a failure shows.
 TAIL_LINES = 30
+# The part of the Dockerfile that keeps credentials out of the image.
+_CREDENTIALS_PART = re.compile(r"^# -- with credentials$.*?^# -- end$\n", re.DOTALL | re.MULTILINE)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # What the builder says of its own doings.
 _CHATTER = (" ---> ", "Removing intermediate container ")
@@ -70,8 +72,8 @@ def build_agent_server(
     """Build an agent-server image, or find it where the same was built before.
 
     The image's name holds a hash of all that it is made of: the base image, the package versions,
-    the certificates and the build's own files. Credentials for a package index and addresses of
-    proxies are used by the build and are in no layer of the image.
+    the certificates and the build's own files. Credentials for a package index, and proxies, are
+    used by the build and are in no layer of the image.
 
     Args:
         engine: The engine that builds and keeps it.
@@ -117,7 +119,10 @@ def build_agent_server(
             TARGET_LABEL: target,
             BASE_LABEL: base.reference,
         }
-        context = _context({**content, "pip.conf": network.pip_configuration()})
+        files = {**content, "pip.conf": network.pip_configuration()}
+        if not network.has_index_credentials:
+            files["Dockerfile"] = _CREDENTIALS_PART.sub("", files["Dockerfile"])
+        context = _context(files)
         arguments = {
             "BASE_IMAGE": base.reference,
             "BUILD_KEY": key,
@@ -181,7 +186,7 @@ def _check_target(target: str) -> None:
 
 def _content(version: str, network: HostNetwork) -> dict[str, str]:
     """The files that make the image what it is, by their name in the build's context."""
-    folder = files(__package__) / "image"
+    folder = resources.files(__package__) / "image"
     content = {name: (folder / name).read_text(encoding="utf-8") for name in _SCRIPTS}
     constraints = folder / f"constraints-{version}.txt"
     content["constraints.txt"] = (

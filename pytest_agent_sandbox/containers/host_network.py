@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from pytest_agent_sandbox.errors import SettingsError
 
@@ -79,6 +80,12 @@ class HostNetwork:
                 if (value := variables.get(name) or variables.get(name.lower()))
             },
         )
+
+    @property
+    def has_index_credentials(self) -> bool:
+        """Whether an index's address holds a user name or password."""
+        urls = [url for url in (self.index_url, *self.extra_index_urls) if url]
+        return any("@" in urlsplit(url).netloc for url in urls)
 
     def pip_configuration(self) -> str:
         """The text of a pip.conf; it may hold credentials."""

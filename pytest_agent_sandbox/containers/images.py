@@ -118,9 +118,10 @@ def find_local(engine: Engine, reference: str) -> Image | None:
         SettingsError: The reference is malformed.
         EngineUnavailable: The engine did not answer.
     """
-    reference = _complete(reference)
+    complete = _complete(reference)
     with engine.calling(f"look for the image {reference}"):
         try:
+            # As it was given: it may be an id, or the beginning of one.
             attributes = engine.client.images.get(reference).attrs
         except NotFound:
             return None
@@ -130,7 +131,8 @@ def find_local(engine: Engine, reference: str) -> Image | None:
                     f"{reference!r} is no image reference: {explanation(error)}."
                 ) from None
             raise
-    return Image.from_attributes(reference, attributes)
+    is_id = attributes["Id"].removeprefix("sha256:").startswith(reference)
+    return Image.from_attributes(reference if is_id else complete, attributes)
 
 
 def ensure_image(
@@ -160,12 +162,12 @@ def ensure_image(
         SettingsError: The reference is malformed.
         EngineUnavailable: The engine did not answer.
     """
-    reference = _complete(reference)
     wanted = normal_platform(platform or engine.platform)
     progress = progress or Silence()
     local = None if pull == "always" else find_local(engine, reference)
     if local is not None and local.platform == wanted:
         return local
+    reference = _complete(reference)
     if pull == "never" or _is_id(reference):
         why = " (--sandbox-pull=never)" if pull == "never" else ": it is given by its id"
         here = _what_is_here(engine, reference, wanted, local)
@@ -235,8 +237,7 @@ def _what_is_here(engine: Engine, reference: str, wanted: str, image: Image | No
 
 def _complete(reference: str) -> str:
     """The reference with its tag spelled out: a pull without one would fetch every tag."""
-    reference = reference.strip()
-    if not reference:
+    if not reference.strip():
         raise SettingsError("The image's name is empty.")
     last = reference.rpartition("/")[2]
     if ":" in last or "@" in last or _is_id(reference):

@@ -1,0 +1,261 @@
+"""`agent-sandbox`: looks after what the tests need, outside of pytest."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform as machine
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import requests
+from docker.errors import DockerException
+
+from pytest_agent_sandbox.containers import building, images
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.images import DEFAULT_AGENT_SERVER_VERSION, DEFAULT_IMAGE
+from pytest_agent_sandbox.containers.progress import megabytes, show_progress
+from pytest_agent_sandbox.errors import SandboxError
+
+LLM_VARIABLES = ("LLM_MODEL", "LLM_API_KEY", "LLM_BASE_URL")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the doctor found out about one thing.
+
+    Attributes:
+        subject: What was looked at.
+        state: `ok`, `--` for something optional that is not there, or `FAIL`.
+        text: What was found.
+        advice: What to do about it.
+    """
+
+    subject: str
+    state: str
+    text: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        indent = " " * 18
+        lines = [*self.text.splitlines(), *self.advice.splitlines()]
+        return f"{self.state:<5}{self.subject:<13}" + f"\n{indent}".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What follows the program's name; None for this process's own.
+
+    Returns:
+        The exit code: 0, or 1 where something is missing or went wrong.
+    """
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except SandboxError as error:
+        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+        print(f"agent-sandbox: {error}{notes}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("agent-sandbox: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="agent-sandbox", description="Looks after what agent-sandbox tests need."
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"agent-sandbox {version('pytest-agent-sandbox')}"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="say whether the tests can run here, and what to do if not",
+        description="Says whether the tests can run here, and what to do if not. "
+        "Exit code 1 where something needed is missing.",
+    )
+    doctor.add_argument(
+        "--image", metavar="NAME", help="look at this image rather than the default one"
+    )
+    doctor.add_argument(
+        "--start", action="store_true", help="start a sandbox too, and time it (takes seconds)"
+    )
+    doctor.set_defaults(command=_doctor)
+
+    build = commands.add_parser(
+        "build",
+        help="build the agent-server image, where the published one cannot be pulled",
+        description="Builds an agent-server image from a base image and PyPI packages. Without "
+        "--tag, tests on this engine use it from then on. CA certificates, package index and "
+        "proxies come from the environment (SSL_CERT_FILE, PIP_INDEX_URL, HTTPS_PROXY, …).",
+    )
+    build.add_argument(
+        "--base-image",
+        metavar="NAME",
+        default=building.DEFAULT_BASE_IMAGE,
+        help="any image with Python >= 3.12, or with apt-get and such a Python (%(default)s)",
+    )
+    build.add_argument(
+        "--version",
+        metavar="X.Y.Z",
+        default=DEFAULT_AGENT_SERVER_VERSION,
+        help="version of the agent server (%(default)s)",
+    )
+    build.add_argument(
+        "--target", default=building.MINIMAL_TARGET, help="what to put into it (%(default)s)"
+    )
+    build.add_argument(
+        "--platform", metavar="OS/ARCH", help="such as linux/arm64 (the engine's own)"
+    )
+    build.add_argument(
+        "--ca-bundle",
+        metavar="FILE",
+        help="CA certificates to trust, instead of those that the environment names",
+    )
+    build.add_argument(
+        "--tag",
+        metavar="NAME",
+        help="name the image so, for --sandbox-image, and leave the default image as it is",
+    )
+    build.set_defaults(command=_build)
+    return parser
+
+
+def _build(options: argparse.Namespace) -> int:
+    started = time.monotonic()
+    with Engine.connect() as engine:
+        with show_progress(sys.stderr) as progress:
+            image = building.build_agent_server(
+                engine,
+                base_image=options.base_image,
+                version=options.version,
+                target=options.target,
+                platform=options.platform,
+                ca_bundle=options.ca_bundle,
+                progress=progress,
+            )
+        if options.tag:
+            image = building.add_name(engine, image, options.tag)
+            use = f"Use it with --sandbox-image={image.reference}."
+        else:
+            image = building.make_default(engine, image)
+            use = (
+                f"Tests on {engine.description} use it unless told otherwise."
+                if image.labels[images.VERSION_LABEL] == DEFAULT_AGENT_SERVER_VERSION
+                else f"Use it with --sandbox-image={image.reference}."
+            )
+    seconds = time.monotonic() - started
+    print(f"{images.describe(image)}: {megabytes(image.size)}, ready in {seconds:.1f} s. {use}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    failed = False
+    print(
+        f"agent-sandbox {version('pytest-agent-sandbox')}, Python {machine.python_version()}, "
+        f"{machine.system()} {machine.machine()}"
+    )
+    for finding in _findings(options):
+        print(finding, flush=True)
+        failed = failed or finding.state == "FAIL"
+    print("Something is missing: see above." if failed else "All that tests need is here.")
+    return 1 if failed else 0
+
+
+def _findings(options: argparse.Namespace) -> Iterator[Finding]:
+    yield _llm(os.environ)
+    try:
+        engine = Engine.connect()
+    except SandboxError as error:
+        yield Finding("engine", "FAIL", str(error))
+        return
+    with engine:
+        yield Finding(
+            "engine", "ok", f"{engine.description} at {engine.endpoint}, for {engine.platform}"
+        )
+        yield _host_route(engine)
+        image = _image(engine, options.image)
+        yield image
+        if options.start and image.state == "ok":
+            yield _start(engine, options.image)
+
+
+def _llm(environment: Mapping[str, str]) -> Finding:
+    # Names only: a value may be a secret.
+    there = [name for name in LLM_VARIABLES if environment.get(name)]
+    lacking = [name for name in LLM_VARIABLES[:2] if name not in there]
+    if not lacking:
+        return Finding("live LLM", "ok", f"{', '.join(there)} set")
+    return Finding(
+        "live LLM",
+        "--",
+        f"{', '.join(lacking)} not set",
+        "Tests with scripted answers run; tests that need a live LLM are skipped.",
+    )
+
+
+def _host_route(engine: Engine) -> Finding:
+    try:
+        route = engine.host_route()
+    except SandboxError as error:
+        return Finding("host route", "FAIL", str(error))
+    return Finding(
+        "host route",
+        "ok",
+        f"sandboxes reach this machine as {route.container_host_name} ({route.bind_address})",
+    )
+
+
+def _image(engine: Engine, requested: str | None) -> Finding:
+    try:
+        reference = images.choose_image(engine, requested)
+        image = images.find_local(engine, reference)
+    except SandboxError as error:
+        return Finding("image", "FAIL", str(error))
+    if image is not None:
+        text = f"{images.describe(image)}, {megabytes(image.size)}"
+        if image.platform == engine.platform:
+            return Finding("image", "ok", text)
+        return Finding(
+            "image",
+            "FAIL",
+            f"{text}, is for {image.platform}, not for {engine.platform}",
+            f"Set --sandbox-platform={image.platform} where the engine can emulate it.",
+        )
+    try:
+        with engine.calling(f"ask the registry for {reference}"):
+            engine.client.images.get_registry_data(reference)
+    except (SandboxError, DockerException, requests.RequestException) as error:
+        advice = "Build one on this machine: `agent-sandbox build`."
+        if reference != DEFAULT_IMAGE:
+            advice = "Check its name, the network, and whether a `docker login` is needed."
+        return Finding("image", "FAIL", f"{reference} is not here. {error}", advice)
+    return Finding("image", "ok", f"{reference} is not here yet; the first test run pulls it")
+
+
+def _start(engine: Engine, requested: str | None) -> Finding:
+    from pytest_agent_sandbox.workspaces import DockerWorkspace
+
+    started = time.monotonic()
+    try:
+        with DockerWorkspace(server_image=requested, engine=engine) as workspace:
+            seconds = time.monotonic() - started
+            answered = workspace.execute_command("echo ready")
+    except SandboxError as error:
+        notes = "\n".join(getattr(error, "__notes__", ()))
+        return Finding("sandbox", "FAIL", str(error), notes)
+    if answered.stdout.strip() != "ready":
+        return Finding("sandbox", "FAIL", f"it started, but a command said {answered.stdout!r}")
+    return Finding("sandbox", "ok", f"started in {seconds:.1f} s, and ran a command")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
