@@ -266,6 +266,7 @@ def test_nothing_is_left_after_many_starts(
     spec: SpecFactory, run_label: str, tmp_path: Path
 ) -> None:
     process = psutil.Process()
+    leaks = f"{run_label}-leaks"
 
     def used() -> tuple[int, int]:
         return threading.active_count(), len(process.net_connections("all"))
@@ -278,7 +279,7 @@ def test_nothing_is_left_after_many_starts(
             )
             with Container.start(engine, made, log_path=tmp_path / str(number)) as container:
                 container.check()
-        assert remove_labelled(engine, {"run": f"{run_label}-leaks"}) == 0
+        assert remove_labelled(engine, {"run": leaks}) == 0
         assert threading.active_count() == before[0]
     assert used() == before
 

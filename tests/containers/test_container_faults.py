@@ -69,10 +69,31 @@ def test_death_at_once_keeps_the_log(start: Start) -> None:
         assert container.log_path.read_text() == "a last word\n"
 
 
-def test_death_before_the_ports_are_read(engine: Engine, spec: SpecFactory, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine_is_slow", [False, True])
+def test_death_around_the_reading_of_ports(
+    engine_is_slow: bool,
+    engine: Engine,
+    spec: SpecFactory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    really_start = engine.client.api.start
+
+    def start_and_wait(container: str) -> None:
+        really_start(container)
+        # An engine forgets the ports of a container that ended, but takes its time for it.
+        time.sleep(1 if engine_is_slow else 0)
+
+    monkeypatch.setattr(engine.client.api, "start", start_and_wait)
     log_path = tmp_path / "log"
-    with pytest.raises(SandboxDied, match="code 3") as caught:
-        Container.start(engine, spec("echo no; exit 3", ports={8000: None}), log_path=log_path)
+    made = spec("echo no; exit 3", ports={8000: None})
+    with (
+        pytest.raises(SandboxDied, match="code 3") as caught,
+        Container.start(engine, made, log_path=log_path) as container,
+    ):
+        assert not engine_is_slow
+        assert container.wait_for_end(10)
+        container.check()
     assert caught.value.log == "no"
     assert log_path.read_text() == "no\n"
 
