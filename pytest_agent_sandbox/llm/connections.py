@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-
 import httpx
 
 #: Seconds. A model may think for minutes before its first byte.
@@ -21,7 +19,7 @@ class Connections:
         self._client: httpx.AsyncClient | None = None
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request as it is; the answer's body is still to be read.
+        """Send a request as it is, without cookies; the answer's body is still to be read.
 
         Raises:
             httpx.HTTPError: There is no answer.
@@ -30,8 +28,6 @@ class Connections:
             self._client = httpx.AsyncClient(
                 timeout=_TIMEOUT,
                 limits=_LIMITS,
-                # A cookie set for one conversation must not travel with another's requests.
-                cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
                 # A company's proxy is for the world outside, never for this machine.
                 mounts={"all://localhost": None, "all://127.0.0.1": None, "all://[::1]": None},
             )
