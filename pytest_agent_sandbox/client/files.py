@@ -37,9 +37,12 @@ _FILE_ERRORS = (
 def read_bytes(connection: ServerConnection, path: str) -> bytes:
     """Return the content of the file at the absolute `path`; raises what `open` would."""
     try:
-        return connection.request("GET", "/api/file/download", params={"path": path}).content
+        content = connection.request("GET", "/api/file/download", params={"path": path}).content
     except ServerError as error:
         raise _read_error(connection, error, path) from error
+    if not content:
+        _check_readable(connection, path)
+    return content
 
 
 def write_bytes(connection: ServerConnection, path: str, content: bytes | IO[bytes]) -> None:
@@ -88,6 +91,8 @@ def _download_file(connection: ServerConnection, path: str, local: Path) -> None
                     file.write(piece)
     except ServerError as error:
         raise _read_error(connection, error, path) from error
+    if not local.stat().st_size:
+        _check_readable(connection, path)
 
 
 def _upload_folder(connection: ServerConnection, local: Path, path: str) -> None:
@@ -179,11 +184,19 @@ def _run(connection: ServerConnection, command: str, accepted: tuple[int, ...] =
 
 def _read_error(connection: ServerConnection, error: ServerError, path: str) -> Exception:
     if error.status is None:
-        # The server finds out that it may not read a file when its answer is already under way.
-        readable = run_command(connection, f"test -r {shlex.quote(path)}", cwd="/", timeout=10.0)
-        if readable.exit_code != 0:
-            return PermissionError(errno.EACCES, "Permission denied, in the sandbox", path)
+        _check_readable(connection, path)
     return _file_error(error, path)
+
+
+def _check_readable(connection: ServerConnection, path: str) -> None:
+    """Raise PermissionError if the server's user may not read `path`.
+
+    The server finds that out only when its answer is under way: it breaks the connection then, and
+    an empty file that it may not read looks like one that it may.
+    """
+    readable = run_command(connection, f"test -r {shlex.quote(path)}", cwd="/", timeout=10.0)
+    if readable.exit_code != 0:
+        raise PermissionError(errno.EACCES, "Permission denied, in the sandbox", path)
 
 
 def _file_error(error: ServerError, path: str) -> Exception:

@@ -57,7 +57,7 @@ base=$(git rev-parse -q --verify "$wanted^{tree}") || {
   [ "$wanted" = HEAD ] || { echo "there is no commit $wanted" >&2; exit 128; }
   base=$(git hash-object -t tree -w --stdin </dev/null) || exit; }
 git add -A --ignore-errors -- . 2>"$t/problems" ||
-  grep -v -e '^hint:' -e 'does not have a commit checked out' "$t/problems" >&2
+  grep -v -e '^hint:' -e '^warning:' -e 'does not have a commit checked out' "$t/problems" >&2
 """
 
 

@@ -28,10 +28,9 @@ class GuardedTransport(httpx.HTTPTransport):
         super().__init__(verify=secure)
         self._pool = httpcore.ConnectionPool(
             ssl_context=httpx.create_ssl_context() if secure else None,
-            max_connections=100,
-            max_keepalive_connections=20,
-            # Shorter than the server's own limit, so that it is not the server who closes first.
-            keepalive_expiry=4.0,
+            # Each request has a connection of its own: after an error the server closes one with a
+            # delay, which would break whatever request came next. On loopback it costs nothing.
+            max_keepalive_connections=0,
             network_backend=_GuardedBackend(check),
         )
 

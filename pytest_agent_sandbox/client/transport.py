@@ -194,9 +194,6 @@ class ServerConnection:
     def _raise_for_status(self, response: httpx.Response) -> None:
         if response.is_success:
             return
-        if response.is_server_error:
-            # The server may reset the connection after a 5xx; it must not break the next request.
-            response.extensions["network_stream"].close()
         request = response.request
         text = (
             f"{request.method} {self.host}{request.url.path} was answered with "
