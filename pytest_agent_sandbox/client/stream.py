@@ -185,6 +185,7 @@ class EventStream:
             close_timeout=_CLOSE_TIMEOUT,
             max_size=_MAX_FRAME,
             max_queue=None,  # to fall behind must not hold up the server
+            ping_interval=None,  # the server pings, and it takes a thread
         ) as websocket:
             self._websocket = websocket
             if self._closing.is_set():
@@ -217,20 +218,15 @@ class EventStream:
             # Whether the server listens by now is not known; this is repeated once it is.
             self._complete_log()
             event = _receive(websocket)
-        snapshot_due = not _is_full_state(event)
-        if not snapshot_due:
-            # It is older than what is fetched next, and must not overwrite that.
-            self._ingest(event, opening=True)
         self._complete_log()
         self._connections += 1
         self._current = self._connections
-        if snapshot_due:
-            self._ingest(event)
+        snapshot_due = True
         while True:
-            event = _receive(websocket)
             opening = snapshot_due and _is_full_state(event)
             snapshot_due = snapshot_due and not opening
             self._ingest(event, opening=opening)
+            event = _receive(websocket)
 
     def _complete_log(self) -> None:
         self.catch_up()

@@ -14,6 +14,8 @@ import pytest
 
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 
+from .scripted_llm import ScriptedLLM
+
 
 @dataclass(frozen=True)
 class Server:
@@ -72,3 +74,10 @@ def workspace(server: Server) -> Iterator[RemoteWorkspace]:
     working_dir = f"/workspace/{uuid.uuid4().hex[:12]}"
     with RemoteWorkspace(server.host, server.api_key, working_dir) as workspace:
         yield workspace
+
+
+@pytest.fixture
+def llm() -> Iterator[ScriptedLLM]:
+    """An LLM that the test writes the answers of."""
+    with ScriptedLLM() as llm:
+        yield llm

@@ -1,0 +1,412 @@
+"""The event stream: complete, in order and once, also over sockets that break."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from pytest_agent_sandbox.client.agents import Agent, Tool
+from pytest_agent_sandbox.client.conversation import RemoteConversation
+from pytest_agent_sandbox.client.event_log import EventLog
+from pytest_agent_sandbox.client.events import Event
+from pytest_agent_sandbox.client.stream import EventStream
+from pytest_agent_sandbox.client.transport import ServerConnection
+from pytest_agent_sandbox.client.workspace import RemoteWorkspace
+from pytest_agent_sandbox.errors import SandboxDied, ServerError
+
+from .conftest import Server
+from .relay import Relay
+from .scripted_llm import Reply, ScriptedLLM, say, tool
+
+
+def thoughts(count: int, in_one_reply: int = 25) -> list[Reply]:
+    """Replies that make the agent think, `count` times, each with an action and a result."""
+    numbers = range(count)
+    return [
+        Reply(
+            calls=tuple(
+                ("think", {"thought": f"Thought {n}."}) for n in numbers[at : at + in_one_reply]
+            )
+        )
+        for at in range(0, count, in_one_reply)
+    ]
+
+
+def terminal_agent(llm: ScriptedLLM) -> Agent:
+    return Agent(llm=llm.llm(), tools=[Tool(name="terminal")])
+
+
+def eventually(condition: Callable[[], object], timeout: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def log_ids(connection: ServerConnection, conversation_id: str) -> list[str]:
+    log = EventLog()
+    EventStream(connection, conversation_id, log, lambda event, opening: None).catch_up()
+    return [event.id for event in log]
+
+
+@pytest.fixture
+def relay(server: Server) -> Iterator[Relay]:
+    with Relay(server.host) as relay:
+        yield relay
+
+
+@pytest.mark.parametrize("cuts", [(), (300, 700)], ids=["whole", "cut twice"])
+def test_a_thousand_events_arrive_once_and_in_order(
+    cuts: tuple[int, ...],
+    relay: Relay,
+    server: Server,
+    workspace: RemoteWorkspace,
+    llm: ScriptedLLM,
+) -> None:
+    llm.script(*thoughts(500), say("Done."))
+    received: list[Event] = []
+
+    def receive(event: Event) -> None:
+        if len(received) in cuts:
+            relay.cut()
+        received.append(event)
+
+    with (
+        RemoteWorkspace(relay.host, server.api_key, workspace.working_dir) as relayed,
+        RemoteConversation(relayed, Agent(llm=llm.llm()), callbacks=[receive]) as conversation,
+    ):
+        conversation.send_message("think")
+        conversation.run(timeout=250)
+        assert conversation.status == "finished"
+        delivered = [event.id for event in received if event.is_persisted]
+        assert len(delivered) > 1000
+        assert relay.cuts == len(cuts)
+        server_log = log_ids(workspace.connection, conversation.id)
+        assert delivered == server_log[: len(delivered)]
+        assert [event.id for event in conversation.events][: len(delivered)] == delivered
+        assert max(Counter(delivered).values()) == 1
+        assert len(conversation.events.tool_calls("think")) == 500
+
+
+def test_runs_end_promptly_over_a_socket_that_keeps_breaking(
+    relay: Relay, server: Server, workspace: RemoteWorkspace, llm: ScriptedLLM
+) -> None:
+    llm.script(*[tool("terminal", command=f"sleep 0.{n % 10}") for n in range(12)], say("Done."))
+    stop = threading.Event()
+
+    def keep_cutting() -> None:
+        while not stop.wait(0.7):
+            relay.cut()
+
+    cutter = threading.Thread(target=keep_cutting)
+    with (
+        RemoteWorkspace(relay.host, server.api_key, workspace.working_dir) as relayed,
+        RemoteConversation(relayed, terminal_agent(llm)) as conversation,
+    ):
+        conversation.send_message("go")
+        cutter.start()
+        try:
+            conversation.run(timeout=60)
+        finally:
+            stop.set()
+            cutter.join()
+        assert conversation.status == "finished"
+        delivered = [event.id for event in conversation.events]
+        assert delivered == log_ids(workspace.connection, conversation.id)[: len(delivered)]
+
+
+def test_an_end_that_the_socket_missed_is_found(
+    relay: Relay, server: Server, workspace: RemoteWorkspace, llm: ScriptedLLM
+) -> None:
+    llm.script(tool("terminal", command="sleep 1"), say("Done."))
+    with (
+        RemoteWorkspace(relay.host, server.api_key, workspace.working_dir) as relayed,
+        RemoteConversation(relayed, terminal_agent(llm)) as conversation,
+    ):
+        conversation.send_message("go")
+        conversation.run(blocking=False)
+        eventually(lambda: conversation.events.tool_calls("terminal"))
+        relay.hold()
+        relay.cut()
+        connection = workspace.connection
+        path = f"/api/conversations/{conversation.id}"
+        eventually(lambda: connection.get_json(path)["execution_status"] == "finished")
+        time.sleep(0.5)
+        relay.release()
+        relay.cut()
+        began = time.monotonic()
+        conversation.wait(timeout=60)
+        assert time.monotonic() - began < 15
+        assert conversation.status == "finished"
+        assert conversation.events.final_message == "Done."
+        assert conversation.cost > 0
+
+
+def test_a_connection_made_while_a_tool_runs_misses_nothing(
+    relay: Relay, server: Server, workspace: RemoteWorkspace, llm: ScriptedLLM
+) -> None:
+    llm.script(tool("terminal", command="sleep 4"), say("Done."))
+    with (
+        RemoteWorkspace(relay.host, server.api_key, workspace.working_dir) as relayed,
+        RemoteConversation(relayed, terminal_agent(llm)) as conversation,
+    ):
+        conversation.send_message("go")
+        conversation.run(blocking=False)
+        eventually(lambda: conversation.events.tool_calls("terminal"))
+        relay.cut()
+        conversation.wait(timeout=60)
+        assert conversation.events.final_message == "Done."
+        delivered = [event.id for event in conversation.events]
+        assert delivered == log_ids(workspace.connection, conversation.id)[: len(delivered)]
+
+
+class FakeServer:
+    """The events of one conversation, served as a test wants them."""
+
+    def __init__(self) -> None:
+        self.log: list[dict[str, Any]] = []
+        self.frames: list[Any] = []  # the frames of the next connections, each a list
+        self.first_frames: list[str] = []
+        self.connections = 0
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                Starlette(
+                    routes=[
+                        Route("/api/conversations/{id}/events/search", self._search),
+                        WebSocketRoute("/sockets/events/{id}", self._socket),
+                    ]
+                ),
+                port=0,
+                ws="websockets-sansio",
+                log_level="critical",
+                lifespan="off",
+                timeout_graceful_shutdown=0,
+            )
+        )
+        self._thread = threading.Thread(target=self._server.run)
+
+    def __enter__(self) -> FakeServer:
+        self._thread.start()
+        eventually(lambda: self._server.started)
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        self.host = f"http://127.0.0.1:{port}"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+    async def _search(self, request: Request) -> JSONResponse:
+        ids = [event["id"] for event in self.log]
+        page_id = request.query_params.get("page_id")
+        at = ids.index(page_id) if page_id in ids else 0
+        limit = int(request.query_params["limit"])
+        following = self.log[at + limit :][:1]
+        return JSONResponse(
+            {
+                "items": self.log[at : at + limit],
+                "next_page_id": following[0]["id"] if following else None,
+            }
+        )
+
+    async def _socket(self, socket: WebSocket) -> None:
+        await socket.accept()
+        self.connections += 1
+        frames = self.frames.pop(0) if self.frames else []
+        for frame in frames:
+            if frame == "auth":
+                self.first_frames.append(await socket.receive_text())
+            elif isinstance(frame, int):
+                await socket.close(frame)
+                return
+            else:
+                await socket.send_text(frame if isinstance(frame, str) else json.dumps(frame))
+        with contextlib.suppress(WebSocketDisconnect):
+            self.first_frames.append(await socket.receive_text())
+
+
+def fact(number: int) -> dict[str, Any]:
+    return {"id": f"e{number}", "kind": "MessageEvent", "llm_message": {"role": "user"}}
+
+
+STATE = {"id": "s", "kind": "ConversationStateUpdateEvent", "key": "full_state", "value": {}}
+
+
+class Following:
+    """A stream and what came out of it."""
+
+    def __init__(
+        self, server: FakeServer, *, api_key: str | None = None, guard: Any = None
+    ) -> None:
+        self.log = EventLog()
+        self.received: list[tuple[str, bool]] = []
+        self.connection = ServerConnection(server.host, api_key, guard=guard)
+        self.stream = EventStream(self.connection, "c", self.log, self._receive)
+
+    def _receive(self, event: Event, opening: bool) -> None:
+        self.received.append((event.id, opening))
+
+    @property
+    def ids(self) -> list[str]:
+        return [identity for identity, _ in self.received]
+
+    def __enter__(self) -> Following:
+        self.stream.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+        self.connection.close()
+        assert not any(t.name.startswith("event-stream") for t in threading.enumerate())
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServer]:
+    with FakeServer() as fake:
+        yield fake
+
+
+def test_the_key_is_the_first_frame(fake: FakeServer) -> None:
+    fake.frames = [["auth", STATE]]
+    with Following(fake, api_key="key") as following:
+        assert following.stream.wait_until_ready(5)
+    assert json.loads(fake.first_frames[0]) == {"type": "auth", "session_api_key": "key"}
+
+
+def test_without_a_key_nothing_is_sent(fake: FakeServer) -> None:
+    fake.frames = [[STATE]]
+    with Following(fake) as following:
+        assert following.stream.wait_until_ready(5)
+        time.sleep(0.1)
+    assert fake.first_frames == []
+
+
+def test_history_comes_before_news_and_nothing_twice(fake: FakeServer) -> None:
+    fake.log = [fact(n) for n in range(250)]
+    fake.frames = [[fact(248), fact(249), STATE, fact(250), fact(250), fact(251)]]
+    with Following(fake) as following:
+        eventually(lambda: "e251" in following.ids)
+    assert [i for i in following.ids if i != "s"] == [f"e{n}" for n in range(252)]
+    assert ("s", True) in following.received
+
+
+def test_only_the_first_state_of_a_connection_is_old_news(fake: FakeServer) -> None:
+    fake.frames = [[STATE, STATE, fact(1)]]
+    with Following(fake) as following:
+        eventually(lambda: "e1" in following.ids)
+    assert following.received == [("s", True), ("s", False), ("e1", False)]
+
+
+def test_a_silent_server_is_not_waited_for(fake: FakeServer) -> None:
+    fake.log = [fact(0)]
+    fake.frames = [[]]
+    with Following(fake) as following:
+        assert following.stream.wait_until_ready(5)
+        assert following.ids == ["e0"]
+        assert following.stream.connection_number is None, "something may be missed yet"
+
+
+def test_what_was_missed_is_replayed_after_a_reconnection(fake: FakeServer) -> None:
+    fake.frames = [[STATE, fact(0), fact(1), 1011], [STATE, fact(5)], []]
+    fake.log = []
+    with Following(fake) as following:
+        eventually(lambda: "e1" in following.ids)
+        fake.log = [fact(n) for n in range(5)]
+        eventually(lambda: "e5" in following.ids)
+    assert [i for i in following.ids if i != "s"] == [f"e{n}" for n in range(6)]
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1011, 1013])
+def test_other_close_codes_are_followed_by_another_try(fake: FakeServer, code: int) -> None:
+    fake.frames = [[code], [STATE, code], [STATE, fact(0)]]
+    with Following(fake) as following:
+        eventually(lambda: "e0" in following.ids)
+    assert fake.connections == 3
+
+
+@pytest.mark.parametrize(("code", "words"), [(4001, "key"), (4004, "no such conversation")])
+def test_fatal_close_codes_end_the_stream(fake: FakeServer, code: int, words: str) -> None:
+    fake.frames = [[code]]
+    with Following(fake) as following:
+        eventually(lambda: fake.connections)
+        time.sleep(0.5)
+        with pytest.raises(ServerError, match=words):
+            following.stream.check()
+    assert fake.connections == 1
+
+
+@pytest.mark.parametrize("frame", ["no json", "[]", "null", '{"id": 7, "kind": 8}'])
+def test_odd_frames_do_no_harm(fake: FakeServer, frame: str) -> None:
+    fake.frames = [[STATE, frame, fact(0)]]
+    with Following(fake) as following:
+        eventually(lambda: "e0" in following.ids)
+    assert len(following.received) == 3
+    assert fake.connections == 1
+
+
+def test_a_large_frame_fits(fake: FakeServer) -> None:
+    fake.frames = [[STATE | {"value": {"text": "x" * 5_000_000}}, fact(0)]]
+    with Following(fake) as following:
+        eventually(lambda: "e0" in following.ids)
+
+
+def test_a_guard_that_knows_the_server_is_gone_ends_the_stream(fake: FakeServer) -> None:
+    gone = threading.Event()
+
+    def guard() -> None:
+        if gone.is_set():
+            raise SandboxDied("gone")
+
+    fake.frames = [[STATE, 1011]] * 50
+    with Following(fake, guard=guard) as following:
+        assert following.stream.wait_until_ready(5)
+        gone.set()
+        eventually(lambda: not following.stream._thread.is_alive())
+        with pytest.raises(SandboxDied):
+            following.stream.check()
+
+
+@pytest.mark.parametrize("moment", ["connecting", "ready"])
+def test_closing_takes_no_time(server: Server, moment: str) -> None:
+    with Relay(server.host) as relay:
+        connection = ServerConnection(relay.host, server.api_key)
+        stream = EventStream(connection, "c", EventLog(), lambda event, opening: None)
+        if moment == "connecting":
+            relay.hold()
+        stream.start()
+        time.sleep(0.3)
+        began = time.monotonic()
+        stream.close()
+        assert time.monotonic() - began < 0.1
+        assert not stream._thread.is_alive()
+        connection.close()
+
+
+def test_a_server_that_is_not_there_is_tried_again(fake: FakeServer) -> None:
+    fake.frames = [[STATE, fact(0)]]
+    relay = Relay(fake.host)
+    connection = ServerConnection(relay.host)
+    log = EventLog()
+    stream = EventStream(connection, "c", log, lambda event, opening: None)
+    relay.hold()
+    stream.start()
+    with relay:
+        time.sleep(0.2)
+        relay.cut()
+        relay.release()
+        eventually(lambda: len(log) == 1)
+        stream.close()
+        connection.close()

@@ -1,0 +1,158 @@
+"""When a run counts as over, by the events and polls that reach the client."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from pytest_agent_sandbox.client.events import Event, parse_event
+from pytest_agent_sandbox.client.waiting import RunWatch
+
+
+def update(key: str, value: Any) -> Event:
+    return parse_event(
+        {"id": "x", "kind": "ConversationStateUpdateEvent", "key": key, "value": value}
+    )
+
+
+def status(value: str) -> Event:
+    return update("execution_status", value)
+
+
+def whole(value: str) -> Event:
+    return update("full_state", {"execution_status": value})
+
+
+PAUSE = parse_event({"id": "p", "kind": "PauseEvent"})
+
+
+def observed(*events: Event, will_run: bool = True, opening: bool = False) -> RunWatch:
+    watch = RunWatch(will_run=will_run)
+    for event in events:
+        watch.observe(event, opening=opening)
+    return watch
+
+
+@pytest.mark.parametrize(
+    "end", ["finished", "paused", "idle", "waiting_for_confirmation", "error", "stuck", "novel"]
+)
+def test_the_whole_state_after_the_run_is_authoritative(end: str) -> None:
+    watch = observed(status("running"), whole(end))
+    assert watch.end == end
+    assert watch.failure == (end if end in ("error", "stuck") else None)
+
+
+def test_the_first_word_stays() -> None:
+    assert observed(status("running"), whole("finished"), whole("paused")).end == "finished"
+
+
+def test_a_whole_state_that_is_still_running_is_no_end() -> None:
+    assert observed(status("running"), whole("running")).end is None
+    assert observed(whole("running"), whole("finished")).end == "finished"
+
+
+def test_what_an_earlier_run_published_is_no_end() -> None:
+    watch = observed(whole("paused"))
+    assert watch.end is None
+    watch.observe(status("running"), opening=False)
+    watch.observe(whole("finished"), opening=False)
+    assert watch.end == "finished"
+
+
+def test_the_state_at_a_reconnection_is_no_end() -> None:
+    watch = observed(status("running"))
+    watch.observe(whole("finished"), opening=True)
+    assert watch.end is None
+
+
+def test_a_run_with_nothing_to_do_never_shows_as_running() -> None:
+    assert observed(whole("finished"), will_run=False).end == "finished"
+
+
+@pytest.mark.parametrize("hint", ["finished", "paused", "idle", "waiting_for_confirmation"])
+def test_a_single_field_is_a_hint_only(hint: str) -> None:
+    watch = observed(status("running"), status(hint))
+    assert watch.end is None
+    assert watch.failure is None
+
+
+def test_a_stop_hook_can_take_finished_back() -> None:
+    watch = observed(status("running"), status("finished"), status("running"))
+    assert watch.end is None
+    watch.observe(whole("finished"), opening=False)
+    assert watch.end == "finished"
+
+
+@pytest.mark.parametrize("failure", ["error", "stuck"])
+def test_a_failure_is_final_as_a_single_field(failure: str) -> None:
+    watch = observed(status("running"), status(failure))
+    assert watch.failure == failure
+    assert watch.end is None
+
+
+def test_a_pause_publishes_a_state_of_its_own() -> None:
+    watch = observed(status("running"), status("paused"), PAUSE, whole("paused"))
+    assert watch.end is None, "the LLM call that was under way is not over yet"
+    watch.observe(whole("finished"), opening=False)
+    assert watch.end == "finished"
+
+
+def test_polls_count_when_the_socket_may_have_missed_the_end() -> None:
+    watch = observed(status("running"))
+    watch.poll("finished", 0.0, missed=True)
+    assert watch.end is None
+    watch.poll("finished", 1.0, missed=True)
+    assert watch.end == "finished"
+
+
+@pytest.mark.parametrize("end", ["paused", "idle", "waiting_for_confirmation", "error"])
+def test_polls_end_the_wait_with_any_status(end: str) -> None:
+    watch = RunWatch(will_run=True)
+    watch.poll("running", 0.0, missed=True)
+    watch.poll(end, 1.0, missed=True)
+    watch.poll(end, 2.0, missed=True)
+    assert watch.end == end
+
+
+def test_polls_that_disagree_do_not_count() -> None:
+    watch = observed(status("running"))
+    for now, polled in enumerate(["finished", "running", "finished", "idle", "finished"]):
+        watch.poll(polled, float(now), missed=True)
+    assert watch.end is None
+
+
+def test_polls_prove_nothing_about_a_run_that_was_not_seen() -> None:
+    watch = RunWatch(will_run=True)
+    for now in range(25):
+        watch.poll("idle", float(now), missed=True)
+    assert watch.end is None
+    watch.poll("idle", 31.0, missed=True)
+    assert watch.end == "idle", "but they do not stall for ever"
+
+
+def test_an_intact_socket_is_trusted_longer_than_polls() -> None:
+    watch = observed(status("running"))
+    for now in range(25):
+        watch.poll("finished", float(now), missed=False)
+    assert watch.end is None
+    watch.poll("finished", 31.0, missed=False)
+    assert watch.end == "finished"
+
+
+def test_an_agent_that_takes_long_to_get_ready_is_not_over() -> None:
+    watch = RunWatch(will_run=True)
+    for now in range(0, 300, 10):
+        watch.poll("idle", float(now), missed=False)
+    assert watch.end is None
+
+
+def test_waiting_ends_with_the_event() -> None:
+    watch = observed(status("running"))
+    assert not watch.wait(0.05)
+    threading.Timer(0.1, watch.observe, [whole("finished")], {"opening": False}).start()
+    began = time.monotonic()
+    assert watch.wait(5)
+    assert time.monotonic() - began < 1
