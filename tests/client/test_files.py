@@ -154,8 +154,8 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfil
         [member("device", tarfile.CHRTYPE)],
         [  # each link stays inside by itself; together they lead out
             member("d/e/f", tarfile.DIRTYPE),
-            member("d/e/f/s", tarfile.SYMTYPE, "../../.."),
             member("t", tarfile.SYMTYPE, "d/e/f/s/../escaped"),
+            member("d/e/f/s", tarfile.SYMTYPE, "../../.."),
             member("t"),
         ],
         [member("a/s", tarfile.SYMTYPE, "../x/../../.."), member("a/s/escaped")],
