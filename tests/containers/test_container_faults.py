@@ -49,7 +49,8 @@ def death(container: Container, timeout: float = 10) -> SandboxDied:
 
 def test_death_is_noticed_within_a_second(start: Start, engine: Engine) -> None:
     container = start("echo working; sleep 60")
-    container.check()
+    while container.log_tail() != "working":
+        container.check()
     engine.client.api.kill(container.id)
     began = time.monotonic()
     error = death(container)
@@ -87,13 +88,15 @@ def test_death_around_the_reading_of_ports(
     monkeypatch.setattr(engine.client.api, "start", start_and_wait)
     log_path = tmp_path / "log"
     made = spec("echo no; exit 3", ports={8000: None})
-    with (
-        pytest.raises(SandboxDied, match="code 3") as caught,
-        Container.start(engine, made, log_path=log_path) as container,
-    ):
-        assert not engine_is_slow
-        assert container.wait_for_end(10)
-        container.check()
+
+    def start_and_check() -> None:
+        with Container.start(engine, made, log_path=log_path) as container:
+            assert not engine_is_slow
+            assert container.wait_for_end(10)
+            container.check()
+
+    with pytest.raises(SandboxDied, match="code 3") as caught:
+        start_and_check()
     assert caught.value.log == "no"
     assert log_path.read_text() == "no\n"
 
