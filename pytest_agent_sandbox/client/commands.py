@@ -153,9 +153,12 @@ kill $! 2>/dev/null
 
 def _printed(folder: str, *, exit_code: str) -> str:
     """Return the shell lines that print and remove what a command left in `folder`."""
+    out, err = (
+        f"if [ -s {folder}/{name} ]; then head -c {OUTPUT_LIMIT} {folder}/{name} | base64; fi"
+        for name in ("out", "err")
+    )
     return f"""
-head -c {OUTPUT_LIMIT} {folder}/out | base64 && echo - &&
-head -c {OUTPUT_LIMIT} {folder}/err | base64 && echo "- {exit_code} ."
+{out} && echo - && {err} && echo "- {exit_code} ."
 rm -rf {folder}"""
 
 
