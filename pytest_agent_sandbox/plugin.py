@@ -26,6 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fixtures, "agent_sandbox_fixtures")
 
 
+@pytest.hookimpl(tryfirst=True)  # the terminal asks for the header in this same hook
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Prepares the run, where at least one test asks for a sandbox."""
     if fixtures.count_sandbox_tests(session.items) == 0:
@@ -61,12 +62,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Keeps each phase's outcome for the evidence, and sandbox errors free of our own frames."""
-    report = yield
-    if item.config.stash.get(SESSION, None) is not None:
-        from pytest_agent_sandbox import reporting
+    """Keeps each phase's outcome for the evidence, and failures free of our own frames."""
+    if item.config.stash.get(SESSION, None) is None:
+        return (yield)
+    from pytest_agent_sandbox import reporting
 
-        reporting.note_phase(item, call, report)
+    reporting.hide_own_frames(item, call)
+    report = yield
+    reporting.note_phase(item, call, report)
     return report
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,6 +33,24 @@ class Phase:
     duration: float
     error: str = ""
     fault: str = ""
+
+
+def hide_own_frames(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Ends a failure's traceback at the test's own line, not in this package.
+
+    `--full-trace` shows everything, as it does for pytest's own frames.
+    """
+    if call.excinfo is None or item.config.getoption("fulltrace"):
+        return
+    package = Path(__file__).parent
+    for entry in call.excinfo.traceback:
+        if package in Path(entry.path).parents:
+            # pytest (9.2) looks for this name in a frame's locals, then in its module.
+            entry.frame.f_globals["__tracebackhide__"] = True
+    if isinstance(call.excinfo.value, SandboxError):
+        # The message says what happened; the HTTP library's frames below it do not.
+        call.excinfo.value.__cause__ = None
+        call.excinfo.value.__suppress_context__ = True
 
 
 def note_phase(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:

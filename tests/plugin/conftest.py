@@ -1,0 +1,95 @@
+"""Running pytest, as a user would, in a project of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import docker
+import pytest
+
+RUN_TIMEOUT = 240
+
+
+class Project:
+    """A user's project: a folder with tests, and what pytest says about them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            name: value
+            for name, value in os.environ.items()
+            # The outer run's own settings and LLM must not decide these tests.
+            if not name.startswith(("PYTEST_", "LLM_", "COV_"))
+        }
+        for name in ("PYTEST_SANDBOX_IMAGE", "PYTEST_SANDBOX_NO_ENGINE"):
+            if name in os.environ:
+                self.environment[name] = os.environ[name]
+
+    def write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        with self.start(*arguments) as process:
+            try:
+                output, _ = process.communicate(timeout=RUN_TIMEOUT)
+            except BaseException:
+                process.kill()
+                raise
+        print(output)
+        return process.returncode, output
+
+    @property
+    def results(self) -> list[Path]:
+        return sorted(path for path in (self.folder / "agent-results").glob("*") if path.is_dir())
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def engine_client() -> docker.DockerClient:
+    try:
+        client = docker.from_env()
+        client.ping()
+    except (docker.errors.DockerException, OSError) as error:
+        if os.environ.get("PYTEST_SANDBOX_NO_ENGINE") == "skip":
+            pytest.skip(f"no container engine answers: {error}")
+        raise
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def sandboxes(engine_client: docker.DockerClient) -> Callable[[], list[str]]:
+    """Names of the sandboxes that run tests of this project's folder, running or not."""
+
+    def names() -> list[str]:
+        containers = engine_client.containers.list(
+            all=True, filters={"label": "pytest-agent-sandbox.test"}, ignore_removed=True
+        )
+        return [container.name for container in containers]
+
+    return names

@@ -1,0 +1,65 @@
+"""Many sandboxes: one after the other, and on several workers at once."""
+
+import subprocess
+import sys
+
+import pytest
+
+MANY = """
+import pytest
+
+@pytest.mark.parametrize("number", range(20))
+def test_workspace(agent_workspace, number):
+    result = agent_workspace.execute_command("ls; echo hello > file; cat file")
+    assert (result.exit_code, result.stdout) == (0, "hello\\n")
+"""
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_twenty_workspaces(project, sandboxes, workers):
+    project.write("test_it.py", MANY)
+    before = set(sandboxes())
+    code, output = project.run(*(["-n", str(workers)] if workers else []))
+    assert code == 0
+    assert "20 passed" in output
+    assert set(sandboxes()) <= before
+
+
+def test_no_thread_and_no_socket_is_left(project):
+    project.write(
+        "test_it.py",
+        """
+from pytest_agent_sandbox import say
+
+def test_x(agent_workspace, agent_llm, agent_conversation):
+    agent_llm.script([say("Hello.")])
+    conversation = agent_conversation()
+    conversation.send_message("Hi.")
+    conversation.run(timeout=60)
+""",
+    )
+    project.write(
+        "run.py",
+        """
+import sys, threading, psutil, pytest
+
+code = pytest.main(["-q", "-p", "no:cacheprovider"])
+threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+sockets = psutil.Process().net_connections("all")
+print("LEFT", threads, [s for s in sockets if s.raddr or s.status == "LISTEN"])
+sys.exit(code)
+""",
+    )
+    result = subprocess.run(
+        [sys.executable, "run.py"],
+        cwd=project.folder,
+        env=project.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    print(result.stdout, result.stderr)
+    assert result.returncode == 0
+    assert "LEFT [] []" in result.stdout

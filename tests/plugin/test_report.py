@@ -1,0 +1,129 @@
+"""What a failed test shows and leaves behind, and what a passed one does not."""
+
+import json
+from xml.etree import ElementTree
+
+import pytest
+
+FAILING = """
+from pytest_agent_sandbox import say, tool
+
+def test_agent(agent_workspace, agent_llm, agent_conversation):
+    agent_workspace.write_text("keep.txt", "one\\n")
+    agent_llm.script([
+        say("I will change it.", tool("terminal", command="echo two >> keep.txt && echo DONE")),
+        say("Changed."),
+    ])
+    conversation = agent_conversation()
+    conversation.send_message("Change keep.txt.")
+    conversation.run(timeout=60)
+    assert conversation.status == "{status}"
+"""
+
+SECTIONS = ["agent transcript", "container log", "workspace changes", "agent evidence"]
+
+
+@pytest.fixture(scope="module")
+def failed_run(tmp_path_factory):
+    from tests.plugin.conftest import Project
+
+    project = Project(tmp_path_factory.mktemp("failed"))
+    project.write("pytest.ini", "[pytest]\nfilterwarnings = error\njunit_logging = all\n")
+    project.write("test_it.py", FAILING.replace("{status}", "stuck"))
+    code, output = project.run("--junitxml=junit.xml", "-v")
+    return project, code, output
+
+
+def test_the_header_says_engine_and_image(failed_run):
+    _, _, output = failed_run
+    lines = [line for line in output.splitlines() if line.startswith("agent-sandbox: ")]
+    assert lines[0].startswith("agent-sandbox: 1 test on Docker ")
+    assert "agent server 1." in lines[1]
+    assert "sha256:" in lines[1]
+
+
+def test_the_report_tells_the_story(failed_run):
+    _, code, output = failed_run
+    assert code == 1
+    for section in SECTIONS:
+        assert f"Captured stdout {section} teardown" in output
+    assert "user     Change keep.txt." in output
+    assert "terminal  command: echo two >> keep.txt && echo DONE" in output
+    assert "result   DONE" in output
+    assert "+two" in output
+    assert "1 failed" in output
+    assert "error" not in output.splitlines()[-1]
+
+
+def test_the_files_hold_it_in_full(failed_run):
+    project, _, output = failed_run
+    (folder,) = project.results
+    assert str(folder) in output
+    assert {path.name for path in folder.iterdir()} == {
+        "container.log",
+        "events.jsonl",
+        "result.json",
+        "workspace.diff",
+    }
+    lines = (folder / "events.jsonl").read_text("utf-8").splitlines()
+    events = [json.loads(line)["event"] for line in lines]
+    kinds = [event["kind"] for event in events]
+    assert {"SystemPromptEvent", "MessageEvent", "ActionEvent", "ObservationEvent"} <= set(kinds)
+    result = json.loads((folder / "result.json").read_text())
+    assert result["test"] == "test_it.py::test_agent"
+    assert result["phases"]["call"]["outcome"] == "failed"
+    assert result["phases"]["call"]["fault"] == "test"
+    assert result["conversations"][0]["status"] == "finished"
+    (sandbox,) = result["sandboxes"]
+    assert sandbox["state"] == "running"
+    assert "+two" in (folder / "workspace.diff").read_text()
+    assert "Uvicorn running" in (folder / "container.log").read_text()
+
+
+def test_junit_xml_holds_the_sections(failed_run):
+    project, _, _ = failed_run
+    case = ElementTree.parse(project.folder / "junit.xml").find(".//testcase")
+    assert case is not None
+    assert "echo two >> keep.txt" in "".join(case.itertext())
+
+
+def test_no_container_is_left(failed_run, sandboxes):
+    project, _, _ = failed_run
+    result = json.loads((project.results[0] / "result.json").read_text())
+    assert result["sandboxes"][0]["container"] not in sandboxes()
+
+
+def test_a_passed_test_leaves_nothing(project):
+    project.write("test_it.py", FAILING.replace("{status}", "finished"))
+    code, output = project.run()
+    assert code == 0
+    assert not (project.folder / "agent-results").exists()
+    assert "Captured" not in output
+
+
+def test_evidence_is_kept_under_xdist(project):
+    project.write("test_one.py", FAILING.replace("{status}", "stuck"))
+    project.write("test_two.py", FAILING.replace("{status}", "stuck"))
+    code, output = project.run("-n", "2")
+    assert code == 1
+    assert output.count("Captured stdout agent transcript teardown") == 2
+    assert len(project.results) == 2
+
+
+def test_results_of_an_earlier_run_are_cleared(project):
+    project.write("test_it.py", "def test_x(agent_workspace): assert 0, 'first'")
+    project.run()
+    (first,) = project.results
+    project.write("test_it.py", "def test_y(agent_workspace): assert 0, 'second'")
+    project.run()
+    (second,) = project.results
+    assert first.name != second.name
+
+
+def test_each_attempt_at_a_flaky_test_has_its_own_evidence(project):
+    pytest.importorskip("pytest_rerunfailures")
+    project.write("pytest.ini", "[pytest]\n")
+    project.write("test_it.py", "def test_x(agent_workspace): assert 0")
+    _, output = project.run("--reruns", "1")
+    assert "1 failed, 1 rerun" in output
+    assert [path.name.partition("-attempt")[2] for path in project.results] == ["", "2"]

@@ -1,0 +1,80 @@
+"""Scripted LLMs: the test fails when agent and script do not agree."""
+
+HEAD = """
+from pytest_agent_sandbox import error, say, tool
+import pytest
+
+@pytest.fixture
+def start(agent_llm, agent_conversation):
+    def start(*replies, **options):
+        agent_llm.script(list(replies))
+        conversation = agent_conversation(**options)
+        conversation.send_message("Go.")
+        return conversation
+    return start
+"""
+
+
+def test_the_agent_and_the_script_must_agree(project):
+    project.write(
+        "test_it.py",
+        HEAD
+        + """
+def test_exhausted(start):
+    start(tool("terminal", command="true")).run(timeout=60)
+
+def test_unused(start):
+    start(say("Done."), say("Never asked for.")).run(timeout=60)
+
+def test_a_function_of_the_request(start):
+    seen = []
+    def answer(request):
+        seen.append(request.last_message)
+        return say("Yes.")
+    conversation = start(answer)
+    conversation.run(timeout=60)
+    assert "Go." in seen[0]
+
+def test_a_failing_function(start):
+    def answer(request):
+        assert request.last_message == "something else"
+    start(answer).run(timeout=60)
+
+def test_the_provider_fails(start):
+    from pytest_agent_sandbox.errors import ConversationFailed
+    with pytest.raises(ConversationFailed, match="no such deployment"):
+        start(error(404, "no such deployment")).run(timeout=60)
+
+def test_two_conversations_with_a_script_each(agent_conversation):
+    for word in ("one", "two"):
+        conversation = agent_conversation(script=[say(word)])
+        conversation.send_message("Go.")
+        conversation.run(timeout=60)
+        assert conversation.events.final_message == word
+
+def test_no_script_and_no_live_llm(agent_conversation):
+    agent_conversation()
+""",
+    )
+    code, output = project.run("-rs", "-v")
+    assert code == 1
+    results = {
+        name: line.split()[1]
+        for line in output.splitlines()
+        if line.startswith("test_it.py::") and (name := line.split("::")[1].split()[0])
+    }
+    assert results == {
+        "test_exhausted": "FAILED",
+        "test_unused": "FAILED",
+        "test_a_function_of_the_request": "PASSED",
+        "test_a_failing_function": "FAILED",
+        "test_the_provider_fails": "PASSED",
+        "test_two_conversations_with_a_script_each": "PASSED",
+        "test_no_script_and_no_live_llm": "SKIPPED",
+    }
+    assert "LLMScriptExhausted: The agent asked its LLM for reply 2" in output
+    assert "LLMScriptUnused: The agent used 1 of the script's 2 replies" in output
+    assert "say('Never asked for.')" in output
+    assert 'assert request.last_message == "something else"' in output
+    assert "LLM_MODEL and LLM_API_KEY are not set" in output
+    assert " error" not in output.splitlines()[-1]

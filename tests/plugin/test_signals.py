@@ -1,0 +1,57 @@
+"""Interrupted in the middle of a test: no container is left, whichever way it ends."""
+
+import os
+import signal
+import time
+
+import pytest
+
+SLOW = """
+import os, time
+def test_slow(agent_workspace):
+    with open(os.path.join(os.environ["SIGNS"], agent_workspace.container.name), "w"):
+        pass
+    time.sleep(120)
+"""
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+
+
+def started(project, count, process):
+    """Waits until so many tests are in their middle; returns their containers' names."""
+    folder = project.folder / "signs"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        names = [path.name for path in folder.iterdir()]
+        if len(names) == count:
+            return names
+        time.sleep(0.1)
+    raise AssertionError(f"the tests did not start: {process.communicate(timeout=10)[0]}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_container_is_left(project, engine_client, number, workers):
+    (project.folder / "signs").mkdir()
+    project.environment["SIGNS"] = str(project.folder / "signs")
+    project.write("test_a.py", SLOW)
+    project.write("test_b.py", SLOW)
+    arguments = ["-n", str(workers)] if workers else []
+    with project.start(*arguments) as process:
+        try:
+            names = started(project, max(1, workers), process)
+            process.send_signal(number)
+            output, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    print(output)
+    assert process.returncode not in (0, 1)
+    deadline = time.monotonic() + 30
+    while left(engine_client, names) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert left(engine_client, names) == []
+
+
+def left(engine_client, names):
+    containers = engine_client.containers.list(all=True, ignore_removed=True)
+    return [container.name for container in containers if container.name in names]
