@@ -96,6 +96,7 @@ class RemoteConversation:
         run_timeout: float | None = None,
     ) -> None:
         self._workspace = workspace
+        self._agent = agent
         self._run_timeout = run_timeout
         self._guard = guard
         self._closed = threading.Event()
@@ -304,13 +305,20 @@ class RemoteConversation:
     def fork(self, *, callbacks: Sequence[EventCallback] = ()) -> RemoteConversation:
         """Return a new conversation with this one's history. Its costs begin at zero.
 
+        A fork of a conversation that was attached to has its API keys only where the server was
+        given a secret key (`OH_SECRET_KEY`) to keep them with.
+
         Args:
             callbacks: Called with each event of the new conversation, the history included.
         """
-        info = self._post("fork", {})
+        fork_id = str(self._post("fork", {})["id"])
+        llm = agent_payload(self._agent).get("llm") if self._agent is not None else None
+        if llm is not None:
+            # A server without a secret key of its own copies the agent without its API keys.
+            self._connection.post_json(f"/api/conversations/{fork_id}/switch_llm", {"llm": llm})
         return RemoteConversation.attach(
             self._workspace,
-            str(info["id"]),
+            fork_id,
             callbacks=callbacks,
             run_timeout=self._run_timeout,
             guard=self._guard,

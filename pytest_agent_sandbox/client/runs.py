@@ -8,7 +8,11 @@ import time
 from http import HTTPStatus
 
 from pytest_agent_sandbox.client.event_log import EventLog
-from pytest_agent_sandbox.client.events import ConversationErrorEvent, Event
+from pytest_agent_sandbox.client.events import (
+    ConversationErrorEvent,
+    ConversationStateUpdateEvent,
+    Event,
+)
 from pytest_agent_sandbox.client.state import ConversationState, ExecutionStatus
 from pytest_agent_sandbox.client.stream import EventStream
 from pytest_agent_sandbox.client.transport import GUARD_INTERVAL, Guard, ServerConnection
@@ -73,7 +77,7 @@ class Run:
 
     def observe(self, event: Event, *, opening: bool) -> None:
         """Take an event of the stream into account. Called by the stream, in order."""
-        if event.is_persisted:
+        if not isinstance(event, ConversationStateUpdateEvent):
             self._latest = (event, time.monotonic())
         self.watch.observe(event, opening=opening)
 
