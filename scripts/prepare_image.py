@@ -98,7 +98,7 @@ def make_debian(engine: Engine, archive: Path, progress: Progress) -> None:
 
 def may_install() -> bool:
     """Whether this is a Debian or Ubuntu where this process may act as root."""
-    if shutil.which("apt-get") is None:
+    if shutil.which("apt-get") is None or (os.geteuid() != 0 and shutil.which("sudo") is None):
         return False
     return subprocess.run([*as_root(), "true"], check=False, capture_output=True).returncode == 0
 

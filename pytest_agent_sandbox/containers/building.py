@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import logging
 import re
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import requests
 from docker.errors import DockerException
@@ -29,6 +29,7 @@ from pytest_agent_sandbox.containers.images import (
 )
 from pytest_agent_sandbox.containers.locks import machine_lock
 from pytest_agent_sandbox.containers.progress import Progress, Silence
+from pytest_agent_sandbox.containers.streams import engine_events
 from pytest_agent_sandbox.errors import ImageBuildFailed, SandboxError, SettingsError
 
 DEFAULT_BASE_IMAGE = "python:3.13-slim-trixie"
@@ -49,8 +50,8 @@ _CREDENTIALS_PART = re.compile(r"^# -- with credentials$.*?^# -- end$\n", re.DOT
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # What the builder says of its own doings.
 _CHATTER = (" ---> ", "Removing intermediate container ")
-# What scripts in the build write before their own messages.
-_OWN_WORDS = "agent-sandbox: "
+# How a line begins that says why a step failed: of the build's own scripts, pip, apt.
+_COMPLAINTS = ("agent-sandbox: ", "ERROR: ", "E: ")
 
 _SCRIPTS = ("Dockerfile", "find-python", "install-server", "prepare-system")
 
@@ -231,54 +232,71 @@ def _build(
     base: Image,
     progress: Progress,
 ) -> None:
-    lines: list[str] = []
-    step = "its start"
-    activity = f"building agent server {labels[VERSION_LABEL]} on {base.reference}"
-    progress.update(activity)
+    log = _BuildLog(f"building agent server {labels[VERSION_LABEL]} on {base.reference}", progress)
     with engine.calling(f"build {reference}"):
-        output: Iterator[dict[str, Any]] = engine.client.api.build(
-            fileobj=context,
-            custom_context=True,
-            tag=reference,
-            buildargs=arguments,
-            labels=labels,
-            platform=base.platform,
-            rm=True,
-            forcerm=True,
-            decode=True,
-            timeout=STALL_TIMEOUT,
+        try:
+            with engine_events(
+                engine,
+                "/build",
+                {
+                    "t": reference,
+                    "buildargs": json.dumps(arguments),
+                    "labels": json.dumps(labels),
+                    "platform": base.platform,
+                    "rm": True,
+                    "forcerm": True,
+                },
+                headers={"Content-Type": "application/x-tar"},
+                body=context,
+                stall_timeout=STALL_TIMEOUT,
+            ) as events:
+                for event in events:
+                    log.add(str(event.get("stream") or ""))
+                    if "error" in event:
+                        raise log.failure(base, str(event["error"]))
+        except requests.Timeout:
+            raise log.failure(base, f"there was no output for {STALL_TIMEOUT} s") from None
+
+
+class _BuildLog:
+    """Follows a build's output: where it is, and its last lines."""
+
+    def __init__(self, activity: str, progress: Progress) -> None:
+        self._activity = activity
+        self._progress = progress
+        self._step = "before its first step"
+        self._lines: list[str] = []
+        progress.update(activity)
+
+    def add(self, text: str) -> None:
+        for raw in text.splitlines():
+            line = _COLOURS.sub("", raw).rstrip()
+            if not line or line.startswith(_CHATTER):
+                continue
+            self._lines = [*self._lines, line][-TAIL_LINES:]
+            if line.startswith("Step "):
+                self._step = f"in the step `{line.partition(' : ')[2] or line}`"
+                self._progress.update(self._activity, *_position(line), "steps")
+            else:
+                self._progress.output(line.strip())
+
+    def failure(self, base: Image, said: str) -> ImageBuildFailed:
+        # The engine's own words are only that a command failed; the command's are better.
+        complaints = [line for line in self._lines if line.startswith(_COMPLAINTS)]
+        reason = complaints[-1].removeprefix(_COMPLAINTS[0]) if complaints else said
+        error = ImageBuildFailed(
+            f"Building an agent-server image from {base.reference} ({base.platform}) failed "
+            f"{self._step}: {reason.rstrip('.')}."
         )
-        for event in output:
-            for raw in str(event.get("stream") or "").splitlines():
-                line = _COLOURS.sub("", raw).rstrip()
-                if not line or line.startswith(_CHATTER):
-                    continue
-                lines = [*lines, line][-TAIL_LINES:]
-                if line.startswith("Step "):
-                    step = line.partition(" : ")[2] or line
-                    progress.update(activity, *_position(line), "steps")
-                else:
-                    progress.output(line.strip())
-            if "error" in event:
-                raise _failure(base, step, str(event["error"]), lines)
+        if self._lines:
+            error.add_note("The build's last lines:\n" + "\n".join(self._lines))
+        return error
 
 
 def _position(line: str) -> tuple[int, int]:
     """The numbers in `Step 3/12 : RUN …`."""
     done, _, total = line.removeprefix("Step ").partition(" ")[0].partition("/")
     return (int(done), int(total)) if done.isdecimal() and total.isdecimal() else (0, 0)
-
-
-def _failure(base: Image, step: str, said: str, lines: list[str]) -> ImageBuildFailed:
-    own = [line.removeprefix(_OWN_WORDS) for line in lines if line.startswith(_OWN_WORDS)]
-    reason = own[-1] if own else said
-    error = ImageBuildFailed(
-        f"Building an agent-server image from {base.reference} ({base.platform}) failed in the "
-        f"step `{step}`: {reason.rstrip('.')}."
-    )
-    if lines:
-        error.add_note("The build's last lines:\n" + "\n".join(lines))
-    return error
 
 
 def _remove_installer(engine: Engine, key: str) -> None:

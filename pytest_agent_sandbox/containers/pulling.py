@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import warnings
 from typing import Any
 
 import requests
@@ -13,6 +12,7 @@ from docker.utils import parse_repository_tag
 
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.progress import Progress
+from pytest_agent_sandbox.containers.streams import engine_events
 from pytest_agent_sandbox.errors import (
     ImageNotFound,
     ImagePullFailed,
@@ -107,63 +107,44 @@ def pull_image(
         SettingsError: The reference is malformed.
         EngineUnavailable: The engine did not answer.
     """
+    registry = _registry(reference)
+    repository, tag = parse_repository_tag(reference)
     layers = _Layers(f"pulling {reference}")
-    progress.update(f"asking {_registry(reference)} for {reference}")
+    progress.update(f"asking {registry} for {reference}")
     with engine.calling(f"pull the image {reference}"):
         try:
-            for event in _events(engine, reference, platform, stall_timeout):
-                if "error" in event:
-                    raise _failure(engine, reference, platform, str(event["error"]), way_out)
-                layers.report(event, progress)
-        except requests.RequestException as error:
-            if not _timed_out(error):
-                raise
+            with engine_events(
+                engine,
+                "/images/create",
+                {"fromImage": repository, "tag": tag, "platform": platform},
+                headers=_credentials(engine, registry),
+                stall_timeout=stall_timeout,
+            ) as events:
+                for event in events:
+                    if "error" in event:
+                        said = str(event["error"])
+                        raise _failure(engine, reference, platform, said, way_out)
+                    layers.report(event, progress)
+        except requests.Timeout as error:
             raise ImagePullFailed(
                 f"Pulling {reference} stalled: nothing came for {stall_timeout:.0f} s. Check the "
-                f"network between the engine and {_registry(reference)}. {way_out}".rstrip()
+                f"network between the engine and {registry}. {way_out}".rstrip()
             ) from error
 
 
-def _events(
-    engine: Engine, reference: str, platform: str, stall_timeout: float
-) -> Iterator[dict[str, Any]]:
-    # The SDK's own pull() waits for ever on a stream that falls silent, so the request is made
-    # here, with the SDK's session and its reading of the docker configuration.
-    api = engine.client.api
-    repository, tag = parse_repository_tag(reference)
+def _credentials(engine: Engine, registry: str) -> dict[str, str | bytes]:
+    """The header with what the docker configuration holds for the registry, if it holds any."""
     try:
-        credentials = auth.get_config_header(api, _registry(reference))
+        with warnings.catch_warnings():
+            # Of a credential helper that is not installed the SDK warns, and then raises as well.
+            warnings.simplefilter("ignore", UserWarning)
+            header = auth.get_config_header(engine.client.api, registry)
     except DockerException as error:
         raise ImagePullFailed(
-            f"The credentials for {_registry(reference)} cannot be read: {error}. Check "
+            f"The credentials for {registry} cannot be read: {error}. Check "
             "`credsStore` and `credHelpers` in the docker configuration (~/.docker/config.json)."
         ) from error
-    response = api.post(
-        f"{api.base_url}/v{api.api_version}/images/create",
-        params={"fromImage": repository, "tag": tag, "platform": platform},
-        headers={"X-Registry-Auth": credentials} if credentials else {},
-        stream=True,
-        timeout=stall_timeout,
-    )
-    with response:
-        if not response.ok:  # refused before it began: the same words, in another wrapping
-            yield {"error": _message(response)}
-            return
-        for line in response.iter_lines():
-            if line:
-                yield json.loads(line)
-
-
-def _message(response: requests.Response) -> str:
-    try:
-        return str(response.json()["message"])
-    except (ValueError, KeyError):
-        return response.text or str(response.reason)
-
-
-def _timed_out(error: requests.RequestException) -> bool:
-    # A time-out in the middle of a stream comes as a ConnectionError around the real one.
-    return isinstance(error, requests.Timeout) or "Read timed out" in str(error)
+    return {"X-Registry-Auth": header} if header else {}
 
 
 class _Layers:

@@ -1,0 +1,337 @@
+"""Building an agent-server image: what goes in, what stays out, and what a failure says."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import tarfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_agent_sandbox.containers import building
+from pytest_agent_sandbox.containers.building import build_agent_server, make_default
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.host_network import HostNetwork
+from pytest_agent_sandbox.containers.images import (
+    BUILT_REPOSITORY,
+    VERSION_LABEL,
+    Image,
+    find_local,
+)
+from pytest_agent_sandbox.containers.progress import Silence
+from pytest_agent_sandbox.errors import ImageBuildFailed, SettingsError
+
+_USUAL_BASES = (
+    "python:3.13-slim-trixie",
+    "pytest-agent-sandbox/debian-python:trixie",
+    "local/debian-python:trixie",
+)
+
+
+class Recording(Silence):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int]] = []
+        self.lines: list[str] = []
+        self.notes: list[str] = []
+
+    def update(self, activity: str, done: int = 0, total: int = 0, unit: str = "bytes") -> None:
+        if unit == "steps":
+            self.steps.append((done, total))
+
+    def output(self, line: str) -> None:
+        self.lines.append(line)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture(scope="module")
+def base_image(engine: Engine) -> str:
+    """A base image with Python that is here already."""
+    if chosen := os.environ.get("SANDBOX_TEST_BASE_IMAGE"):
+        return chosen
+    for reference in _USUAL_BASES:
+        if find_local(engine, reference) is not None:
+            return reference
+    reason = f"no base image to build from: set SANDBOX_TEST_BASE_IMAGE, or pull {_USUAL_BASES[0]}"
+    if os.environ.get("PYTEST_SANDBOX_REQUIRED"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def built(engine: Engine, base_image: str) -> Image:
+    """A real image, with everything; found where scripts/setup has built the same already."""
+    return build_agent_server(engine, base_image=base_image)
+
+
+@pytest.fixture(scope="module")
+def derived(engine: Engine, base_image: str) -> Iterator[DerivedImages]:
+    """Makes base images by a few lines of Dockerfile, and removes them and what was built."""
+    images = DerivedImages(engine, base_image)
+    yield images
+    images.remove()
+
+
+class DerivedImages:
+    def __init__(self, engine: Engine, base_image: str) -> None:
+        self._engine = engine
+        self._base_image = base_image
+        self._references: list[str] = []
+        self._mark = f"pytest-agent-sandbox.tests={uuid.uuid4().hex}"
+
+    def make(self, lines: str) -> str:
+        reference = f"pytest-agent-sandbox/tests:{uuid.uuid4().hex[:12]}"
+        self._engine.client.images.build(
+            fileobj=io.BytesIO(f"FROM {self._base_image}\nLABEL {self._mark}\n{lines}\n".encode()),
+            tag=reference,
+            rm=True,
+            forcerm=True,
+        )
+        self._references.append(reference)
+        return reference
+
+    def remove(self) -> None:
+        for reference in self._references:
+            filters = {"label": f"{building.BASE_LABEL}={reference}"}
+            for image in self._engine.client.images.list(filters=filters):
+                for tag in image.tags:
+                    self._engine.client.images.remove(tag)
+            self._engine.client.images.remove(reference)
+        # What failed builds leave, as they do everywhere: a cache for the next try.
+        self._engine.client.images.prune(filters={"dangling": True, "label": self._mark})
+
+
+def run_in(engine: Engine, image: Image, script: str) -> str:
+    output = engine.client.containers.run(
+        image.id, entrypoint=["sh", "-c"], command=[script], remove=True
+    )
+    return bytes(output).decode()
+
+
+def test_second_build_costs_nothing(engine: Engine, base_image: str, built: Image) -> None:
+    progress = Recording()
+    started = time.monotonic()
+    again = build_agent_server(engine, base_image=base_image, progress=progress)
+    assert time.monotonic() - started < 0.5
+    assert again == built
+    assert not progress.steps
+
+
+def test_labels_say_what_it_is(built: Image, base_image: str) -> None:
+    assert built.reference.startswith(f"{BUILT_REPOSITORY}:1.58.0-source-minimal-")
+    assert built.labels[VERSION_LABEL] == "1.58.0"
+    assert built.labels[building.TARGET_LABEL] == "source-minimal"
+    assert built.labels[building.BASE_LABEL].startswith(base_image)
+
+
+def test_pinned_packages_and_no_leftovers(engine: Engine, built: Image) -> None:
+    pins = (Path(building.__file__).parent / "image/constraints-1.58.0.txt").read_text()
+    wanted = {line.lower().replace("_", "-") for line in pins.split()}
+    installed = run_in(engine, built, "/agent-server/.venv/bin/python -m pip freeze 2>/dev/null")
+    assert {line.lower().replace("_", "-") for line in installed.split()} <= wanted
+    assert "openhands-agent-server==1.58.0" in installed
+    folders = "/var/lib/apt/lists /var/cache/apt/archives ~/.cache /root/.cache"
+    left = run_in(engine, built, f"sudo find {folders} -type f ! -name lock 2>/dev/null || :")
+    assert left.split() == []
+
+
+def test_user_may_become_root_and_owns_the_workspace(engine: Engine, built: Image) -> None:
+    script = "id -u; id -un; sudo -n id -u; touch /workspace/project/x && echo owner; git --version"
+    uid, name, root, owner, git = run_in(engine, built, script).splitlines()
+    assert (uid, name, root, owner) == ("10001", "openhands", "0", "owner")
+    assert git.startswith("git version")
+
+
+def test_server_answers(engine: Engine, built: Image) -> None:
+    container = engine.client.containers.run(
+        built.id, detach=True, ports={8000: ("127.0.0.1", None)}
+    )
+    try:
+        container.reload()
+        port = container.ports["8000/tcp"][0]["HostPort"]
+        script = f"curl -sf --retry 100 --retry-delay 1 --retry-all-errors localhost:{port}/health"
+        assert subprocess.check_output(["sh", "-c", script], timeout=90).startswith(b"{")
+    finally:
+        container.remove(force=True, v=True)
+
+
+def test_becomes_the_default(engine: Engine, built: Image, derived: DerivedImages) -> None:
+    named = Image(built.reference, built.id, None, built.platform, {VERSION_LABEL: "0.0.1"})
+    default = make_default(engine, named)
+    try:
+        assert default.reference == f"{BUILT_REPOSITORY}:0.0.1"
+        assert default.id == built.id
+    finally:
+        engine.client.images.remove(default.reference)
+
+
+def test_every_input_changes_the_name(engine: Engine, base_image: str, built: Image) -> None:
+    base = find_local(engine, base_image)
+    assert base is not None
+    plain = HostNetwork()
+    other_ca = HostNetwork(certificates=("-----BEGIN CERTIFICATE-----x",))
+    keys = {
+        building._key(base, "1.58.0", "source-minimal", building._content("1.58.0", plain)),
+        building._key(base, "1.58.1", "source-minimal", building._content("1.58.1", plain)),
+        building._key(base, "1.58.0", "source-minimal", building._content("1.58.0", other_ca)),
+        building._key(built, "1.58.0", "source-minimal", building._content("1.58.0", plain)),
+    }
+    assert len(keys) == 4
+
+
+@pytest.mark.parametrize(
+    ("target", "advice"),
+    [
+        ("source", "later release; use 'source-minimal'"),
+        ("binary", "use 'source-minimal'"),
+        ("binary-minimal", "use 'source-minimal'"),
+        ("desk", "use 'source-minimal'"),
+    ],
+)
+def test_target_that_is_not_there(engine: Engine, target: str, advice: str) -> None:
+    with pytest.raises(SettingsError, match=advice):
+        build_agent_server(engine, base_image="x", target=target)
+
+
+def test_base_image_without_python_nor_apt(engine: Engine, derived: DerivedImages) -> None:
+    base = derived.make("RUN rm -f /usr/bin/apt-get /usr/bin/python3* /usr/local/bin/python3*")
+    progress = Recording()
+    with pytest.raises(ImageBuildFailed, match=r"has no apt-get, and lacks:.* tini") as caught:
+        build_agent_server(engine, base_image=base, progress=progress)
+    assert base in str(caught.value)
+    assert "in the step `RUN /bin/sh /opt/agent-sandbox/prepare-system`" in str(caught.value)
+    assert "agent-sandbox: the base image has no apt-get" in caught.value.__notes__[0]
+    assert (1, progress.steps[0][1]) == progress.steps[0]
+
+
+def test_base_image_with_an_old_python_only(engine: Engine, derived: DerivedImages) -> None:
+    """As Debian 12 is: apt-get is there, yet gives a Python that is too old."""
+    old = '#!/bin/sh\\ncase "$*" in *platform*) echo Python 3.11.2;; *) exit 1;; esac\\n'
+    base = derived.make(
+        "RUN rm -f /usr/bin/python3* /usr/local/bin/python* && printf '#!/bin/sh\\n' "
+        f"> /usr/bin/apt-get && printf '{old}' > /usr/bin/python3 && chmod 755 /usr/bin/python3"
+    )
+    with pytest.raises(ImageBuildFailed, match=r"needs Python >= 3.12.*offers Python 3.11.2"):
+        build_agent_server(engine, base_image=base)
+
+
+def test_version_that_does_not_exist(
+    engine: Engine, base_image: str, derived: DerivedImages
+) -> None:
+    base = derived.make("LABEL nothing=else")
+    progress = Recording()
+    with pytest.raises(ImageBuildFailed, match=r"install-server.*agent-server==0\.0\.1") as caught:
+        build_agent_server(engine, base_image=base, version="0.0.1", progress=progress)
+    assert "openhands-agent-server==0.0.1" in caught.value.__notes__[0]
+    assert any("no tested package versions are known" in note for note in progress.notes)
+
+
+def test_index_credentials_and_proxies_stay_out_of_the_image(
+    engine: Engine, derived: DerivedImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With stand-ins for the long steps, which show what they were given."""
+    base = derived.make("LABEL secrets=none")
+    content = building._content
+
+    def quick(version: str, network: HostNetwork) -> dict[str, str]:
+        scripts = {
+            "prepare-system": "useradd openhands; mkdir /agent-server; chown 1000 /agent-server",
+            "install-server": "cat /opt/agent-sandbox/pip.conf; env; touch /agent-server/done",
+        }
+        return content(version, network) | scripts
+
+    monkeypatch.setattr(building, "_content", quick)
+    progress = Recording()
+    network = HostNetwork(
+        index_url="https://user:s3cret-index@index.example/simple",
+        proxies={"FTP_PROXY": "http://user:s3cret-proxy@proxy.example:3128"},
+    )
+    image = build_agent_server(engine, base_image=base, host_network=network, progress=progress)
+
+    seen = "\n".join(progress.lines)
+    assert "s3cret-index" in seen, "the build did not get the index"
+    assert "s3cret-proxy" in seen, "the build did not get the proxy"
+
+    history = json.dumps(engine.client.api.history(image.id))
+    attributes = json.dumps(engine.client.api.inspect_image(image.id))
+    assert "s3cret" not in history + attributes
+    layers = io.BytesIO(b"".join(engine.client.images.get(image.reference).save()))
+    with tarfile.open(fileobj=layers) as archive:
+        for member in archive.getmembers():
+            file = archive.extractfile(member)
+            if file is not None:
+                assert b"s3cret" not in file.read(), member.name
+    left = engine.client.images.list(
+        all=True, filters={"label": f"{building.INSTALLER_LABEL}={image.reference[-12:]}"}
+    )
+    assert left == []
+
+
+class TestHostNetwork:
+    def test_nothing_set(self) -> None:
+        network = HostNetwork.from_environment({})
+        assert network == HostNetwork()
+        assert network.pip_configuration() == "[global]\n"
+
+    def test_certificates_of_all_variables_each_once(self, tmp_path: Path) -> None:
+        one, two = (
+            f"-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----" for name in "ab"
+        )
+        (tmp_path / "one.pem").write_text(f"# a comment\n{one}\n")
+        (tmp_path / "both.pem").write_text(f"{two}\n{one}\n".replace("\n", "\r\n"))
+        network = HostNetwork.from_environment(
+            {
+                "SSL_CERT_FILE": str(tmp_path / "one.pem"),
+                "PIP_CERT": str(tmp_path / "both.pem"),
+                "CURL_CA_BUNDLE": str(tmp_path / "left-behind.pem"),
+                "REQUESTS_CA_BUNDLE": "",
+            }
+        )
+        assert network.certificates == (one, two)
+        assert sorted(network.certificate_files().values()) == [f"{one}\n", f"{two}\n"]
+
+    @pytest.mark.parametrize("content", [None, "no certificate"])
+    def test_unusable_bundle(self, tmp_path: Path, content: str | None) -> None:
+        bundle = tmp_path / "bundle.pem"
+        if content is not None:
+            bundle.write_text(content)
+        with pytest.raises(SettingsError, match=r"bundle\.pem"):
+            HostNetwork.from_environment({}, ca_bundle=bundle)
+
+    def test_indexes(self) -> None:
+        network = HostNetwork.from_environment(
+            {
+                "PIP_INDEX_URL": "https://a.example/simple",
+                "UV_INDEX_URL": "https://b.example/simple",
+                "PIP_EXTRA_INDEX_URL": "file:///opt/simple https://u:p%40w@c.example/simple",
+                "PIP_TRUSTED_HOST": "a.example",
+            }
+        )
+        assert network.index_url == "https://a.example/simple"
+        assert network.extra_index_urls == ("https://u:p%40w@c.example/simple",)
+        assert network.has_index_credentials
+        assert "p%40w" not in repr(network)
+        assert network.pip_configuration() == (
+            "[global]\n"
+            "index-url = https://a.example/simple\n"
+            "extra-index-url =\n    https://u:p%40w@c.example/simple\n"
+            "trusted-host =\n    a.example\n"
+        )
+
+    def test_index_without_credentials(self) -> None:
+        network = HostNetwork.from_environment({"UV_INDEX_URL": "https://b.example/simple"})
+        assert network.index_url == "https://b.example/simple"
+        assert not network.has_index_credentials
+
+    def test_proxies_in_either_case(self) -> None:
+        network = HostNetwork.from_environment({"https_proxy": "http://p", "NO_PROXY": "x"})
+        assert network.proxies == {"HTTPS_PROXY": "http://p", "NO_PROXY": "x"}

@@ -1,0 +1,143 @@
+"""`agent-sandbox` as a user types it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_agent_sandbox.containers import images
+from pytest_agent_sandbox.containers.building import add_name
+from pytest_agent_sandbox.containers.engine import Engine
+
+PROGRAM = Path(sys.executable).parent / "agent-sandbox"
+
+
+def agent_sandbox(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("LLM_")}
+    done = subprocess.run(
+        [PROGRAM, *arguments],
+        env=variables | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine.connect() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def server_image(engine: Engine) -> images.Image:
+    """An agent-server image that is here; scripts/setup makes one."""
+    reference = os.environ.get("SANDBOX_TEST_SERVER_IMAGE") or images.choose_image(engine, None)
+    image = images.find_local(engine, reference)
+    if image is None:
+        pytest.skip("no agent-server image is here: run scripts/setup")
+    return image
+
+
+def test_version() -> None:
+    done = agent_sandbox("--version")
+    assert done.returncode == 0
+    assert re.fullmatch(r"agent-sandbox \d+\.\d+\.\d+\n", done.stdout)
+
+
+def test_without_a_command_it_says_how_it_is_used() -> None:
+    done = agent_sandbox()
+    assert done.returncode == 2
+    assert "usage: agent-sandbox" in done.stderr
+
+
+def test_doctor_on_a_good_machine(server_image: images.Image) -> None:
+    done = agent_sandbox("doctor", "--image", server_image.reference, "--start")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in (
+        r"ok +engine +\w+ [\d.]+ at .+, for linux/\w+",
+        r"ok +host route +sandboxes reach this machine as .+",
+        rf"ok +image +{re.escape(images.describe(server_image))}, .* [GM]B",
+        r"ok +sandbox +started in [\d.]+ s, and ran a command",
+        r"-- +live LLM +LLM_MODEL, LLM_API_KEY not set",
+    ):
+        assert re.search(rf"^{line}$", done.stdout, re.MULTILINE), done.stdout
+    assert done.stdout.endswith("All that tests need is here.\n")
+
+
+def test_doctor_without_an_engine() -> None:
+    done = agent_sandbox("doctor", DOCKER_HOST="unix:///nowhere/docker.sock")
+    assert done.returncode == 1
+    assert "FAIL engine" in done.stdout
+    assert "unix:///nowhere/docker.sock (from DOCKER_HOST): there is no such socket" in done.stdout
+    assert "Start Docker" in done.stdout
+
+
+def test_doctor_with_an_image_that_cannot_be_had() -> None:
+    done = agent_sandbox("doctor", "--image", "127.0.0.1:9/nobody/nothing:1", "--start")
+    assert done.returncode == 1
+    assert "FAIL image        127.0.0.1:9/nobody/nothing:1 is not here." in done.stdout
+    assert "connection refused" in done.stdout
+    assert not re.search(r"^\w+ +sandbox ", done.stdout, re.MULTILINE), "nothing to start"
+
+
+def test_doctor_never_shows_values(server_image: images.Image) -> None:
+    done = agent_sandbox(
+        "doctor",
+        "--image",
+        server_image.reference,
+        LLM_MODEL="secret-model",
+        LLM_API_KEY="secret-key",
+    )
+    assert re.search(r"^ok +live LLM +LLM_MODEL, LLM_API_KEY set$", done.stdout, re.MULTILINE)
+    assert "secret-" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--target", "source"], r"comes with a later release; use 'source-minimal'\."),
+        (["--target", "binary"], r"use 'source-minimal'"),
+        (["--base-image", "127.0.0.1:9/x:1"], r"registry 127\.0\.0\.1:9 is out of reach"),
+        (["--base-image", "Not A Name"], r"'Not A Name' is no image reference"),
+        (["--ca-bundle", "/nowhere/ca.pem"], r"/nowhere/ca\.pem cannot be read: No such file"),
+    ],
+)
+def test_build_that_cannot_be(engine: Engine, arguments: list[str], message: str) -> None:
+    done = agent_sandbox("build", *arguments)
+    assert done.returncode == 1
+    assert re.search(f"^agent-sandbox: .*{message}", done.stderr)
+
+
+def test_build_with_a_name_of_its_own(engine: Engine, server_image: images.Image) -> None:
+    """From the base that the image was built from, so that it is found, not built."""
+    base = server_image.labels.get("pytest-agent-sandbox.base")
+    if base is None:
+        pytest.skip("the agent-server image was pulled, not built here")
+    default = images.find_built(engine)
+    name = f"pytest-agent-sandbox/tests:{uuid.uuid4().hex[:12]}"
+    done = agent_sandbox("build", "--base-image", base, "--tag", name)
+    assert done.returncode == 0, done.stderr
+    try:
+        assert f"--sandbox-image={name}" in done.stdout
+        assert images.find_local(engine, name)
+        assert images.find_built(engine) == default
+    finally:
+        engine.client.images.remove(name)
+
+
+def test_names_are_given_to_images(engine: Engine, server_image: images.Image) -> None:
+    name = f"pytest-agent-sandbox/tests:{uuid.uuid4().hex[:12]}"
+    assert add_name(engine, server_image, name).id == server_image.id
+    images.remove_image(engine, server_image.__class__(name, server_image.id, None, "linux/amd64"))
+    assert images.find_local(engine, name) is None
