@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.session import SandboxSession
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 
+#: git's own name for "no files at all", in every repository.
+_EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+
 
 class WorkspaceFactory:
     """The fixture `agent_workspace_factory`: each call starts one more workspace.
@@ -134,6 +137,8 @@ class ConversationFactory:
             ServerError: The server refused.
         """
         workspace = workspace or self._workspace
+        if workspace.base_commit is None:
+            workspace.base_commit = _head(workspace)
         recorder = recorder_of(self._session, self._item)
         self._session.redactor.add(*(secrets or {}).values())
         number = len(self._conversations) + 1
@@ -199,10 +204,16 @@ def recorder_of(session: SandboxSession, item: pytest.Item) -> Recorder:
     return item.stash[reporting.RECORDER]
 
 
+def _head(workspace: DockerWorkspace) -> str:
+    """The commit that a workspace is at, so that what the agent commits shows as its change."""
+    result = workspace.execute_command("git rev-parse -q --verify HEAD")
+    return result.stdout.strip() if result.exit_code == 0 else _EMPTY_TREE
+
+
 def _record_workspace(recorder: Recorder, workspace: DockerWorkspace) -> None:
     """Keeps what only a container that is still there can tell."""
     try:
-        recorder.record_diff(workspace.changes_as_diff())
+        recorder.record_diff(workspace.changes_as_diff(base=workspace.base_commit or "HEAD"))
     except SandboxError as error:
         recorder.record_diff(f"(the workspace could not be read: {error})\n")
     facts: dict[str, Any] = {

@@ -80,15 +80,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if run is not None:
         run.close()
     if run is not None or config.stash.get(fixtures.HAS_WORKERS, False):
-        from pytest_agent_sandbox.session import sweep_after_workers
+        from pytest_agent_sandbox.session import clean_up_run
 
-        sweep_after_workers(config)
+        clean_up_run(config)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Gives each xdist worker the id of the run."""
-    from pytest_agent_sandbox.session import tell_worker
+    """Gives each xdist worker the id of the run; called where they are started from."""
+    from pytest_agent_sandbox.session import clear_output, tell_worker
 
-    node.config.stash[fixtures.HAS_WORKERS] = True
+    if not node.config.stash.get(fixtures.HAS_WORKERS, False):
+        node.config.stash[fixtures.HAS_WORKERS] = True
+        clear_output(node.config)
     tell_worker(node.config, node.workerinput)

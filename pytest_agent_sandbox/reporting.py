@@ -61,7 +61,7 @@ def note_phase(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.Te
         error = call.excinfo.exconly()
         if fault == "sandbox" and report.when != "call":
             # A fixture's frames are all ours: what happened and its notes say everything.
-            report.longrepr = call.excinfo.getrepr(style="value")
+            report.longrepr = call.excinfo.getrepr(style="no", tbfilter=False)
     if report.when == "setup":  # the first phase; a rerun comes by here again with the same item
         item.stash[_PHASES] = {}
     item.stash[_PHASES][report.when] = Phase(report.outcome, report.duration, error, fault)

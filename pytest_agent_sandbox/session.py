@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
+from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError, SettingsError
+from pytest_agent_sandbox.evidence import folders
+from pytest_agent_sandbox.options import SandboxSettings, resolve
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.containers.engine import Engine
     from pytest_agent_sandbox.evidence.redaction import Redactor
     from pytest_agent_sandbox.host_gateway import HostGateway
-    from pytest_agent_sandbox.options import SandboxSettings
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 _RUN = pytest.StashKey[str]()
@@ -37,10 +38,12 @@ class SandboxSession:
 
     def __init__(self, config: pytest.Config, settings: SandboxSettings) -> None:
         self.settings = settings
-        self.output = Path(config.rootpath, settings.output)
+        self.output = _output(config)
         self._config = config
         self._closing = ExitStack()
         self._gateways: dict[str | None, HostGateway] = {}
+        if not is_worker(config):
+            clear_output(config)
 
     @cached_property
     def engine(self) -> Engine:
@@ -82,7 +85,7 @@ class SandboxSession:
                 described = images.describe(image) if image else f"{reference} (not here yet)"
                 where = f"{engine.description} at {engine.endpoint} ({engine.platform})"
         except SandboxError as error:
-            return [f"agent-sandbox: {str(error).splitlines()[0]}"]
+            return [f"agent-sandbox: {str(error).partition('. ')[0]}."]
         noun = "test" if count == 1 else "tests"
         return [f"agent-sandbox: {count} {noun} on {where}", f"agent-sandbox: image {described}"]
 
@@ -181,14 +184,23 @@ def tell_worker(config: pytest.Config, worker_input: dict[str, Any]) -> None:
     worker_input[_RUN_INPUT] = run_id(config)
 
 
-def sweep_after_workers(config: pytest.Config) -> None:
-    """Removes the containers of workers that were killed, in the process that started them.
+def clear_output(config: pytest.Config) -> None:
+    """Removes the evidence of earlier runs; for the main process, workers share the folder."""
+    if not config.getoption("collectonly"):
+        folders.clear(_output(config))
 
-    A worker that ends by itself removes its own; this is for the others. It costs nothing where no
-    worker started a sandbox.
+
+def clean_up_run(config: pytest.Config) -> None:
+    """Removes what is left when the run is over. For the main process; a worker does nothing here.
+
+    Containers are removed with their tests; those that are left belong to a worker that was killed.
+    It costs nothing where no sandbox was started.
     """
-    sign = _used_sign(run_id(config)) if _RUN in config.stash else None
-    if sign is None or is_worker(config) or not sign.exists():
+    if is_worker(config) or _RUN not in config.stash:
+        return
+    folders.drop_if_empty(_output(config))
+    sign = _used_sign(run_id(config))
+    if not sign.exists():
         return
     from pytest_agent_sandbox.containers.cleanup import remove_labelled
     from pytest_agent_sandbox.containers.engine import Engine
@@ -201,6 +213,14 @@ def sweep_after_workers(config: pytest.Config) -> None:
         config.get_terminal_writer().line(
             f"agent-sandbox: containers of this run may be left: {error}"
         )
+
+
+def _output(config: pytest.Config) -> Path:
+    try:
+        output = resolve(config).output
+    except SettingsError:  # the process that collects the tests reports it
+        output = SandboxSettings.output
+    return Path(config.rootpath, output)
 
 
 def is_worker(config: pytest.Config) -> bool:

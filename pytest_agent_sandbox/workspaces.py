@@ -128,12 +128,14 @@ class DockerWorkspace(RemoteWorkspace):
             if cleanup_image:
                 undo.callback(remove_image, engine, image)
             self.image = image
+            #: The commit before the first agent came; reports show what changed since then.
+            self.base_commit: str | None = None
             self.engine = engine
             self.gateway = gateway
             self.log_path = log_path
             self.session_key = SecretStr(secrets.token_urlsafe(32))
             spec = ContainerSpec(
-                image=image.id,
+                image=image.reference,
                 command=_SERVER_COMMAND,
                 environment=self._environment(forward_env, extra_ports),
                 ports=_ports(host_port, extra_ports),
@@ -238,24 +240,24 @@ class DockerWorkspace(RemoteWorkspace):
     def _start_once(
         self, spec: ContainerSpec, timeout: float, working_dir: str, read_timeout: float
     ) -> None:
-        with ExitStack() as undo:
-            self.container = undo.enter_context(
-                Container.start(self.engine, spec, log_path=self.log_path)
-            )
-            super().__init__(
-                f"http://127.0.0.1:{self.host_port}",
-                self.session_key,
-                working_dir=working_dir,
-                read_timeout=read_timeout,
-                guard=self.container.check,
-            )
-            undo.callback(self.connection.close)
-            try:
+        try:
+            with ExitStack() as undo:
+                self.container = undo.enter_context(
+                    Container.start(self.engine, spec, log_path=self.log_path)
+                )
+                super().__init__(
+                    f"http://127.0.0.1:{self.host_port}",
+                    self.session_key,
+                    working_dir=working_dir,
+                    read_timeout=read_timeout,
+                    guard=self.container.check,
+                )
+                undo.callback(self.connection.close)
                 wait_until(self.alive, self.container, timeout=timeout)
-            except SandboxDied as death:
-                # The log is a note of its own: the first error's notes do not show.
-                raise SandboxStartFailed(f"While starting: {death}", log=death.log) from None
-            undo.pop_all()
+                undo.pop_all()
+        except SandboxDied as death:
+            # The log is a note of its own: the first error's notes do not show.
+            raise SandboxStartFailed(f"While starting: {death}", log=death.log) from None
 
 
 class DockerDevWorkspace(DockerWorkspace):

@@ -45,7 +45,7 @@ def test_no_engine(project):
     project.write("test_it.py", ONE_TEST + "\ndef test_y(agent_workspace): pass")
     code, output = project.run()
     assert code == 1
-    check(output, "EngineUnavailable", "tcp://127.0.0.1:1 (DOCKER_HOST)", "DOCKER_HOST", "2 errors")
+    check(output, "EngineUnavailable", "tcp://127.0.0.1:1 (from DOCKER_HOST)", "2 errors")
 
 
 def test_no_engine_may_be_a_reason_to_skip(project):
