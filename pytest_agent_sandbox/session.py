@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +46,7 @@ class SandboxSession:
         self._gateways: dict[str | None, HostGateway] = {}
         if not is_worker(config):
             clear_output(config)
+        self._closing.callback(_end_on_sigterm())
 
     @cached_property
     def engine(self) -> Engine:
@@ -169,6 +172,27 @@ class SandboxSession:
     def close(self) -> None:
         """Closes the gateway and the connection to the engine."""
         self._closing.close()
+
+
+def _end_on_sigterm() -> Callable[[], object]:
+    """Makes SIGTERM end the run like Ctrl-C does, and returns what undoes that.
+
+    pytest (9.2) runs no teardown on SIGTERM. A handler that somebody else has set stays, and where
+    none can be set (not the main thread, or Windows, which does not send it) nothing happens.
+    """
+
+    def end(number: int, _: object) -> None:
+        # Once is enough: the clean-up that follows must not be cut short by the next one.
+        signal.signal(number, signal.SIG_IGN)
+        raise pytest.exit.Exception("terminated (SIGTERM)", returncode=128 + number)
+
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        return lambda: None
+    signal.signal(signal.SIGTERM, end)
+    return lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def run_id(config: pytest.Config) -> str:

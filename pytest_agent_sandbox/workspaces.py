@@ -64,8 +64,8 @@ class DockerWorkspace(RemoteWorkspace):
         forward_env: Names of environment variables that the container gets with their values.
         network: A network of the engine to join.
         enable_gpu: Give the container all GPUs.
-        detach_logs: True keeps the container's log in its file only; False also copies it to
-            standard error as it comes.
+        detach_logs: True (the default) keeps the container's log in its file only; False also
+            copies it to standard error as it comes.
         cleanup_image: Remove the image from the engine when the workspace is closed.
         health_check_timeout: Seconds the server may take until it answers.
         read_timeout: Seconds of silence after which a request to the server is given up.
@@ -150,6 +150,7 @@ class DockerWorkspace(RemoteWorkspace):
                 labels=labels or {},
                 platform=platform,
             )
+            self._echo = None if detach_logs else _to_stderr
             self._start(spec, health_check_timeout, working_dir, read_timeout)
             self._closing = undo.pop_all()
 
@@ -224,6 +225,8 @@ class DockerWorkspace(RemoteWorkspace):
             "OH_ENABLE_VNC": services,
             **forwarded,
             "OH_SESSION_API_KEYS_0": self.session_key.get_secret_value(),
+            # Without it, 1.58 does not keep an LLM's key for a fork of the conversation.
+            "OH_SECRET_KEY": secrets.token_urlsafe(32),
         }
 
     def _start(
@@ -243,7 +246,7 @@ class DockerWorkspace(RemoteWorkspace):
         try:
             with ExitStack() as undo:
                 self.container = undo.enter_context(
-                    Container.start(self.engine, spec, log_path=self.log_path)
+                    Container.start(self.engine, spec, log_path=self.log_path, echo=self._echo)
                 )
                 super().__init__(
                     f"http://127.0.0.1:{self.host_port}",
@@ -321,6 +324,11 @@ def _ports(host_port: int | None, extra_ports: bool) -> dict[int, int | None]:
     return {
         port: None if host_port is None else host_port + offset for offset, port in enumerate(inner)
     }
+
+
+def _to_stderr(output: bytes) -> None:
+    sys.stderr.write(output.decode(errors="replace"))
+    sys.stderr.flush()
 
 
 def _shown(progress: Progress | None) -> AbstractContextManager[Progress]:

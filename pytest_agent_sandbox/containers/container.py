@@ -72,7 +72,13 @@ class Container:
     """
 
     def __init__(
-        self, engine: Engine, spec: ContainerSpec, container_id: str, name: str, log_path: Path
+        self,
+        engine: Engine,
+        spec: ContainerSpec,
+        container_id: str,
+        name: str,
+        log_path: Path,
+        echo: Callable[[bytes], object] | None,
     ) -> None:
         self.id = container_id
         self.name = name
@@ -81,7 +87,7 @@ class Container:
         self.ports: dict[int, int] = {}
         self._engine = engine
         self._api = engine.client.api
-        self._follower = LogFollower(engine, container_id, log_path, self._notice_end)
+        self._follower = LogFollower(engine, container_id, log_path, self._notice_end, echo)
         self._over = threading.Event()
         self._death: ContainerState | None = None
         self._death_message = ""
@@ -90,7 +96,14 @@ class Container:
         self._removed = False
 
     @classmethod
-    def start(cls, engine: Engine, spec: ContainerSpec, *, log_path: str | Path) -> Self:
+    def start(
+        cls,
+        engine: Engine,
+        spec: ContainerSpec,
+        *,
+        log_path: str | Path,
+        echo: Callable[[bytes], object] | None = None,
+    ) -> Self:
         """Create and start a container; whatever fails, none is left behind.
 
         Args:
@@ -98,6 +111,7 @@ class Container:
             spec: What it is to be.
             log_path: The file that its output goes to, from the first byte. An existing file is
                 added to.
+            echo: Called with each piece of its output too, in a thread of its own.
 
         Raises:
             ImageNotFound: The engine lacks the image, or has it for another platform.
@@ -109,7 +123,7 @@ class Container:
         name = f"{spec.name_prefix}-{secrets.token_hex(6)}"
         container: Self | None = None
         try:
-            container = cls(engine, spec, _create(engine, spec, name), name, Path(log_path))
+            container = cls(engine, spec, _create(engine, spec, name), name, Path(log_path), echo)
             container._follower.attach()
             with engine.calling(f"start container {name}"):
                 try:

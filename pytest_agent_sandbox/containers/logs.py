@@ -36,14 +36,21 @@ class LogFollower:
         path: The file; what it already holds stays, as an earlier attempt's log.
         is_over: Called in the thread when the stream has ended. Answers whether the container has;
             if not, the stream was lost, and is followed again.
+        echo: Called in the thread with each piece of output too.
     """
 
     def __init__(
-        self, engine: Engine, container_id: str, path: Path, is_over: Callable[[], bool]
+        self,
+        engine: Engine,
+        container_id: str,
+        path: Path,
+        is_over: Callable[[], bool],
+        echo: Callable[[bytes], object] | None = None,
     ) -> None:
         self._engine = engine
         self._path = path
         self._is_over = is_over
+        self._echo = echo
         self._url = (
             f"{engine.client.api.base_url}/v{engine.client.api.api_version}"
             f"/containers/{container_id}"
@@ -162,6 +169,8 @@ class LogFollower:
                     # A full disk must not hide that the container dies later.
                     writable = False
                     _log.warning("cannot write the container's log %s", self._path, exc_info=True)
+                if self._echo is not None:
+                    self._echo(chunk)
         except (urllib3.exceptions.HTTPError, OSError):
             _log.debug("the stream of a container's output broke", exc_info=True)
         finally:

@@ -49,7 +49,7 @@ class Recorder:
         self._conversations: list[dict[str, Any]] = []
 
     def new_log(self) -> Path:
-        """A path for the log of one more container: `container.log`, `and so on."""
+        """A path for the log of one more container: `container.log`, then `container-2.log`."""
         with self._lock:
             number = len(self._logs) + 1
             path = self.folder / ("container.log" if number == 1 else f"container-{number}.log")

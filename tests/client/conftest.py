@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import docker
 import pytest
 
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 from .scripted_llm import ScriptedLLM
 
@@ -25,46 +24,25 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[Server]:
+def running_server(engine: Engine, image: str) -> Iterator[Server]:
     """A container with an agent server that answers; removed in the end."""
-    image = os.environ.get("SANDBOX_TEST_IMAGE", "kg-agent:1.58.0")
-    api_key = secrets.token_urlsafe(24)
-    with contextlib.closing(docker.from_env()) as engine:
-        container = engine.containers.run(
-            image,
-            detach=True,
-            ports={"8000/tcp": ("127.0.0.1", None)},
-            labels={"pytest-agent-sandbox.tests": "client"},
-            extra_hosts={"host.docker.internal": "host-gateway"},
-            environment={
-                "OH_SESSION_API_KEYS_0": api_key,
-                "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-                "OH_PRELOAD_TOOLS": "false",
-                "OH_ENABLE_VSCODE": "false",
-            },
+    with DockerWorkspace(server_image=image, engine=engine) as workspace:
+        yield Server(
+            workspace.host, workspace.session_key.get_secret_value(), workspace.container.id
         )
-        try:
-            container.reload()
-            port = container.ports["8000/tcp"][0]["HostPort"]
-            server = Server(f"http://127.0.0.1:{port}", api_key, container.id)
-            with RemoteWorkspace(server.host, server.api_key) as workspace:
-                workspace.wait_until_ready(timeout=60)
-            yield server
-        finally:
-            container.remove(force=True, v=True)
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
+def server(engine: Engine, agent_server_image: str) -> Iterator[Server]:
     """One server for all tests that leave it running."""
-    with running_server() as server:
+    with running_server(engine, agent_server_image) as server:
         yield server
 
 
 @pytest.fixture
-def fresh_server() -> Iterator[Server]:
+def fresh_server(engine: Engine, agent_server_image: str) -> Iterator[Server]:
     """A server of the test's own, to be killed or paused."""
-    with running_server() as server:
+    with running_server(engine, agent_server_image) as server:
         yield server
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,32 +14,11 @@ from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.spec import ContainerSpec
 
-_LABEL = "pytest-agent-sandbox."
-_USUAL_IMAGES = ("local/debian-python:trixie", "kg-agent:1.58.0")
-
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
-    with Engine.connect() as engine:
-        yield engine
-
-
-@pytest.fixture(scope="session")
-def image(engine: Engine) -> str:
+def image(agent_server_image: str) -> str:
     """An image with a shell and Python, on the engine already."""
-    if chosen := os.environ.get("SANDBOX_TEST_IMAGE"):
-        return chosen
-    images = engine.client.images.list()
-    labelled = [
-        image.tags[0]
-        for image in images
-        if image.tags and any(label.startswith(_LABEL) for label in image.labels)
-    ]
-    usual = [tag for tag in _USUAL_IMAGES if any(tag in image.tags for image in images)]
-    found = usual + labelled
-    if not found:
-        pytest.fail("no image to test with: set SANDBOX_TEST_IMAGE to one with sh and python3")
-    return found[0]
+    return agent_server_image
 
 
 class Start(Protocol):

@@ -2,48 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
-import docker
-import docker.errors
 import httpx
 import pytest
 from docker.models.containers import Container
 
+from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, error, say, tool
 from pytest_agent_sandbox.llm.script import Script
 
-IMAGE = os.environ.get("SANDBOX_TEST_IMAGE", "kg-agent:1.58.0")
 KEY = "a-session-key"
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[docker.DockerClient]:
-    if sys.platform != "linux":
-        pytest.skip("the bridge's address is the host's own on Linux only")
-    try:
-        client = docker.from_env()
-    except docker.errors.DockerException as problem:
-        pytest.skip(f"no container engine: {problem}")
-    try:
-        client.images.get(IMAGE)
-    except docker.errors.ImageNotFound:
-        client.close()
-        pytest.skip(f"no image {IMAGE}; SANDBOX_TEST_IMAGE names one")
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def container(engine: docker.DockerClient) -> Iterator[Container]:
-    container = engine.containers.run(
-        IMAGE,
+def container(engine: Engine, agent_server_image: str) -> Iterator[Container]:
+    container = engine.client.containers.run(
+        agent_server_image,
         detach=True,
         environment={"OH_SESSION_API_KEYS_0": KEY, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
         ports={"8000/tcp": ("127.0.0.1", None)},
