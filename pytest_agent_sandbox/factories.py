@@ -12,19 +12,17 @@ import pytest
 from pytest_agent_sandbox import reporting
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
-from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.errors import SandboxError, ServerError
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.agent_llm import AgentLLM
     from pytest_agent_sandbox.client.events import Event
+    from pytest_agent_sandbox.client.git import Snapshot
     from pytest_agent_sandbox.evidence.recorder import Recorder
     from pytest_agent_sandbox.llm.replies import Entry
     from pytest_agent_sandbox.options import SandboxSettings
     from pytest_agent_sandbox.session import SandboxSession
     from pytest_agent_sandbox.workspaces import DockerWorkspace
-
-#: git's own name for "no files at all", in every repository.
-_EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
 class WorkspaceFactory:
@@ -137,8 +135,8 @@ class ConversationFactory:
             ServerError: The server refused.
         """
         workspace = workspace or self._workspace
-        if workspace.base_commit is None:
-            workspace.base_commit = _head(workspace)
+        if workspace.before_agents is None:
+            workspace.before_agents = _snapshot(workspace)
         recorder = recorder_of(self._session, self._item)
         self._session.redactor.add(*(secrets or {}).values())
         number = len(self._conversations) + 1
@@ -204,16 +202,18 @@ def recorder_of(session: SandboxSession, item: pytest.Item) -> Recorder:
     return item.stash[reporting.RECORDER]
 
 
-def _head(workspace: DockerWorkspace) -> str:
-    """The commit that a workspace is at, so that what the agent commits shows as its change."""
-    result = workspace.execute_command("git rev-parse -q --verify HEAD")
-    return result.stdout.strip() if result.exit_code == 0 else _EMPTY_TREE
+def _snapshot(workspace: DockerWorkspace) -> Snapshot | None:
+    """The files before the first agent came; None where the sandbox has no git."""
+    try:
+        return workspace.snapshot()
+    except ServerError:
+        return None
 
 
 def _record_workspace(recorder: Recorder, workspace: DockerWorkspace) -> None:
     """Keeps what only a container that is still there can tell."""
     try:
-        recorder.record_diff(workspace.changes_as_diff(base=workspace.base_commit or "HEAD"))
+        recorder.record_diff(workspace.changes_as_diff(base=workspace.before_agents or "HEAD"))
     except SandboxError as error:
         recorder.record_diff(f"(the workspace could not be read: {error})\n")
     facts: dict[str, Any] = {

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from pydantic import SecretStr
 
+from pytest_agent_sandbox.client.git import Snapshot
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.containers.building import DEFAULT_BASE_IMAGE, build_agent_server
 from pytest_agent_sandbox.containers.container import Container
@@ -128,8 +129,8 @@ class DockerWorkspace(RemoteWorkspace):
             if cleanup_image:
                 undo.callback(remove_image, engine, image)
             self.image = image
-            #: The commit before the first agent came; reports show what changed since then.
-            self.base_commit: str | None = None
+            #: The files before the first agent came; a report shows what changed since then.
+            self.before_agents: Snapshot | None = None
             self.engine = engine
             self.gateway = gateway
             self.log_path = log_path

@@ -38,6 +38,7 @@ export GIT_OPTIONAL_LOCKS=0 GIT_CONFIG_COUNT=5 \\
   GIT_CONFIG_KEY_4=diff.mnemonicPrefix GIT_CONFIG_VALUE_4=false
 """
 
+# Takes $wanted (a commit or tree) and $kept (the objects of an earlier `snapshot`, or nothing).
 # Leaves $t (a scratch folder), $repository (yes or no), $base (a tree) and a scratch index with all
 # of the current folder's files. Repositories inside of the folder are left to their own snapshot.
 _SNAPSHOT = """
@@ -46,11 +47,12 @@ if [ "$(git rev-parse --is-inside-work-tree 2>/dev/null)" = true ]; then
   repository=yes
   cp "$(git rev-parse --git-path index)" "$t/index" 2>/dev/null
   objects=$(cd "$(git rev-parse --git-path objects)" && pwd) && mkdir "$t/objects" || exit
-  export GIT_ALTERNATE_OBJECT_DIRECTORIES="$objects" GIT_OBJECT_DIRECTORY="$t/objects"
+  export GIT_ALTERNATE_OBJECT_DIRECTORIES="$objects:$kept" GIT_OBJECT_DIRECTORY="$t/objects"
 else
   repository=no
   export GIT_DIR="$t/repository" GIT_WORK_TREE="$PWD"
   git init -q || exit
+  export GIT_ALTERNATE_OBJECT_DIRECTORIES="$kept"
 fi
 export GIT_INDEX_FILE="$t/index"
 base=$(git rev-parse -q --verify "$wanted^{tree}") || {
@@ -59,6 +61,19 @@ base=$(git rev-parse -q --verify "$wanted^{tree}") || {
 git add -A --ignore-errors -- . 2>"$t/problems" ||
   grep -v -e '^hint:' -e '^warning:' -e 'does not have a commit checked out' "$t/problems" >&2
 """
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All files of a folder at one moment, kept in the sandbox: see `RemoteWorkspace.snapshot`.
+
+    Attributes:
+        tree: git's id of them.
+        objects: Folder in the sandbox, outside of the workspace, with what git needs to show them.
+    """
+
+    tree: str
+    objects: str
 
 
 class GitChangeStatus(StrEnum):
@@ -122,7 +137,7 @@ def changes(connection: ServerConnection, folder: str, base: str = "HEAD") -> li
         result = _git(
             connection,
             posixpath.join(folder, inner),
-            f"wanted={shlex.quote(commit)}{_SNAPSHOT}"
+            f"kept=; wanted={shlex.quote(commit)}{_SNAPSHOT}"
             "[ $repository = no ] || "
             'git diff --cached --name-status --no-renames -z --relative "$base" -- .',
         )
@@ -134,8 +149,26 @@ def changes(connection: ServerConnection, folder: str, base: str = "HEAD") -> li
     return sorted(found, key=lambda change: change.path)
 
 
+def snapshot(connection: ServerConnection, folder: str) -> Snapshot:
+    """Keep the files below `folder` as they are now, those that git ignores left out.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ServerError: git failed, or is not installed.
+    """
+    result = _git(
+        connection,
+        folder,
+        f"kept=; wanted=HEAD{_SNAPSHOT}"
+        "git write-tree || exit\n"
+        'kept=$(mktemp -d) && mv "$(git rev-parse --git-path objects)" "$kept" && echo "$kept"',
+    )
+    tree, kept = result.stdout.split()
+    return Snapshot(tree, posixpath.join(kept, "objects"))
+
+
 def changes_as_diff(
-    connection: ServerConnection, folder: str, *, base: str = "HEAD", max_bytes: int
+    connection: ServerConnection, folder: str, *, base: str | Snapshot = "HEAD", max_bytes: int
 ) -> str:
     """Return what `changes` finds as one text in git's diff format; binary files are only named.
 
@@ -144,7 +177,7 @@ def changes_as_diff(
     Args:
         connection: The server.
         folder: Absolute path of the folder.
-        base: The commit to compare with.
+        base: The commit or snapshot to compare with.
         max_bytes: Length after which the text is cut, with a note that says so.
 
     Raises:
@@ -153,12 +186,14 @@ def changes_as_diff(
     """
     texts, problems = [], ""
     size = kept = 0
-    for inner, commit in _repositories(connection, folder, base):
+    objects = base.objects if isinstance(base, Snapshot) else ""
+    tree = base.tree if isinstance(base, Snapshot) else base
+    for inner, commit in _repositories(connection, folder, tree):
         prefix = shlex.quote(f"{inner}/" if inner else "")
         result = _git(
             connection,
             posixpath.join(folder, inner),
-            f"wanted={shlex.quote(commit)}{_SNAPSHOT}"
+            f"kept={shlex.quote(objects)}; wanted={shlex.quote(commit)}{_SNAPSHOT}"
             "git diff --cached --no-color --no-ext-diff --no-textconv --relative"
             f' --src-prefix=a/{prefix} --dst-prefix=b/{prefix} "$base" -- . >"$t/diff" || exit\n'
             f'wc -c <"$t/diff"; head -c {max_bytes - kept} "$t/diff"',

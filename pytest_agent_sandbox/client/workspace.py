@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.client import files, git
 from pytest_agent_sandbox.client.commands import CommandResult, run_command
-from pytest_agent_sandbox.client.git import GitChange, GitDiff
+from pytest_agent_sandbox.client.git import GitChange, GitDiff, Snapshot
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed
 
@@ -217,14 +217,29 @@ class RemoteWorkspace:
         absolute = self.path(path)
         return replace(git.diff(self.connection, absolute, base), path=path)
 
-    def changes_as_diff(self, *, base: str = "HEAD", max_bytes: int = 200_000) -> str:
+    def snapshot(self) -> Snapshot:
+        """Keep the files below `working_dir` as they are now, to compare with later.
+
+        Ignored files are left out. The repository, if there is one, stays as it is; what git needs
+        to remember is kept elsewhere in the sandbox, for as long as that lives.
+
+        Raises:
+            ServerError: git failed, or is not installed in the sandbox.
+        """
+        try:
+            return git.snapshot(self.connection, self.working_dir)
+        except FileNotFoundError:
+            self.execute_command("true")  # makes the folder
+            return git.snapshot(self.connection, self.working_dir)
+
+    def changes_as_diff(self, *, base: str | Snapshot = "HEAD", max_bytes: int = 200_000) -> str:
         """Return all changes below `working_dir` as one text, in git's diff format.
 
         New files are included, ignored ones are not; binary files are only named. In a folder that
         is no repository all files are new. The repository and its index stay as they are.
 
         Args:
-            base: The commit to compare with.
+            base: The commit to compare with, or what `snapshot` returned.
             max_bytes: Length after which the text is cut, with a note that says so.
 
         Raises:

@@ -164,3 +164,33 @@ def test_one_file_has_both_texts(repository: RemoteWorkspace) -> None:
 def test_a_diff_says_where_a_newline_is_missing() -> None:
     text = GitDiff("f", "a", "b\n").unified()
     assert text == "--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n\\ No newline at end of file\n+b\n"
+
+
+def test_a_snapshot_shows_what_changed_since_then_committed_or_not(
+    repository: RemoteWorkspace,
+) -> None:
+    before = repository.execute_command(STATE.replace("; ls -A /tmp", "")).stdout
+    snapshot = repository.snapshot()
+    assert repository.execute_command(STATE.replace("; ls -A /tmp", "")).stdout == before
+    assert repository.changes_as_diff(base=snapshot) == ""
+    repository.execute_command(f"echo more >> sub/nëw.txt; {COMMIT}; rm same.txt").check()
+    diff = repository.changes_as_diff(base=snapshot)
+    assert "+more" in diff
+    assert "-same" in diff
+    assert "gone.txt" not in diff, "that went before the snapshot"
+
+
+def test_a_snapshot_of_no_repository_serves_once_it_is_one(workspace: RemoteWorkspace) -> None:
+    workspace.write_text("LICENSE", "MIT\n")
+    snapshot = workspace.snapshot()
+    assert workspace.execute_command("ls -A").stdout == "LICENSE\n"
+    workspace.execute_command("git init -q && rm LICENSE && echo hello > new.txt").check()
+    diff = workspace.changes_as_diff(base=snapshot)
+    assert "-MIT" in diff
+    assert "+hello" in diff
+
+
+def test_a_snapshot_of_a_folder_that_is_not_there_yet_is_empty(workspace: RemoteWorkspace) -> None:
+    snapshot = workspace.snapshot()
+    workspace.write_text("new.txt", "new\n")
+    assert "+new" in workspace.changes_as_diff(base=snapshot)
