@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: The name of the model in scripted tests. LiteLLM's prefix chooses the dialect.
 SCRIPTED_MODEL = "openai/scripted"
+# US dollars; an agent's own LLM may say otherwise. The server warns of models without a price.
+_SCRIPTED_PRICE = {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0}
 
 
 class AgentLLM:
@@ -50,8 +52,8 @@ class AgentLLM:
         """Sets what the LLM answers, reply by reply, to the conversations of this test.
 
         The test fails when an agent asks for more than that, or leaves some unused. Call it before
-        the conversation starts; with several conversations, give each its own by
-        `agent_conversation(script=[…])`.
+        the conversation starts; called again, it adds replies. With several conversations, give
+        each its own by `agent_conversation(script=[…])`.
 
         Args:
             replies: Made by `say`, `tool`, `error` and `delay`, or functions of the request.
@@ -59,7 +61,10 @@ class AgentLLM:
         Raises:
             SettingsError: A reply cannot be used; the message names its place.
         """
-        self._script = Script(replies)
+        if self._script is None:
+            self._script = Script(replies)
+        else:
+            self._script.extend(replies)
 
     def connect(
         self, agent: object, gateway: HostGateway, *, script: Sequence[Entry] | None, name: str
@@ -68,18 +73,25 @@ class AgentLLM:
 
         Skips the test where it has no script and no live LLM is configured.
         """
-        source = Script(script) if script is not None else self._script or self._live()
+        source: Source
+        if script is not None:
+            source = Script(script)
+        else:
+            source = self._live() if self._script is None else self._script
         lane = gateway.open_lane(source, name=name)
         self._lanes.append(lane)
-        model = None if isinstance(source, Script) else self._environment["LLM_MODEL"]
-
-        fields = gateway.llm_fields(lane, model or SCRIPTED_MODEL)
-        return with_each_llm(agent, lambda _: fields), lane
+        if isinstance(source, Script):
+            fields, defaults = gateway.llm_fields(lane, SCRIPTED_MODEL), _SCRIPTED_PRICE
+        else:
+            fields, defaults = gateway.llm_fields(lane, self._environment["LLM_MODEL"]), {}
+        return with_each_llm(agent, lambda llm: {**defaults, **llm, **fields}), lane
 
     def verify(self) -> None:
         """Raises what is wrong with the script's use, now that the test is over."""
         for lane in self._lanes:
             lane.verify()
+        if self._script is not None:  # it may be that no conversation was started
+            self._script.verify()
 
     def close(self) -> None:
         """Closes the lanes."""

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,18 +33,10 @@ def agent_sandbox(*arguments: str, **environment: str) -> subprocess.CompletedPr
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine.connect() as engine:
-        yield engine
-
-
-@pytest.fixture(scope="module")
-def server_image(engine: Engine) -> images.Image:
-    """An agent-server image that is here; scripts/setup makes one."""
-    reference = os.environ.get("SANDBOX_TEST_SERVER_IMAGE") or images.choose_image(engine, None)
-    image = images.find_local(engine, reference)
-    if image is None:
-        pytest.skip("no agent-server image is here: run scripts/setup")
+def server_image(engine: Engine, agent_server_image: str) -> images.Image:
+    """An agent-server image that is here."""
+    image = images.find_local(engine, agent_server_image)
+    assert image is not None
     return image
 
 

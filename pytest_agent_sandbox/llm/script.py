@@ -56,17 +56,26 @@ class Script:
     """
 
     def __init__(self, replies: Sequence[Entry]) -> None:
-        given: Any = replies
-        if isinstance(given, str) or not isinstance(given, Sequence):
-            kind = type(given).__name__
-            raise SettingsError(f"A script is a list of replies, and this is of type {kind}.")
-        for position, entry in enumerate(replies, start=1):
-            check_entry(entry, f"Reply {position} of the script")
-        self._replies = tuple(replies)
+        self._replies: tuple[Entry, ...] = ()
         self._lock = threading.Lock()
         self._requests = 0
         self._failure: BaseException | None = None
         self._traceback: TracebackType | None = None
+        self.extend(replies)
+
+    def extend(self, replies: Sequence[Entry]) -> None:
+        """Add replies at the end: what comes next, once the agent has done its first part.
+
+        Raises:
+            SettingsError: An entry is not usable; the message says which.
+        """
+        given: Any = replies
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            kind = type(given).__name__
+            raise SettingsError(f"A script is a list of replies, and this is of type {kind}.")
+        for position, entry in enumerate(replies, start=len(self) + 1):
+            check_entry(entry, f"Reply {position} of the script")
+        self._replies += tuple(replies)
 
     def __len__(self) -> int:
         return len(self._replies)

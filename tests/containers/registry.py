@@ -124,7 +124,7 @@ def running_registry(folder: Path, *, password: bool = False) -> Iterator[Regist
     program = shutil.which("docker-registry")
     if program is None:
         reason = "needs the program docker-registry (Debian's package of that name)"
-        if os.environ.get("PYTEST_SANDBOX_REQUIRED"):
+        if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
     settings: dict[str, object] = {

@@ -52,6 +52,20 @@ def test_two_conversations_with_a_script_each(agent_conversation):
         conversation.run(timeout=60)
         assert conversation.events.final_message == word
 
+def test_a_script_may_be_continued(start, agent_llm):
+    conversation = start(say("one"))
+    conversation.run(timeout=60)
+    agent_llm.script([say("two")])
+    conversation.send_message("Go on.")
+    conversation.run(timeout=60)
+    assert [message.text for message in conversation.events.messages("agent")] == ["one", "two"]
+
+def test_an_empty_script_is_a_script(start):
+    start().run(timeout=60)
+
+def test_a_script_without_a_conversation(agent_llm):
+    agent_llm.script([say("Nobody asks.")])
+
 def test_no_script_and_no_live_llm(agent_conversation):
     agent_conversation()
 """,
@@ -70,6 +84,9 @@ def test_no_script_and_no_live_llm(agent_conversation):
         "test_a_failing_function": "FAILED",
         "test_the_provider_fails": "PASSED",
         "test_two_conversations_with_a_script_each": "PASSED",
+        "test_a_script_may_be_continued": "PASSED",
+        "test_an_empty_script_is_a_script": "FAILED",
+        "test_a_script_without_a_conversation": "FAILED",
         "test_no_script_and_no_live_llm": "SKIPPED",
     }
     assert "LLMScriptExhausted: The agent asked its LLM for reply 2" in output

@@ -1,0 +1,57 @@
+"""A live LLM: reached through the gateway, so that its key never enters the sandbox."""
+
+import pytest
+
+from pytest_agent_sandbox.llm.gateway import Gateway
+from pytest_agent_sandbox.llm.replies import say, tool
+from pytest_agent_sandbox.llm.script import Script
+
+TEST = """
+def test_live(agent_workspace, agent_llm, agent_conversation):
+    conversation = agent_conversation()
+    conversation.send_message("Write hello to hello.txt.")
+    conversation.run(timeout=60)
+    assert conversation.status == "finished"
+    assert agent_llm.mode == "live"
+    assert len(agent_llm.calls) == 2
+    assert conversation.cost > 0
+    assert conversation.tokens.prompt_tokens > 0
+    print(agent_workspace.read_text("hello.txt"))
+    print(agent_workspace.execute_command("env; cat /proc/*/environ").stdout)
+    assert 0, "to keep the evidence"
+"""
+
+
+@pytest.fixture
+def provider():
+    """A provider of this machine's own: the gateway plays it."""
+    script = Script([tool("terminal", command="env; echo hello > hello.txt"), say("Done.")])
+    with Gateway() as gateway:
+        yield gateway.open_lane(script)
+
+
+def test_the_key_stays_on_this_machine(project, provider):
+    project.environment |= {
+        "LLM_MODEL": "openai/gpt-4o-mini",
+        "LLM_API_KEY": provider.token,
+        "LLM_BASE_URL": provider.base_url("127.0.0.1"),
+    }
+    project.write("test_it.py", TEST)
+    code, output = project.run("-rs")
+    assert code == 1
+    assert "to keep the evidence" in output
+    assert "hello" in output
+    provider.verify()
+    assert provider.token not in output
+    (folder,) = project.results
+    for file in folder.iterdir():
+        assert provider.token not in file.read_text("utf-8"), file
+
+
+def test_a_model_whose_provider_is_not_known_is_a_clear_error(project):
+    project.environment |= {"LLM_MODEL": "acme/large", "LLM_API_KEY": "sk-not-a-real-key"}
+    project.write("test_it.py", TEST)
+    _, output = project.run()
+    assert "SettingsError" in output
+    assert "set LLM_BASE_URL" in output
+    assert "sk-not-a-real-key" not in output
