@@ -142,7 +142,7 @@ def test_a_relative_volume_is_resolved(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x").write_text("relative")
-    container = start("cat /here/x", volumes=[".:/here:ro"])
+    container = start("cat /here/x", volumes=[".:/here:ro"], user="root")
     assert container.wait_for_end(10)
     assert container.log_tail() == "relative"
 
