@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -99,12 +100,15 @@ class ConversationFactory:
         item: pytest.Item,
         workspace: DockerWorkspace,
         llm: AgentLLM,
+        *,
+        shared: bool,
         run_timeout: float,
     ) -> None:
         self._session = session
         self._item = item
         self._workspace = workspace
         self._llm = llm
+        self._shared = shared
         self._run_timeout = run_timeout
         self._conversations: list[RemoteConversation] = []
 
@@ -160,6 +164,8 @@ class ConversationFactory:
         return conversation
 
     def __enter__(self) -> Self:
+        if self._shared:
+            self._workspace.before_agents = None  # what another test's agent did is not this one's
         return self
 
     def __exit__(
@@ -173,6 +179,9 @@ class ConversationFactory:
                 closing.callback(conversation.close)
             if reporting.failed(self._item):
                 recorder = recorder_of(self._session, self._item)
+                if self._shared:
+                    shutil.copyfile(self._workspace.log_path, recorder.new_log())
+                    _record_workspace(recorder, self._workspace)
                 for number, conversation in enumerate(self._conversations, start=1):
                     _record_conversation(recorder, number, conversation)
 

@@ -92,17 +92,25 @@ def agent_llm(request: pytest.FixtureRequest) -> Iterator[AgentLLM]:
 
 @pytest.fixture
 def agent_conversation(
-    request: pytest.FixtureRequest,
-    sandbox_settings: SandboxSettings,
-    agent_workspace: DockerWorkspace,
-    agent_llm: AgentLLM,
+    request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, agent_llm: AgentLLM
 ) -> Iterator[ConversationFactory]:
-    """Starts conversations with an agent in `agent_workspace`; closes all of them."""
+    """Starts conversations with an agent in the test's workspace; closes all of them.
+
+    That is `shared_agent_workspace` for a test that asks for that one and not for its own.
+    """
     from pytest_agent_sandbox.factories import ConversationFactory
 
+    asked_for = request.fixturenames
+    shared = "shared_agent_workspace" in asked_for and "agent_workspace" not in asked_for
+    workspace = request.getfixturevalue("shared_agent_workspace" if shared else "agent_workspace")
     settings = options.for_test(sandbox_settings, request.node.iter_markers(options.MARKER))
     with ConversationFactory(
-        _session(request.config), request.node, agent_workspace, agent_llm, settings.run_timeout
+        _session(request.config),
+        request.node,
+        workspace,
+        agent_llm,
+        shared=shared,
+        run_timeout=settings.run_timeout,
     ) as factory:
         yield factory
 

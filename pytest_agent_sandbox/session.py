@@ -43,7 +43,8 @@ class SandboxSession:
         self.output = _output(config)
         self._config = config
         self._closing = ExitStack()
-        self._gateways: dict[str | None, HostGateway] = {}
+        self._gateways: dict[tuple[str | None, str | None], HostGateway] = {}
+        self._prepared: set[tuple[str, str | None]] = set()
         if not is_worker(config):
             clear_output(config)
         self._closing.callback(_end_on_sigterm())
@@ -100,15 +101,15 @@ class SandboxSession:
             raise EngineUnavailable(str(skipped)) from None
 
     def choose_image(self, settings: SandboxSettings) -> str:
-        """The image that these settings mean, made ready on the engine: pulled where need be."""
+        """The name of the image that these settings mean."""
         from pytest_agent_sandbox.containers.images import choose_image
 
-        reference = choose_image(self.engine, settings.image, platform=settings.platform)
-        self.prepare_image(reference, settings)
-        return reference
+        return choose_image(self.engine, settings.image, platform=settings.platform)
 
-    def prepare_image(self, reference: str, settings: SandboxSettings) -> None:
-        """Pulls an image as the settings say, with its progress shown past pytest's capture."""
+    def _prepare_image(self, reference: str, settings: SandboxSettings) -> None:
+        """Pulls an image as the settings say, once, with its progress past pytest's capture."""
+        if (reference, settings.platform) in self._prepared:
+            return
         from pytest_agent_sandbox.containers.images import ensure_image
         from pytest_agent_sandbox.containers.progress import show_progress
 
@@ -122,6 +123,7 @@ class SandboxSession:
                 pull=settings.pull,
                 progress=progress,
             )
+        self._prepared.add((reference, settings.platform))
 
     def start_workspace(
         self, settings: SandboxSettings, image: str, *, test: str, **options: Any
@@ -130,17 +132,18 @@ class SandboxSession:
 
         Args:
             settings: Those of the test.
-            image: Name of an image that was made ready.
+            image: Name of the image.
             test: Whom it is for, as a label of the container.
             options: Further arguments of `DockerWorkspace`.
         """
         from pytest_agent_sandbox.workspaces import DockerWorkspace
 
+        self._prepare_image(image, settings)
         _mark_used(run_id(self._config))
         workspace = DockerWorkspace(
             server_image=image,
             platform=settings.platform,
-            pull="never",  # it was made ready already, once for the run
+            pull="never",  # it is ready by now
             memory=settings.memory,
             cpus=settings.cpus,
             pids_limit=settings.pids,
@@ -153,21 +156,22 @@ class SandboxSession:
             health_check_timeout=settings.start_timeout,
             labels={"run": run_id(self._config), "worker": _worker(self._config), "test": test},
             engine=self.engine,
-            gateway=self._gateway(settings.network),
+            gateway=self._gateway(settings),
             **({"extra_ports": settings.extra_ports} | options),
         )
         self.redactor.add(workspace.session_key.get_secret_value())
         return workspace
 
-    def _gateway(self, network: str | None) -> HostGateway:
+    def _gateway(self, settings: SandboxSettings) -> HostGateway:
         """The run's gateway for sandboxes on a network; it starts with its first lane."""
         from pytest_agent_sandbox.host_gateway import HostGateway
 
-        if network not in self._gateways:
-            self._gateways[network] = self._closing.enter_context(
-                HostGateway(self.engine, address=self.settings.gateway_address, network=network)
+        place = (settings.gateway_address, settings.network)
+        if place not in self._gateways:
+            self._gateways[place] = self._closing.enter_context(
+                HostGateway(self.engine, address=place[0], network=place[1])
             )
-        return self._gateways[network]
+        return self._gateways[place]
 
     def close(self) -> None:
         """Closes the gateway and the connection to the engine."""
