@@ -33,6 +33,13 @@ class WorkspaceFactory:
 
         def test_two(agent_workspace_factory):
             small, large = agent_workspace_factory(memory="1g"), agent_workspace_factory()
+
+    Args:
+        session: What the run shares.
+        item: The test.
+        settings: Its settings.
+        image: The image, unless settings name another one than `image_of` did.
+        image_of: The settings that the image was chosen by.
     """
 
     def __init__(
@@ -41,11 +48,13 @@ class WorkspaceFactory:
         item: pytest.Item,
         settings: SandboxSettings,
         image: str,
+        image_of: SandboxSettings,
     ) -> None:
         self._session = session
         self._item = item
         self._settings = settings
         self._image = image
+        self._image_of = image_of
         self._workspaces: list[DockerWorkspace] = []
 
     def __call__(self, **settings: Any) -> DockerWorkspace:
@@ -60,12 +69,9 @@ class WorkspaceFactory:
             SandboxStartFailed: The container did not start, or its server never answered.
         """
         changed = self._settings.with_overrides(settings, source="agent_workspace_factory()")
-        image = self._image
-        if (changed.image, changed.platform) != (
-            self._session.settings.image,
-            self._session.settings.platform,
-        ):
-            image = self._session.choose_image(changed)
+        meant = self._image_of
+        same = (changed.image, changed.platform) == (meant.image, meant.platform)
+        image = self._image if same else self._session.choose_image(changed)
         recorder = recorder_of(self._session, self._item)
         workspace = self._session.start_workspace(
             changed, image, test=self._item.nodeid, log_path=recorder.new_log()

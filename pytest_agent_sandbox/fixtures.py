@@ -59,7 +59,9 @@ def agent_workspace_factory(
 
     settings = options.for_test(sandbox_settings, request.node.iter_markers(options.MARKER))
     session = _session(request.config)
-    with WorkspaceFactory(session, request.node, settings, sandbox_image) as factory:
+    with WorkspaceFactory(
+        session, request.node, settings, sandbox_image, image_of=sandbox_settings
+    ) as factory:
         yield factory
 
 
