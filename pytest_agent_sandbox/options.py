@@ -24,7 +24,6 @@ INI_PREFIX = "sandbox_"
 ENVIRONMENT_PREFIX = "PYTEST_SANDBOX_"
 MARKER = "agent_sandbox"
 
-_SIZE = re.compile(r"[1-9]\d*(\.\d+)?[bkmg]?", re.IGNORECASE)
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -36,7 +35,8 @@ def _text(value: str) -> str:
 
 
 def _size(value: str) -> str:
-    if not _SIZE.fullmatch(value.strip()):
+    # Compiled here, not by every run of pytest.
+    if not re.fullmatch(r"[1-9]\d*(\.\d+)?[bkmg]?", value.strip(), re.IGNORECASE):
         raise ValueError("must be a size such as 512m or 2g")
     return value.strip().lower()
 
@@ -83,7 +83,8 @@ def _setting(
     return field(default=default, metadata={"parse": parse, "metavar": metavar, "help": help_text})
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)  # eq costs every pytest run 0.4 ms
+# Every method that dataclass generates costs every pytest run 0.3 to 0.5 ms: no more than needed.
+@dataclass(kw_only=True, eq=False, repr=False)
 class SandboxSettings:
     """The resolved settings of a test; the fixture `sandbox_settings` returns those of the run.
 

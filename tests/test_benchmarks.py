@@ -1,0 +1,55 @@
+"""The benchmarks run and report; what they measure is not judged here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def run(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
+    """Runs a benchmark in its smallest size; what it prints, and its JSON."""
+    file = folder / "result.json"
+    finished = subprocess.run(
+        [sys.executable, str(BENCHMARKS / name), "--rounds", "1", "--json", str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout
+    return finished.stdout, json.loads(file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.usefixtures("agent_server_image")
+def test_cold_start(tmp_path):
+    printed, result = run("cold_start.py", tmp_path)
+    assert "up, ours / floor" in printed
+    comparisons = result["comparisons"]
+    assert comparisons.keys() == {"up, ours / floor", "down, ours / floor"}
+    assert all(comparison["median"] > 0 for comparison in comparisons.values())
+    assert {len(numbers["samples"]) for numbers in result["milliseconds"].values()} == {1}
+    assert {"image", "engine", "cores"} <= result["facts"].keys()
+
+
+def test_import_time(tmp_path):
+    printed, result = run("import_time.py", tmp_path)
+    assert "the plugin (ms)" in printed
+    milliseconds = result["milliseconds"]
+    assert result["comparisons"]["the plugin (ms)"]["median"] == pytest.approx(
+        milliseconds["with"]["median"] - milliseconds["without"]["median"]
+    )
+
+
+@pytest.mark.usefixtures("agent_server_image")
+def test_client(tmp_path):
+    printed, result = run("client.py", tmp_path)
+    assert "echo, execute_command / endpoint" in printed
+    assert result["comparisons"]["output (MB/s)"]["median"] > 0
+    assert {"conversation, next turn", "conversation, close"} <= result["milliseconds"].keys()
