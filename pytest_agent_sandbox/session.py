@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _RUN = pytest.StashKey[str]()
 _RUN_INPUT = "agent_sandbox_run"
+_SECRET_NAME = re.compile("key|token|secret|passw|credential", re.IGNORECASE)
 
 
 class SandboxSession:
@@ -139,6 +141,9 @@ class SandboxSession:
         from pytest_agent_sandbox.workspaces import DockerWorkspace
 
         self._prepare_image(image, settings)
+        # A path or a proxy may be forwarded too; only what is named like a secret is masked.
+        secret_names = filter(_SECRET_NAME.search, settings.forward_env)
+        self.redactor.add(*(os.environ.get(name, "") for name in secret_names))
         _mark_used(run_id(self._config))
         workspace = DockerWorkspace(
             server_image=image,

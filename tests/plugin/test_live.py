@@ -48,6 +48,27 @@ def test_the_key_stays_on_this_machine(project, provider):
         assert provider.token not in file.read_text("utf-8"), file
 
 
+def test_a_forwarded_secret_is_in_no_evidence(project):
+    project.environment |= {"MY_TOKEN": "very-secret-value", "MY_PLACE": "/some/ordinary/path"}
+    project.write(
+        "test_it.py",
+        """
+def test_x(agent_workspace, agent_conversation):
+    from pytest_agent_sandbox import say, tool
+    conversation = agent_conversation(script=[tool("terminal", command="env | sort"), say("ok")])
+    conversation.send_message("Go.")
+    conversation.run(timeout=60)
+    assert 0, "to keep the evidence"
+""",
+    )
+    _, output = project.run("--sandbox-forward-env=MY_TOKEN,MY_PLACE")
+    (folder,) = project.results
+    events = (folder / "events.jsonl").read_text("utf-8")
+    assert "/some/ordinary/path" in events
+    assert "MY_TOKEN=***" in events
+    assert "very-secret-value" not in events + output
+
+
 def test_a_model_whose_provider_is_not_known_is_a_clear_error(project):
     project.environment |= {"LLM_MODEL": "acme/large", "LLM_API_KEY": "sk-not-a-real-key"}
     project.write("test_it.py", TEST)
