@@ -88,9 +88,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Gives each xdist worker the id of the run; called where they are started from."""
-    from pytest_agent_sandbox.session import clear_output, tell_worker
+    from pytest_agent_sandbox.session import clear_output, end_on_sigterm, tell_worker
 
     if not node.config.stash.get(fixtures.HAS_WORKERS, False):
         node.config.stash[fixtures.HAS_WORKERS] = True
         clear_output(node.config)
+        # Its workers end in good order only where it does so itself.
+        node.config.add_cleanup(end_on_sigterm())
     tell_worker(node.config, node.workerinput)

@@ -49,7 +49,7 @@ class SandboxSession:
         self._prepared: set[tuple[str, str | None]] = set()
         if not is_worker(config):
             clear_output(config)
-        self._closing.callback(_end_on_sigterm())
+        self._closing.callback(end_on_sigterm())
 
     @cached_property
     def engine(self) -> Engine:
@@ -144,7 +144,7 @@ class SandboxSession:
         # A path or a proxy may be forwarded too; only what is named like a secret is masked.
         secret_names = filter(_SECRET_NAME.search, settings.forward_env)
         self.redactor.add(*(os.environ.get(name, "") for name in secret_names))
-        _mark_used(run_id(self._config))
+        _used_sign(run_id(self._config), _worker(self._config)).touch()
         workspace = DockerWorkspace(
             server_image=image,
             platform=settings.platform,
@@ -179,11 +179,16 @@ class SandboxSession:
         return self._gateways[place]
 
     def close(self) -> None:
-        """Closes the gateway and the connection to the engine."""
-        self._closing.close()
+        """Closes the gateway and the connection to the engine; no container of ours is left."""
+        with self._closing:
+            sign = _used_sign(run_id(self._config), _worker(self._config))
+            if sign.exists():
+                labels = {"run": run_id(self._config), "worker": _worker(self._config)}
+                _remove_containers(self._config, self.engine, labels)
+                sign.unlink(missing_ok=True)
 
 
-def _end_on_sigterm() -> Callable[[], object]:
+def end_on_sigterm() -> Callable[[], object]:
     """Makes SIGTERM end the run like Ctrl-C does, and returns what undoes that.
 
     pytest (9.2) runs no teardown on SIGTERM. A handler that somebody else has set stays, and where
@@ -232,20 +237,31 @@ def clean_up_run(config: pytest.Config) -> None:
     if is_worker(config) or _RUN not in config.stash:
         return
     folders.drop_if_empty(_output(config))
-    sign = _used_sign(run_id(config))
-    if not sign.exists():
+    signs = list(Path(tempfile.gettempdir()).glob(_used_sign(run_id(config), "*").name))
+    if not signs:
         return
-    from pytest_agent_sandbox.containers.cleanup import remove_labelled
     from pytest_agent_sandbox.containers.engine import Engine
 
-    sign.unlink(missing_ok=True)
+    for sign in signs:
+        sign.unlink(missing_ok=True)
     try:
         with Engine.connect() as engine:
-            remove_labelled(engine, {"run": run_id(config)})
+            _remove_containers(config, engine, {"run": run_id(config)})
     except SandboxError as error:
-        config.get_terminal_writer().line(
-            f"agent-sandbox: containers of this run may be left: {error}"
-        )
+        _report_left(config, error)
+
+
+def _remove_containers(config: pytest.Config, engine: Engine, labels: dict[str, str]) -> None:
+    from pytest_agent_sandbox.containers.cleanup import remove_labelled
+
+    try:
+        remove_labelled(engine, labels)
+    except SandboxError as error:
+        _report_left(config, error)
+
+
+def _report_left(config: pytest.Config, error: SandboxError) -> None:
+    config.get_terminal_writer().line(f"agent-sandbox: containers of this run may be left: {error}")
 
 
 def _output(config: pytest.Config) -> Path:
@@ -265,10 +281,6 @@ def _worker(config: pytest.Config) -> str:
     return str(getattr(config, "workerinput", {}).get("workerid", "main"))
 
 
-def _mark_used(run: str) -> None:
-    _used_sign(run).touch()
-
-
-def _used_sign(run: str) -> Path:
-    """A file that says that this run has started a sandbox, also after its process was killed."""
-    return Path(tempfile.gettempdir(), f"pytest-agent-sandbox-{run}")
+def _used_sign(run: str, worker: str) -> Path:
+    """A file that is there while a process of this run has sandboxes, also after it was killed."""
+    return Path(tempfile.gettempdir(), f"pytest-agent-sandbox-{run}-{worker}")

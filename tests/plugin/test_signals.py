@@ -33,6 +33,8 @@ def started(project, count, process):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_no_container_is_left(project, engine_client, number, workers):
     (project.folder / "signs").mkdir()
+    (project.folder / "scratch").mkdir()
+    project.environment["TMPDIR"] = str(project.folder / "scratch")
     project.environment["SIGNS"] = str(project.folder / "signs")
     project.write("test_a.py", SLOW)
     project.write("test_b.py", SLOW)
@@ -50,6 +52,11 @@ def test_no_container_is_left(project, engine_client, number, workers):
     while left(engine_client, names) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert left(engine_client, names) == []
+    # Nor anything else: the workers end a moment after the process that started them.
+    scratch = project.folder / "scratch"
+    while list(scratch.glob("*agent-sandbox-*-*")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert list(scratch.glob("*agent-sandbox-*-*")) == []
 
 
 def left(engine_client, names):
