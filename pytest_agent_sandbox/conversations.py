@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -54,5 +55,6 @@ def _keep_key_here(gateway: HostGateway, llm: dict[str, Any]) -> dict[str, Any]:
     if not key:
         return {}
     upstream = upstream_for(llm["model"], llm.get("base_url"), SecretStr(key))
-    lane = gateway.open_lane(upstream, name=str(llm["usage_id"])[:20])
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", str(llm.get("usage_id", "llm")))[:20]
+    lane = gateway.open_lane(upstream, name=name)
     return gateway.llm_fields(lane, llm["model"])

@@ -14,7 +14,12 @@ class SandboxError(Exception):
         message: One or two sentences a tired person understands.
         log: The last lines of the container's log, where they explain the error. They are added
             as an exception note, which pytest shows in every kind of report.
+
+    Attributes:
+        fault: Whose it is, for the report: `sandbox`; of some errors below `agent` or `test`.
     """
+
+    fault = "sandbox"
 
     def __init__(self, message: str, *, log: str = "") -> None:
         super().__init__(message)
@@ -25,6 +30,8 @@ class SandboxError(Exception):
 
 class SettingsError(SandboxError):
     """An option, ini key, environment variable or argument has a value that cannot be used."""
+
+    fault = "test"
 
 
 class EngineUnavailable(SandboxError):
@@ -90,13 +97,19 @@ class CommandTimeout(SandboxError):
 class ConversationFailed(SandboxError):
     """A run ended in `error` or `stuck`; the message holds the server's own words."""
 
+    fault = "agent"
+
 
 class ConversationTimeout(SandboxError):
     """A run did not end within the time that the test gave it."""
 
+    fault = "agent"
+
 
 class LLMScriptError(SandboxError):
     """The agent and the script of LLM replies do not agree."""
+
+    fault = "agent"
 
 
 class LLMScriptExhausted(LLMScriptError):

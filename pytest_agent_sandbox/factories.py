@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ import pytest
 from pytest_agent_sandbox import reporting
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
-from pytest_agent_sandbox.errors import SandboxError, ServerError
+from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.agent_llm import AgentLLM
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.options import SandboxSettings
     from pytest_agent_sandbox.session import SandboxSession
     from pytest_agent_sandbox.workspaces import DockerWorkspace
+
+logger = logging.getLogger(__name__)
 
 
 class WorkspaceFactory:
@@ -38,8 +41,8 @@ class WorkspaceFactory:
         session: What the run shares.
         item: The test.
         settings: Its settings.
-        image: The image, unless settings name another one than `image_of` did.
-        image_of: The settings that the image was chosen by.
+        image: Name of the image.
+        run_settings: The settings of the run, by which the image was chosen.
     """
 
     def __init__(
@@ -47,14 +50,14 @@ class WorkspaceFactory:
         session: SandboxSession,
         item: pytest.Item,
         settings: SandboxSettings,
-        image: str,
-        image_of: SandboxSettings,
+        image: str | None,
+        run_settings: SandboxSettings,
     ) -> None:
         self._session = session
         self._item = item
         self._settings = settings
         self._image = image
-        self._image_of = image_of
+        self._run_settings = run_settings
         self._workspaces: list[DockerWorkspace] = []
 
     def __call__(self, **settings: Any) -> DockerWorkspace:
@@ -69,15 +72,22 @@ class WorkspaceFactory:
             SandboxStartFailed: The container did not start, or its server never answered.
         """
         changed = self._settings.with_overrides(settings, source="agent_workspace_factory()")
-        meant = self._image_of
-        same = (changed.image, changed.platform) == (meant.image, meant.platform)
-        image = self._image if same else self._session.choose_image(changed)
-        recorder = recorder_of(self._session, self._item)
+        image = changed.image if "image" in settings else self._image
+        if changed.platform != self._run_settings.platform and image == self._chosen():
+            image = None  # the choice was for another platform
+        recorder = self._session.recorder(self._item)
         workspace = self._session.start_workspace(
-            changed, image, test=self._item.nodeid, log_path=recorder.new_log()
+            changed,
+            image or self._session.choose_image(changed),
+            test=self._item.nodeid,
+            log_path=recorder.new_log(),
         )
         self._workspaces.append(workspace)
         return workspace
+
+    def _chosen(self) -> str:
+        """The image that the run's settings mean, where no fixture says otherwise."""
+        return self._session.choose_image(self._run_settings)
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +102,7 @@ class WorkspaceFactory:
             for workspace in self._workspaces:
                 closing.callback(workspace.close)
             if reporting.failed(self._item):
-                recorder = recorder_of(self._session, self._item)
+                recorder = self._session.recorder(self._item)
                 for workspace in self._workspaces:
                     _record_workspace(recorder, workspace)
 
@@ -147,8 +157,7 @@ class ConversationFactory:
         workspace = workspace or self._workspace
         if workspace.before_agents is None:
             workspace.before_agents = _snapshot(workspace)
-        recorder = recorder_of(self._session, self._item)
-        self._session.redactor.add(*(secrets or {}).values())
+        recorder = self._session.recorder(self._item)
         number = len(self._conversations) + 1
         described, lane = self._llm.connect(
             agent or default_agent(LLM(model="default")),
@@ -165,9 +174,15 @@ class ConversationFactory:
             secrets=secrets,
             guard=lane.check,
             run_timeout=self._run_timeout,
+            on_secret=self._session.redactor.add,
         )
         self._conversations.append(conversation)
         return conversation
+
+    def check_callbacks(self) -> None:
+        """Raises what a callback raised that no `run()` has raised."""
+        for conversation in self._conversations:
+            conversation.check_callbacks()
 
     def __enter__(self) -> Self:
         if self._shared:
@@ -184,7 +199,7 @@ class ConversationFactory:
             for conversation in self._conversations:
                 closing.callback(conversation.close)
             if reporting.failed(self._item):
-                recorder = recorder_of(self._session, self._item)
+                recorder = self._session.recorder(self._item)
                 if self._shared:
                     shutil.copyfile(self._workspace.log_path, recorder.new_log())
                     _record_workspace(recorder, self._workspace)
@@ -200,37 +215,22 @@ class _Recording:
         self._number = number
 
     def __call__(self, event: Event) -> None:
-        self._recorder.record_event(str(self._number), event)
-
-
-def recorder_of(session: SandboxSession, item: pytest.Item) -> Recorder:
-    """The evidence of this attempt at a test; begun when it is first asked for."""
-    from pytest_agent_sandbox.evidence.folders import folder_name
-    from pytest_agent_sandbox.evidence.recorder import Recorder
-
-    if reporting.RECORDER not in item.stash:
-        # pytest-rerunfailures counts the attempts at an item in this attribute, from 1.
-        attempt = int(getattr(item, "execution_count", 1))
-        item.stash[reporting.RECORDER] = Recorder(
-            session.output, folder_name(item.nodeid, attempt), session.redactor
-        )
-    return item.stash[reporting.RECORDER]
+        try:
+            self._recorder.record_event(str(self._number), event)
+        except OSError:  # a full disk, a folder that somebody removed: not the test's failure
+            logger.warning("an event could not be kept as evidence", exc_info=True)
 
 
 def _snapshot(workspace: DockerWorkspace) -> Snapshot | None:
-    """The files before the first agent came; None where the sandbox has no git."""
+    """The files before the first agent came; None where they cannot be had."""
     try:
         return workspace.snapshot()
-    except ServerError:
+    except (ServerError, CommandTimeout):  # no git in the sandbox, or a folder too large for it
         return None
 
 
 def _record_workspace(recorder: Recorder, workspace: DockerWorkspace) -> None:
     """Keeps what only a container that is still there can tell."""
-    try:
-        recorder.record_diff(workspace.changes_as_diff(base=workspace.before_agents or "HEAD"))
-    except SandboxError as error:
-        recorder.record_diff(f"(the workspace could not be read: {error})\n")
     facts: dict[str, Any] = {
         "container": workspace.container.name,
         "image": workspace.image.reference,
@@ -238,13 +238,25 @@ def _record_workspace(recorder: Recorder, workspace: DockerWorkspace) -> None:
     }
     try:
         state = workspace.container.state()
-    except SandboxError as error:
-        facts["state"] = f"unknown: {error}"
-    else:
         facts["state"] = state.status
         facts["exit_code"] = state.exit_code
         facts["out_of_memory"] = state.out_of_memory
+        if state.status == "paused":
+            workspace.resume()  # to be read
+    except SandboxError as error:
+        facts["state"] = f"unknown: {error}"
     recorder.record_sandbox(**facts)
+    recorder.record_diff(workspace.container.name, _diff(workspace))
+
+
+def _diff(workspace: DockerWorkspace) -> str:
+    try:
+        workspace.container.check()
+        if not workspace.alive():  # a server that hangs would cost minutes
+            return "(the workspace could not be read: the server does not answer)\n"
+        return workspace.changes_as_diff(base=workspace.before_agents or "HEAD")
+    except SandboxError as error:
+        return f"(the workspace could not be read: {error})\n"
 
 
 def _record_conversation(recorder: Recorder, number: int, conversation: RemoteConversation) -> None:
@@ -252,6 +264,12 @@ def _record_conversation(recorder: Recorder, number: int, conversation: RemoteCo
     try:
         facts["status"] = str(conversation.status)
         facts["cost"] = conversation.cost
+        facts["tokens"] = conversation.tokens.prompt_tokens + conversation.tokens.completion_tokens
     except SandboxError as error:
         facts["status"] = f"unknown: {error}"
     recorder.record_conversation(**facts)
+    # What a slow callback of the test has kept from being recorded so far, and its forks.
+    for known in (conversation, *conversation.forks):
+        record = _Recording(recorder, number)
+        for event in known.events:
+            record(event)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 SESSION: pytest.StashKey[SandboxSession] = pytest.StashKey()
 #: Set in the process that xdist starts its workers from.
 HAS_WORKERS: pytest.StashKey[bool] = pytest.StashKey()
-#: A test's LLM, whose script is verified when the test function has returned.
-AGENT_LLM: pytest.StashKey[AgentLLM] = pytest.StashKey()
+#: What is to be checked of a test once its function has returned.
+CHECKS: pytest.StashKey[list[Callable[[], None]]] = pytest.StashKey()
 
 #: A test that asks for one of these, directly or through another fixture, needs an engine.
 _NEED_A_SANDBOX = {
@@ -40,7 +40,11 @@ def count_sandbox_tests(items: Iterable[pytest.Item]) -> int:
 
 @pytest.fixture(scope="session")
 def sandbox_settings(pytestconfig: pytest.Config) -> SandboxSettings:
-    """The settings of this run; override it in a conftest.py to change them in code."""
+    """The settings of this run; override it in a conftest.py to change them in code.
+
+    Those that concern the run as a whole, `output` and `no_engine`, are taken from the flag, the
+    environment or the ini file only.
+    """
     return _session(pytestconfig).settings
 
 
@@ -57,10 +61,12 @@ def agent_workspace_factory(
     """Starts workspaces: `agent_workspace_factory(memory="2g")`; closes all of them."""
     from pytest_agent_sandbox.factories import WorkspaceFactory
 
-    settings = options.for_test(sandbox_settings, request.node.iter_markers(options.MARKER))
-    session = _session(request.config)
+    markers = list(request.node.iter_markers(options.MARKER))
+    settings = options.for_test(sandbox_settings, markers)
+    # A marker wins over the fixture `sandbox_image`, also where it names what the ini file names.
+    image = settings.image if any("image" in marker.kwargs for marker in markers) else sandbox_image
     with WorkspaceFactory(
-        session, request.node, settings, sandbox_image, image_of=sandbox_settings
+        _session(request.config), request.node, settings, image, run_settings=sandbox_settings
     ) as factory:
         yield factory
 
@@ -88,7 +94,7 @@ def agent_llm(request: pytest.FixtureRequest) -> Iterator[AgentLLM]:
     from pytest_agent_sandbox.agent_llm import AgentLLM
 
     with AgentLLM() as llm:
-        request.node.stash[AGENT_LLM] = llm
+        request.node.stash[CHECKS] = [llm.verify]
         yield llm
 
 
@@ -114,6 +120,7 @@ def agent_conversation(
         shared=shared,
         run_timeout=settings.run_timeout,
     ) as factory:
+        request.node.stash[CHECKS].insert(0, factory.check_callbacks)
         yield factory
 
 

@@ -104,11 +104,15 @@ def with_each_llm(agent: object, change: Callable[[dict[str, Any]], dict[str, An
     return _changed(agent_payload(agent), change)
 
 
-def _changed(value: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+def _changed(
+    value: Any, change: Callable[[dict[str, Any]], dict[str, Any]], field: str = ""
+) -> Any:
     if isinstance(value, list):
-        return [_changed(item, change) for item in value]
+        return [_changed(item, change, field) for item in value]
     if not isinstance(value, dict):
         return value
-    if "model" in value and "usage_id" in value:
-        return {**value, **change(value)}
-    return {name: _changed(item, change) for name, item in value.items()}
+    fields = {name: _changed(item, change, name) for name, item in value.items()}
+    # Everything but the model's name may be missing: the server fills it in.
+    marks = {"usage_id", "api_key", "base_url"}
+    is_llm = "model" in value and (field == "llm" or not marks.isdisjoint(value))
+    return {**fields, **change(fields)} if is_llm else fields

@@ -24,6 +24,9 @@ INI_PREFIX = "sandbox_"
 ENVIRONMENT_PREFIX = "PYTEST_SANDBOX_"
 MARKER = "agent_sandbox"
 
+#: Settings of the run as a whole, which a single test cannot change.
+RUN_WIDE = frozenset({"no_engine", "output"})
+
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -171,6 +174,12 @@ class SandboxSettings:
         from pytest_agent_sandbox.errors import SettingsError
 
         known = {setting.name: setting for setting in fields(self)}
+        run_wide = sorted(RUN_WIDE & set(overrides))
+        if run_wide:
+            raise SettingsError(
+                f"{source}: {run_wide[0]!r} can only be set for the whole run, by "
+                f"{FLAG_PREFIX}{run_wide[0].replace('_', '-')}, the environment or the ini file"
+            )
         unknown = sorted(set(overrides) - set(known))
         if unknown:
             raise SettingsError(

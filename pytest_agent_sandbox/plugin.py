@@ -51,11 +51,10 @@ def pytest_report_collectionfinish(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """Fails a test whose scripted LLM was not used as its script says."""
+    """Fails a test whose LLM's script was not used as it says, or whose callbacks failed."""
     yield
-    llm = item.stash.get(fixtures.AGENT_LLM, None)
-    if llm is not None:
-        llm.verify()
+    for check in item.stash.get(fixtures.CHECKS, ()):
+        check()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -67,7 +66,7 @@ def pytest_runtest_makereport(
         return (yield)
     from pytest_agent_sandbox import reporting
 
-    reporting.hide_own_frames(item, call)
+    reporting.prepare_failure(item, call, item.config.stash[SESSION].redactor)
     report = yield
     reporting.note_phase(item, call, report)
     return report
@@ -77,22 +76,28 @@ def pytest_runtest_makereport(
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Closes what the run shared; after workers, removes what a killed one could not."""
     run = config.stash.get(SESSION, None)
-    if run is not None:
-        run.close()
-    if run is not None or config.stash.get(fixtures.HAS_WORKERS, False):
-        from pytest_agent_sandbox.session import clean_up_run
+    try:
+        if run is not None:
+            run.close()
+    finally:
+        if run is not None or config.stash.get(fixtures.HAS_WORKERS, False):
+            from pytest_agent_sandbox.session import clean_up_run
 
-        clean_up_run(config)
+            clean_up_run(config)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Gives each xdist worker the id of the run; called where they are started from."""
-    from pytest_agent_sandbox.session import clear_output, end_on_sigterm, tell_worker
+    from pytest_agent_sandbox.errors import SettingsError
+    from pytest_agent_sandbox.session import end_on_sigterm, tell_worker
 
     if not node.config.stash.get(fixtures.HAS_WORKERS, False):
         node.config.stash[fixtures.HAS_WORKERS] = True
-        clear_output(node.config)
+        try:
+            options.resolve(node.config)
+        except SettingsError as error:  # here, not in each worker
+            raise pytest.UsageError(str(error)) from None
         # Its workers end in good order only where it does so itself.
         node.config.add_cleanup(end_on_sigterm())
     tell_worker(node.config, node.workerinput)

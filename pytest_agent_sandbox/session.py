@@ -9,22 +9,25 @@ import sys
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError, SettingsError
+from pytest_agent_sandbox import reporting
+from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
 from pytest_agent_sandbox.evidence import folders
-from pytest_agent_sandbox.options import SandboxSettings, resolve
+from pytest_agent_sandbox.options import resolve
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.containers.engine import Engine
+    from pytest_agent_sandbox.evidence.recorder import Recorder
     from pytest_agent_sandbox.evidence.redaction import Redactor
     from pytest_agent_sandbox.host_gateway import HostGateway
+    from pytest_agent_sandbox.options import SandboxSettings
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 _RUN = pytest.StashKey[str]()
@@ -42,30 +45,42 @@ class SandboxSession:
 
     def __init__(self, config: pytest.Config, settings: SandboxSettings) -> None:
         self.settings = settings
-        self.output = _output(config)
         self._config = config
+        self._engine: Engine | EngineUnavailable | None = None
+        self._output_is_ready = False
+        self._open_recorders: list[Recorder] = []
         self._closing = ExitStack()
         self._gateways: dict[tuple[str | None, str | None], HostGateway] = {}
-        self._prepared: set[tuple[str, str | None]] = set()
-        if not is_worker(config):
-            clear_output(config)
+        self._prepared: set[tuple[str, str | None, str]] = set()
         self._closing.callback(end_on_sigterm())
 
-    @cached_property
+    @property
     def engine(self) -> Engine:
         """The container engine.
 
         Raises:
             EngineUnavailable: None answers. Where the settings say so, the test is skipped instead.
         """
-        from pytest_agent_sandbox.containers.engine import Engine
-
         try:
-            return self._closing.enter_context(Engine.connect())
+            return self._connected()
         except EngineUnavailable as error:
             if self.settings.no_engine == "skip":
                 pytest.skip(f"no container engine answers (sandbox_no_engine = skip): {error}")
             raise
+
+    def _connected(self) -> Engine:
+        """The engine; it is looked for once, however often it is asked for."""
+        from pytest_agent_sandbox.containers.engine import Engine
+
+        if isinstance(self._engine, EngineUnavailable):
+            raise self._engine
+        if self._engine is None:
+            try:
+                self._engine = self._closing.enter_context(Engine.connect())
+            except EngineUnavailable as error:
+                self._engine = error
+                raise
+        return self._engine
 
     @cached_property
     def redactor(self) -> Redactor:
@@ -80,27 +95,20 @@ class SandboxSession:
         """Lines for the top of the terminal: how many tests, which engine, which image."""
         from pytest_agent_sandbox.containers import images
 
-        if self._config.get_verbosity() < 0:
+        if self._config.get_verbosity() < 0 or self._config.getoption("collectonly"):
             return []
         try:
-            with self._connected_for_header() as engine:
-                reference = images.choose_image(
-                    engine, self.settings.image, platform=self.settings.platform
-                )
-                image = images.find_local(engine, reference)
-                described = images.describe(image) if image else f"{reference} (not here yet)"
-                where = f"{engine.description} at {engine.endpoint} ({engine.platform})"
+            engine = self._connected()
+            reference = images.choose_image(
+                engine, self.settings.image, platform=self.settings.platform
+            )
+            image = images.find_local(engine, reference)
         except SandboxError as error:
             return [f"agent-sandbox: {str(error).partition('. ')[0]}."]
+        described = images.describe(image) if image else f"{reference} (not here yet)"
+        where = f"{engine.description} at {engine.endpoint} ({engine.platform})"
         noun = "test" if count == 1 else "tests"
         return [f"agent-sandbox: {count} {noun} on {where}", f"agent-sandbox: image {described}"]
-
-    @contextmanager
-    def _connected_for_header(self) -> Iterator[Engine]:
-        try:
-            yield self.engine
-        except pytest.skip.Exception as skipped:
-            raise EngineUnavailable(str(skipped)) from None
 
     def choose_image(self, settings: SandboxSettings) -> str:
         """The name of the image that these settings mean."""
@@ -110,7 +118,8 @@ class SandboxSession:
 
     def _prepare_image(self, reference: str, settings: SandboxSettings) -> None:
         """Pulls an image as the settings say, once, with its progress past pytest's capture."""
-        if (reference, settings.platform) in self._prepared:
+        wanted = (reference, settings.platform, settings.pull)
+        if wanted in self._prepared:
             return
         from pytest_agent_sandbox.containers.images import ensure_image
         from pytest_agent_sandbox.containers.progress import show_progress
@@ -125,7 +134,7 @@ class SandboxSession:
                 pull=settings.pull,
                 progress=progress,
             )
-        self._prepared.add((reference, settings.platform))
+        self._prepared.add(wanted)
 
     def start_workspace(
         self, settings: SandboxSettings, image: str, *, test: str, **options: Any
@@ -178,14 +187,32 @@ class SandboxSession:
             )
         return self._gateways[place]
 
+    def recorder(self, item: pytest.Item) -> Recorder:
+        """The evidence of this attempt at a test; begun when it is first asked for."""
+        from pytest_agent_sandbox.evidence.recorder import Recorder
+
+        if reporting.RECORDER not in item.stash:
+            output = _output(self._config, self.settings)
+            if not self._output_is_ready:
+                folders.begin_run(output, run_id(self._config))
+                self._output_is_ready = True
+            # pytest-rerunfailures counts the attempts at an item in this attribute, from 1.
+            attempt = int(getattr(item, "execution_count", 1))
+            recorder = Recorder(output, item.nodeid, self.redactor, attempt=attempt)
+            item.stash[reporting.RECORDER] = recorder
+            self._open_recorders.append(recorder)
+        return item.stash[reporting.RECORDER]
+
     def close(self) -> None:
         """Closes the gateway and the connection to the engine; no container of ours is left."""
         with self._closing:
+            for recorder in self._open_recorders:
+                recorder.end_interrupted()
             sign = _used_sign(run_id(self._config), _worker(self._config))
             if sign.exists():
-                labels = {"run": run_id(self._config), "worker": _worker(self._config)}
-                _remove_containers(self._config, self.engine, labels)
                 sign.unlink(missing_ok=True)
+                labels = {"run": run_id(self._config), "worker": _worker(self._config)}
+                _remove_containers(self._connected(), labels)
 
 
 def end_on_sigterm() -> Callable[[], object]:
@@ -222,12 +249,6 @@ def tell_worker(config: pytest.Config, worker_input: dict[str, Any]) -> None:
     worker_input[_RUN_INPUT] = run_id(config)
 
 
-def clear_output(config: pytest.Config) -> None:
-    """Removes the evidence of earlier runs; for the main process, workers share the folder."""
-    if not config.getoption("collectonly"):
-        folders.clear(_output(config))
-
-
 def clean_up_run(config: pytest.Config) -> None:
     """Removes what is left when the run is over. For the main process; a worker does nothing here.
 
@@ -236,7 +257,7 @@ def clean_up_run(config: pytest.Config) -> None:
     """
     if is_worker(config) or _RUN not in config.stash:
         return
-    folders.drop_if_empty(_output(config))
+    folders.drop_if_empty(_output(config, resolve(config)))
     signs = list(Path(tempfile.gettempdir()).glob(_used_sign(run_id(config), "*").name))
     if not signs:
         return
@@ -246,30 +267,27 @@ def clean_up_run(config: pytest.Config) -> None:
         sign.unlink(missing_ok=True)
     try:
         with Engine.connect() as engine:
-            _remove_containers(config, engine, {"run": run_id(config)})
+            _remove_containers(engine, {"run": run_id(config)})
     except SandboxError as error:
-        _report_left(config, error)
+        _report_left(error)
 
 
-def _remove_containers(config: pytest.Config, engine: Engine, labels: dict[str, str]) -> None:
+def _remove_containers(engine: Engine, labels: dict[str, str]) -> None:
     from pytest_agent_sandbox.containers.cleanup import remove_labelled
 
     try:
         remove_labelled(engine, labels)
     except SandboxError as error:
-        _report_left(config, error)
+        _report_left(error)
 
 
-def _report_left(config: pytest.Config, error: SandboxError) -> None:
-    config.get_terminal_writer().line(f"agent-sandbox: containers of this run may be left: {error}")
+def _report_left(error: SandboxError) -> None:
+    # The terminal reporter may be gone by now, and workers never had one.
+    print(f"agent-sandbox: containers of this run may be left: {error}", file=sys.__stderr__)
 
 
-def _output(config: pytest.Config) -> Path:
-    try:
-        output = resolve(config).output
-    except SettingsError:  # the process that collects the tests reports it
-        output = SandboxSettings.output
-    return Path(config.rootpath, output)
+def _output(config: pytest.Config, settings: SandboxSettings) -> Path:
+    return Path(config.rootpath, settings.output)
 
 
 def is_worker(config: pytest.Config) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import sys
@@ -127,7 +128,7 @@ class DockerWorkspace(RemoteWorkspace):
             with _shown(progress) as shown:
                 image = self._prepare_image(engine, server_image, platform, pull, shown)
             if cleanup_image:
-                undo.callback(remove_image, engine, image)
+                undo.callback(_try_to_remove, engine, image)
             self.image = image
             #: The files before the first agent came; a report shows what changed since then.
             self.before_agents: Snapshot | None = None
@@ -183,9 +184,9 @@ class DockerWorkspace(RemoteWorkspace):
 
     def close(self) -> None:
         """Removes the container and what came with it. May be called more than once."""
-        super().close()
-        self.container.remove()
-        self._closing.close()
+        with self._closing:  # closed also where the container cannot be removed
+            super().close()
+            self.container.remove()
 
     def _prepare_image(
         self,
@@ -325,6 +326,14 @@ def _ports(host_port: int | None, extra_ports: bool) -> dict[int, int | None]:
     return {
         port: None if host_port is None else host_port + offset for offset, port in enumerate(inner)
     }
+
+
+def _try_to_remove(engine: Engine, image: Image) -> None:
+    """Removes an image, unless something else uses it; that is no reason to fail."""
+    try:
+        remove_image(engine, image)
+    except SandboxError as error:
+        logging.getLogger(__name__).warning("the image %s stays: %s", image.reference, error)
 
 
 def _to_stderr(output: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -77,6 +77,8 @@ class RemoteConversation:
         secrets: Values that the agent may use by name without ever seeing them.
         guard: Asked while waiting, in addition to the workspace's.
         run_timeout: Seconds for a run that is given no timeout of its own; None for no limit.
+        on_secret: Told each value that `secrets` and `update_secrets` give, so that it can be
+            masked wherever it is to be shown.
 
     Raises:
         ServerError: The server refused, or cannot be reached.
@@ -94,10 +96,14 @@ class RemoteConversation:
         secrets: Mapping[str, str | SecretStr] | None = None,
         guard: Guard | None = None,
         run_timeout: float | None = None,
+        on_secret: Callable[[str], object] | None = None,
     ) -> None:
         self._workspace = workspace
         self._agent = agent
         self._run_timeout = run_timeout
+        self._on_secret = on_secret
+        #: The conversations that were forked from this one; closed with it.
+        self.forks: list[RemoteConversation] = []
         self._guard = guard
         self._closed = threading.Event()
         self._run: Run | None = None
@@ -300,6 +306,9 @@ class RemoteConversation:
             name: value.get_secret_value() if isinstance(value, SecretStr) else value
             for name, value in secrets.items()
         }
+        if self._on_secret is not None:
+            for value in clear.values():
+                self._on_secret(value)
         self._post("secrets", {"secrets": clear})
 
     def fork(self, *, callbacks: Sequence[EventCallback] = ()) -> RemoteConversation:
@@ -316,19 +325,38 @@ class RemoteConversation:
         if llm is not None:
             # A server without a secret key of its own copies the agent without its API keys.
             self._connection.post_json(f"/api/conversations/{fork_id}/switch_llm", {"llm": llm})
-        return RemoteConversation.attach(
+        fork = RemoteConversation.attach(
             self._workspace,
             fork_id,
             callbacks=callbacks,
             run_timeout=self._run_timeout,
             guard=self._guard,
         )
+        fork._on_secret = self._on_secret
+        self.forks.append(fork)
+        return fork
+
+    def check_callbacks(self, patience: float = 1.0) -> None:
+        """Raise what a callback raised, where neither `run` nor `wait` did so yet.
+
+        Args:
+            patience: Seconds that callbacks may still spend on a single event.
+
+        Raises:
+            BaseException: The callback's own error, such as a failed assertion.
+        """
+        self._dispatcher.flush(patience)
+        error = self._dispatcher.take_error()
+        if error is not None:
+            raise error
 
     def close(self) -> None:
         """Let go of the conversation, within 100 ms; an agent at work is not stopped by it.
 
         Events that the callbacks did not get to by then are dropped. May be called more than once.
         """
+        for fork in self.forks:
+            fork.close()
         self._closed.set()
         self._stream.close()
         self._dispatcher.close(_CLOSE_PATIENCE)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from filelock import FileLock
 
 #: Marks a folder as ours: only such a folder is ever cleared.
 SIGN = ".agent-results"
@@ -19,31 +21,44 @@ def folder_name(node_id: str, attempt: int = 1) -> str:
     The hash tells apart what the slug does not: `[a/b]` and `[a-b]` slug alike.
     """
     digest = hashlib.sha256(node_id.encode()).hexdigest()[:_HASH_LENGTH]
-    slug = re.sub(r"[^A-Za-z0-9_]+", "-", node_id.rpartition("/")[2]).strip("-")[:_SLUG_LIMIT]
+    path, _, name = node_id.partition("::")
+    readable = f"{PurePosixPath(path).stem}-{name}"
+    slug = re.sub(r"[^A-Za-z0-9_]+", "-", readable).strip("-")[:_SLUG_LIMIT]
     suffix = f"-attempt{attempt}" if attempt > 1 else ""
     return f"{slug.rstrip('-')}-{digest}{suffix}"
 
 
-def make_folder(output: Path, name: str) -> Path:
-    """An empty folder `name` in the output folder, which is made and signed when it is new."""
-    if not output.exists():
-        output.mkdir(parents=True, exist_ok=True)
-        (output / SIGN).touch()
+def begin_run(output: Path, run: str) -> None:
+    """Makes the output folder ready for a run; what an earlier run left in it goes.
+
+    A folder that we did not make is left as it is. Each process of a run calls this before it keeps
+    anything; the first one clears.
+
+    Args:
+        output: The output folder.
+        run: The run's id, the same in all its processes.
+    """
+    if output.exists() and not (output / SIGN).is_file():
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    sign = output / SIGN
+    with FileLock(output / f"{SIGN}.lock"):
+        if sign.is_file() and sign.read_text(encoding="utf-8") == run:
+            return
+        for entry in output.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+        sign.write_text(run, encoding="utf-8")
         # Evidence does not belong into a repository; this keeps it out of `git status`.
         (output / ".gitignore").write_text("*\n", encoding="utf-8")
+
+
+def make_folder(output: Path, name: str) -> Path:
+    """An empty folder `name` in the output folder."""
     folder = output / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
-
-
-def clear(output: Path) -> None:
-    """Removes what an earlier run left; a folder that we did not make is left alone."""
-    if not (output / SIGN).is_file():
-        return
-    for entry in output.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry, ignore_errors=True)
 
 
 def drop_if_empty(output: Path) -> None:

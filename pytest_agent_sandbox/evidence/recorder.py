@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shutil
 import threading
 import time
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 RESULT_VERSION = 1
 _LOG_TAIL_LINES = 30
 _DIFF_LINES = 60
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Recorder:
@@ -34,16 +37,20 @@ class Recorder:
 
     Args:
         output: The run's output folder.
-        name: Name of the test's folder in it, from `folders.folder_name`.
+        node_id: The test's.
+        attempt: Which attempt at it this is, counted from 1.
         redactor: Masks secrets in all that is written.
     """
 
-    def __init__(self, output: Path, name: str, redactor: Redactor) -> None:
-        self.folder = folders.make_folder(output, name)
+    def __init__(self, output: Path, node_id: str, redactor: Redactor, *, attempt: int = 1) -> None:
+        self.folder = folders.make_folder(output, folders.folder_name(node_id, attempt))
+        self._node_id = node_id
+        self._recorded: set[tuple[str, str]] = set()
         self._redactor = redactor
         self._lock = threading.Lock()
         self._started = time.time()
-        self._transcript = Transcript()
+        self._ended = False
+        self._transcript = Transcript(redactor)
         self._logs: list[Path] = []
         self._facts: list[dict[str, Any]] = []
         self._conversations: list[dict[str, Any]] = []
@@ -57,17 +64,24 @@ class Recorder:
         return path
 
     def record_event(self, conversation_id: str, event: Event) -> None:
-        """Appends one event of a conversation to `events.jsonl`."""
+        """Appends one event of a conversation to `events.jsonl`, unless it is there already."""
         line = json.dumps({"conversation": conversation_id, "event": event.raw}, default=str)
         with self._lock:
+            if event.is_persisted:
+                if (conversation_id, event.id) in self._recorded:
+                    return
+                self._recorded.add((conversation_id, event.id))
             with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
                 file.write(self._redactor(line) + "\n")
             self._transcript.add(conversation_id, event)
 
-    def record_diff(self, diff: str) -> None:
+    def record_diff(self, container: str, diff: str) -> None:
         """Adds what changed on a workspace's disk to `workspace.diff`."""
-        with (self.folder / "workspace.diff").open("a", encoding="utf-8") as file:
-            file.write(self._redactor(diff))
+        path = self.folder / "workspace.diff"
+        # Of one workspace it is a diff and nothing else; of several it says whose each is.
+        title = f"# {container}\n" if path.exists() or len(self._logs) > 1 else ""
+        with path.open("a", encoding="utf-8") as file:
+            file.write(self._redactor(f"{title}{diff}"))
 
     def record_sandbox(self, **facts: str | float | None) -> None:
         """Adds one container's facts (image, id, exit code, …) to the result."""
@@ -77,31 +91,37 @@ class Recorder:
         """Adds one conversation's facts (id, status, cost, tokens, …) to the result."""
         self._conversations.append(dict(facts))
 
-    def finish(
-        self, node_id: str, phases: Mapping[str, DataclassInstance]
-    ) -> list[tuple[str, str]]:
+    def finish(self, phases: Mapping[str, DataclassInstance]) -> list[tuple[str, str]]:
         """Completes the folder and returns the sections of the failure report.
 
         Args:
-            node_id: The test's.
-            phases: How its phases went, by name; any dataclass of plain values.
+            phases: How the test's phases went, by name; any dataclass of plain values. A test that
+                was interrupted has none.
 
         Returns:
             Pairs of a title and a text, for people.
         """
+        self._ended = True
         for log in self._logs:
             self._mask(log)
-        self._write_result(node_id, phases)
+        self._write_result(phases)
         sections = [
-            ("agent transcript", self._redactor(self._transcript.render())),
+            ("agent transcript", self._transcript.render()),
             ("container log", self._log_tails()),
             ("workspace changes", self._diff_head()),
             ("agent evidence", f"{self.folder}\n"),
         ]
-        return [(title, text) for title, text in sections if text]
+        return [(title, _printable(text)) for title, text in sections if text]
+
+    def end_interrupted(self) -> None:
+        """Completes the folder of a test that never came to its end; nothing where it did."""
+        if not self._ended:
+            with contextlib.suppress(OSError):
+                self.finish({})
 
     def discard(self) -> None:
         """Removes the folder."""
+        self._ended = True
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _mask(self, path: Path) -> None:
@@ -114,10 +134,10 @@ class Recorder:
         if masked != text:
             path.write_text(masked, encoding="utf-8")
 
-    def _write_result(self, node_id: str, phases: Mapping[str, DataclassInstance]) -> None:
+    def _write_result(self, phases: Mapping[str, DataclassInstance]) -> None:
         result = {
             "version": RESULT_VERSION,
-            "test": node_id,
+            "test": self._node_id,
             "started": self._started,
             "phases": {name: asdict(phase) for name, phase in phases.items()},
             "sandboxes": self._facts,
@@ -138,6 +158,11 @@ class Recorder:
         if len(lines) > _DIFF_LINES:
             lines[_DIFF_LINES:] = [f"… {len(lines) - _DIFF_LINES} more lines are in {path.name}"]
         return _text("\n".join(lines))
+
+
+def _printable(text: str) -> str:
+    """The text without control characters: what a sandbox prints must not steer a terminal."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _text(lines: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 #: What stands in a secret's place.
@@ -20,8 +21,13 @@ class Redactor:
 
     def add(self, *secrets: str) -> None:
         """Learns values that must never be shown; those shorter than `MIN_LENGTH` are ignored."""
+        values = [value for value in secrets if len(value) >= MIN_LENGTH]
+        # In JSON, a value with quotes, newlines or other than ASCII letters is spelled otherwise.
+        spelled = [
+            json.dumps(value, ensure_ascii=way)[1:-1] for value in values for way in (False, True)
+        ]
         with self._lock:
-            known = {*self._secrets, *(value for value in secrets if len(value) >= MIN_LENGTH)}
+            known = {*self._secrets, *values, *spelled}
             # The longest first: one secret may be part of another.
             self._secrets = tuple(sorted(known, key=len, reverse=True))
 

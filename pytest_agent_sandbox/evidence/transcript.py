@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -37,9 +38,15 @@ class _Entry:
 
 
 class Transcript:
-    """Collects the events of a test's conversations, and renders those that tell the story."""
+    """Collects the events of a test's conversations, and renders those that tell the story.
 
-    def __init__(self) -> None:
+    Args:
+        mask: Masks the secrets in a text.
+    """
+
+    def __init__(self, mask: Callable[[str], str] = str) -> None:
+        # Texts are masked whole, before they are shortened: half a secret is one still.
+        self._mask = mask
         self._entries: list[_Entry] = []
         self._last_status: dict[str, str] = {}
 
@@ -53,7 +60,7 @@ class Transcript:
             if self._last_status.get(conversation_id) == text:
                 return
             self._last_status[conversation_id] = text
-        self._entries.append(_Entry(conversation_id, _time(event.timestamp), who, text))
+        self._entries.append(_Entry(conversation_id, _time(event.timestamp), who, self._mask(text)))
 
     def render(self) -> str:
         """The timeline: time, who, what; long texts are shortened, the files hold them in full."""

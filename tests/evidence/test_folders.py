@@ -1,6 +1,11 @@
 """Where evidence is kept."""
 
-from pytest_agent_sandbox.evidence.folders import clear, drop_if_empty, folder_name, make_folder
+from pytest_agent_sandbox.evidence.folders import (
+    begin_run,
+    drop_if_empty,
+    folder_name,
+    make_folder,
+)
 
 
 def test_names_that_slug_alike_get_different_folders():
@@ -13,7 +18,7 @@ def test_names_that_slug_alike_get_different_folders():
 
 def test_a_name_is_readable_and_fit_for_every_file_system():
     name = folder_name('tests/deep/test_x.py::TestIt::test_y[<weird>:"name"?*|' + "x" * 300 + "]")
-    assert name.startswith("test_x-py-TestIt-test_y-weird-name")
+    assert name.startswith("test_x-TestIt-test_y-weird-name")
     assert len(name) < 80
     assert not set(name) & set('<>:"/\\|?*[] ')
 
@@ -22,23 +27,32 @@ def test_attempts_at_one_test_have_their_own_folders():
     assert folder_name("t.py::test_x", 1) != folder_name("t.py::test_x", 2)
 
 
-def test_clearing_removes_what_earlier_runs_left(tmp_path):
+def test_a_slash_in_a_parameter_is_no_folder():
+    assert folder_name("tests/test_x.py::test_a[a/b]").startswith("test_x-test_a-a-b-")
+
+
+def test_a_new_run_removes_what_earlier_runs_left_once(tmp_path):
     output = tmp_path / "results"
+    begin_run(output, "one")
     make_folder(output, "old")
-    clear(output)
+    begin_run(output, "one")  # another worker of the same run
+    assert (output / "old").exists()
+    begin_run(output, "two")
     assert not (output / "old").exists()
 
 
-def test_clearing_leaves_a_folder_alone_that_is_not_ours(tmp_path):
+def test_a_folder_that_is_not_ours_is_left_alone(tmp_path):
     precious = tmp_path / "src"
     (precious / "package").mkdir(parents=True)
-    make_folder(precious, "test-folder")  # a user pointed --sandbox-output at it
-    clear(precious)
+    begin_run(precious, "one")  # a user pointed --sandbox-output at it
+    make_folder(precious, "test-folder")
+    begin_run(precious, "two")
     assert (precious / "package").is_dir()
 
 
 def test_an_output_folder_without_evidence_goes_away(tmp_path):
     output = tmp_path / "results"
+    begin_run(output, "one")
     folder = make_folder(output, "x")
     drop_if_empty(output)
     assert folder.is_dir()

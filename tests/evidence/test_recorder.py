@@ -21,7 +21,7 @@ class Phase:
 def recorder(tmp_path):
     redactor = Redactor()
     redactor.add(SECRET)
-    return Recorder(tmp_path / "results", "test-x", redactor)
+    return Recorder(tmp_path / "results", "t.py::test_x", redactor)
 
 
 def message(text):
@@ -45,8 +45,8 @@ def test_events_are_on_disk_at_once(recorder):
 def test_finishing_returns_sections_and_leaves_the_files(recorder):
     recorder.new_log().write_text("".join(f"log line {n}\n" for n in range(100)))
     recorder.record_event("1", message("hello"))
-    recorder.record_diff("+a line\n" * 500)
-    sections = dict(recorder.finish("t.py::test_x", {"call": Phase("failed")}))
+    recorder.record_diff("box", "+a line\n" * 500)
+    sections = dict(recorder.finish({"call": Phase("failed")}))
     assert list(sections) == [
         "agent transcript",
         "container log",
@@ -66,9 +66,9 @@ def test_finishing_returns_sections_and_leaves_the_files(recorder):
 def test_secrets_are_in_no_file_and_no_section(recorder):
     recorder.new_log().write_text(f"started with {SECRET}\n")
     recorder.record_event("1", message(f"my key is {SECRET}"))
-    recorder.record_diff(f"+{SECRET}\n")
+    recorder.record_diff("box", f"+{SECRET}\n")
     recorder.record_sandbox(command=SECRET)
-    sections = recorder.finish(f"t.py::test_x[{SECRET}]", {})
+    sections = recorder.finish({})
     assert SECRET not in str(sections)
     files = list(recorder.folder.iterdir())
     assert len(files) == 4
@@ -80,6 +80,40 @@ def test_secrets_are_in_no_file_and_no_section(recorder):
 def test_several_containers_have_a_log_each(recorder):
     paths = [recorder.new_log() for _ in range(3)]
     assert [path.name for path in paths] == ["container.log", "container-2.log", "container-3.log"]
+
+
+def test_an_event_is_kept_once(recorder):
+    recorder.record_event("1", message("hello"))
+    recorder.record_event("1", message("hello"))
+    recorder.record_event("2", message("hello"))
+    assert len((recorder.folder / "events.jsonl").read_text("utf-8").splitlines()) == 2
+
+
+def test_a_secret_is_masked_whole_before_its_text_is_shortened(recorder):
+    recorder.record_event("1", message("x" * 95 + SECRET))
+    assert SECRET[:8] not in dict(recorder.finish({}))["agent transcript"]
+
+
+def test_what_a_sandbox_prints_does_not_steer_the_terminal(recorder):
+    recorder.record_event("1", message("\x1b[2Jgone\rover"))
+    text = dict(recorder.finish({}))["agent transcript"]
+    assert "\x1b" not in text
+    assert "gone" in text
+
+
+def test_diffs_of_several_workspaces_are_told_apart(recorder):
+    for name in ("one", "two"):
+        recorder.new_log()
+        recorder.record_diff(name, "")
+    recorder.record_diff("two", "+x\n")
+    assert "# two\n+x" in (recorder.folder / "workspace.diff").read_text()
+
+
+def test_a_test_that_was_interrupted_has_its_result_too(recorder):
+    recorder.new_log().write_text(SECRET)
+    recorder.end_interrupted()
+    assert (recorder.folder / "container.log").read_text() == "***"
+    assert (recorder.folder / "result.json").exists()
 
 
 def test_discarding_leaves_nothing(recorder):

@@ -1,5 +1,7 @@
 """Secrets in evidence."""
 
+import json
+
 from pytest_agent_sandbox.evidence.redaction import Redactor
 
 
@@ -19,3 +21,10 @@ def test_empty_and_very_short_values_garble_nothing():
     redactor = Redactor()
     redactor.add("", "a", "yes")
     assert redactor("yes, a day") == "yes, a day"
+
+
+def test_a_value_is_masked_as_json_spells_it_too():
+    redactor = Redactor()
+    redactor.add('line one\n"two" \u00e9')
+    assert redactor(json.dumps({"key": 'line one\n"two" \u00e9'})) == '{"key": "***"}'
+    assert redactor(json.dumps('line one\n"two" \u00e9', ensure_ascii=False)) == '"***"'
