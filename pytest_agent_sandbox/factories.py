@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 logger = logging.getLogger(__name__)
+
+#: A full disk or a folder that somebody removed: the report says so, the clean-up goes on.
+_EVIDENCE_MAY_FAIL = suppress(OSError)
 
 
 class WorkspaceFactory:
@@ -102,6 +105,7 @@ class WorkspaceFactory:
             for workspace in self._workspaces:
                 closing.callback(workspace.close)
             if reporting.failed(self._item):
+                closing.enter_context(_EVIDENCE_MAY_FAIL)
                 recorder = self._session.recorder(self._item)
                 for workspace in self._workspaces:
                     _record_workspace(recorder, workspace)
@@ -199,6 +203,7 @@ class ConversationFactory:
             for conversation in self._conversations:
                 closing.callback(conversation.close)
             if reporting.failed(self._item):
+                closing.enter_context(_EVIDENCE_MAY_FAIL)
                 recorder = self._session.recorder(self._item)
                 if self._shared:
                     shutil.copyfile(self._workspace.log_path, recorder.new_log())

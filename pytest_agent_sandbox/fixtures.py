@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 #: What the run's sandbox tests share; there once its collection has found one.
 SESSION: pytest.StashKey[SandboxSession] = pytest.StashKey()
-#: Set in the process that xdist starts its workers from.
+#: The header of the workers' runs, in the process that xdist starts them from.
+WORKERS_HEADER: pytest.StashKey[list[str]] = pytest.StashKey()
+#: Set in that process.
 HAS_WORKERS: pytest.StashKey[bool] = pytest.StashKey()
 #: What is to be checked of a test once its function has returned.
 CHECKS: pytest.StashKey[list[Callable[[], None]]] = pytest.StashKey()

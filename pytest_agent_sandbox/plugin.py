@@ -10,6 +10,8 @@ import pytest
 from pytest_agent_sandbox import fixtures, options
 from pytest_agent_sandbox.fixtures import SESSION
 
+HEADER = "agent_sandbox_header"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the options and ini keys."""
@@ -70,6 +72,28 @@ def pytest_runtest_makereport(
     report = yield
     reporting.note_phase(item, call, report)
     return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hands a worker's header to the process that has a terminal."""
+    run = session.config.stash.get(SESSION, None)
+    output = getattr(session.config, "workeroutput", None)
+    if run is not None and output is not None:
+        output[HEADER] = run.header(fixtures.count_sandbox_tests(session.items))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Keeps the header that a worker handed over."""
+    lines = getattr(node, "workeroutput", {}).get(HEADER)
+    if lines:
+        node.config.stash[fixtures.WORKERS_HEADER] = lines
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Says under xdist which engine and image the tests ran on: no header could know it."""
+    for line in config.stash.get(fixtures.WORKERS_HEADER, ()):
+        terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(trylast=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_agent_sandbox import reporting
-from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
+from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError, SettingsError
 from pytest_agent_sandbox.evidence import folders
 from pytest_agent_sandbox.options import resolve
 
@@ -73,7 +73,7 @@ class SandboxSession:
         from pytest_agent_sandbox.containers.engine import Engine
 
         if isinstance(self._engine, EngineUnavailable):
-            raise self._engine
+            raise self._engine.with_traceback(None)
         if self._engine is None:
             try:
                 self._engine = self._closing.enter_context(Engine.connect())
@@ -193,13 +193,19 @@ class SandboxSession:
 
         if reporting.RECORDER not in item.stash:
             output = _output(self._config, self.settings)
-            if not self._output_is_ready:
-                folders.begin_run(output, run_id(self._config))
-                self._output_is_ready = True
             # pytest-rerunfailures counts the attempts at an item in this attribute, from 1.
             attempt = int(getattr(item, "execution_count", 1))
-            recorder = Recorder(output, item.nodeid, self.redactor, attempt=attempt)
+            try:
+                if not self._output_is_ready:
+                    folders.begin_run(output, run_id(self._config))
+                    self._output_is_ready = True
+                recorder = Recorder(output, item.nodeid, self.redactor, attempt=attempt)
+            except OSError as error:
+                raise SettingsError(
+                    f"--sandbox-output: no evidence can be kept in {output}: {error}"
+                ) from None
             item.stash[reporting.RECORDER] = recorder
+            self._open_recorders = [one for one in self._open_recorders if not one.ended]
             self._open_recorders.append(recorder)
         return item.stash[reporting.RECORDER]
 

@@ -38,16 +38,21 @@ def begin_run(output: Path, run: str) -> None:
         output: The output folder.
         run: The run's id, the same in all its processes.
     """
-    if output.exists() and not (output / SIGN).is_file():
-        return
-    output.mkdir(parents=True, exist_ok=True)
     sign = output / SIGN
+    try:
+        output.mkdir(parents=True)
+        is_new = True
+    except FileExistsError:
+        is_new = False
+        if not sign.is_file():
+            return  # not ours, or another process of this run is just making it
     with FileLock(output / f"{SIGN}.lock"):
-        if sign.is_file() and sign.read_text(encoding="utf-8") == run:
-            return
-        for entry in output.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry, ignore_errors=True)
+        if not is_new:
+            if sign.read_text(encoding="utf-8") == run:
+                return
+            for entry in output.iterdir():
+                if entry.is_dir():
+                    shutil.rmtree(entry, ignore_errors=True)
         sign.write_text(run, encoding="utf-8")
         # Evidence does not belong into a repository; this keeps it out of `git status`.
         (output / ".gitignore").write_text("*\n", encoding="utf-8")

@@ -49,7 +49,8 @@ class Recorder:
         self._redactor = redactor
         self._lock = threading.Lock()
         self._started = time.time()
-        self._ended = False
+        #: Whether `finish` or `discard` has ended it.
+        self.ended = False
         self._transcript = Transcript(redactor)
         self._logs: list[Path] = []
         self._facts: list[dict[str, Any]] = []
@@ -101,7 +102,7 @@ class Recorder:
         Returns:
             Pairs of a title and a text, for people.
         """
-        self._ended = True
+        self.ended = True
         for log in self._logs:
             self._mask(log)
         self._write_result(phases)
@@ -115,13 +116,13 @@ class Recorder:
 
     def end_interrupted(self) -> None:
         """Completes the folder of a test that never came to its end; nothing where it did."""
-        if not self._ended:
+        if not self.ended:
             with contextlib.suppress(OSError):
                 self.finish({})
 
     def discard(self) -> None:
         """Removes the folder."""
-        self._ended = True
+        self.ended = True
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _mask(self, path: Path) -> None:

@@ -1,5 +1,7 @@
 """Where evidence is kept."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 from pytest_agent_sandbox.evidence.folders import (
     begin_run,
     drop_if_empty,
@@ -39,6 +41,20 @@ def test_a_new_run_removes_what_earlier_runs_left_once(tmp_path):
     assert (output / "old").exists()
     begin_run(output, "two")
     assert not (output / "old").exists()
+
+
+def test_workers_that_begin_at_once_keep_what_each_has(tmp_path):
+    for number in range(20):
+        output = tmp_path / f"results-{number}"
+
+        def begin(name, output=output):
+            begin_run(output, "one")
+            make_folder(output, name)
+
+        names = [str(worker) for worker in range(8)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(begin, names))
+        assert {path.name for path in output.iterdir() if path.is_dir()} == set(names)
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(tmp_path):

@@ -135,3 +135,10 @@ def test_an_error_in_the_call_ends_at_the_tests_own_line(project):
     )
     _, output = project.run()
     check(output, "/nowhere", "test_it.py:2:")
+
+
+def test_a_folder_for_evidence_that_cannot_be_made(project):
+    project.write("file", "")
+    project.write("test_it.py", ONE_TEST)
+    _, output = project.run("--sandbox-output=file/results")
+    check(output, "SettingsError", "--sandbox-output: no evidence can be kept in", "file/results")

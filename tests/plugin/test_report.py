@@ -107,6 +107,7 @@ def test_evidence_is_kept_under_xdist(project):
     code, output = project.run("-n", "2")
     assert code == 1
     assert output.count("Captured stdout agent transcript teardown") == 2
+    assert output.count("agent-sandbox: 2 tests on Docker ") == 1, "which it is, said once"
     assert len(project.results) == 2
 
 
