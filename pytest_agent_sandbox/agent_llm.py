@@ -1,54 +1,113 @@
-"""What an agent's LLM is in one test: a script, or a live provider."""
+"""What an agent's LLM is in one test: a script, a cassette, or a live provider."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pytest
 from pydantic import SecretStr
 
+from pytest_agent_sandbox.errors import FaultUnused, SettingsError
 from pytest_agent_sandbox.host_gateway import HostGateway, with_each_llm
+from pytest_agent_sandbox.llm.budgets import Budget, Limits
+from pytest_agent_sandbox.llm.faults import Cut, Delay, Failure, Faults, MalformedArguments
 from pytest_agent_sandbox.llm.live import upstream_for
+from pytest_agent_sandbox.llm.normalising import Normaliser
+from pytest_agent_sandbox.llm.pipeline import Policy
+from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.script import Script
+from pytest_agent_sandbox.llm.tape import Tape
+from pytest_agent_sandbox.llm_usage import LLMUsage
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.exchange import LLMCall, Source
     from pytest_agent_sandbox.llm.lane import Lane
     from pytest_agent_sandbox.llm.replies import Entry
+    from pytest_agent_sandbox.options import SandboxSettings
 
 #: The name of the model in scripted tests. LiteLLM's prefix chooses the dialect.
 SCRIPTED_MODEL = "openai/scripted"
 # US dollars; an agent's own LLM may say otherwise. The server warns of models without a price.
 _SCRIPTED_PRICE = {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0}
 
+_NEEDED = ("LLM_MODEL", "LLM_API_KEY")
+
 
 class AgentLLM:
-    """The fixture `agent_llm`: `agent_llm.script([…])` decides what the agent's LLM answers.
+    """The fixture `agent_llm`: what answers the agent's LLM calls in one test.
 
-    Without a script the LLM is the live one that `LLM_MODEL`, `LLM_API_KEY` and `LLM_BASE_URL`
-    name; where these are not set, a test that starts a conversation is skipped. In either case the
-    agent's requests go through the gateway on this machine: the API key never enters the sandbox.
+    `agent_llm.script([…])` says it in the test itself. Without a script, the answers are replayed
+    from the test's cassette, or come from the live LLM that `LLM_MODEL`, `LLM_API_KEY` and
+    `LLM_BASE_URL` name, to be recorded: the setting `llm_record` decides. Whatever answers, the
+    agent's requests go through the gateway on this machine, and no API key enters the sandbox.
+
+    Args:
+        test: The test's node id.
+        cassette: Where its cassette is, or is to be.
+        settings: The test's settings.
+        own: What the test itself says in a marker, and nothing else: its own budget.
+        prices: What calls cost.
+        run_budget: What all tests together may spend on a live LLM.
+        secrets: Masks secret values, and learns more of them by its method `add`.
+        environment: Holds `LLM_MODEL` and its like.
     """
 
-    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        *,
+        test: str,
+        cassette: Path,
+        settings: SandboxSettings,
+        own: SandboxSettings,
+        prices: Prices,
+        run_budget: Budget,
+        secrets: Any,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._test = test
+        self._cassette = cassette
+        self._settings = settings
         self._environment = environment
+        self._run_budget = run_budget
+        self._secrets = secrets
+        self._faults = Faults()
+        limits = Limits(own.llm_max_cost, own.llm_max_tokens, own.llm_max_calls)
+        self._policy = Policy(
+            Budget("test", limits), prices, self._faults, settings.llm_provider_tools
+        )
+        self._normalise = Normaliser(secrets, settings.llm_volatile)
         self._script: Script | None = None
+        self._script_model = SCRIPTED_MODEL
+        self._tape: Tape | None = None
         self._lanes: list[Lane] = []
+        self._notes: list[str] = []
 
     @property
-    def mode(self) -> Literal["scripted", "live"]:
-        """`scripted` once `script` was called, `live` before."""
-        return "live" if self._script is None else "scripted"
+    def mode(self) -> Literal["scripted", "replayed", "recorded", "live"]:
+        """Who answers: a script, the cassette, a live LLM whose answers are recorded, or one."""
+        if self._script is not None:
+            return "scripted"
+        if self._record_mode() == "live":
+            return "live"
+        return "recorded" if self._opened_tape().records else "replayed"
 
     @property
     def calls(self) -> list[LLMCall]:
         """The LLM calls of all conversations so far, each conversation's in order."""
         return [call for lane in self._lanes for call in lane.calls]
 
-    def script(self, replies: Sequence[Entry]) -> None:
+    @property
+    def usage(self) -> LLMUsage:
+        """What these calls add up to."""
+        usage = LLMUsage.of(self.calls)
+        usage.notes = list(self._notes)
+        return usage
+
+    def script(self, replies: Sequence[Entry], *, model: str = "") -> None:
         """Sets what the LLM answers, reply by reply, to the conversations of this test.
 
         The test fails when an agent asks for more than that, or leaves some unused. Call it before
@@ -57,6 +116,9 @@ class AgentLLM:
 
         Args:
             replies: Made by `say`, `tool`, `error` and `delay`, or functions of the request.
+            model: The agent's model as LiteLLM spells it; it decides which dialect the agent
+                speaks: `anthropic/claude-sonnet-4-5` Anthropic's. By default OpenAI's chat
+                completions.
 
         Raises:
             SettingsError: A reply cannot be used; the message names its place.
@@ -65,33 +127,117 @@ class AgentLLM:
             self._script = Script(replies)
         else:
             self._script.extend(replies)
+        self._script_model = model or self._script_model
+
+    def fail_next(
+        self,
+        status: int,
+        message: str = "",
+        *,
+        retry_after: float | None = None,
+        times: int = 1,
+    ) -> None:
+        """Has the next LLM call fail, whoever would answer it: `fail_next(429, retry_after=1)`.
+
+        Args:
+            status: HTTP status of the error, 400 to 599.
+            message: The provider's words.
+            retry_after: Seconds that the client is told to wait before it tries again.
+            times: How many calls fail.
+
+        Raises:
+            SettingsError: The status is none of an error.
+        """
+        if not 400 <= status <= 599:  # noqa: PLR2004 - HTTP's own numbers
+            raise SettingsError(f"fail_next({status}): give the status of an error, 400 to 599.")
+        headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
+        text = message or f"Failed on purpose with {status}."
+        self._faults.add(Failure(status, text, headers), times)
+
+    def delay_next(self, seconds: float, *, times: int = 1) -> None:
+        """Has the answer to the next LLM call begin so many seconds later."""
+        self._faults.add(Delay(seconds), times)
+
+    def cut_next(self, *, after: int = 1, times: int = 1) -> None:
+        """Has the connection break off in the middle of the next answer.
+
+        Args:
+            after: How many events of a streamed answer arrive; of a whole answer, half of it does.
+            times: How many answers are cut.
+        """
+        self._faults.add(Cut(after), times)
+
+    def malform_next(self, *, times: int = 1) -> None:
+        """Has the arguments of the next tool call be no JSON, as models write them now and then."""
+        self._faults.add(MalformedArguments(self._faults), times)
 
     def connect(
-        self, agent: object, gateway: HostGateway, *, script: Sequence[Entry] | None, name: str
+        self,
+        agent: object,
+        gateway: HostGateway,
+        *,
+        script: Sequence[Entry] | None,
+        name: str,
+        known: Mapping[str, str],
     ) -> tuple[dict[str, Any], Lane]:
         """The agent's description with its LLMs led through a new lane, and the lane.
 
-        Skips the test where it has no script and no live LLM is configured.
+        Skips the test where it has neither a script nor a cassette, and no live LLM to record one.
+
+        Args:
+            agent: Whatever `agent_payload` takes.
+            gateway: Where the lane is opened.
+            script: The conversation's own.
+            name: The lane's, the same in every run.
+            known: Names of values in the conversation that are new in every run.
         """
-        source: Source
-        if script is not None:
-            source = Script(script)
-        else:
-            source = self._live() if self._script is None else self._script
-        lane = gateway.open_lane(source, name=name)
+        self._normalise.learn(known)
+        source, model, defaults = self._source(script, name)
+        lane = gateway.open_lane(source, name=name, policy=self._policy)
+        self._secrets.add(lane.token)
         self._lanes.append(lane)
-        if isinstance(source, Script):
-            fields, defaults = gateway.llm_fields(lane, SCRIPTED_MODEL), _SCRIPTED_PRICE
-        else:
-            fields, defaults = gateway.llm_fields(lane, self._environment["LLM_MODEL"]), {}
+        fields = gateway.llm_fields(lane, model)
         return with_each_llm(agent, lambda llm: {**defaults, **llm, **fields}), lane
 
     def verify(self) -> None:
-        """Raises what is wrong with the script's use, now that the test is over."""
+        """Raises what is wrong with the use of script, cassette and faults after the test."""
         for lane in self._lanes:
             lane.verify()
         if self._script is not None:  # it may be that no conversation was started
             self._script.verify()
+        self._verify_tape()
+        left = self._faults.left
+        if left:
+            raise FaultUnused(
+                f"{len(left)} of the faults that were to happen to LLM calls did not, "
+                f"{left[0]!r} first: the agent made no more calls that they could happen to."
+            )
+
+    def finish(self, *, passed: bool, evidence: Callable[[], Path]) -> None:
+        """Writes the cassette where the test has passed.
+
+        Args:
+            passed: Whether it has. What a failed test recorded replaces nothing.
+            evidence: Tells a folder for what a failed test has recorded.
+
+        Raises:
+            CassetteError: The cassette cannot be written.
+        """
+        tape = self._tape
+        if tape is None:
+            return
+        model = self._environment.get("LLM_MODEL", "") or tape.model
+        self._notes += tape.drift
+        if passed:
+            problem = tape.save(model)
+            self._notes += [problem] if problem else []
+        elif any(call.origin == "recorded" for call in self.calls):
+            kept = evidence() / "cassette.json"
+            if not tape.save(model, kept):
+                self._notes.append(
+                    f"{tape.where} was left as it is, for the test did not pass; what was recorded "
+                    f"is in {kept}"
+                )
 
     def close(self) -> None:
         """Closes the lanes."""
@@ -109,16 +255,92 @@ class AgentLLM:
     ) -> None:
         self.close()
 
-    def _live(self) -> Source:
-        missing = [name for name in ("LLM_MODEL", "LLM_API_KEY") if not self._environment.get(name)]
+    def _source(
+        self, script: Sequence[Entry] | None, name: str
+    ) -> tuple[Source, str, dict[str, float]]:
+        """Who answers a conversation, as which model, and what its LLM says by default."""
+        if script is not None:
+            return Script(script), self._script_model, _SCRIPTED_PRICE
+        if self._script is not None:
+            return self._script, self._script_model, _SCRIPTED_PRICE
+        if self._record_mode() == "live":
+            self._skip_without_live()
+            return self._live(), self._environment["LLM_MODEL"], {}
+        tape = self._opened_tape()
+        if tape.records:
+            self._check_can_record(tape)
+            return tape.lane(name, self._live()), self._environment["LLM_MODEL"], {}
+        if not tape.is_there and not self._settings.llm_record and not _in_ci(self._environment):
+            self._skip_without_live()
+        return tape.lane(name, None), tape.model or SCRIPTED_MODEL, {}
+
+    def _record_mode(self) -> Literal["none", "once", "new_episodes", "all", "live"]:
+        if self._settings.llm_record is not None:
+            return self._settings.llm_record
+        if _in_ci(self._environment) or self._missing():
+            return "none"
+        return "once"
+
+    def _opened_tape(self) -> Tape:
+        if self._tape is None:
+            mode = self._record_mode()
+            self._tape = Tape(
+                self._cassette,
+                test=self._test,
+                mode="none" if mode == "live" else mode,
+                match=self._settings.llm_match
+                or ("strict" if _in_ci(self._environment) else "lenient"),
+                normalise=self._normalise,
+            )
+        return self._tape
+
+    def _verify_tape(self) -> None:
+        if self._record_mode() == "live":
+            return
+        tape = self._opened_tape()
+        tape.check()
+        if self._settings.llm_unused == "fail":
+            tape.verify()
+        elif tape.unused():
+            self._notes.append(tape.unused())
+
+    def _check_can_record(self, tape: Tape) -> None:
+        missing = self._missing()
+        if missing:
+            raise SettingsError(
+                f"llm_record = {self._settings.llm_record} has to ask a live LLM, and "
+                f"{_are_not_set(missing)}."
+            )
+        model = self._environment["LLM_MODEL"]
+        if tape.model and tape.model != model:
+            raise SettingsError(
+                f"{tape.where} was recorded with {tape.model}, and LLM_MODEL is {model}: set it to "
+                "that, or record all anew with --llm-record=all."
+            )
+
+    def _missing(self) -> list[str]:
+        return [name for name in _NEEDED if not self._environment.get(name)]
+
+    def _skip_without_live(self) -> None:
+        missing = self._missing()
         if missing:
             pytest.skip(
-                f"the test has no agent_llm.script([…]), and {' and '.join(missing)} "
-                f"{'is' if len(missing) == 1 else 'are'} not set: set LLM_MODEL and LLM_API_KEY "
-                "to run it with a live LLM"
+                f"the test has no agent_llm.script([…]) and no cassette, and "
+                f"{_are_not_set(missing)}: set LLM_MODEL and LLM_API_KEY to run it with a live LLM"
             )
+
+    def _live(self) -> Source:
         return upstream_for(
             self._environment["LLM_MODEL"],
             self._environment.get("LLM_BASE_URL") or None,
             SecretStr(self._environment["LLM_API_KEY"]),
+            budget=self._run_budget,
         )
+
+
+def _in_ci(environment: Mapping[str, str]) -> bool:
+    return environment.get("CI", "").lower() not in ("", "0", "false")
+
+
+def _are_not_set(names: Sequence[str]) -> str:
+    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not set"

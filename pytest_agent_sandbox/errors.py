@@ -16,7 +16,8 @@ class SandboxError(Exception):
             as an exception note, which pytest shows in every kind of report.
 
     Attributes:
-        fault: Whose it is, for the report: `sandbox`; of some errors below `agent` or `test`.
+        fault: Whose it is, for the report: `sandbox`; of some errors below `agent`, `test` or
+            `budget`.
     """
 
     fault = "sandbox"
@@ -118,3 +119,35 @@ class LLMScriptExhausted(LLMScriptError):
 
 class LLMScriptUnused(LLMScriptError):
     """The test ended with replies in the script that the agent never asked for."""
+
+
+class FaultUnused(LLMScriptError):
+    """The test ended before a fault that it had asked for could happen to an LLM call."""
+
+
+class CassetteError(SandboxError):
+    """A cassette cannot be used; the message names the file."""
+
+    fault = "test"
+
+
+class CassetteMiss(CassetteError):
+    """The agent asked its LLM for something that was not recorded.
+
+    Args:
+        message: Which call, and where it differs from the nearest recording.
+    """
+
+    fault = "agent"
+
+
+class CassetteUnused(CassetteError):
+    """The test ended with recorded answers that the agent never asked for."""
+
+    fault = "agent"
+
+
+class BudgetExceeded(SandboxError):
+    """An LLM call was refused, for it would have gone over what the test or the run may spend."""
+
+    fault = "budget"

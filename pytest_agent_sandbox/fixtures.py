@@ -91,13 +91,27 @@ def shared_agent_workspace(
 
 
 @pytest.fixture
-def agent_llm(request: pytest.FixtureRequest) -> Iterator[AgentLLM]:
-    """What the agent's LLM is in this test: scripted, by `agent_llm.script([…])`, or live."""
-    from pytest_agent_sandbox.agent_llm import AgentLLM
+def agent_llm(
+    request: pytest.FixtureRequest, sandbox_settings: SandboxSettings
+) -> Iterator[AgentLLM]:
+    """What answers the agent's LLM calls in this test: a script, its cassette, or a live LLM."""
+    from pytest_agent_sandbox import llm_usage, reporting
 
-    with AgentLLM() as llm:
+    run = _session(request.config)
+    markers = list(request.node.iter_markers(options.MARKER))
+    settings = options.for_test(sandbox_settings, markers)
+    # A test's own budget is what its markers say; what the run says is for all tests together.
+    own = options.for_test(options.SandboxSettings(), markers)
+    with run.agent_llm(request.node, settings, own) as llm:
         request.node.stash[CHECKS] = [llm.verify]
         yield llm
+        try:
+            llm.finish(
+                passed=reporting.passed(request.node),
+                evidence=lambda: run.recorder(request.node).folder,
+            )
+        finally:
+            llm_usage.attach(llm.usage, request.node.user_properties)
 
 
 @pytest.fixture

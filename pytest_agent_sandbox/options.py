@@ -1,8 +1,9 @@
 """Every setting once: its flag, environment variable, ini key, marker argument, type and default.
 
 A setting called `memory` is `--sandbox-memory` on the command line, `PYTEST_SANDBOX_MEMORY` in the
-environment, `sandbox_memory` in the ini file and `memory=` in `@pytest.mark.agent_sandbox`.
-The marker wins over the flag, the flag over the environment, that over the ini file.
+environment, `sandbox_memory` in the ini file and `memory=` in `@pytest.mark.agent_sandbox`. One
+called `llm_record` is `--llm-record`, `PYTEST_LLM_RECORD`, `llm_record` and `llm_record=`. The
+marker wins over the flag, the flag over the environment, that over the ini file.
 
 Standard library and pytest only: this module is imported by every pytest run of every project
 that has the plugin installed.
@@ -12,72 +13,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Literal
 
 import pytest
 
-FLAG_PREFIX = "--sandbox-"
-INI_PREFIX = "sandbox_"
-ENVIRONMENT_PREFIX = "PYTEST_SANDBOX_"
+from pytest_agent_sandbox import option_types as types
+
 MARKER = "agent_sandbox"
 
 #: Settings of the run as a whole, which a single test cannot change.
-RUN_WIDE = frozenset({"no_engine", "output"})
-
-_TRUE = {"1", "true", "yes", "on"}
-_FALSE = {"0", "false", "no", "off"}
-
-
-def _text(value: str) -> str:
-    if not value.strip():
-        raise ValueError("must not be empty")
-    return value.strip()
-
-
-def _size(value: str) -> str:
-    # Compiled here, not by every run of pytest.
-    if not re.fullmatch(r"[1-9]\d*(\.\d+)?[bkmg]?", value.strip(), re.IGNORECASE):
-        raise ValueError("must be a size such as 512m or 2g")
-    return value.strip().lower()
-
-
-def _positive_number(value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
-    if not 0 < number < float("inf"):
-        raise ValueError("must be a number above 0")
-    return number
-
-
-def _positive_integer(value: str) -> int:
-    if not value.strip().isdecimal() or int(value) == 0:
-        raise ValueError("must be a whole number above 0")
-    return int(value)
-
-
-def _switch(value: str) -> bool:
-    word = value.strip().lower()
-    if word not in _TRUE | _FALSE:
-        raise ValueError("must be true or false")
-    return word in _TRUE
-
-
-def _list(value: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in re.split(r"[\n,]", value) if part.strip())
-
-
-def _choice(*choices: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}")
-        return value
-
-    return parse
+RUN_WIDE = frozenset({"llm_prices", "no_engine", "output"})
 
 
 def _setting(
@@ -100,65 +47,133 @@ class SandboxSettings:
 
     image: str | None = _setting(
         None,
-        _text,
+        types.text,
         "NAME",
         "image of the sandboxes (default: the one that `agent-sandbox build` made here, "
         "else the published image this release was tested with)",
     )
     pull: Literal["missing", "always", "never"] = _setting(
         "missing",
-        _choice("missing", "always", "never"),
+        types.choice("missing", "always", "never"),
         "missing|always|never",
         "when to pull the image (default: missing)",
     )
     platform: str | None = _setting(
-        None, _text, "OS/ARCH", "platform of the image (default: the engine's own)"
+        None, types.text, "OS/ARCH", "platform of the image (default: the engine's own)"
     )
-    memory: str | None = _setting(None, _size, "SIZE", "memory limit, such as 512m or 2g")
-    cpus: float | None = _setting(None, _positive_number, "N", "CPU limit, such as 1.5")
-    pids: int | None = _setting(None, _positive_integer, "N", "limit on processes and threads")
-    network: str | None = _setting(None, _text, "NAME", "an existing network of the engine to join")
-    user: str | None = _setting(None, _text, "USER", "user of the container (default: the image's)")
+    memory: str | None = _setting(None, types.size, "SIZE", "memory limit, such as 512m or 2g")
+    cpus: float | None = _setting(None, types.positive_number, "N", "CPU limit, such as 1.5")
+    pids: int | None = _setting(None, types.positive_integer, "N", "limit on processes and threads")
+    network: str | None = _setting(
+        None, types.text, "NAME", "an existing network of the engine to join"
+    )
+    user: str | None = _setting(
+        None, types.text, "USER", "user of the container (default: the image's)"
+    )
     volumes: tuple[str, ...] = _setting(
-        (), _list, "HOST:DIR[:ro],…", "folders of the host to mount, separated by commas"
+        (), types.names, "HOST:DIR[:ro],…", "folders of the host to mount, separated by commas"
     )
     forward_env: tuple[str, ...] = _setting(
-        (), _list, "NAME,…", "environment variables of the host that the sandbox gets too"
+        (), types.names, "NAME,…", "environment variables of the host that the sandbox gets too"
     )
-    gpu: bool = _setting(False, _switch, "true|false", "give the sandbox all GPUs of the engine")
+    gpu: bool = _setting(
+        False, types.switch, "true|false", "give the sandbox all GPUs of the engine"
+    )
     extra_ports: bool = _setting(
-        False, _switch, "true|false", "publish the ports of VS Code and the desktop as well"
+        False, types.switch, "true|false", "publish the ports of VS Code and the desktop as well"
     )
     working_dir: str = _setting(
-        "/workspace/project", _text, "DIR", "the workspace's folder (default: /workspace/project)"
+        "/workspace/project",
+        types.text,
+        "DIR",
+        "the workspace's folder (default: /workspace/project)",
     )
     start_timeout: float = _setting(
-        120.0, _positive_number, "SECONDS", "how long a sandbox may take to start (default: 120)"
+        120.0,
+        types.positive_number,
+        "SECONDS",
+        "how long a sandbox may take to start (default: 120)",
     )
     run_timeout: float = _setting(
         600.0,
-        _positive_number,
+        types.positive_number,
         "SECONDS",
         "how long conversation.run() may take where the test sets no timeout (default: 600)",
     )
     gateway_address: str | None = _setting(
         None,
-        _text,
+        types.text,
         "ADDRESS",
         "address of this machine at which sandboxes reach the LLM gateway "
         "(default: found out from the engine)",
     )
     output: str = _setting(
         "agent-results",
-        _text,
+        types.text,
         "DIR",
         "folder for the evidence of failed tests (default: agent-results)",
     )
     no_engine: Literal["fail", "skip"] = _setting(
         "fail",
-        _choice("fail", "skip"),
+        types.choice("fail", "skip"),
         "fail|skip",
         "what sandbox tests do where no container engine answers (default: fail)",
+    )
+
+    llm_record: Literal["none", "once", "new_episodes", "all", "live"] | None = _setting(
+        None,
+        types.choice("none", "once", "new_episodes", "all", "live"),
+        "none|once|new_episodes|all|live",
+        "what becomes of the LLM calls of tests without a script: replayed from the cassette only; "
+        "recorded where there is no cassette; what is new recorded; all recorded anew; not "
+        "recorded (default: once where LLM_API_KEY is set, none elsewhere and in CI)",
+    )
+    llm_cassettes: str = _setting(
+        "cassettes",
+        types.text,
+        "DIR",
+        "folder of the cassettes, beside the test's file (default: cassettes)",
+    )
+    llm_match: Literal["strict", "lenient"] | None = _setting(
+        None,
+        types.choice("strict", "lenient"),
+        "strict|lenient",
+        "whether a recording fits where only what a tool printed is different "
+        "(default: strict in CI, lenient elsewhere)",
+    )
+    llm_unused: Literal["fail", "warn"] = _setting(
+        "fail",
+        types.choice("fail", "warn"),
+        "fail|warn",
+        "what happens to a test that leaves recorded answers unused (default: fail)",
+    )
+    llm_volatile: tuple[str, ...] = _setting(
+        (),
+        types.patterns,
+        "REGEX",
+        "what differs in every run and is to be ignored in requests; in the ini file one a line",
+    )
+    llm_max_cost: float | None = _setting(
+        None,
+        types.positive_number,
+        "USD",
+        "what calls of live LLMs may cost in this run; by marker, what all calls of a test may",
+    )
+    llm_max_tokens: int | None = _setting(
+        None, types.positive_integer, "N", "the same in tokens, of requests and answers together"
+    )
+    llm_max_calls: int | None = _setting(None, types.positive_integer, "N", "the same in calls")
+    llm_prices: str | None = _setting(
+        None,
+        types.text,
+        "FILE",
+        'prices in USD for a million tokens, as JSON: {"MODEL": {"input": 1, "output": 2}}',
+    )
+    llm_provider_tools: bool = _setting(
+        False,
+        types.switch,
+        "true|false",
+        "let agents use tools that the LLM's provider runs, such as web search (default: false)",
     )
 
     def with_overrides(self, overrides: Mapping[str, Any], *, source: str) -> SandboxSettings:
@@ -178,7 +193,7 @@ class SandboxSettings:
         if run_wide:
             raise SettingsError(
                 f"{source}: {run_wide[0]!r} can only be set for the whole run, by "
-                f"{FLAG_PREFIX}{run_wide[0].replace('_', '-')}, the environment or the ini file"
+                f"{_flag(known[run_wide[0]])}, the environment or the ini file"
             )
         unknown = sorted(set(overrides) - set(known))
         if unknown:
@@ -208,8 +223,12 @@ def _checked(setting: Field[Any], value: Any, where: str) -> Any:
         raise SettingsError(f"{where}: {error}") from None
 
 
+def _ini_key(setting: Field[Any]) -> str:
+    return setting.name if setting.name.startswith("llm_") else f"sandbox_{setting.name}"
+
+
 def _flag(setting: Field[Any]) -> str:
-    return FLAG_PREFIX + setting.name.replace("_", "-")
+    return "--" + _ini_key(setting).replace("_", "-")
 
 
 def _argument_type(setting: Field[Any]) -> Callable[[str], Any]:
@@ -229,13 +248,13 @@ def add_options(parser: pytest.Parser) -> None:
         help_text = setting.metadata["help"]
         group.addoption(
             _flag(setting),
-            dest=INI_PREFIX + setting.name,
+            dest=_ini_key(setting),
             default=None,
             type=_argument_type(setting),
             metavar=setting.metadata["metavar"],
             help=help_text,
         )
-        parser.addini(INI_PREFIX + setting.name, help_text, type="string", default=None)
+        parser.addini(_ini_key(setting), help_text, type="string", default=None)
 
 
 def resolve(config: pytest.Config, environment: Mapping[str, str] | None = None) -> SandboxSettings:
@@ -247,8 +266,8 @@ def resolve(config: pytest.Config, environment: Mapping[str, str] | None = None)
     environment = os.environ if environment is None else environment
     settings = SandboxSettings()
     for setting in fields(SandboxSettings):
-        variable = ENVIRONMENT_PREFIX + setting.name.upper()
-        key = INI_PREFIX + setting.name
+        key = _ini_key(setting)
+        variable = f"PYTEST_{key.upper()}"
         flag = config.getoption(key)
         if flag is not None:
             settings = replace(settings, **{setting.name: flag})

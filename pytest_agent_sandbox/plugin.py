@@ -91,9 +91,19 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Says under xdist which engine and image the tests ran on: no header could know it."""
+    """Says what LLMs were asked; under xdist also which engine and image the tests ran on."""
     for line in config.stash.get(fixtures.WORKERS_HEADER, ()):
         terminalreporter.write_line(line)
+    if not config.stash.get(fixtures.HAS_WORKERS, SESSION in config.stash):
+        return
+    from pytest_agent_sandbox import llm_usage
+
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    lines = llm_usage.summary(reports, verbose=config.get_verbosity() > 0)
+    if lines and config.get_verbosity() >= 0:
+        terminalreporter.section("agent LLM calls")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(trylast=True)

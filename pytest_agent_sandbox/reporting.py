@@ -90,6 +90,12 @@ def failed(item: pytest.Item) -> bool:
     return any(phase.outcome == "failed" for phase in item.stash.get(_PHASES, {}).values())
 
 
+def passed(item: pytest.Item) -> bool:
+    """Whether the test itself has run and passed, and nothing has failed so far."""
+    phases = item.stash.get(_PHASES, {})
+    return "call" in phases and all(phase.outcome == "passed" for phase in phases.values())
+
+
 def _has_user_frames(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
     others = {_PACKAGE, Path(_pytest.__file__).parent, Path(pluggy.__file__).parent}
     return any(not others & set(Path(entry.path).parents) for entry in excinfo.traceback)

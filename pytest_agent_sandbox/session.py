@@ -23,10 +23,13 @@ from pytest_agent_sandbox.evidence import folders
 from pytest_agent_sandbox.options import resolve
 
 if TYPE_CHECKING:
+    from pytest_agent_sandbox.agent_llm import AgentLLM
     from pytest_agent_sandbox.containers.engine import Engine
     from pytest_agent_sandbox.evidence.recorder import Recorder
     from pytest_agent_sandbox.evidence.redaction import Redactor
     from pytest_agent_sandbox.host_gateway import HostGateway
+    from pytest_agent_sandbox.llm.budgets import Budget
+    from pytest_agent_sandbox.llm.prices import Prices
     from pytest_agent_sandbox.options import SandboxSettings
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 
@@ -187,6 +190,48 @@ class SandboxSession:
             )
         return self._gateways[place]
 
+    @cached_property
+    def _llm_budget(self) -> Budget:
+        """What all tests of the run, in all its processes, may spend on live LLMs."""
+        from pytest_agent_sandbox.llm.budgets import Budget, Limits, SharedLedger
+
+        settings = self.settings
+        limits = Limits(settings.llm_max_cost, settings.llm_max_tokens, settings.llm_max_calls)
+        return Budget("run", limits, SharedLedger(_ledger_file(run_id(self._config))))
+
+    @cached_property
+    def _prices(self) -> Prices:
+        from pytest_agent_sandbox.llm.prices import Prices
+
+        file = self.settings.llm_prices
+        return Prices.load(Path(self._config.rootpath, file)) if file else Prices()
+
+    def agent_llm(
+        self, item: pytest.Item, settings: SandboxSettings, own: SandboxSettings
+    ) -> AgentLLM:
+        """What answers a test's LLM calls.
+
+        Args:
+            item: The test.
+            settings: Its settings.
+            own: What its markers say, and nothing else.
+
+        Raises:
+            SettingsError: The file of prices cannot be used.
+        """
+        from pytest_agent_sandbox.agent_llm import AgentLLM
+        from pytest_agent_sandbox.cassette_files import cassette_file
+
+        return AgentLLM(
+            test=item.nodeid,
+            cassette=cassette_file(item.path, item.nodeid, settings.llm_cassettes),
+            settings=settings,
+            own=own,
+            prices=self._prices,
+            run_budget=self._llm_budget,
+            secrets=self.redactor,
+        )
+
     def recorder(self, item: pytest.Item) -> Recorder:
         """The evidence of this attempt at a test; begun when it is first asked for."""
         from pytest_agent_sandbox.evidence.recorder import Recorder
@@ -264,6 +309,9 @@ def clean_up_run(config: pytest.Config) -> None:
     if is_worker(config) or _RUN not in config.stash:
         return
     folders.drop_if_empty(_output(config, resolve(config)))
+    ledger = _ledger_file(run_id(config))
+    for file in (ledger, ledger.with_name(f"{ledger.name}.lock")):
+        file.unlink(missing_ok=True)
     signs = list(Path(tempfile.gettempdir()).glob(_used_sign(run_id(config), "*").name))
     if not signs:
         return
@@ -303,6 +351,11 @@ def is_worker(config: pytest.Config) -> bool:
 
 def _worker(config: pytest.Config) -> str:
     return str(getattr(config, "workerinput", {}).get("workerid", "main"))
+
+
+def _ledger_file(run: str) -> Path:
+    """Where it is kept what the run has spent on live LLMs, if it has a budget."""
+    return Path(tempfile.gettempdir(), f"pytest-agent-sandbox-spent-{run}")
 
 
 def _used_sign(run: str, worker: str) -> Path:

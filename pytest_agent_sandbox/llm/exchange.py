@@ -1,16 +1,29 @@
-"""One request on its way through the gateway, and what a source of answers is."""
+"""One request on its way through the gateway, its answer, and what a source of answers is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Literal, Protocol
 
-from starlette.responses import Response
-
+from pytest_agent_sandbox.llm.budgets import Budget
 from pytest_agent_sandbox.llm.connections import Connections
+from pytest_agent_sandbox.llm.dialects.dialect import Dialect
 from pytest_agent_sandbox.llm.replies import Usage
+from pytest_agent_sandbox.llm.sse import MEDIA_TYPE, json_object
+
+#: The status of what the gateway refuses: no client tries such a request again.
+REFUSED = 400
+FIRST_ERROR = 400
+
+#: The ends of paths whose requests cost nothing.
+_FREE = ("/count_tokens", "/input_tokens")
+
+#: Who answered a call.
+Origin = Literal["scripted", "replayed", "recorded", "live"]
 
 
 @dataclass
@@ -29,17 +42,21 @@ class LLMCall:
     messages: int = 0
     #: Whether the client asked for a stream.
     streamed: bool = False
+    #: Who answered; None for a call that was refused.
+    origin: Origin | None = None
     #: The HTTP status of the answer; None until there is one.
     status: int | None = None
     #: None where the answer did not say.
     usage: Usage | None = None
+    #: In US dollars; None where the model's price or its usage is not known.
+    cost: float | None = None
     #: Seconds from arrival to the answer's last byte; None until then.
     duration: float | None = None
     #: Why the client did not get what it asked for; empty when it did.
     problem: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Exchange:
     """A request as a source sees it. The lane's token is checked by then."""
 
@@ -52,19 +69,69 @@ class Exchange:
     query: str
     headers: Mapping[str, str]
     body: bytes
+    #: How the request is worded.
+    dialect: Dialect
     #: The record to fill in.
     call: LLMCall
     #: For sources that pass the request on.
     connections: Connections
+    #: What the call is booked to.
+    budgets: list[Budget] = field(default_factory=list)
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether this asks for a completion, rather than for models, embeddings or the like."""
+        return self.method == "POST" and self.path == self.dialect.path
+
+    def charge_to(self, budget: Budget) -> str:
+        """Count the call; why it is to be refused, or empty where the budget has room for it."""
+        if self.method == "GET" or self.path.endswith(_FREE):
+            return ""
+        refusal = budget.take_call()
+        if not refusal:
+            self.budgets.append(budget)
+        return refusal
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """The body as a JSON object; empty where it is none."""
+        return json_object(self.body)
+
+    def refuse(self, message: str, status: int = REFUSED) -> Answer:
+        """An error that the gateway itself answers with, in the provider's form."""
+        self.call.problem = message
+        return error_answer(self.dialect, status, message)
+
+
+@dataclass
+class Answer:
+    """An answer whose body comes piece by piece. Who is done with it closes it."""
+
+    status: int
+    #: As they go on the wire, names in lower case.
+    headers: list[tuple[bytes, bytes]]
+    chunks: AsyncGenerator[bytes, None] = field(repr=False)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the body is made of server-sent events."""
+        return any(
+            name == b"content-type" and value.startswith(MEDIA_TYPE.encode())
+            for name, value in self.headers
+        )
+
+    async def aclose(self) -> None:
+        """Let go of what the rest of the body would come from."""
+        await self.chunks.aclose()
 
 
 class Source(Protocol):
-    """Where a lane's answers come from: a script, a live provider.
+    """Where a lane's answers come from: a script, a cassette, a live provider.
 
     `answer` runs on the gateway's event loop, the others in any thread.
     """
 
-    async def answer(self, exchange: Exchange) -> Response:
+    async def answer(self, exchange: Exchange) -> Answer:
         """The answer to a request; cancelled when the client goes away or the gateway closes."""
         ...
 
@@ -78,4 +145,40 @@ class Source(Protocol):
 
 
 class BrokenAnswerError(Exception):
-    """The provider's answer broke off in the middle; the client must not take it for whole."""
+    """The answer broke off in the middle; the client must not take it for whole."""
+
+
+def whole_answer(
+    body: bytes,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    media_type: str = "application/json",
+) -> Answer:
+    """An answer that is there already."""
+    pairs = {"content-type": media_type, **(headers or {}), "content-length": str(len(body))}
+    return Answer(status, raw_headers(pairs), _once(body))
+
+
+def json_answer(
+    content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """An answer in JSON; in ASCII, so that half a surrogate pair gets through unharmed."""
+    return whole_answer(json.dumps(content).encode("ascii"), status, headers)
+
+
+def error_answer(
+    dialect: Dialect, status: int, message: str, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """An error in the provider's form."""
+    return json_answer(dialect.error(status, message), status, headers)
+
+
+def raw_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Headers as they go on the wire."""
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
+    ]
+
+
+async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
+    yield body

@@ -9,14 +9,21 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
-from pytest_agent_sandbox.llm import openai_chat
 from pytest_agent_sandbox.llm.connections import Connections
-from pytest_agent_sandbox.llm.exchange import BrokenAnswerError, Exchange, LLMCall, Source
+from pytest_agent_sandbox.llm.dialects import dialect_of
+from pytest_agent_sandbox.llm.exchange import (
+    Answer,
+    BrokenAnswerError,
+    Exchange,
+    LLMCall,
+    Source,
+    error_answer,
+)
 from pytest_agent_sandbox.llm.lane import Lane
+from pytest_agent_sandbox.llm.pipeline import Policy, respond
 from pytest_agent_sandbox.llm.server import ServerThread
 
 _T = TypeVar("_T")
@@ -85,18 +92,19 @@ class Gateway:
             self._serve, self._bind, self._wanted_port, self._connections.aclose
         )
 
-    def open_lane(self, source: Source, name: str = "1") -> Lane:
+    def open_lane(self, source: Source, name: str = "1", policy: Policy | None = None) -> Lane:
         """A new way in, with a token of its own.
 
         Args:
             source: Where the answers come from: a `Script`, a `LiveUpstream`.
             name: Becomes part of the ids of answers and tool calls (`call_<name>_<call>_<index>`).
                 Lanes of one test get different names, and the same ones in every run.
+            policy: What the lane's requests have to get past before they reach the source.
 
         Raises:
             SettingsError: The name is not usable in an id.
         """
-        lane = Lane(source, name, lambda: self.port, self._forget)
+        lane = Lane(source, name, lambda: self.port, self._forget, policy or Policy())
         self._lanes[lane.token] = lane
         return lane
 
@@ -112,24 +120,23 @@ class Gateway:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
         request = Request(scope, receive)
-        lane = self._lanes.get(_token_of(request))
         path = scope.get("raw_path", b"").decode("ascii", "replace")
+        lane = self._lanes.get(_token_of(request))
         if lane is None:
-            await _stranger(path)(scope, receive, send)
+            await _send(_stranger(path), send)
             return
         refusal = _refusal(request.method, path, scope["path"])
         if refusal is not None:
-            await refusal(scope, receive, send)
+            await _send(refusal, send)
             return
         try:
             body = await _body_of(request)
         except ClientDisconnect:
             return
-        if body is None:
-            await _error(413, "The request's body is over 100 MB.")(scope, receive, send)
-            return
         path = path.removeprefix(_PREFIX)
-        started = time.monotonic()
+        if body is None:
+            await _send(_error(path, 413, "The request's body is over 100 MB."), send)
+            return
         call = lane.record(request.method, path)
         exchange = Exchange(
             lane.name,
@@ -138,21 +145,51 @@ class Gateway:
             scope["query_string"].decode("latin-1"),
             request.headers,
             body,
+            dialect_of(path),
             call,
             self._connections,
         )
-        try:
-            response = await _unless_gone(lane.source.answer(exchange), receive)
-            await response(scope, receive, _noting(call, started, send))
-        except BrokenAnswerError as problem:
-            # Returning without an end makes the server cut the connection: the client sees that
-            # something is missing.
-            call.problem = str(problem)
-        except ClientDisconnect:
-            pass
+        await _answer(lane, exchange, receive, send)
+
+
+async def _answer(lane: Lane, exchange: Exchange, receive: Receive, send: Send) -> None:
+    """Answer a request, and keep the call's record."""
+    call, started = exchange.call, time.monotonic()
+
+    async def work() -> None:
+        await _send(await respond(exchange, lane.source, lane.policy), send, call)
+        call.duration = time.monotonic() - started
+
+    try:
+        await _unless_gone(work(), receive)
+    except BrokenAnswerError as problem:
+        # Returning without an end makes the server cut the connection: the client sees that
+        # something is missing.
+        call.problem = str(problem)
+    except ClientDisconnect:
+        pass
+    finally:
         if call.duration is None:
             call.duration = time.monotonic() - started
             call.problem = call.problem or "The client went away before its answer was complete."
+
+
+async def _send(answer: Answer, send: Send, call: LLMCall | None = None) -> None:
+    try:
+        if call is not None:
+            call.status = answer.status
+        await send(
+            {
+                "type": "http.response.start",
+                "status": answer.status,
+                "headers": answer.headers,
+            }
+        )
+        async for chunk in answer.chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    finally:
+        await answer.aclose()
 
 
 def _token_of(request: Request) -> str:
@@ -162,22 +199,22 @@ def _token_of(request: Request) -> str:
     return request.headers.get("x-api-key", "")
 
 
-def _refusal(method: str, path: str, decoded_path: str) -> Response | None:
+def _refusal(method: str, path: str, decoded_path: str) -> Answer | None:
     if not path.startswith(f"{_PREFIX}/"):
-        return _error(404, f"{method} {path} is not here: the base URL ends with /v1.")
+        return _error(path, 404, f"{method} {path} is not here: the base URL ends with /v1.")
     if {"..", "."} & set(decoded_path.split("/")):
-        return _error(400, "The path holds dots that would lead out of it.")
+        return _error(path, 400, "The path holds dots that would lead out of it.")
     return None
 
 
-def _stranger(path: str) -> Response:
+def _stranger(path: str) -> Answer:
     logging.getLogger(__name__).warning("The LLM gateway refused %r: no valid token.", path)
-    return _error(401, "The API key is none that this gateway knows, or its conversation is over.")
+    message = "The API key is none that this gateway knows, or its conversation is over."
+    return _error(path, 401, message)
 
 
-def _error(status: int, message: str) -> Response:
-    body = openai_chat.encode(openai_chat.error_body(status, message))
-    return Response(body, status, media_type="application/json")
+def _error(path: str, status: int, message: str) -> Answer:
+    return error_answer(dialect_of(path.removeprefix(_PREFIX)), status, message)
 
 
 async def _body_of(request: Request) -> bytes | None:
@@ -211,16 +248,3 @@ async def _unless_gone(work: Coroutine[Any, Any, _T], receive: Receive) -> _T:
         working.cancel()
         leaving.cancel()
         await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-def _noting(call: LLMCall, started: float, send: Send) -> Send:
-    """A `send` that keeps the call's record."""
-
-    async def noting(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            call.status = message["status"]
-        await send(message)
-        if message["type"] == "http.response.body" and not message.get("more_body"):
-            call.duration = time.monotonic() - started
-
-    return noting

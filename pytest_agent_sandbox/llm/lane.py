@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.llm.exchange import LLMCall, Source
 from pytest_agent_sandbox.llm.live import speaks_anthropic
+from pytest_agent_sandbox.llm.pipeline import Policy
 
 #: Providers hold ids to letters, digits, "-" and "_", and tool-call ids to 40 characters.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,20}")
@@ -23,10 +24,16 @@ class Lane:
         name: Part of the ids of answers and tool calls.
         port: Tells the gateway's port.
         on_close: Called once with the lane's token.
+        policy: What its requests have to get past before they reach the source.
     """
 
     def __init__(
-        self, source: Source, name: str, port: Callable[[], int], on_close: Callable[[str], None]
+        self,
+        source: Source,
+        name: str,
+        port: Callable[[], int],
+        on_close: Callable[[str], None],
+        policy: Policy,
     ) -> None:
         if not _NAME.fullmatch(name):
             raise SettingsError(
@@ -34,6 +41,7 @@ class Lane:
             )
         self.name = name
         self.source = source
+        self.policy = policy
         self._token = secrets.token_urlsafe(32)
         self._port = port
         self._on_close = on_close
@@ -76,9 +84,12 @@ class Lane:
 
         Raises:
             LLMScriptExhausted: The agent asked for more than was scripted.
+            CassetteMiss: It asked for something that was not recorded.
+            BudgetExceeded: Its budget is used up.
             BaseException: What a function of the script raised. It may be an AssertionError or
                 what `pytest.fail` raises, and so no SandboxError.
         """
+        self.policy.check()
         self.source.check()
 
     def verify(self) -> None:
@@ -86,8 +97,10 @@ class Lane:
 
         Raises:
             LLMScriptUnused: Scripted replies are left.
+            CassetteUnused: Recorded answers are left.
             BaseException: What `check` raises.
         """
+        self.policy.check()
         self.source.verify()
 
     def close(self) -> None:

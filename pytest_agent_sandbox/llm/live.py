@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping
 
 import httpx
 from pydantic import SecretStr
-from starlette.background import BackgroundTask
-from starlette.responses import Response, StreamingResponse
 
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.llm import openai_chat
-from pytest_agent_sandbox.llm.exchange import BrokenAnswerError, Exchange, LLMCall
-from pytest_agent_sandbox.llm.replies import Usage
+from pytest_agent_sandbox.llm.budgets import Budget
+from pytest_agent_sandbox.llm.exchange import (
+    FIRST_ERROR,
+    Answer,
+    BrokenAnswerError,
+    Exchange,
+    whole_answer,
+)
 
 _OPENAI = "https://api.openai.com/v1"
 _ANTHROPIC = "https://api.anthropic.com/v1"
@@ -35,8 +36,8 @@ _HOP_BY_HOP = {
 #: Headers of the request that are made anew for the upstream.
 _REPLACED = {"host", "authorization", "x-api-key", "content-length", "accept-encoding", "expect"}
 
-_LONGEST_KEPT_FOR_USAGE = 16 * 1024 * 1024
-_FIRST_ERROR = 400
+#: What tells the body's form on the wire; it is decoded here, whatever the provider made of it.
+_ENCODING = {b"content-length", b"content-encoding"}
 
 
 class LiveUpstream:
@@ -51,12 +52,16 @@ class LiveUpstream:
     Args:
         base_url: The provider's address, such as "https://api.openai.com/v1".
         api_key: The provider's key; None for one that wants none.
+        budget: What may be spent on requests that are passed on, over all lanes that share it.
 
     Raises:
         SettingsError: The address or the key cannot be used.
     """
 
-    def __init__(self, base_url: str, api_key: SecretStr | None) -> None:
+    def __init__(
+        self, base_url: str, api_key: SecretStr | None, *, budget: Budget | None = None
+    ) -> None:
+        self._budget = budget
         self._base_url = _usable_url(base_url)
         key = "" if api_key is None else api_key.get_secret_value().strip()
         if not (key.isascii() and key.isprintable()):
@@ -74,15 +79,24 @@ class LiveUpstream:
         return str(self._base_url)
 
     def check(self) -> None:
-        """What the provider answers is the agent's to deal with: nothing to raise."""
+        """What the provider answers is the agent's to deal with; the budget is not.
+
+        Raises:
+            BudgetExceeded: A call was refused for want of budget.
+        """
+        if self._budget is not None:
+            self._budget.check()
 
     def verify(self) -> None:
-        """Nothing to raise."""
+        """Raise what `check` does."""
+        self.check()
 
-    async def answer(self, exchange: Exchange) -> Response:
+    async def answer(self, exchange: Exchange) -> Answer:
         """Pass a request on, and its answer back."""
-        call = exchange.call
-        _note_request(call, exchange.body)
+        refusal = "" if self._budget is None else exchange.charge_to(self._budget)
+        if refusal:
+            return exchange.refuse(refusal)
+        exchange.call.origin = "live"
         url = httpx.URL(
             f"{self.base_url}{exchange.path}" + (f"?{exchange.query}" if exchange.query else "")
         )
@@ -92,18 +106,16 @@ class LiveUpstream:
         try:
             answer = await exchange.connections.send(request)
         except httpx.HTTPError as problem:
-            return self._unreachable(call, problem)
+            return self._unreachable(exchange, problem)
         try:
-            if answer.status_code >= _FIRST_ERROR:
-                return await self._passed_error(call, answer)
+            if answer.status_code >= FIRST_ERROR:
+                return await self._passed_error(exchange, answer)
         except httpx.HTTPError as problem:
-            return self._unreachable(call, problem)
-        # Closed here as well: a client that is gone by now never lets the body start.
-        passed = StreamingResponse(
-            _body(answer, call), answer.status_code, background=BackgroundTask(answer.aclose)
-        )
-        passed.raw_headers = _end_to_end(answer.headers)
-        return passed
+            return self._unreachable(exchange, problem)
+        headers = _end_to_end(answer.headers)
+        if "content-encoding" in answer.headers:
+            headers = [pair for pair in headers if pair[0] not in _ENCODING]
+        return Answer(answer.status_code, headers, _body(answer))
 
     def _headers(self, given: Mapping[str, str]) -> list[tuple[str, str]]:
         dropped = _HOP_BY_HOP | _REPLACED | _named_in_connection(given.get("connection", ""))
@@ -116,42 +128,45 @@ class LiveUpstream:
             headers.append(("x-api-key", key))
         return headers
 
-    async def _passed_error(self, call: LLMCall, answer: httpx.Response) -> Response:
+    async def _passed_error(self, exchange: Exchange, answer: httpx.Response) -> Answer:
         """An error in the provider's words, which may quote the key."""
         try:
             body = self._masked(await answer.aread())
         finally:
             await answer.aclose()
-        call.problem = f"The provider answered {answer.status_code}."
-        passed = Response(body, answer.status_code)
-        # The body is decoded by now, and may have changed its length.
-        own = {b"content-length", b"content-encoding"}
-        headers = [pair for pair in _end_to_end(answer.headers) if pair[0].lower() not in own]
-        passed.raw_headers = [
-            *((name, self._masked(value)) for name, value in headers),
+        exchange.call.problem = f"The provider answered {answer.status_code}."
+        passed = whole_answer(body, answer.status_code)
+        passed.headers = [
+            *(
+                (name, self._masked(value))
+                for name, value in _end_to_end(answer.headers)
+                if name not in _ENCODING
+            ),
             (b"content-length", str(len(body)).encode("ascii")),
         ]
         return passed
 
-    def _unreachable(self, call: LLMCall, problem: httpx.HTTPError) -> Response:
+    def _unreachable(self, exchange: Exchange, problem: httpx.HTTPError) -> Answer:
         reason = self._masked(str(problem).encode()).decode() or type(problem).__name__
-        call.problem = f"The LLM at {self.base_url} cannot be reached: {reason}"
-        logging.getLogger(__name__).warning("%s", call.problem)
-        body = openai_chat.encode(openai_chat.error_body(502, call.problem))
-        return Response(body, 502, media_type="application/json")
+        message = f"The LLM at {self.base_url} cannot be reached: {reason}"
+        logging.getLogger(__name__).warning("%s", message)
+        return exchange.refuse(message, status=502)
 
     def _masked(self, text: bytes) -> bytes:
         key = self._api_key.get_secret_value().encode("ascii")
         return text.replace(key, b"***") if key else text
 
 
-def upstream_for(model: str, base_url: str | None, api_key: SecretStr | None) -> LiveUpstream:
+def upstream_for(
+    model: str, base_url: str | None, api_key: SecretStr | None, *, budget: Budget | None = None
+) -> LiveUpstream:
     """The upstream of a model as LiteLLM spells it, such as "anthropic/claude-sonnet-4-5".
 
     Args:
         model: Provider and model.
         base_url: The provider's address (`LLM_BASE_URL`); by default OpenAI's or Anthropic's own.
         api_key: The provider's key (`LLM_API_KEY`).
+        budget: What may be spent there.
 
     Raises:
         SettingsError: No address is given, and the model is neither of the two providers'.
@@ -159,14 +174,14 @@ def upstream_for(model: str, base_url: str | None, api_key: SecretStr | None) ->
     if speaks_anthropic(model):
         # LiteLLM adds "/v1/messages" to the address; a lane's path comes without its "/v1".
         root = (base_url or _ANTHROPIC).rstrip("/").removesuffix("/messages").removesuffix("/v1")
-        return LiveUpstream(f"{root}/v1", api_key)
+        return LiveUpstream(f"{root}/v1", api_key, budget=budget)
     if base_url:
-        return LiveUpstream(base_url, api_key)
+        return LiveUpstream(base_url, api_key, budget=budget)
     if "/" in model and not model.startswith("openai/"):
         raise SettingsError(
             f"The address of the provider of {model!r} is not known: set LLM_BASE_URL to it."
         )
-    return LiveUpstream(_OPENAI, api_key)
+    return LiveUpstream(_OPENAI, api_key, budget=budget)
 
 
 def speaks_anthropic(model: str) -> bool:
@@ -174,19 +189,15 @@ def speaks_anthropic(model: str) -> bool:
     return model.startswith(("anthropic/", "claude"))
 
 
-async def _body(answer: httpx.Response, call: LLMCall) -> AsyncIterator[bytes]:
-    kept = bytearray()
+async def _body(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
     try:
-        async for chunk in answer.aiter_raw():
+        async for chunk in answer.aiter_bytes():
             yield chunk
-            if len(kept) < _LONGEST_KEPT_FOR_USAGE:
-                kept += chunk
     except httpx.HTTPError as problem:
         message = f"The provider's answer broke off: {str(problem) or type(problem).__name__}"
         raise BrokenAnswerError(message) from problem
     finally:
         await answer.aclose()
-    call.usage = _usage_in(bytes(kept))
 
 
 def _end_to_end(headers: httpx.Headers) -> list[tuple[bytes, bytes]]:
@@ -200,39 +211,6 @@ def _end_to_end(headers: httpx.Headers) -> list[tuple[bytes, bytes]]:
 
 def _named_in_connection(value: str) -> set[str]:
     return {name.strip().lower() for name in value.split(",")} - {""}
-
-
-def _note_request(call: LLMCall, body: bytes) -> None:
-    content = _parsed(body)
-    model, messages = content.get("model"), content.get("messages", content.get("input"))
-    call.model = model if isinstance(model, str) else ""
-    call.messages = len(messages) if isinstance(messages, list) else 0
-    call.streamed = content.get("stream") is True
-
-
-def _usage_in(body: bytes) -> Usage | None:
-    """The tokens that an answer books, whole or streamed, in OpenAI's words or Anthropic's."""
-    parts = [body] if body.lstrip().startswith(b"{") else body.splitlines()
-    numbers: dict[str, int] = {}
-    for part in parts:
-        content = _parsed(part.removeprefix(b"data:")) if b'"usage"' in part else {}
-        # Anthropic's stream begins with a message that holds the first half of the numbers.
-        message = content.get("message")
-        usage = content.get("usage") or (message.get("usage") if isinstance(message, dict) else {})
-        if isinstance(usage, dict):
-            numbers |= {name: value for name, value in usage.items() if isinstance(value, int)}
-    prompt = numbers.get("prompt_tokens", numbers.get("input_tokens"))
-    completion = numbers.get("completion_tokens", numbers.get("output_tokens"))
-    return None if prompt is None or completion is None else Usage(prompt, completion)
-
-
-def _parsed(text: bytes) -> dict[str, Any]:
-    """A JSON object; empty where the text is none."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _usable_url(text: str) -> httpx.URL:

@@ -14,10 +14,27 @@ from typing import Any
 class Usage:
     """The tokens that one reply costs, as the provider would book them."""
 
-    #: Tokens of the request.
+    #: Tokens of the request, those from a cache included.
     prompt_tokens: int
     #: Tokens of the reply, reasoning included.
     completion_tokens: int
+    #: Those of the request that the provider had in its cache, which is cheaper.
+    cache_read_tokens: int = 0
+    #: Those of the request that the provider put into its cache, which Anthropic bills.
+    cache_write_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of request and reply."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cache_read_tokens + other.cache_read_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+        )
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,7 @@ class LLMRequest:
     @property
     def last_message(self) -> str:
         """The text of the last message: the user's words, or what the last tool printed."""
-        return _text_of(self.messages[-1].get("content"))
+        return _text_of(self.messages[-1])
 
 
 #: A reply that depends on the request. It runs in a thread of its own.
@@ -152,11 +169,13 @@ def delay(seconds: float, reply: Entry) -> DelayedReply:
     return DelayedReply(seconds, reply)
 
 
-def _text_of(content: Any) -> str:
-    """The text of a message's content, which is a string, a list of typed parts, or absent."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
+def _text_of(part: Any) -> str:
+    """The text of a message or of a part of one, which is a string, a list of parts, or typed."""
+    if isinstance(part, str):
+        return part
+    if isinstance(part, list):
+        return "\n".join(text for text in map(_text_of, part) if text)
+    if not isinstance(part, Mapping):
         return ""
-    parts = (part.get("text") for part in content if isinstance(part, Mapping))
-    return "\n".join(part for part in parts if isinstance(part, str))
+    # OpenAI and Anthropic nest in `content`; what a tool printed is `output` in OpenAI's responses.
+    return _text_of(part.get("text") or part.get("content") or part.get("output"))

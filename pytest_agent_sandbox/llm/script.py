@@ -5,16 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from starlette.responses import Response, StreamingResponse
-
 from pytest_agent_sandbox.errors import LLMScriptExhausted, LLMScriptUnused, SettingsError
-from pytest_agent_sandbox.llm import openai_chat
+from pytest_agent_sandbox.llm.dialects import DIALECTS
+from pytest_agent_sandbox.llm.dialects.dialect import (
+    MalformedRequestError,
+    usage_of,
+    wants_stream,
+)
 from pytest_agent_sandbox.llm.entries import check_entry, describe, shorten
-from pytest_agent_sandbox.llm.exchange import Exchange
+from pytest_agent_sandbox.llm.exchange import (
+    Answer,
+    Exchange,
+    error_answer,
+    json_answer,
+    raw_headers,
+)
 from pytest_agent_sandbox.llm.replies import (
     DelayedReply,
     Entry,
@@ -23,11 +32,14 @@ from pytest_agent_sandbox.llm.replies import (
     Reply,
     ToolCall,
 )
+from pytest_agent_sandbox.llm.sse import MEDIA_TYPE
 
 _T = TypeVar("_T")
 
 #: Characters of the agent's last message that a complaint quotes.
 _LONGEST_QUOTE = 300
+#: What is answered to "which models are there".
+_MODEL = {"id": "scripted", "object": "model", "created": 0, "owned_by": "pytest-agent-sandbox"}
 
 
 class Script:
@@ -35,7 +47,7 @@ class Script:
 
     An entry is used up when its request arrives, in order of arrival: an `error(429)` that the
     client retries is one reply and the retry takes the next, and a client that goes away before
-    it has its answer has used that answer up. A request that is no chat completion at all uses up
+    it has its answer has used that answer up. A request that asks for no completion at all uses up
     nothing. Several lanes may share a script; all methods may be called from any thread.
 
     Args:
@@ -114,52 +126,45 @@ class Script:
                 f"It never asked for:\n{listed}"
             )
 
-    async def answer(self, exchange: Exchange) -> Response:
+    async def answer(self, exchange: Exchange) -> Answer:
         """The answer to a request of the gateway's."""
-        match exchange.method, exchange.path:
-            case "GET", "/models":
-                return _json(openai_chat.models())
-            case "POST", "/chat/completions":
-                return await self._complete(exchange)
-        return _error(
-            404,
-            f"{exchange.method} /v1{exchange.path} is not served here: a scripted LLM speaks only "
-            "OpenAI chat completions. Give the agent a model that uses them: 'openai/gpt-4o'.",
-        )
+        if (exchange.method, exchange.path) == ("GET", "/models"):
+            return json_answer({"object": "list", "data": [_MODEL]})
+        if (exchange.method, exchange.path) == ("POST", exchange.dialect.path):
+            return await self._complete(exchange)
+        paths = ", ".join(f"POST /v1{dialect.path}" for dialect in DIALECTS)
+        message = f"{exchange.method} /v1{exchange.path} is not served by a script, only {paths}."
+        return exchange.refuse(message, status=404)
 
-    async def _complete(self, exchange: Exchange) -> Response:
-        call = exchange.call
+    async def _complete(self, exchange: Exchange) -> Answer:
+        call, dialect = exchange.call, exchange.dialect
         try:
-            request, entry = self._take(exchange.body)
-        except openai_chat.MalformedRequestError as problem:
-            call.problem = str(problem)
-            return _error(400, str(problem))
-        call.model = request.model
-        call.messages = len(request.messages)
-        call.streamed = openai_chat.wants_stream(request)
+            request, entry = self._take(exchange)
+        except MalformedRequestError as problem:
+            return exchange.refuse(str(problem))
         # Both refusals have a status that no client retries: the next request would end the same.
         if entry is None:
-            call.problem = f"No reply is left in the script, which holds {len(self)}."
-            return _error(400, f"Request {request.number}: {call.problem}")
+            answer = f"No reply is left in the script, which holds {len(self)}."
+            return exchange.refuse(f"Request {request.number}: {answer}")
+        call.origin, call.cost = "scripted", 0.0
         try:
             reply = await self._resolve(entry, request)
         except _FunctionFailedError:
-            call.problem = f"Reply {request.number} of the script, a function, failed."
-            return _error(400, call.problem)
+            return exchange.refuse(f"Reply {request.number} of the script, a function, failed.")
         if isinstance(reply, ErrorReply):
             call.problem = reply.message
-            return _error(reply.status, reply.message, dict(reply.headers))
-        call.usage = openai_chat.usage_of(request, reply)
+            return error_answer(dialect, reply.status, reply.message, reply.headers)
+        call.usage = usage_of(request, reply)
         label = f"{exchange.lane}_{call.number}"
-        if call.streamed:
-            chunks = _each(openai_chat.stream(request, reply, label))
-            return StreamingResponse(chunks, media_type="text/event-stream")
-        return _json(openai_chat.completion(request, reply, label))
+        if wants_stream(request.body):
+            chunks = _each(dialect.stream(request, reply, label))
+            return Answer(200, raw_headers({"content-type": MEDIA_TYPE}), chunks)
+        return json_answer(dialect.completion(request, reply, label))
 
-    def _take(self, body: bytes) -> tuple[LLMRequest, Entry | None]:
+    def _take(self, exchange: Exchange) -> tuple[LLMRequest, Entry | None]:
         """The next request with its reply, or with None when there is none left."""
         with self._lock:
-            request = openai_chat.parse_request(body, self._requests + 1)
+            request = exchange.dialect.parse(exchange.body, self._requests + 1)
             self._requests += 1
         if request.number <= len(self):
             return request, self._replies[request.number - 1]
@@ -232,15 +237,6 @@ async def _in_own_thread(function: Callable[[], _T]) -> _T:
     return await answer
 
 
-async def _each(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
+async def _each(chunks: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
     for chunk in chunks:
         yield chunk
-
-
-def _json(content: dict[str, Any]) -> Response:
-    return Response(openai_chat.encode(content), media_type="application/json")
-
-
-def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    body = openai_chat.encode(openai_chat.error_body(status, message))
-    return Response(body, status, headers, media_type="application/json")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import anthropic
 import openai
 import psutil
 import pytest
@@ -49,6 +50,20 @@ def connect(nothing_left: None) -> Iterator[Callable[..., openai.OpenAI]]:
         def make(lane: Lane, **settings: object) -> openai.OpenAI:
             settings = {"max_retries": 0, "timeout": 20, "api_key": lane.token} | settings
             client = openai.OpenAI(base_url=lane.base_url("127.0.0.1"), **settings)  # type: ignore[arg-type]
+            return clients.enter_context(client)
+
+        yield make
+
+
+@pytest.fixture
+def connect_anthropic(nothing_left: None) -> Iterator[Callable[..., anthropic.Anthropic]]:
+    """Makes Anthropic's own client for a lane; it does not retry unless told to."""
+    with contextlib.ExitStack() as clients:
+
+        def make(lane: Lane, **settings: object) -> anthropic.Anthropic:
+            settings = {"max_retries": 0, "timeout": 20, "api_key": lane.token} | settings
+            url = lane.base_url("127.0.0.1", "anthropic/x")
+            client = anthropic.Anthropic(base_url=url, **settings)  # type: ignore[arg-type]
             return clients.enter_context(client)
 
         yield make

@@ -76,9 +76,9 @@ def test_unknown_paths_are_404_in_openai_s_form(gateway: Gateway) -> None:
     root = f"http://127.0.0.1:{gateway.port}"
     headers = {"Authorization": f"Bearer {lane.token}"}
     for method, path in [
-        ("POST", "/v1/responses"),
+        ("POST", "/v1/embeddings"),
         ("GET", "/v1/chat/completions"),
-        ("POST", "/v1/messages"),
+        ("POST", "/v1/responses/1/cancel"),
         ("GET", "/"),
         ("POST", "/chat/completions"),
         ("GET", "/v1"),

@@ -144,6 +144,7 @@ def test_chunks_are_passed_on_as_they_come(
 def test_anthropic_s_usage_is_read_too(lane: Lane, upstream: Any) -> None:
     def stream(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
+        handler.send_header("content-type", "text/event-stream; charset=utf-8")
         handler.send_header("transfer-encoding", "chunked")
         handler.end_headers()
         start = {"usage": {"input_tokens": 25, "output_tokens": 1}}

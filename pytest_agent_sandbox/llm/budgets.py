@@ -1,0 +1,170 @@
+"""Budgets: what may be spent on LLM calls, by one test or by a whole run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from pytest_agent_sandbox.errors import BudgetExceeded
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.llm.exchange import LLMCall
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a budget allows; None is no limit."""
+
+    #: In US dollars.
+    cost: float | None = None
+    tokens: int | None = None
+    calls: int | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a limit at all."""
+        return (self.cost, self.tokens, self.calls) != (None, None, None)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What was spent so far."""
+
+    cost: float = 0.0
+    tokens: int = 0
+    calls: int = 0
+    #: The model of a call whose cost is not known; empty where all are.
+    unpriced: str = ""
+    #: The same of a call that did not say how many tokens it took.
+    uncounted: str = ""
+
+    def __str__(self) -> str:
+        cost = f"${self.cost:.4f}" + (" and calls of unknown cost" if self.unpriced else "")
+        return f"{self.calls} calls, {self.tokens:,} tokens, {cost}"
+
+
+class Ledger:
+    """What was spent, kept in memory."""
+
+    def __init__(self) -> None:
+        self._spent = Spent()
+
+    def read(self) -> Spent:
+        """What was spent so far."""
+        return self._spent
+
+    def change(self, change: Callable[[Spent], Spent]) -> None:
+        """Put the sum in the place of what was spent."""
+        self._spent = change(self._spent)
+
+
+class SharedLedger(Ledger):
+    """What was spent, kept in a file that several processes share.
+
+    Args:
+        file: It, and a lock beside it, need not be there yet.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._file = file
+        self._lock = FileLock(f"{file}.lock")
+
+    def read(self) -> Spent:
+        """What all processes have spent so far."""
+        with self._lock:
+            return self._read()
+
+    def change(self, change: Callable[[Spent], Spent]) -> None:
+        """Put the sum in the place of what was spent, while no other process does."""
+        with self._lock:
+            self._file.write_text(json.dumps(asdict(change(self._read()))), encoding="utf-8")
+
+    def _read(self) -> Spent:
+        try:
+            return Spent(**json.loads(self._file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return Spent()
+
+
+class Budget:
+    """What may be spent; used on the gateway's event loop, but for `check`.
+
+    Args:
+        whose: For the message: "test" or "run".
+        limits: What is allowed.
+        ledger: Where it is kept what was spent.
+    """
+
+    def __init__(self, whose: str, limits: Limits, ledger: Ledger | None = None) -> None:
+        self._whose = whose
+        self._limits = limits
+        self._ledger = ledger or Ledger()
+        self._failure: BudgetExceeded | None = None
+
+    def take_call(self) -> str:
+        """Count one more call, or say why there is to be none; empty where it is counted."""
+        if not self._limits.any:
+            return ""
+        problem = self._problem(self._ledger.read())
+        if problem:
+            self._failure = self._failure or BudgetExceeded(problem)
+            return problem
+        self._ledger.change(lambda spent: replace(spent, calls=spent.calls + 1))
+        return ""
+
+    def book(self, call: LLMCall) -> None:
+        """Add what a call has cost, once its answer is complete."""
+        if not self._limits.any:
+            return
+        usage, cost = call.usage, call.cost
+        self._ledger.change(
+            lambda spent: replace(
+                spent,
+                cost=spent.cost + (cost or 0.0),
+                tokens=spent.tokens + (usage.total_tokens if usage else 0),
+                unpriced=spent.unpriced or (call.model or "?" if cost is None else ""),
+                uncounted=spent.uncounted or (call.model or "?" if usage is None else ""),
+            )
+        )
+
+    def check(self) -> None:
+        """Raise when a call was refused.
+
+        Raises:
+            BudgetExceeded: One was.
+        """
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
+
+    def _problem(self, spent: Spent) -> str:
+        limits = self._limits
+        for name, limit, used in (
+            ("cost", limits.cost, spent.cost),
+            ("tokens", limits.tokens, spent.tokens),
+            ("calls", limits.calls, spent.calls),
+        ):
+            if limit is not None and used >= limit:
+                allowed = f"${limit:g}" if name == "cost" else f"{limit:,}"
+                return (
+                    f"The {self._whose}'s budget llm_max_{name} = {allowed} is used up ({spent}): "
+                    "the agent's next LLM call was refused."
+                )
+        if limits.cost is not None and spent.unpriced:
+            return (
+                f"The {self._whose}'s budget llm_max_cost = ${limits.cost:g} cannot be kept: what "
+                f"calls of {spent.unpriced!r} cost is not known. Add its price to the file that "
+                "llm_prices names."
+            )
+        if limits.tokens is not None and spent.uncounted:
+            return (
+                f"The {self._whose}'s budget llm_max_tokens = {limits.tokens:,} cannot be kept: "
+                f"the provider did not say how many tokens a call of {spent.uncounted!r} took. "
+                "Where the agent streams, have it ask for the usage."
+            )
+        return ""

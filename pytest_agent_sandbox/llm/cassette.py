@@ -1,0 +1,220 @@
+"""Cassettes: the LLM calls of one test, in a file that a person can read and compare."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_agent_sandbox.errors import CassetteError
+from pytest_agent_sandbox.llm import readable_json
+from pytest_agent_sandbox.llm.canonical import CanonicalRequest
+
+FORMAT = "pytest-agent-sandbox cassette"
+VERSION = 1
+
+#: The fields of a request that grow with the conversation.
+_TURNS = ("messages", "input")
+
+
+@dataclass(frozen=True)
+class RecordedEvent:
+    """One event of a streamed answer."""
+
+    #: Milliseconds after the request had come in.
+    ms: int
+    #: The event's kind; empty where the provider names none.
+    name: str
+    #: What it says: JSON where it is JSON, else text.
+    data: Any
+
+
+@dataclass(frozen=True)
+class RecordedAnswer:
+    """An answer as it is served again."""
+
+    status: int
+    headers: Mapping[str, str]
+    #: What it cost in US dollars; None where that is not known.
+    cost: float | None
+    #: Milliseconds from the request to the end of the answer.
+    ms: int
+    #: JSON where it is JSON, else text. Of a streamed answer None.
+    body: Any = None
+    #: Of a streamed answer, in order.
+    events: Sequence[RecordedEvent] = ()
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """A request and its answer."""
+
+    request: CanonicalRequest
+    answer: RecordedAnswer
+
+
+@dataclass
+class Cassette:
+    """The LLM calls of one test, by lane."""
+
+    #: The test's node id, for people.
+    test: str
+    #: The agent's model as LiteLLM spells it: a replay has to ask for the same.
+    model: str
+    lanes: dict[str, list[Interaction]] = field(default_factory=dict)
+
+    def save(self, file: Path) -> None:
+        """Write it, whole or not at all.
+
+        Raises:
+            CassetteError: The file cannot be written.
+        """
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "test": self.test,
+            "model": self.model,
+            "lanes": {name: _lane_to_json(lane) for name, lane in self.lanes.items()},
+        }
+        try:
+            _write_atomically(file, readable_json.encode(content))
+        except OSError as problem:
+            raise CassetteError(f"The cassette {file} cannot be written: {problem}") from problem
+
+    @classmethod
+    def load(cls, file: Path) -> Cassette:
+        """Read a cassette.
+
+        Raises:
+            CassetteError: The file is no cassette that this version can read.
+        """
+        try:
+            content = readable_json.decode(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as problem:
+            raise CassetteError(
+                f"The cassette {file} cannot be read: {problem}. {_RECORD_ANEW}"
+            ) from problem
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise CassetteError(f"{file} is no cassette of pytest-agent-sandbox. {_RECORD_ANEW}")
+        if content.get("version") != VERSION:
+            raise CassetteError(
+                f"The cassette {file} has version {content.get('version')!r}, and this release "
+                f"reads version {VERSION}. {_RECORD_ANEW}"
+            )
+        try:
+            lanes = {name: _lane_from_json(lane) for name, lane in content["lanes"].items()}
+            return cls(str(content["test"]), str(content["model"]), lanes)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as problem:
+            raise CassetteError(
+                f"The cassette {file} is damaged ({type(problem).__name__}: {problem}). "
+                f"{_RECORD_ANEW}"
+            ) from problem
+
+
+_RECORD_ANEW = "Restore it from version control, or record the test anew with --llm-record=all."
+
+
+def _lane_to_json(lane: Sequence[Interaction]) -> list[dict[str, Any]]:
+    return [
+        {
+            "request": _request_to_json(interaction.request, lane[:position]),
+            "answer": _answer_to_json(interaction.answer),
+        }
+        for position, interaction in enumerate(lane)
+    ]
+
+
+def _request_to_json(request: CanonicalRequest, earlier: Sequence[Interaction]) -> dict[str, Any]:
+    """A request; one that goes on where an earlier one ended says only what is new."""
+    head = {"dialect": request.dialect, "method": request.method, "path": request.path}
+    for number in range(len(earlier), 0, -1):
+        known = earlier[number - 1].request
+        turns = _continued(known, request)
+        if turns is not None:
+            return {
+                **head,
+                "continues": number,
+                "new": request.body[turns][len(known.body[turns]) :],
+            }
+    return {**head, "body": request.body}
+
+
+def _continued(known: CanonicalRequest, request: CanonicalRequest) -> str | None:
+    """The field in which a request goes on with an earlier one; None where it does not."""
+    if (known.dialect, known.method, known.path) != (request.dialect, request.method, request.path):
+        return None
+    if not isinstance(known.body, dict) or not isinstance(request.body, dict):
+        return None
+    for turns in _TURNS:
+        before, now = known.body.get(turns), request.body.get(turns)
+        if (
+            isinstance(before, list)
+            and isinstance(now, list)
+            and now[: len(before)] == before
+            and {**known.body, turns: None} == {**request.body, turns: None}
+        ):
+            return turns
+    return None
+
+
+def _lane_from_json(content: Sequence[Mapping[str, Any]]) -> list[Interaction]:
+    lane: list[Interaction] = []
+    for entry in content:
+        request = _request_from_json(entry["request"], lane)
+        lane.append(Interaction(request, _answer_from_json(entry["answer"])))
+    return lane
+
+
+def _request_from_json(
+    content: Mapping[str, Any], earlier: Sequence[Interaction]
+) -> CanonicalRequest:
+    if "continues" in content:
+        known = earlier[content["continues"] - 1].request.body
+        turns = next(name for name in _TURNS if isinstance(known.get(name), list))
+        body = {**known, turns: [*known[turns], *content["new"]]}
+    else:
+        body = content["body"]
+    return CanonicalRequest(content["dialect"], content["method"], content["path"], body)
+
+
+def _answer_to_json(answer: RecordedAnswer) -> dict[str, Any]:
+    head = {
+        "status": answer.status,
+        "headers": dict(answer.headers),
+        "cost": answer.cost,
+        "ms": answer.ms,
+    }
+    if not answer.events:
+        return {**head, "body": answer.body}
+    events = [
+        {"ms": event.ms, **({"event": event.name} if event.name else {}), "data": event.data}
+        for event in answer.events
+    ]
+    return {**head, readable_json.ONE_LINE_EACH: events}
+
+
+def _answer_from_json(content: Mapping[str, Any]) -> RecordedAnswer:
+    events = tuple(
+        RecordedEvent(event["ms"], event.get("event", ""), event["data"])
+        for event in content.get(readable_json.ONE_LINE_EACH, ())
+    )
+    return RecordedAnswer(
+        content["status"],
+        dict(content["headers"]),
+        content["cost"],
+        content["ms"],
+        content.get("body"),
+        events,
+    )
+
+
+def _write_atomically(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)

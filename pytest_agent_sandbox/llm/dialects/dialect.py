@@ -1,0 +1,150 @@
+"""What a dialect is: how one provider's API words requests, answers and errors."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage
+from pytest_agent_sandbox.llm.sse import ServerSentEvent
+
+#: Close enough for English; the point is a usage that is not zero and never changes.
+_CHARACTERS_PER_TOKEN = 4
+#: Characters of text, reasoning or arguments in one chunk of a stream.
+_CHUNK_CHARACTERS = 24
+
+
+class MalformedRequestError(Exception):
+    """The request is not one of its dialect; the message says why."""
+
+
+class Dialect(ABC):
+    """How one provider's API words requests, answers and errors. It has no state."""
+
+    #: As cassettes name it.
+    name: ClassVar[str]
+    #: Where its completions are asked for, below `/v1`.
+    path: ClassVar[str]
+    #: The field of a request that holds the conversation so far.
+    turns: ClassVar[str]
+
+    def parse(self, body: bytes, number: int) -> LLMRequest:
+        """Read a request for a completion.
+
+        Args:
+            body: As it came.
+            number: Which of a script's requests this is.
+
+        Raises:
+            MalformedRequestError: It is not JSON, or lacks a model or messages.
+        """
+        try:
+            content = json.loads(body)
+        except (ValueError, RecursionError) as problem:
+            raise MalformedRequestError(f"The request's body is not JSON: {problem}.") from problem
+        if not isinstance(content, dict):
+            raise MalformedRequestError("The request's body is not a JSON object.")
+        model, messages = content.get("model"), self.messages(content)
+        tools = content.get("tools") or []
+        if not isinstance(model, str) or not model:
+            raise MalformedRequestError("The request names no model.")
+        if not _is_list_of_objects(messages) or not messages:
+            raise MalformedRequestError(f"The request's {self.turns} are not a list of objects.")
+        if not _is_list_of_objects(tools):
+            raise MalformedRequestError("The request's tools are not a list of objects.")
+        return LLMRequest(number, model, messages, tools, content)
+
+    def messages(self, content: Mapping[str, Any]) -> Any:
+        """The conversation so far, where the request has one."""
+        return content.get(self.turns)
+
+    @abstractmethod
+    def completion(self, request: LLMRequest, reply: Reply, label: str) -> dict[str, Any]:
+        """An answer in one piece.
+
+        Args:
+            request: What is answered.
+            reply: The answer.
+            label: What makes the answer's ids unique in its conversation, the same in every run.
+        """
+
+    @abstractmethod
+    def stream(self, request: LLMRequest, reply: Reply, label: str) -> Iterator[bytes]:
+        """The same answer as server-sent events."""
+
+    @abstractmethod
+    def error(self, status: int, message: str) -> dict[str, Any]:
+        """The body of an error."""
+
+    @abstractmethod
+    def usage(self, content: Mapping[str, Any], so_far: Usage | None) -> Usage | None:
+        """The tokens that an answer books.
+
+        Args:
+            content: A whole answer, or one event of a streamed one.
+            so_far: What earlier events of the same answer have booked.
+        """
+
+    @abstractmethod
+    def is_last(self, event: ServerSentEvent) -> bool:
+        """Whether nothing more of the answer follows; clients may hang up then."""
+
+    @abstractmethod
+    def provider_tools(self, content: Mapping[str, Any]) -> list[str]:
+        """What the request wants the provider itself to run: web searches, code, MCP servers."""
+
+    @abstractmethod
+    def malformed(self, content: dict[str, Any]) -> bool:
+        """Make the tool arguments in an answer, or an event of one, unusable.
+
+        Returns:
+            Whether there were any.
+        """
+
+
+def usage_of(request: LLMRequest, reply: Reply) -> Usage:
+    """The tokens that a scripted reply books: the script's own numbers, or counted ones."""
+    if reply.usage is not None:
+        return reply.usage
+    asked = dump({"messages": request.messages, "tools": request.tools})
+    calls = "".join(call.name + dump(call.arguments) for call in reply.calls)
+    return Usage(_tokens(asked), _tokens(reply.reasoning + reply.text + calls))
+
+
+def wants_stream(content: Mapping[str, Any]) -> bool:
+    """Whether the answer is to come as server-sent events."""
+    return content.get("stream") is True
+
+
+def pieces(text: str) -> Iterator[str]:
+    """A text cut into what one event of a stream carries."""
+    for start in range(0, len(text), _CHUNK_CHARACTERS):
+        yield text[start : start + _CHUNK_CHARACTERS]
+
+
+def dump(content: Any) -> str:
+    """JSON inside JSON, as models write it: in letters, not escapes."""
+    return json.dumps(content, ensure_ascii=False)
+
+
+def number(content: Mapping[str, Any], *path: str) -> int | None:
+    """The number at a path of names; None where there is none."""
+    value: Any = content
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def objects(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list; none where it is no list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _tokens(text: str) -> int:
+    return max(1, len(text) // _CHARACTERS_PER_TOKEN)
+
+
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)

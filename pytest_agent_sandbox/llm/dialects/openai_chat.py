@@ -1,0 +1,157 @@
+"""OpenAI chat completions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytest_agent_sandbox.llm.dialects.dialect import (
+    Dialect,
+    dump,
+    number,
+    objects,
+    pieces,
+    usage_of,
+)
+from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, ToolCall, Usage
+from pytest_agent_sandbox.llm.sse import ServerSentEvent, encode_event
+
+_ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_ERROR_CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
+_FIRST_SERVER_ERROR = 500
+_LAST = "[DONE]"
+
+#: Tools that the client runs.
+_CLIENT_TOOLS = {"function", "custom"}
+#: Fields by which OpenAI and OpenRouter are told to search the web.
+_SEARCH_FIELDS = ("web_search_options", "plugins")
+
+
+class OpenAIChat(Dialect):
+    """`POST /chat/completions`, which most providers and local servers speak too."""
+
+    name = "openai-chat"
+    path = "/chat/completions"
+    turns = "messages"
+
+    def completion(self, request: LLMRequest, reply: Reply, label: str) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": reply.text or None}
+        if reply.reasoning:
+            message["reasoning_content"] = reply.reasoning
+        if reply.calls:
+            message["tool_calls"] = [
+                _tool_call(call, index, label) for index, call in enumerate(reply.calls)
+            ]
+        return {
+            **_envelope("chat.completion", request, label),
+            "choices": [{"index": 0, "message": message, "finish_reason": _finish_reason(reply)}],
+            "usage": _usage(usage_of(request, reply)),
+        }
+
+    def stream(self, request: LLMRequest, reply: Reply, label: str) -> Iterator[bytes]:
+        envelope = _envelope("chat.completion.chunk", request, label)
+        options = request.body.get("stream_options")
+        with_usage = isinstance(options, Mapping) and options.get("include_usage") is True
+        for delta in _deltas(reply, label):
+            choice = {"index": 0, "delta": delta, "finish_reason": None}
+            yield encode_event({**envelope, "choices": [choice]})
+        last = {"index": 0, "delta": {}, "finish_reason": _finish_reason(reply)}
+        yield encode_event({**envelope, "choices": [last]})
+        if with_usage:
+            usage = _usage(usage_of(request, reply))
+            yield encode_event({**envelope, "choices": [], "usage": usage})
+        yield encode_event(_LAST)
+
+    def error(self, status: int, message: str) -> dict[str, Any]:
+        return openai_error(status, message)
+
+    def usage(self, content: Mapping[str, Any], so_far: Usage | None) -> Usage | None:
+        prompt = number(content, "usage", "prompt_tokens")
+        if prompt is None:
+            return so_far
+        completion = number(content, "usage", "completion_tokens") or 0
+        cached = number(content, "usage", "prompt_tokens_details", "cached_tokens") or 0
+        return Usage(prompt, completion, cache_read_tokens=cached)
+
+    def is_last(self, event: ServerSentEvent) -> bool:
+        return event.data.strip() == _LAST
+
+    def provider_tools(self, content: Mapping[str, Any]) -> list[str]:
+        kinds = [str(tool.get("type")) for tool in objects(content.get("tools"))]
+        model = str(content.get("model"))
+        searches = "-search-" in model or model.endswith(("-search-api", ":online"))
+        return [
+            *(kind for kind in kinds if kind not in _CLIENT_TOOLS),
+            *(field for field in _SEARCH_FIELDS if content.get(field) is not None),
+            *([f"the model {model}"] if searches else []),
+        ]
+
+    def malformed(self, content: dict[str, Any]) -> bool:
+        found = False
+        for choice in objects(content.get("choices")):
+            message = choice.get("message") or choice.get("delta") or {}
+            for call in objects(message.get("tool_calls")):
+                function = call.get("function") or {}
+                if function.get("arguments"):
+                    function["arguments"] = "{" + function["arguments"]
+                    found = True
+        return found
+
+
+def openai_error(status: int, message: str) -> dict[str, Any]:
+    """An error in OpenAI's form."""
+    default = "server_error" if status >= _FIRST_SERVER_ERROR else "invalid_request_error"
+    return {
+        "error": {
+            "message": message,
+            "type": _ERROR_TYPES.get(status, default),
+            "param": None,
+            "code": _ERROR_CODES.get(status),
+        }
+    }
+
+
+def _deltas(reply: Reply, label: str) -> Iterator[dict[str, Any]]:
+    yield {"role": "assistant", "content": ""}
+    for piece in pieces(reply.reasoning):
+        yield {"reasoning_content": piece}
+    for piece in pieces(reply.text):
+        yield {"content": piece}
+    for index, call in enumerate(reply.calls):
+        whole = _tool_call(call, index, label)
+        arguments = whole["function"]["arguments"]
+        whole["function"]["arguments"] = ""
+        yield {"tool_calls": [{"index": index, **whole}]}
+        for piece in pieces(arguments):
+            yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
+
+
+def _envelope(kind: str, request: LLMRequest, label: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{label}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": request.model,
+    }
+
+
+def _tool_call(call: ToolCall, index: int, label: str) -> dict[str, Any]:
+    return {
+        "id": f"call_{label}_{index}",
+        "type": "function",
+        "function": {"name": call.name, "arguments": dump(call.arguments)},
+    }
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cache_read_tokens},
+    }
+
+
+def _finish_reason(reply: Reply) -> str:
+    return reply.finish_reason or ("tool_calls" if reply.calls else "stop")

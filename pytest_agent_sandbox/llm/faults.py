@@ -1,0 +1,155 @@
+"""Faults on purpose: what an agent does when its LLM fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from pytest_agent_sandbox.llm.sse import EventSplitter, encode_event, json_object
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.llm.exchange import Answer, Exchange, Source
+
+
+class Fault(Protocol):
+    """Something that goes wrong with one call."""
+
+    async def answer(self, exchange: Exchange, source: Source) -> Answer:
+        """What the agent gets in place of the source's answer."""
+        ...
+
+
+class Faults:
+    """The faults that are still to happen, each to one call, in order. Any thread may use it."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Fault] = deque()
+        self._lock = threading.Lock()
+
+    def add(self, fault: Fault, times: int = 1) -> None:
+        """Have something go wrong with the next call, and so many after it."""
+        with self._lock:
+            self._queue.extend([fault] * times)
+
+    def take(self) -> Fault | None:
+        """The fault of the call that has just come; None where all is well."""
+        with self._lock:
+            return self._queue.popleft() if self._queue else None
+
+    def put_back(self, fault: Fault) -> None:
+        """Have it go wrong with the next call after all."""
+        with self._lock:
+            self._queue.appendleft(fault)
+
+    @property
+    def left(self) -> list[Fault]:
+        """Those that have not happened."""
+        with self._lock:
+            return list(self._queue)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The provider answers with an error; the source is not asked."""
+
+    status: int
+    message: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    async def answer(self, exchange: Exchange, source: Source) -> Answer:  # noqa: ARG002
+        """The error, in the provider's form."""
+        from pytest_agent_sandbox.llm.exchange import error_answer
+
+        exchange.call.problem = self.message
+        return error_answer(exchange.dialect, self.status, self.message, self.headers)
+
+
+@dataclass(frozen=True)
+class Delay:
+    """The answer takes its time.
+
+    Attributes:
+        seconds: The wait before its first byte.
+    """
+
+    seconds: float
+
+    async def answer(self, exchange: Exchange, source: Source) -> Answer:
+        """The source's answer, later."""
+        await asyncio.sleep(self.seconds)
+        return await source.answer(exchange)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The connection breaks off in the middle of the answer.
+
+    Attributes:
+        after: How many events of a stream get through; of a whole answer, half of it does.
+    """
+
+    after: int
+
+    async def answer(self, exchange: Exchange, source: Source) -> Answer:
+        """The source's answer up to a point. It is used up, and recorded, all the same."""
+        from pytest_agent_sandbox.llm.exchange import Answer
+
+        answer = await source.answer(exchange)
+        return Answer(answer.status, answer.headers, self._cut(answer))
+
+    async def _cut(self, answer: Answer) -> AsyncGenerator[bytes, None]:
+        from pytest_agent_sandbox.llm.exchange import BrokenAnswerError
+
+        try:
+            body = b"".join([chunk async for chunk in answer.chunks])
+        finally:
+            await answer.aclose()
+        if answer.is_stream:
+            for event in EventSplitter().feed(body)[: self.after]:
+                yield event.raw
+        else:
+            yield body[: len(body) // 2]
+        raise BrokenAnswerError("The answer was cut off on purpose.")
+
+
+@dataclass(frozen=True)
+class MalformedArguments:
+    """The arguments of a tool call are no JSON, as a model writes them now and then."""
+
+    faults: Faults = field(repr=False)
+
+    async def answer(self, exchange: Exchange, source: Source) -> Answer:
+        """The source's answer with its tool calls spoiled; one without leaves it to the next."""
+        from pytest_agent_sandbox.llm.exchange import Answer
+
+        answer = await source.answer(exchange)
+        headers = [pair for pair in answer.headers if pair[0] != b"content-length"]
+        return Answer(answer.status, headers, self._spoiled(answer, exchange))
+
+    async def _spoiled(self, answer: Answer, exchange: Exchange) -> AsyncGenerator[bytes, None]:
+        malformed = exchange.dialect.malformed
+        found = False
+        try:
+            if answer.is_stream:
+                splitter = EventSplitter()
+                async for chunk in answer.chunks:
+                    for event in splitter.feed(chunk):
+                        content = event.content
+                        spoiled = malformed(content)
+                        found = found or spoiled
+                        yield encode_event(content, event.name) if spoiled else event.raw
+                yield splitter.rest
+            else:
+                body = b"".join([chunk async for chunk in answer.chunks])
+                content = json_object(body)
+                found = malformed(content)
+                yield json.dumps(content).encode("ascii") if found else body
+        finally:
+            await answer.aclose()
+        if not found:
+            self.faults.put_back(self)

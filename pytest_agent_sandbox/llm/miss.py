@@ -1,0 +1,158 @@
+"""What to say when the agent asks for something that was not recorded: where it differs."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from typing import Any
+
+from pytest_agent_sandbox.llm.canonical import CanonicalRequest, without_tool_output
+
+_WORD = re.compile(r"\s+|\w+|[^\w\s]")
+#: Words shown before and after a difference.
+_CONTEXT = 6
+_MOST_DIFFERENCES = 8
+_LONGEST_SIDE = 400
+_TURNS = ("messages", "input")
+
+
+def describe_difference(recorded: CanonicalRequest, asked: CanonicalRequest) -> str:
+    """Where two requests differ: which message, which words; a line or three for each place."""
+    if (recorded.dialect, recorded.path) != (asked.dialect, asked.path):
+        return (
+            f"  - recorded: {recorded.dialect} {recorded.path}\n"
+            f"  + asked:    {asked.dialect} {asked.path}"
+        )
+    places = list(_differences(recorded.body, asked.body))
+    shown = places[:_MOST_DIFFERENCES]
+    if len(places) > len(shown):
+        shown.append(f"  … and {len(places) - len(shown)} more places")
+    return "\n".join(shown) or "  nothing but the order in which it was asked for"
+
+
+def changed_messages(recorded: CanonicalRequest, asked: CanonicalRequest) -> list[int]:
+    """The positions, counted from 0, of the messages that differ in what a tool printed."""
+    before, now = _turns(recorded.body), _turns(asked.body)
+    return [
+        position
+        for position, (one, other) in enumerate(zip(before, now, strict=False))
+        if one != other and without_tool_output(one) == without_tool_output(other)
+    ]
+
+
+def likeness(recorded: CanonicalRequest, asked: CanonicalRequest) -> tuple[int, int, int]:
+    """How near a recording is to a request; the greater the nearer."""
+    before, now = _turns(recorded.body), _turns(asked.body)
+    same = sum(one == other for one, other in zip(before, now, strict=False))
+    is_alike = recorded.dialect == asked.dialect and recorded.path == asked.path
+    return int(is_alike), same, -abs(len(before) - len(now))
+
+
+def _turns(body: Any) -> list[Any]:
+    if isinstance(body, dict):
+        for name in _TURNS:
+            if isinstance(body.get(name), list):
+                return list(body[name])
+    return []
+
+
+def _differences(recorded: Any, asked: Any) -> Iterator[str]:
+    if not isinstance(recorded, dict) or not isinstance(asked, dict):
+        if recorded != asked:
+            yield _place("body", recorded, asked)
+        return
+    for name in sorted({*recorded, *asked}):
+        before, now = recorded.get(name), asked.get(name)
+        if before == now:
+            continue
+        if isinstance(before, list) and isinstance(now, list):
+            yield from _differences_in_list(name, before, now)
+        else:
+            yield from _places(name, before, now)
+
+
+def _differences_in_list(name: str, recorded: Sequence[Any], asked: Sequence[Any]) -> Iterator[str]:
+    what = {"messages": "message", "input": "input item", "tools": "tool"}.get(name, name)
+    for position, (before, now) in enumerate(zip_longest(recorded, asked)):
+        if before == now:
+            continue
+        title = f"{what} {position + 1}{_role(before if now is None else now)}"
+        if now is None:
+            yield f"  {title}: recorded, and not asked for:\n    - {_cut(_flat(before))}"
+        elif before is None:
+            yield f"  {title}: new:\n    + {_cut(_flat(now))}"
+        else:
+            yield from _places(title, before, now)
+
+
+def _role(item: Any) -> str:
+    if not isinstance(item, dict):
+        return ""
+    function = item.get("function")
+    name = item.get("name") or (function.get("name") if isinstance(function, dict) else None)
+    label = item.get("role") or name or item.get("type")
+    return f" ({label})" if label else ""
+
+
+def _places(title: str, recorded: Any, asked: Any) -> Iterator[str]:
+    if isinstance(recorded, dict) and isinstance(asked, dict):
+        for name in {**recorded, **asked}:
+            if recorded.get(name) != asked.get(name):
+                yield from _places(f"{title}, {name}", recorded.get(name), asked.get(name))
+    else:
+        yield _place(title, recorded, asked)
+
+
+def _place(title: str, recorded: Any, asked: Any) -> str:
+    before, now = _words(recorded), _words(asked)
+    # Most of two long prompts is the same: only what is between the ends is compared.
+    start = _common(before, now)
+    end = _common(before[start:][::-1], now[start:][::-1])
+    old, new = before[start : len(before) - end], now[start : len(now) - end]
+    lines = [f"  {title}:"]
+    for tag, i, j, k, m in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag != "equal":
+            lines += _change(before, (start + i, start + j), "-")
+            lines += _change(now, (start + k, start + m), "+")
+    return "\n".join(lines[: 2 * _MOST_DIFFERENCES + 1])
+
+
+def _change(words: Sequence[str], span: tuple[int, int], sign: str) -> list[str]:
+    first, last = span
+    inside = "".join(words[first:last])
+    if not inside:
+        return []
+    # Words are between spaces: twice as many parts as words.
+    left = "".join(words[max(0, first - 2 * _CONTEXT) : first])
+    right = "".join(words[last : last + 2 * _CONTEXT])
+    text = f"{left}[{sign}{_cut(inside)}{sign}]{right}"
+    return [f"    {sign} {' '.join(text.split())}"]
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    count = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        count += 1
+    return count
+
+
+def _words(value: Any) -> list[str]:
+    return _WORD.findall(_flat(value))
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    if len(line) <= _LONGEST_SIDE:
+        return line
+    return f"{line[:_LONGEST_SIDE]}… ({len(line) - _LONGEST_SIDE} more characters)"

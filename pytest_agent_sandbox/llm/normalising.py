@@ -1,0 +1,84 @@
+"""What two runs of a test word differently although they mean the same: dates, ids, ports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.?"
+_TIME = r"[0-2]?\d:[0-5]\d(?::[0-5]\d(?:[.,]\d+)?)?(?: [AP]M)?"
+_ZONE = r"(?: ?(?:Z|[+-]\d\d:?\d\d|[A-Z]{3,5}))?"
+_DATES = (
+    # 2026-11-24, 2026-11-24T13:30:22.123Z, 2026-11-24 13:30:22 +0100
+    rf"\d{{4}}-\d\d-\d\d(?:[T ]{_TIME}{_ZONE})?",
+    # Nov 24 13:30 and Tue Nov 24 13:30:22 UTC 2026, as `ls` and `date` print them
+    rf"(?:[A-Z][a-z]{{2}},? )?{_MONTH} +\d{{1,2}} {_TIME}{_ZONE}(?: \d{{4}})?",
+    # Nov 24, 2026 and November 24 2026, with a time or without one
+    rf"{_MONTH} +\d{{1,2}},? +\d{{4}}(?:,? {_TIME}{_ZONE})?",
+    # 24 November 2026 and Tue, 24 Nov 2026 13:30:22 +0000, as e-mail and HTTP write them
+    rf"(?:[A-Z][a-z]{{2}}, )?\d{{1,2}}\.? {_MONTH} \d{{4}}(?:,? {_TIME}{_ZONE})?",
+    # 13:30:22
+    r"[0-2]\d:[0-5]\d:[0-5]\d(?:[.,]\d+)?",
+    # Seconds or milliseconds since 1970, of the years 2017 to 2039
+    r"(?:1[5-9]|2[01])\d{8}(?:\d{3}|\.\d+)?",
+)
+_PATTERNS = {
+    "uuid": r"\b(?:[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|[0-9a-f]{32})\b",
+    "date": rf"\b(?:{'|'.join(_DATES)})\b",
+    # What a test runner says it took: in 0.12s
+    "duration": r"(?<=\bin )\d+\.\d+ ?s(?:econds?)?\b",
+    # Ports that an engine or a system hands out, which are never the same twice
+    "port": r"(?:(?<=localhost:)|(?<=127\.0\.0\.1:)|(?<=docker\.internal:))"
+    r"(?:3[2-9]\d{3}|[45]\d{4}|6[0-5]\d{3})\b",
+    "path": r"/tmp/(?:tmp[a-z0-9_]{8}|pytest-of-\w+/pytest-\d+)\b",  # noqa: S108
+    "address": r"\b0x[0-9a-f]{8,16}\b",
+}
+
+
+class Normaliser:
+    """Puts a name, such as `<date>`, in the place of what differs from run to run.
+
+    Doing it twice changes nothing more. Used on one thread at a time.
+
+    Args:
+        scrub: Masks the secrets in a text.
+        patterns: Regular expressions of the user's own, for `<volatile>`.
+        known: Names of values that are known to differ: `{"3f2a9c417d05": "host"}`.
+    """
+
+    def __init__(
+        self,
+        scrub: Callable[[str], str] = str,
+        patterns: Iterable[str] = (),
+        known: Mapping[str, str] | None = None,
+    ) -> None:
+        self._scrub = scrub
+        own = "|".join(f"(?:{pattern})" for pattern in patterns)
+        self._own = re.compile(own) if own else None
+        self._usual = re.compile("|".join(f"(?P<{n}>{p})" for n, p in _PATTERNS.items()))
+        self._known = dict(known or {})
+        # A conversation says all that it said before with every request.
+        self._cache: dict[str, str] = {}
+
+    def learn(self, known: Mapping[str, str]) -> None:
+        """More values that are known to differ."""
+        self._known |= known
+        self._cache.clear()
+
+    def __call__(self, text: str) -> str:
+        """The text as it would be worded in any other run."""
+        if text not in self._cache:
+            self._cache[text] = self._normalised(text)
+        return self._cache[text]
+
+    def scrub(self, text: str) -> str:
+        """The text without secrets, and otherwise as it is."""
+        return self._scrub(text)
+
+    def _normalised(self, text: str) -> str:
+        text = self._scrub(text)
+        for value in sorted(self._known, key=len, reverse=True):
+            text = text.replace(value, f"<{self._known[value]}>")
+        if self._own is not None:
+            text = self._own.sub("<volatile>", text)
+        return self._usual.sub(lambda match: f"<{match.lastgroup}>", text)

@@ -1,0 +1,89 @@
+"""What every request goes through, whoever answers it: refusals, faults on purpose, accounting."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+
+from pytest_agent_sandbox.llm.budgets import Budget, Limits
+from pytest_agent_sandbox.llm.dialects.dialect import wants_stream
+from pytest_agent_sandbox.llm.exchange import FIRST_ERROR, Answer, Exchange, Source
+from pytest_agent_sandbox.llm.faults import Faults
+from pytest_agent_sandbox.llm.prices import Prices
+from pytest_agent_sandbox.llm.sse import EventSplitter, json_object
+
+
+@dataclass
+class Policy:
+    """What a lane's requests have to get past before they reach its source."""
+
+    #: What may be spent, whoever answers; a call that would come after its end is refused.
+    budget: Budget = field(default_factory=lambda: Budget("test", Limits()))
+    #: What calls cost.
+    prices: Prices = field(default_factory=Prices)
+    #: What goes wrong on purpose.
+    faults: Faults = field(default_factory=Faults)
+    #: Whether requests may ask the provider to search the web or to run code.
+    provider_tools: bool = False
+
+    def check(self) -> None:
+        """Raise what makes waiting for the agent pointless.
+
+        Raises:
+            BudgetExceeded: A call was refused for want of budget.
+        """
+        self.budget.check()
+
+
+async def respond(exchange: Exchange, source: Source, policy: Policy) -> Answer:
+    """The answer to a request: a refusal, a fault, or the source's own."""
+    if exchange.method == "GET":  # asks the model nothing
+        return await source.answer(exchange)
+    _note_request(exchange)
+    if not policy.provider_tools:
+        wanted = exchange.dialect.provider_tools(exchange.content)
+        if wanted:
+            return exchange.refuse(
+                f"The request wants the provider to run {', '.join(wanted)}, which would reach "
+                "the internet from there. Set llm_provider_tools = true to allow it."
+            )
+    refusal = exchange.charge_to(policy.budget)
+    if refusal:
+        return exchange.refuse(refusal)
+    fault = policy.faults.take() if exchange.asks_model else None
+    answer = await (source.answer(exchange) if fault is None else fault.answer(exchange, source))
+    return Answer(answer.status, answer.headers, _accounted(answer, exchange, policy))
+
+
+def _note_request(exchange: Exchange) -> None:
+    call, content = exchange.call, exchange.content
+    model, messages = content.get("model"), exchange.dialect.messages(content)
+    call.model = model if isinstance(model, str) else ""
+    call.messages = len(messages) if isinstance(messages, list) else 0
+    call.streamed = wants_stream(content)
+
+
+async def _accounted(
+    answer: Answer, exchange: Exchange, policy: Policy
+) -> AsyncGenerator[bytes, None]:
+    """The answer's body; what it says it cost is booked when it is complete, or breaks off."""
+    call, dialect = exchange.call, exchange.dialect
+    splitter, whole = EventSplitter(), bytearray()
+    try:
+        async for chunk in answer.chunks:
+            if answer.is_stream:
+                for event in splitter.feed(chunk):
+                    if '"usage"' in event.data:
+                        call.usage = dialect.usage(event.content, call.usage)
+            else:
+                whole += chunk
+            yield chunk
+    finally:
+        await answer.aclose()
+        if whole and call.usage is None:
+            call.usage = dialect.usage(json_object(bytes(whole)), None)
+        if answer.status < FIRST_ERROR:
+            if call.origin != "scripted" and call.cost is None:
+                call.cost = policy.prices.cost(call.model, call.usage)
+            for budget in exchange.budgets:
+                budget.book(call)

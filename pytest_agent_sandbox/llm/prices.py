@@ -1,0 +1,98 @@
+"""What LLM calls cost, by a table that comes with a library and that a user can override."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.llm.replies import Usage
+
+_MILLION = 1_000_000
+_KINDS = ("input", "output", "cache_read", "cache_write")
+
+
+class Prices:
+    """Prices by the model's name, in US dollars for a million tokens.
+
+    Args:
+        own: The user's own: `{"my-model": {"input": 0.5, "output": 1.5}}`. `cache_read` and
+            `cache_write` may be given too; by default both cost what `input` does.
+    """
+
+    def __init__(self, own: Mapping[str, Mapping[str, float]] | None = None) -> None:
+        self._own = own or {}
+
+    @classmethod
+    def load(cls, file: Path) -> Prices:
+        """Prices of the user's own, from a JSON file.
+
+        Raises:
+            SettingsError: The file cannot be read, or does not hold such prices.
+        """
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as problem:
+            raise SettingsError(f"llm_prices: {file} cannot be read: {problem}") from problem
+        if not isinstance(content, dict):
+            raise SettingsError(f"llm_prices: {file} must hold an object of models.")
+        for model, price in content.items():
+            _check(price, f"llm_prices: {file}, {model!r}")
+        return cls(content)
+
+    def cost(self, model: str, usage: Usage | None) -> float | None:
+        """What a call costs in US dollars; None where its usage or the model's price is unknown.
+
+        Args:
+            model: Its name, with or without LiteLLM's provider prefix.
+            usage: The tokens it booked.
+        """
+        if usage is None:
+            return None
+        for name in (model, model.rpartition("/")[2]):
+            if name in self._own:
+                return _own_cost(self._own[name], usage)
+        for name in (model, model.rpartition("/")[2]):
+            cost = _listed_cost(name, usage)
+            if cost is not None:
+                return cost
+        return None
+
+
+def _own_cost(price: Mapping[str, float], usage: Usage) -> float:
+    cached = usage.cache_read_tokens + usage.cache_write_tokens
+    total = (
+        (usage.prompt_tokens - cached) * price["input"]
+        + usage.cache_read_tokens * price.get("cache_read", price["input"])
+        + usage.cache_write_tokens * price.get("cache_write", price["input"])
+        + usage.completion_tokens * price["output"]
+    )
+    return total / _MILLION
+
+
+def _listed_cost(model: str, usage: Usage) -> float | None:
+    import genai_prices  # 20 ms, and only calls of a provider need it
+
+    tokens = genai_prices.Usage(
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+    )
+    try:
+        return float(genai_prices.calc_price(tokens, model_ref=model).total_price)
+    except (LookupError, ValueError):  # not listed, or not by these kinds of tokens
+        return None
+
+
+def _check(price: Any, where: str) -> None:
+    if not isinstance(price, dict) or not {"input", "output"} <= set(price) <= set(_KINDS):
+        raise SettingsError(
+            f"{where}: give an object with input and output, and cache_read and cache_write where "
+            "they differ, each in US dollars for a million tokens."
+        )
+    for kind, number in price.items():
+        if isinstance(number, bool) or not isinstance(number, int | float) or not number >= 0:
+            raise SettingsError(f"{where}: {kind} is {number!r}: give a number, 0 or more.")

@@ -1,0 +1,187 @@
+"""Recording: an answer kept as it is passed on, chunk by chunk; and playing it again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from pytest_agent_sandbox.llm.canonical import CanonicalRequest
+from pytest_agent_sandbox.llm.cassette import Interaction, RecordedAnswer, RecordedEvent
+from pytest_agent_sandbox.llm.exchange import (
+    FIRST_ERROR,
+    Answer,
+    Exchange,
+    raw_headers,
+    whole_answer,
+)
+from pytest_agent_sandbox.llm.sse import EventSplitter, ServerSentEvent, encode_event
+
+#: The headers that are kept: what a client acts on. All others may tell who recorded.
+_KEPT_HEADERS = ("content-type", "retry-after", "x-should-retry")
+#: Errors after which a client asks again. A replay needs neither them nor the wait.
+_TRANSIENT = {408, 409, 425, 429}
+_FIRST_SERVER_ERROR = 500
+
+State = Literal["open", "kept", "dropped", "broken"]
+
+
+class Recording:
+    """One answer of a provider, kept while it is passed on.
+
+    Args:
+        exchange: The request.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        #: `open` while it comes; `dropped` where it is of no use for a replay, `broken` where the
+        #: end is missing.
+        self.state: State = "open"
+        self._began = time.monotonic()
+        self._ms = 0
+        self._status = 0
+        self._headers: dict[str, str] = {}
+        self._is_stream = False
+        self._body = bytearray()
+        self._events: list[tuple[int, ServerSentEvent]] = []
+
+    def keep(self, answer: Answer) -> Answer:
+        """The same answer; what passes is kept."""
+        if answer.status in _TRANSIENT or answer.status >= _FIRST_SERVER_ERROR:
+            self.state = "dropped"
+            return answer
+        self._status, self._is_stream = answer.status, answer.is_stream
+        headers = {name.decode(): value.decode("latin-1") for name, value in answer.headers}
+        self._headers = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
+        length = int(headers.get("content-length", -1))
+        return Answer(answer.status, answer.headers, self._kept(answer, length))
+
+    def abandon(self) -> None:
+        """Nothing more will come."""
+        if self.state == "open":
+            self.state = "broken"
+
+    def interaction(self, request: CanonicalRequest, scrub: Callable[[str], str]) -> Interaction:
+        """What is to be written.
+
+        Args:
+            request: The canonical form of the request.
+            scrub: Masks secrets.
+        """
+        answer = RecordedAnswer(
+            self._status,
+            self._headers,
+            self.exchange.call.cost if self._status < FIRST_ERROR else None,
+            self._ms,
+            None if self._is_stream else scrubbed(_parsed(bytes(self._body)), scrub),
+            self._recorded_events(scrub),
+        )
+        return Interaction(request, answer)
+
+    async def _kept(self, answer: Answer, length: int) -> AsyncGenerator[bytes, None]:
+        splitter = EventSplitter()
+        try:
+            async for chunk in answer.chunks:
+                if self._is_stream:
+                    for event in splitter.feed(chunk):
+                        self._events.append((self._now(), event))
+                        if self.exchange.dialect.is_last(event):
+                            self._complete()  # a client may hang up now
+                else:
+                    self._body += chunk
+                    if len(self._body) == length:
+                        self._complete()
+                yield chunk
+            self._complete()
+        finally:
+            self.abandon()
+            await answer.aclose()
+
+    def _complete(self) -> None:
+        if self.state == "open":
+            self._ms = self._now()
+            self.state = "kept"
+
+    def _now(self) -> int:
+        return round((time.monotonic() - self._began) * 1000)
+
+    def _recorded_events(self, scrub: Callable[[str], str]) -> tuple[RecordedEvent, ...]:
+        said = [(ms, event) for ms, event in self._events if event.data or event.name]
+        contents = [_parsed(event.data.encode()) for _, event in said]
+        return tuple(
+            RecordedEvent(ms, event.name, content)
+            for (ms, event), content in zip(said, scrubbed_stream(contents, scrub), strict=True)
+        )
+
+
+def play(recorded: RecordedAnswer, exchange: Exchange) -> Answer:
+    """A recorded answer, served again: its events one by one, without the waits between them."""
+    exchange.call.origin, exchange.call.cost = "replayed", recorded.cost
+    if recorded.status >= FIRST_ERROR:
+        exchange.call.problem = f"The provider answered {recorded.status}."
+    if recorded.events:
+        return Answer(recorded.status, raw_headers(recorded.headers), _events(recorded.events))
+    body = recorded.body
+    text = body if isinstance(body, str) else json.dumps(body)
+    return whole_answer(text.encode("utf-8", "surrogatepass"), recorded.status, recorded.headers)
+
+
+async def _events(events: Sequence[RecordedEvent]) -> AsyncGenerator[bytes, None]:
+    for event in events:
+        data = event.data if isinstance(event.data, str) else json.dumps(event.data)
+        yield encode_event(data, event.name)
+
+
+def scrubbed(value: Any, scrub: Callable[[str], str]) -> Any:
+    """JSON with the secrets in its texts masked."""
+    match value:
+        case str():
+            return scrub(value)
+        case list():
+            return [scrubbed(item, scrub) for item in value]
+        case dict():
+            return {name: scrubbed(item, scrub) for name, item in value.items()}
+    return value
+
+
+def scrubbed_stream(contents: Sequence[Any], scrub: Callable[[str], str]) -> list[Any]:
+    """The contents of a stream's events, scrubbed; also of a secret that is cut over several.
+
+    A model says a word in pieces, one an event. Where the joined pieces hold a secret, the first of
+    them gets the whole text, masked, and the others are empty.
+    """
+    cleaned = [scrubbed(content, scrub) for content in contents]
+    texts: dict[str, list[tuple[Any, Any]]] = {}
+    for content in cleaned:
+        _collect(content, "", texts)
+    for places in texts.values():
+        joined = "".join(owner[name] for owner, name in places)
+        masked = scrub(joined)
+        if masked != joined:
+            for position, (owner, name) in enumerate(places):
+                owner[name] = masked if position == 0 else ""
+    return cleaned
+
+
+def _collect(value: Any, path: str, texts: dict[str, list[tuple[Any, Any]]]) -> None:
+    """The places of all texts, by the path that the pieces of one text share."""
+    if isinstance(value, Mapping):
+        numbers = [value.get(name) for name in ("index", "output_index", "content_index")]
+        path = f"{path}/{numbers}"
+    items = value.items() if isinstance(value, Mapping) else enumerate(value)
+    for name, item in items:
+        inner = f"{path}/{name}" if isinstance(value, Mapping) else path
+        if isinstance(item, str):
+            texts.setdefault(inner, []).append((value, name))
+        elif isinstance(item, dict | list):
+            _collect(item, inner, texts)
+
+
+def _parsed(body: bytes) -> Any:
+    """A body as JSON where it is JSON, else as text."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return body.decode("utf-8", "replace")

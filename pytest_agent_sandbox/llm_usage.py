@@ -1,0 +1,125 @@
+"""The LLM usage of tests and of the run, for the terminal's summary."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.llm.exchange import LLMCall
+
+#: The name of the property by which a test's report carries its usage, from xdist workers too.
+PROPERTY = "agent_llm_usage"
+
+_MOST_TESTS = 20
+
+
+@dataclass
+class LLMUsage:
+    """What one test, or a whole run, has asked of its LLM."""
+
+    #: How many calls by who answered them: `scripted`, `replayed`, `recorded`, `live`, `refused`.
+    calls: Counter[str] = field(default_factory=Counter)
+    #: Of requests and answers together, as far as the answers said.
+    tokens: int = 0
+    #: In US dollars, as far as it is known; of replayed calls what they cost when recorded.
+    cost: float = 0.0
+    #: Whether there are calls whose cost is not known.
+    unpriced: bool = False
+    #: What is to be said about it.
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, calls: Iterable[LLMCall]) -> LLMUsage:
+        """The sum of some calls."""
+        sum_ = cls()
+        for call in calls:
+            sum_.calls[call.origin or "refused"] += 1
+            sum_.tokens += call.usage.total_tokens if call.usage else 0
+            sum_.cost += call.cost or 0.0
+            sum_.unpriced |= call.cost is None and call.origin is not None and not call.problem
+        return sum_
+
+    def add(self, other: LLMUsage) -> None:
+        """Add what another test has used."""
+        self.calls += other.calls
+        self.tokens += other.tokens
+        self.cost += other.cost
+        self.unpriced |= other.unpriced
+
+    def to_property(self) -> str:
+        """As a text: other values do not get through JUnit XML and xdist."""
+        return json.dumps({**vars(self), "calls": dict(self.calls)})
+
+    @classmethod
+    def from_property(cls, text: str) -> LLMUsage:
+        """What `to_property` has made."""
+        content: dict[str, Any] = json.loads(text)
+        return cls(**{**content, "calls": Counter(content["calls"])})
+
+    @property
+    def is_only_scripted(self) -> bool:
+        """Whether no provider has ever had a part in it."""
+        return not set(self.calls) - {"scripted"} and not self.notes
+
+    def __str__(self) -> str:
+        count = sum(self.calls.values())
+        kinds = ", ".join(
+            f"{number} {kind}" if len(self.calls) > 1 else kind
+            for kind, number in sorted(self.calls.items())
+        )
+        parts = [f"{count} LLM {'call' if count == 1 else 'calls'} {kinds}".rstrip()]
+        if self.tokens:
+            parts.append(f"{self.tokens:,} tokens")
+        if self.unpriced and not self.cost:
+            parts.append("cost unknown")
+        elif self.cost:
+            parts.append(f"${self.cost:.4f}" + (" and calls of unknown cost" * self.unpriced))
+        return ", ".join(parts)
+
+
+def attach(usage: LLMUsage, properties: list[tuple[str, object]]) -> None:
+    """Put a test's usage into its properties; those of an earlier attempt at it go."""
+    properties[:] = [pair for pair in properties if pair[0] != PROPERTY]
+    if usage.calls or usage.notes:
+        properties.append((PROPERTY, usage.to_property()))
+
+
+def summary(reports: Iterable[Any], *, verbose: bool) -> list[str]:
+    """Lines for the end of the run: the tests that asked a provider or a cassette, and the sum.
+
+    Args:
+        reports: All reports of the run.
+        verbose: Show all tests, scripted ones too, not only the most expensive.
+    """
+    used = list(_usages(reports))
+    if not used:
+        return []
+    total = LLMUsage()
+    for _, usage in used:
+        total.add(usage)
+    shown = used if verbose else _worth_showing(used)
+    lines = [f"{node_id}: {usage}" for node_id, usage in shown]
+    hidden = sum(not usage.is_only_scripted for _, usage in used) - len(shown)
+    if hidden > 0:
+        lines.append(f"… and {hidden} more tests, with -v")
+    lines += [f"{node_id}: {note}" for node_id, usage in used for note in usage.notes]
+    return [*lines, f"this run: {total}"]
+
+
+def _worth_showing(used: Sequence[tuple[str, LLMUsage]]) -> list[tuple[str, LLMUsage]]:
+    some = [(node_id, usage) for node_id, usage in used if not usage.is_only_scripted]
+    dearest = sorted(some, key=lambda pair: (-pair[1].cost, -pair[1].tokens))[:_MOST_TESTS]
+    return [pair for pair in some if pair in dearest]
+
+
+def _usages(reports: Iterable[Any]) -> Iterable[tuple[str, LLMUsage]]:
+    for report in reports:
+        # Each report of a test carries what the reports before it did.
+        if getattr(report, "when", "") == "teardown":
+            for name, value in report.user_properties:
+                if name == PROPERTY:
+                    yield report.nodeid, LLMUsage.from_property(value)

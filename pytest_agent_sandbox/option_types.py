@@ -1,0 +1,82 @@
+"""The kinds of values that settings have: each turns text into a value, or says what is wrong.
+
+Standard library only: see `options`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+
+
+def text(value: str) -> str:
+    """Any text but none."""
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value.strip()
+
+
+def size(value: str) -> str:
+    """A size in bytes, as Docker spells it."""
+    # Compiled here, not by every run of pytest.
+    if not re.fullmatch(r"[1-9]\d*(\.\d+)?[bkmg]?", value.strip(), re.IGNORECASE):
+        raise ValueError("must be a size such as 512m or 2g")
+    return value.strip().lower()
+
+
+def positive_number(value: str) -> float:
+    """A number above 0."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < float("inf"):
+        raise ValueError("must be a number above 0")
+    return number
+
+
+def positive_integer(value: str) -> int:
+    """A whole number above 0."""
+    if not value.strip().isdecimal() or int(value) == 0:
+        raise ValueError("must be a whole number above 0")
+    return int(value)
+
+
+def patterns(value: str) -> tuple[str, ...]:
+    """Regular expressions, one a line."""
+    found = tuple(line.strip() for line in value.splitlines() if line.strip())
+    for pattern in found:
+        try:
+            matches_nothing = re.compile(pattern).match("")
+        except re.error as error:
+            raise ValueError(f"must be regular expressions, one a line: {error}") from None
+        if matches_nothing:
+            raise ValueError(f"must not hold a pattern that matches nothing at all: {pattern}")
+    return found
+
+
+def switch(value: str) -> bool:
+    """Yes or no."""
+    word = value.strip().lower()
+    if word not in _TRUE | _FALSE:
+        raise ValueError("must be true or false")
+    return word in _TRUE
+
+
+def names(value: str) -> tuple[str, ...]:
+    """A list, separated by commas or lines."""
+    return tuple(part.strip() for part in re.split(r"[\n,]", value) if part.strip())
+
+
+def choice(*choices: str) -> Callable[[str], str]:
+    """One of these."""
+
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return value
+
+    return parse
