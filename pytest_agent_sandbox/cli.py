@@ -126,7 +126,33 @@ def _parser() -> argparse.ArgumentParser:
         help="name the image so, for --sandbox-image, and leave the default image as it is",
     )
     build.set_defaults(command=_build)
+
+    cassettes = commands.add_parser("cassettes", help="look after recorded LLM answers")
+    of_cassettes = cassettes.add_subparsers(required=True, metavar="COMMAND")
+    check = of_cassettes.add_parser(
+        "check",
+        help="find cassettes that no test uses, or that cannot be read",
+        description="Collects the tests as pytest would, and names the cassettes that none of them "
+        "uses or that cannot be read. Exit code 1 where there are any.",
+    )
+    check.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="ARGUMENT",
+        help="what pytest is given to find all tests (nothing: the project's own settings)",
+    )
+    check.set_defaults(command=_check_cassettes)
     return parser
+
+
+def _check_cassettes(options: argparse.Namespace) -> int:
+    from pytest_agent_sandbox.cassette_check import check_cassettes
+
+    count, problems = check_cassettes(options.arguments)
+    for file, problem in problems.items():
+        print(f"{file}: {problem}")
+    print(f"agent-sandbox: {count} cassettes, {len(problems)} with problems")
+    return 1 if problems else 0
 
 
 def _build(options: argparse.Namespace) -> int:

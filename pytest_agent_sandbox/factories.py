@@ -168,8 +168,7 @@ class ConversationFactory:
             workspace.gateway,
             script=script,
             name=str(number),
-            # An engine names a container's host by the container's id.
-            known={str(workspace.container.id)[:12]: "host", workspace.container.name: "container"},
+            known=self._session.identity(workspace),
         )
         conversation = RemoteConversation(
             workspace,

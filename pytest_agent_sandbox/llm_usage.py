@@ -67,11 +67,10 @@ class LLMUsage:
 
     def __str__(self) -> str:
         count = sum(self.calls.values())
-        kinds = ", ".join(
-            f"{number} {kind}" if len(self.calls) > 1 else kind
-            for kind, number in sorted(self.calls.items())
-        )
-        parts = [f"{count} LLM {'call' if count == 1 else 'calls'} {kinds}".rstrip()]
+        kinds = sorted(self.calls)
+        each = kinds[0] if len(kinds) == 1 else ", ".join(f"{self.calls[k]} {k}" for k in kinds)
+        noun = "LLM call" if count == 1 else "LLM calls"
+        parts = [f"{count} {noun} {each}" if len(kinds) == 1 else f"{count} {noun} ({each})"]
         if self.tokens:
             parts.append(f"{self.tokens:,} tokens")
         if self.unpriced and not self.cost:
@@ -105,7 +104,7 @@ def summary(reports: Iterable[Any], *, verbose: bool) -> list[str]:
     lines = [f"{node_id}: {usage}" for node_id, usage in shown]
     hidden = sum(not usage.is_only_scripted for _, usage in used) - len(shown)
     if hidden > 0:
-        lines.append(f"… and {hidden} more tests, with -v")
+        lines.append(f"… and {hidden} more tests, with -vv")
     lines += [f"{node_id}: {note}" for node_id, usage in used for note in usage.notes]
     return [*lines, f"this run: {total}"]
 

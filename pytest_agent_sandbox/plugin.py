@@ -99,7 +99,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     from pytest_agent_sandbox import llm_usage
 
     reports = [report for some in terminalreporter.stats.values() for report in some]
-    lines = llm_usage.summary(reports, verbose=config.get_verbosity() > 0)
+    lines = llm_usage.summary(reports, verbose=config.get_verbosity() > 1)
     if lines and config.get_verbosity() >= 0:
         terminalreporter.section("agent LLM calls")
         for line in lines:

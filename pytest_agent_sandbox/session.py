@@ -179,6 +179,12 @@ class SandboxSession:
         self.redactor.add(workspace.session_key.get_secret_value())
         return workspace
 
+    def identity(self, workspace: DockerWorkspace) -> dict[str, str]:
+        """What is different in this workspace from any other, and what to call it."""
+        from pytest_agent_sandbox.containers.identity import identity
+
+        return identity(self.engine, workspace.container)
+
     def _gateway(self, settings: SandboxSettings) -> HostGateway:
         """The run's gateway for sandboxes on a network; it starts with its first lane."""
         from pytest_agent_sandbox.host_gateway import HostGateway

@@ -77,11 +77,7 @@ class Provider:
         if callable(self._replies):
             reply = self._replies(request)
         else:
-            turn = sum(
-                message.get("role") == "assistant" or message.get("type") == "function_call"
-                for message in request.messages
-            )
-            reply = self._replies[turn]
+            reply = self._replies[_turns(request)]
         return reply if isinstance(reply, Reply) else say("", reply)
 
     async def _stream(self, body: bytes) -> AsyncGenerator[bytes, None]:
@@ -89,6 +85,15 @@ class Provider:
         for start in range(0, len(body), size):
             await asyncio.sleep(self._pause)
             yield body[start : start + size]
+
+
+def _turns(request: LLMRequest) -> int:
+    """How often the model has answered; one answer may be several items of a request."""
+    said = [
+        message.get("role") == "assistant" or message.get("type") in ("function_call", "reasoning")
+        for message in request.messages
+    ]
+    return sum(now and not before for before, now in zip([False, *said], said, strict=False))
 
 
 @contextmanager

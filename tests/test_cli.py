@@ -14,21 +14,25 @@ import pytest
 from pytest_agent_sandbox.containers import images
 from pytest_agent_sandbox.containers.building import add_name
 from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.llm.cassette import Cassette
 
 PROGRAM = Path(sys.executable).parent / "agent-sandbox"
 
 
-def agent_sandbox(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def agent_sandbox(
+    *arguments: str, folder: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     variables = {name: value for name, value in os.environ.items() if not name.startswith("LLM_")}
     done = subprocess.run(
         [PROGRAM, *arguments],
         env=variables | environment,
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
-    assert "Traceback" not in done.stderr
+    assert "Traceback (most recent call last)" not in done.stderr
     return done
 
 
@@ -132,3 +136,47 @@ def test_names_are_given_to_images(engine: Engine, server_image: images.Image) -
     assert add_name(engine, server_image, name).id == server_image.id
     images.remove_image(engine, server_image.__class__(name, server_image.id, None, "linux/amd64"))
     assert images.find_local(engine, name) is None
+
+
+def test_cassettes_without_a_test_are_named(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n"
+        "def test_kept(agent_llm): pass\n"
+        "@pytest.mark.parametrize('x', ['a/b'])\n"
+        "def test_each(x): pass\n"
+        "@pytest.mark.agent_sandbox(llm_cassettes='elsewhere')\n"
+        "def test_elsewhere(): pass\n"
+    )
+    names = ("test_it/test_kept", "test_it/test_gone", "test_gone/test_x", "test_it/test_each")
+    for name in (f"cassettes/{name}" for name in names):
+        file = tmp_path / f"{name}.json"
+        Cassette("test", "openai/gpt-4o").save(file)
+    Cassette("test", "openai/gpt-4o").save(tmp_path / "elsewhere/test_it/test_elsewhere.json")
+    (tmp_path / "cassettes/test_it/test_kept.json").write_text("{}")
+    done = agent_sandbox("cassettes", "check", folder=tmp_path)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    unused = [line.partition(":")[0] for line in lines if "no test uses it: delete it" in line]
+    assert unused == [
+        "cassettes/test_gone/test_x.json",
+        "cassettes/test_it/test_each.json",
+        "cassettes/test_it/test_gone.json",
+    ]
+    assert "test_kept.json is no cassette of pytest-agent-sandbox" in done.stdout
+    assert lines[-1] == "agent-sandbox: 5 cassettes, 4 with problems"
+
+
+def test_cassettes_of_tests_that_cannot_be_collected(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("import nowhere\n")
+    done = agent_sandbox("cassettes", "check", folder=tmp_path)
+    assert done.returncode == 1
+    assert "pytest cannot collect the tests" in done.stderr
+    assert "No module named 'nowhere'" in done.stderr
+
+
+def test_cassettes_that_are_all_well(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("def test_kept(agent_llm): pass\n")
+    Cassette("test", "openai/gpt-4o").save(tmp_path / "cassettes/test_it/test_kept.json")
+    done = agent_sandbox("cassettes", "check", folder=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout == "agent-sandbox: 1 cassettes, 0 with problems\n"

@@ -24,7 +24,7 @@ def shown(result: pytest.RunResult, name: str) -> object:
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch):
     for name in os.environ:
-        if name.startswith("PYTEST_SANDBOX_"):
+        if name.startswith(("PYTEST_SANDBOX_", "PYTEST_LLM_")):
             monkeypatch.delenv(name)
 
 
@@ -112,8 +112,9 @@ def test_every_setting_has_a_flag_and_help(pytester):
     result = pytester.runpytest_inprocess("--help")
     output = str(result.stdout)
     for field in dataclasses.fields(SandboxSettings):
-        assert f"--sandbox-{field.name.replace('_', '-')}" in output
-        assert f"sandbox_{field.name}" in output
+        key = field.name if field.name.startswith("llm_") else f"sandbox_{field.name}"
+        assert f"--{key.replace('_', '-')}=" in output
+        assert f"{key} (string):" in output
 
 
 def test_the_environment_can_be_given(pytester):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+from dataclasses import astuple
 from typing import Any
 
 from pytest_agent_sandbox.errors import SettingsError
@@ -85,10 +86,12 @@ def _check_reply(reply: Reply, where: str) -> None:
             raise SettingsError(f"{where}: {given} stands where a tool(...) belongs.")
         _check_call(call, where)
     usage = reply.usage
-    if usage is not None and not (
-        _is_count(usage.prompt_tokens) and _is_count(usage.completion_tokens)
-    ):
+    if usage is None:
+        return
+    if not all(map(_is_count, astuple(usage))):
         raise SettingsError(f"{where}: the tokens of its usage must be whole numbers, 0 or more.")
+    if usage.cache_read_tokens + usage.cache_write_tokens > usage.prompt_tokens:
+        raise SettingsError(f"{where}: more tokens of its usage are cached than its prompt has.")
 
 
 def _check_call(call: ToolCall, where: str) -> None:

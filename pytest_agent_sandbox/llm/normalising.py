@@ -53,16 +53,20 @@ class Normaliser:
         known: Mapping[str, str] | None = None,
     ) -> None:
         self._scrub = scrub
-        own = "|".join(f"(?:{pattern})" for pattern in patterns)
-        self._own = re.compile(own) if own else None
+        self._own = [re.compile(pattern) for pattern in patterns]
         self._usual = re.compile("|".join(f"(?P<{n}>{p})" for n, p in _PATTERNS.items()))
-        self._known = dict(known or {})
+        self._known: dict[str, str] = {}
+        self._values: re.Pattern[str] | None = None
         # A conversation says all that it said before with every request.
         self._cache: dict[str, str] = {}
+        self.learn(known or {})
 
     def learn(self, known: Mapping[str, str]) -> None:
         """More values that are known to differ."""
         self._known |= known
+        values = "|".join(re.escape(value) for value in sorted(self._known, key=len, reverse=True))
+        # Not inside of a longer word or number: 172.17.0.2 is not in 172.17.0.25.
+        self._values = re.compile(rf"(?<!\w)(?:{values})(?!\w)") if values else None
         self._cache.clear()
 
     def __call__(self, text: str) -> str:
@@ -77,8 +81,8 @@ class Normaliser:
 
     def _normalised(self, text: str) -> str:
         text = self._scrub(text)
-        for value in sorted(self._known, key=len, reverse=True):
-            text = text.replace(value, f"<{self._known[value]}>")
-        if self._own is not None:
-            text = self._own.sub("<volatile>", text)
+        if self._values is not None:
+            text = self._values.sub(lambda match: f"<{self._known[match[0]]}>", text)
+        for pattern in self._own:
+            text = pattern.sub("<volatile>", text)
         return self._usual.sub(lambda match: f"<{match.lastgroup}>", text)

@@ -22,8 +22,8 @@ class Project:
         self.environment = {
             name: value
             for name, value in os.environ.items()
-            # The outer run's own settings and LLM must not decide these tests.
-            if not name.startswith(("PYTEST_", "LLM_", "COV_"))
+            # The outer run's own settings and LLM must not decide, nor that it is in CI.
+            if not name.startswith(("PYTEST_", "LLM_", "COV_", "CI"))
         }
         for name in ("PYTEST_SANDBOX_IMAGE", "PYTEST_SANDBOX_NO_ENGINE"):
             if name in os.environ:

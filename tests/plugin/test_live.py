@@ -37,7 +37,7 @@ def test_the_key_stays_on_this_machine(project, provider):
         "LLM_BASE_URL": provider.base_url("127.0.0.1"),
     }
     project.write("test_it.py", TEST)
-    code, output = project.run("-rs")
+    code, output = project.run("-rs", "--llm-record=live")
     assert code == 1
     assert "to keep the evidence" in output
     assert "hello" in output

@@ -29,9 +29,14 @@ _LAST_TYPES = ("message_stop", "error")
 
 #: Types of the tools that the client runs: its own, and how those of Anthropic's making begin.
 _OWN_TOOLS = (None, "custom")
-_CLIENT_TOOLS = ("bash_", "text_editor_", "computer_", "memory_", "tool_search_tool_")
-#: Fields by which Anthropic is told to call MCP servers.
-_SERVER_FIELDS = ("mcp_servers",)
+_CLIENT_TOOLS = (
+    "bash_",
+    "browser_toolset_",
+    "computer_",
+    "memory_",
+    "text_editor_",
+    "tool_search_tool_",
+)
 
 
 class AnthropicMessages(Dialect):
@@ -86,13 +91,9 @@ class AnthropicMessages(Dialect):
         """Whether the event ends the answer, as a success or not."""
         return (event.content.get("type") or event.name) in _LAST_TYPES
 
-    def provider_tools(self, content: Mapping[str, Any]) -> list[str]:
-        """The kinds of tools that are not for the client to run, and MCP servers."""
-        kinds = [tool.get("type") for tool in objects(content.get("tools"))]
-        return [
-            *(str(kind) for kind in kinds if not _is_run_by_client(kind)),
-            *(field for field in _SERVER_FIELDS if content.get(field)),
-        ]
+    def is_run_by_client(self, tool: Mapping[str, Any]) -> bool:
+        kind = tool.get("type")
+        return kind in _OWN_TOOLS or str(kind).startswith(_CLIENT_TOOLS)
 
     def malformed(self, content: dict[str, Any]) -> bool:
         """Put a "{" too many before the input of calls; in a whole answer it becomes a string."""
@@ -105,10 +106,6 @@ class AnthropicMessages(Dialect):
                 block["input"] = "{" + dump(block.get("input"))
                 found = True
         return found
-
-
-def _is_run_by_client(kind: Any) -> bool:
-    return kind in _OWN_TOOLS or str(kind).startswith(_CLIENT_TOOLS)
 
 
 def _spoil_delta(delta: dict[str, Any]) -> bool:

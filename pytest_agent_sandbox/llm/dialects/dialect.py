@@ -14,6 +14,9 @@ from pytest_agent_sandbox.llm.sse import ServerSentEvent
 _CHARACTERS_PER_TOKEN = 4
 #: Characters of text, reasoning or arguments in one chunk of a stream.
 _CHUNK_CHARACTERS = 24
+#: Fields that bring tools of the provider's with them: OpenAI's web search and stored prompts,
+#: OpenRouter's plugins, Anthropic's MCP servers.
+_PROVIDER_FIELDS = ("web_search_options", "prompt", "plugins", "mcp_servers")
 
 
 class MalformedRequestError(Exception):
@@ -91,9 +94,20 @@ class Dialect(ABC):
     def is_last(self, event: ServerSentEvent) -> bool:
         """Whether nothing more of the answer follows; clients may hang up then."""
 
-    @abstractmethod
     def provider_tools(self, content: Mapping[str, Any]) -> list[str]:
         """What the request wants the provider itself to run: web searches, code, MCP servers."""
+        tools = objects(content.get("tools"))
+        model = str(content.get("model"))
+        searches = "-search-" in model or model.endswith(("-search-api", ":online"))
+        return [
+            *(str(tool.get("type")) for tool in tools if not self.is_run_by_client(tool)),
+            *(field for field in _PROVIDER_FIELDS if content.get(field) is not None),
+            *([f"the model {model}"] if searches else []),
+        ]
+
+    @abstractmethod
+    def is_run_by_client(self, tool: Mapping[str, Any]) -> bool:
+        """Whether a tool of a request is for the agent to run. What is not known is not."""
 
     @abstractmethod
     def malformed(self, content: dict[str, Any]) -> bool:

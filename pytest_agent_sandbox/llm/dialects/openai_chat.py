@@ -24,8 +24,6 @@ _LAST = "[DONE]"
 
 #: Tools that the client runs.
 _CLIENT_TOOLS = {"function", "custom"}
-#: Fields by which OpenAI and OpenRouter are told to search the web.
-_SEARCH_FIELDS = ("web_search_options", "plugins")
 
 
 class OpenAIChat(Dialect):
@@ -71,21 +69,17 @@ class OpenAIChat(Dialect):
         if prompt is None:
             return so_far
         completion = number(content, "usage", "completion_tokens") or 0
-        cached = number(content, "usage", "prompt_tokens_details", "cached_tokens") or 0
-        return Usage(prompt, completion, cache_read_tokens=cached)
+        details = ("usage", "prompt_tokens_details")
+        cached = number(content, *details, "cached_tokens") or 0
+        return Usage(
+            prompt, completion, cached, number(content, *details, "cache_write_tokens") or 0
+        )
 
     def is_last(self, event: ServerSentEvent) -> bool:
         return event.data.strip() == _LAST
 
-    def provider_tools(self, content: Mapping[str, Any]) -> list[str]:
-        kinds = [str(tool.get("type")) for tool in objects(content.get("tools"))]
-        model = str(content.get("model"))
-        searches = "-search-" in model or model.endswith(("-search-api", ":online"))
-        return [
-            *(kind for kind in kinds if kind not in _CLIENT_TOOLS),
-            *(field for field in _SEARCH_FIELDS if content.get(field) is not None),
-            *([f"the model {model}"] if searches else []),
-        ]
+    def is_run_by_client(self, tool: Mapping[str, Any]) -> bool:
+        return tool.get("type") in _CLIENT_TOOLS
 
     def malformed(self, content: dict[str, Any]) -> bool:
         found = False
@@ -149,7 +143,10 @@ def _usage(usage: Usage) -> dict[str, Any]:
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cache_read_tokens},
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cache_read_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
     }
 
 

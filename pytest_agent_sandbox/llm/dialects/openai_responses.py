@@ -97,10 +97,14 @@ class OpenAIResponses(Dialect):
         kind = event.content.get("type") or event.name
         return kind in _LAST_TYPES or event.data.strip() == _DONE
 
-    def provider_tools(self, content: Mapping[str, Any]) -> list[str]:
-        """The kinds of tools that are not for the client to run; unknown ones among them."""
-        tools = objects(content.get("tools"))
-        return [str(tool.get("type")) for tool in tools if not _is_run_by_client(tool)]
+    def is_run_by_client(self, tool: Mapping[str, Any]) -> bool:
+        kind = str(tool.get("type"))
+        if kind != "shell":
+            return kind in _CLIENT_TOOLS
+        environment = tool.get("environment")
+        if environment is None:
+            return True
+        return isinstance(environment, Mapping) and environment.get("type") == "local"
 
     def malformed(self, content: dict[str, Any]) -> bool:
         """Put a "{" too many before the arguments of calls, wherever they are repeated."""
@@ -115,16 +119,6 @@ class OpenAIResponses(Dialect):
             if item.get("type") == "function_call":
                 found = _spoil(item, "arguments") or found
         return found
-
-
-def _is_run_by_client(tool: Mapping[str, Any]) -> bool:
-    kind = str(tool.get("type"))
-    if kind != "shell":
-        return kind in _CLIENT_TOOLS
-    environment = tool.get("environment")
-    if environment is None:
-        return True
-    return isinstance(environment, Mapping) and environment.get("type") == "local"
 
 
 def _spoil(content: dict[str, Any], field: str) -> bool:

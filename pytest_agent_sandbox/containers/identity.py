@@ -1,0 +1,29 @@
+"""What tells a container apart from all others, as programs inside of it print it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.containers.container import Container
+    from pytest_agent_sandbox.containers.engine import Engine
+
+
+def identity(engine: Engine, container: Container) -> dict[str, str]:
+    """What each value is, by the value: `{"172.17.0.2": "address", "3f2a9c417d05": "host"}`.
+
+    Raises:
+        EngineUnavailable: The engine did not answer.
+    """
+    with engine.calling(f"show container {container.name}"):
+        about = engine.client.api.inspect_container(container.id)
+    named = {about["Config"]["Hostname"]: "host", container.name: "container"}
+    for network in about["NetworkSettings"]["Networks"].values():
+        for field, name in (
+            ("IPAddress", "address"),
+            ("GlobalIPv6Address", "address"),
+            ("MacAddress", "mac"),
+            ("Gateway", "gateway"),
+        ):
+            named[network.get(field) or ""] = name
+    return {value: name for value, name in named.items() if value}

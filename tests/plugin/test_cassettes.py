@@ -1,0 +1,401 @@
+"""Recorded once, replayed for ever: real agents in real sandboxes, whose provider is then gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_agent_sandbox.llm.gateway import Gateway
+from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, say, tool
+
+from ..provider import Provider, serving
+from .conftest import Project
+
+#: A test whose tools print what is new in every container and at every hour.
+THREE_STEPS = """
+def test_three_steps(agent_workspace, agent_llm, agent_conversation):
+    agent_workspace.write_text("README.md", "# demo\\n")
+    conversation = agent_conversation()
+    conversation.send_message("Read the repo and write down what it is.")
+    conversation.run(timeout=60)
+    assert conversation.status == "finished"
+    assert agent_workspace.read_text("FACTS.txt") == "It is a demo.\\n"
+    print("MODE", agent_llm.mode, len(agent_llm.calls))
+"""
+REPLIES = [
+    say("Let me look.", tool("terminal", command="cat README.md; date; hostname; date -Is; ls -l")),
+    tool("terminal", command="echo 'It is a demo.' > FACTS.txt"),
+    say("FACTS.txt says what it is."),
+]
+CASSETTE = "cassettes/test_it/test_three_steps.json"
+
+
+@pytest.fixture
+def offline(project: Project) -> Callable[..., tuple[int, str]]:
+    """Runs the project's tests as CI does: without a key, a model or a provider."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        for name in ("LLM_MODEL", "LLM_API_KEY", "LLM_BASE_URL"):
+            project.environment.pop(name, None)
+        project.environment["CI"] = "true"
+        return project.run(*arguments)
+
+    return run
+
+
+def record(
+    project: Project,
+    replies: Any,
+    *arguments: str,
+    model: str = "openai/gpt-4o",
+    expected: int = 0,
+) -> str:
+    """Runs the project's tests with a live LLM; what pytest printed."""
+    with serving(Provider(replies, pause=0.002)) as provider:
+        project.environment |= {
+            "LLM_MODEL": model,
+            "LLM_API_KEY": provider.token,
+            "LLM_BASE_URL": provider.base_url("127.0.0.1", model),
+        }
+        code, output = project.run(*arguments)
+    assert code == expected
+    assert provider.token not in output
+    for file in project.folder.rglob("*"):
+        if file.is_file():
+            assert provider.token.encode() not in file.read_bytes(), file
+    return output
+
+
+def lanes(project: Project, cassette: str = CASSETTE) -> dict[str, list[dict[str, Any]]]:
+    content: dict[str, Any] = json.loads((project.folder / cassette).read_text("utf-8"))
+    return dict(content["lanes"])
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-4o", "openai/gpt-5", "anthropic/claude-sonnet-4-5"])
+def test_what_was_recorded_is_replayed_strictly_and_offline(
+    project: Project, offline: Callable[..., tuple[int, str]], model: str
+) -> None:
+    project.write("test_it.py", THREE_STEPS)
+    output = record(project, REPLIES, "-s", model=model)
+    assert "MODE recorded 3" in output
+    assert "test_it.py::test_three_steps: 3 LLM calls recorded, " in output
+    before = (project.folder / CASSETTE).read_bytes()
+    (lane,) = lanes(project).values()
+    dialects = {entry["request"]["dialect"] for entry in lane}
+    assert (
+        dialects
+        == {
+            "openai/gpt-4o": {"openai-chat"},
+            "openai/gpt-5": {"openai-responses"},
+            "anthropic/claude-sonnet-4-5": {"anthropic-messages"},
+        }[model]
+    )
+
+    code, output = offline("-s")
+    assert code == 0
+    assert "MODE replayed 3" in output
+    assert "3 LLM calls replayed" in output
+    assert (project.folder / CASSETTE).read_bytes() == before
+    assert not (project.folder / "agent-results").exists()
+
+
+STREAMING = THREE_STEPS.replace(
+    "agent_conversation()",
+    "agent_conversation(default_agent(LLM(model='x', stream=True)))",
+).replace("def test", "from pytest_agent_sandbox import LLM, default_agent\n\ndef test", 1)
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-4o", "anthropic/claude-sonnet-4-5"])
+def test_a_stream_is_stored_as_it_came(
+    project: Project, offline: Callable[..., tuple[int, str]], model: str
+) -> None:
+    project.write("test_it.py", STREAMING)
+    record(project, REPLIES, model=model)
+    (lane,) = lanes(project).values()
+    for entry in lane:
+        events = entry["answer"]["events"]
+        assert len(events) > 3
+        times = [event["ms"] for event in events]
+        assert times == sorted(times)
+        assert times[-1] > times[0]
+    code, _ = offline()
+    assert code == 0
+
+
+def test_a_changed_prompt_misses_at_once_and_shows_the_word(
+    project: Project, offline: Callable[..., tuple[int, str]]
+) -> None:
+    project.write("test_it.py", THREE_STEPS)
+    record(project, REPLIES)
+    project.write(
+        "test_it.py",
+        THREE_STEPS.replace("write down what", "describe what").replace(
+            "conversation.run(timeout=60)",
+            "began = time.monotonic()\n"
+            "    try:\n"
+            "        conversation.run(timeout=60)\n"
+            "    finally:\n"
+            "        print('SECONDS', time.monotonic() - began)",
+        )
+        + "\nimport time\n",
+    )
+    code, output = offline("-s")
+    assert code == 1
+    assert "CassetteMiss: The agent's LLM call 1 in conversation 1 is not in " + CASSETTE in output
+    assert "message 2 (user)" in output
+    assert "[-write down-]" in output
+    assert "[+describe+]" in output
+    assert "--llm-record=all" in output
+    line = next(line for line in output.splitlines() if "SECONDS" in line)
+    assert float(line.rpartition("SECONDS ")[2]) < 1.5
+    assert "1 refused" in output or "LLM call refused" in output
+
+
+def test_what_only_a_tool_printed_is_drift(
+    project: Project, offline: Callable[..., tuple[int, str]]
+) -> None:
+    project.write("test_it.py", THREE_STEPS)
+    record(project, REPLIES)
+    project.write("test_it.py", THREE_STEPS.replace("# demo", "# DEMO"))
+    code, output = offline()
+    assert code == 1
+    assert "Only what a tool printed is different: --llm-match=lenient" in output
+    assert "[+DEMO+]" in output
+    code, output = offline("--llm-match=lenient")
+    assert code == 0
+    assert output.count("although a tool printed something else") == 1
+    assert "[+DEMO+]" in output
+    # Lenient is what a laptop does by default, strict what CI does.
+    del project.environment["CI"]
+    code, output = project.run()
+    assert code == 0
+    code, output = offline(r"--llm-volatile=(?i)# demo")
+    assert code == 0
+    assert "something else" not in output
+
+
+def test_recorded_answers_that_are_left_fail_the_test(
+    project: Project, offline: Callable[..., tuple[int, str]]
+) -> None:
+    project.write("test_it.py", THREE_STEPS)
+    record(project, REPLIES)
+    file = project.folder / CASSETTE
+    content = json.loads(file.read_text("utf-8"))
+    content["lanes"]["2"] = content["lanes"]["1"][:1]
+    file.write_text(json.dumps(content), "utf-8")
+    code, output = offline()
+    assert code == 1
+    assert f"CassetteUnused: The agent never asked for 1 of the answers in {CASSETTE}" in output
+    assert "conversation 2, recording 1: /chat/completions" in output
+    code, output = offline("--llm-unused=warn")
+    assert code == 0
+    assert "never asked for 1 of the answers" in output
+
+
+def test_a_failed_test_writes_nothing_over_a_good_cassette(project: Project) -> None:
+    project.write("test_it.py", THREE_STEPS)
+    record(project, REPLIES)
+    good = (project.folder / CASSETTE).read_bytes()
+    wrong = [*REPLIES[:1], tool("terminal", command="echo nothing > FACTS.txt"), *REPLIES[2:]]
+    output = record(project, wrong, "--llm-record=all", expected=1)
+    assert (project.folder / CASSETTE).read_bytes() == good
+    assert f"{CASSETTE} was left as it is" in output
+    (folder,) = project.results
+    assert "echo nothing" in (folder / "cassette.json").read_text("utf-8")
+    output = record(project, REPLIES, "--llm-record=all")
+    assert (project.folder / CASSETTE).read_bytes() != good, "new ids"
+    assert "3 LLM calls recorded" in output
+
+
+TWO = """
+def test_two(agent_conversation):
+    for word in WORDS:
+        conversation = agent_conversation()
+        conversation.send_message(word)
+        conversation.run(timeout=60)
+        assert conversation.events.final_message == f"You said {word}."
+"""
+
+
+def echo(request: LLMRequest) -> Reply:
+    return say(f"You said {request.last_message.split()[-1]}.")
+
+
+def test_new_episodes_keep_the_old_ones(
+    project: Project, offline: Callable[..., tuple[int, str]]
+) -> None:
+    project.write("test_it.py", f'WORDS = ["one"]\n{TWO}')
+    record(project, echo)
+    project.write("test_it.py", f'WORDS = ["one", "two"]\n{TWO}')
+    output = record(project, echo, expected=1)
+    assert "CassetteMiss" in output, "once replays what is there, and records nothing more"
+    output = record(project, echo, "--llm-record=new_episodes")
+    assert "2 LLM calls (1 recorded, 1 replayed)" in output
+    assert set(lanes(project, "cassettes/test_it/test_two.json")) == {"1", "2"}
+    code, _ = offline()
+    assert code == 0
+    project.write("test_it.py", f'WORDS = ["two"]\n{TWO}')
+    record(project, echo, "--llm-record=new_episodes")
+    assert len(lanes(project, "cassettes/test_it/test_two.json")) == 1, "what nobody uses goes"
+
+
+def test_a_test_without_script_cassette_or_key(
+    project: Project, offline: Callable[..., tuple[int, str]]
+) -> None:
+    project.write("test_it.py", THREE_STEPS)
+    code, output = project.run("-rs")
+    assert code == 0
+    assert "no agent_llm.script([…]) and no cassette, and LLM_MODEL and LLM_API_KEY" in output
+    code, output = offline()
+    assert code == 1
+    assert f"CassetteMiss: There is no cassette {CASSETTE}" in output
+    assert "pytest 'test_it.py::test_three_steps' --llm-record=once" in output
+    code, output = offline("--llm-record=all")
+    assert code == 1
+    assert "SettingsError: llm_record = all has to ask a live LLM" in output
+
+
+def test_a_cassette_that_cannot_be_read_is_a_clear_error(
+    project: Project, offline: Callable[..., tuple[int, str]]
+) -> None:
+    project.write("test_it.py", THREE_STEPS)
+    project.write(CASSETTE, '{"format": ')
+    code, output = offline()
+    assert code == 1
+    assert "CassetteError: The cassette " in output
+    assert "cannot be read: Expecting value" in output
+    assert "--llm-record=all" in output
+
+
+PARALLEL = """
+from concurrent.futures import ThreadPoolExecutor
+
+def test_two(agent_workspace, agent_conversation):
+    conversations = [agent_conversation() for _ in range(2)]
+
+    def talk(number):
+        conversation = conversations[number]
+        for step in range(3):
+            conversation.send_message(f"{number}-{step}")
+            conversation.run(timeout=60)
+        return [message.text for message in conversation.events.messages("agent")]
+
+    with ThreadPoolExecutor(2) as pool:
+        said = list(pool.map(talk, range(2)))
+    assert said == [[f"You said {n}-{step}." for step in range(3)] for n in range(2)]
+"""
+
+
+def test_two_conversations_at_once_have_a_lane_each(
+    project: Project, offline: Callable[..., tuple[int, str]]
+) -> None:
+    project.write("test_it.py", PARALLEL)
+    record(project, echo)
+    recorded = lanes(project, "cassettes/test_it/test_two.json")
+    assert {name: len(lane) for name, lane in recorded.items()} == {"1": 3, "2": 3}
+    code, _ = offline()
+    assert code == 0
+
+
+TRIALS = """
+import pytest
+
+@pytest.mark.parametrize("trial", ["a/b", "a-b", "c"])
+def test_trial(agent_conversation, trial):
+    conversation = agent_conversation()
+    conversation.send_message(trial)
+    conversation.run(timeout=60)
+    assert conversation.events.final_message == f"You said {trial}."
+
+class TestGroup:
+    def test_one(self, agent_conversation):
+        conversation = agent_conversation()
+        conversation.send_message("x")
+        conversation.run(timeout=60)
+"""
+
+
+def test_every_trial_has_a_cassette_of_its_own_under_xdist_too(
+    project: Project, offline: Callable[..., tuple[int, str]]
+) -> None:
+    project.write("test_it.py", TRIALS)
+    output = record(project, echo, "-n", "2")
+    assert "this run: 4 LLM calls recorded" in output
+    files = sorted(path.name for path in (project.folder / "cassettes/test_it").iterdir())
+    assert len(files) == 4
+    assert "TestGroup.test_one.json" in files
+    code, output = offline("-n", "2")
+    assert code == 0
+    assert "this run: 4 LLM calls replayed" in output
+
+
+@pytest.fixture
+def stopped_provider() -> str:
+    """The address of a provider that is not there any more."""
+    with Gateway() as gateway:
+        return f"http://127.0.0.1:{gateway.port}/v1"
+
+
+def test_once_replays_although_the_provider_is_gone(
+    project: Project, stopped_provider: str
+) -> None:
+    project.write("test_it.py", THREE_STEPS)
+    record(project, REPLIES)
+    project.environment |= {"LLM_BASE_URL": stopped_provider, "LLM_MODEL": "openai/another"}
+    code, output = project.run("-s")
+    assert code == 0
+    assert "MODE replayed 3" in output
+
+
+def test_the_folder_of_cassettes_is_a_setting(project: Project, tmp_path: Path) -> None:
+    project.write("test_it.py", f'WORDS = ["one"]\n{TWO}')
+    record(project, echo, "--llm-cassettes=recordings")
+    assert (project.folder / "recordings/test_it/test_two.json").is_file()
+    record(project, echo, f"--llm-cassettes={tmp_path}/elsewhere")
+    assert (tmp_path / "elsewhere/test_it/test_two.json").is_file()
+
+
+SEARCH = """
+import base64, contextlib, json, os
+import docker, psutil
+
+def test_search(agent_workspace, agent_conversation):
+    conversation = agent_conversation()
+    conversation.send_message("Show me the environment.")
+    conversation.run(timeout=60)
+    key = os.environ["LLM_API_KEY"]
+    look = "ps axeww; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline | tr '\\\\0' '\\\\n'"
+    shown = agent_workspace.execute_command(look).stdout
+    assert "OH_SESSION_API_KEYS_0" in shown, "it was allowed to look"
+    assert key not in shown
+    # The key's letters are put together inside, so that this command does not hold them.
+    encoded = base64.b64encode(key.encode()).decode()
+    search = f"grep -raslF -e \\\\$(echo {encoded} | base64 -d) / --exclude-dir=proc --exclude-dir=sys"
+    found = agent_workspace.execute_command(f'sudo sh -c "{search}"', timeout=120)
+    assert found.stdout == ""
+    assert found.exit_code == 1, found
+    for process in psutil.process_iter(["cmdline"]):
+        assert key not in " ".join(process.info["cmdline"] or [])
+    with contextlib.closing(docker.from_env()) as client:
+        about = client.api.inspect_container(agent_workspace.container.id)
+    assert key not in json.dumps(about)
+    assert key not in conversation.events.final_message
+    assert 0, "to keep the evidence"
+"""
+
+
+def test_the_real_key_is_nowhere(project: Project) -> None:
+    project.write("test_it.py", SEARCH)
+    replies = [tool("terminal", command="env; cat /proc/self/environ"), say("That is all.")]
+    output = record(project, replies, expected=1)  # looks through all files and the output too
+    assert "to keep the evidence" in output
+    (folder,) = project.results
+    names = {file.name for file in folder.iterdir()}
+    assert {"events.jsonl", "container.log", "cassette.json", "result.json"} <= names
+    project.write("test_it.py", SEARCH.replace('    assert 0, "to keep the evidence"\n', ""))
+    record(project, replies)
+    assert (project.folder / "cassettes/test_it/test_search.json").is_file()
