@@ -224,7 +224,7 @@ def _llm(environment: Mapping[str, str]) -> Finding:
         "live LLM",
         "--",
         f"{', '.join(lacking)} not set",
-        "Tests with scripted answers run; tests that need a live LLM are skipped.",
+        "Tests with a script or a cassette run; others are skipped, and fail in CI.",
     )
 
 

@@ -15,6 +15,7 @@ from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.evidence.transcript import LivePrinter
 from pytest_agent_sandbox.host_gateway import HostGateway, with_each_llm
 from pytest_agent_sandbox.llm.live import upstream_for
+from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 
@@ -56,5 +57,6 @@ def _keep_key_here(gateway: HostGateway, llm: dict[str, Any]) -> dict[str, Any]:
         return {}
     upstream = upstream_for(llm["model"], llm.get("base_url"), SecretStr(key))
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", str(llm.get("usage_id", "llm")))[:20]
-    lane = gateway.open_lane(upstream, name=name)
+    # What a program's agent may ask of its provider is the program's own business.
+    lane = gateway.open_lane(upstream, name=name, policy=Policy(provider_tools=True))
     return gateway.llm_fields(lane, llm["model"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,14 +95,15 @@ def test_anything_in_json_comes_back(value: Any, name: str) -> None:
 
 
 def test_what_can_be_read_is_read_in_the_file() -> None:
-    text = readable_json.encode({"content": "Grüße,\n\ttwo\nthree", "short": {"a": [1, 2]}})
+    second = "a line that is long enough " * 4
+    text = readable_json.encode({"content": f"Grüße,\n\t{second}\n", "short": {"a": [1, 2]}})
     assert text == (
         "{\n"
         '  "content": {\n'
         '    "$lines": [\n'
         '      "Grüße,",\n'
-        '      "\\ttwo",\n'
-        '      "three"\n'
+        f'      "\\t{second}",\n'
+        '      ""\n'
         "    ]\n"
         "  },\n"
         '  "short": {"a": [1, 2]}\n'
@@ -185,16 +185,18 @@ LANES = {
     "is no list": [asked({"messages": {"0": 1}}), asked({"messages": {"0": 1}})],
     "is empty": [conversation(), conversation("a"), conversation()],
     "has both": [conversation("a", input="b"), conversation("a", "b", input="b")],
-    "has both, and they are lists": [
-        conversation("a", input=["b"]),
-        conversation("a", input=["b", "c"]),
-    ],
     "is elsewhere": [asked({"messages": []}), asked({"messages": []}, "/messages")],
 }
 
 
 @pytest.mark.parametrize("lane", LANES.values(), ids=LANES)
 def test_requests_that_go_on_come_back_whole(file: Path, lane: list[Interaction]) -> None:
+    assert saved(file, *lane).lanes["1"] == lane
+
+
+# DEFECT: load() looks for the field that goes on, where save() knows which one it is.
+def test_what_goes_on_in_either_of_two_fields_comes_back(file: Path) -> None:
+    lane = [conversation("a", input=["b"]), conversation("a", input=["b", "c"])]
     assert saved(file, *lane).lanes["1"] == lane
 
 
@@ -264,7 +266,7 @@ def test_a_failing_write_leaves_all_as_it_was(
     monkeypatch.undo()
     assert str(file) in str(failure.value)
     assert file.read_bytes() == before
-    assert os.listdir(file.parent) == [file.name]
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:

@@ -1,0 +1,1246 @@
+"""Recording and replaying through a real gateway, with OpenAI's own client."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from pydantic import SecretStr
+
+from pytest_agent_sandbox.agent_llm import AgentLLM
+from pytest_agent_sandbox.errors import (
+    BudgetExceeded,
+    CassetteError,
+    CassetteMiss,
+    CassetteUnused,
+)
+from pytest_agent_sandbox.evidence.redaction import Redactor
+from pytest_agent_sandbox.llm.budgets import Budget, Limits
+from pytest_agent_sandbox.llm.cassette import Cassette
+from pytest_agent_sandbox.llm.exchange import (
+    Answer,
+    BrokenAnswerError,
+    Exchange,
+    error_answer,
+    raw_headers,
+)
+from pytest_agent_sandbox.llm.gateway import Gateway
+from pytest_agent_sandbox.llm.lane import Lane
+from pytest_agent_sandbox.llm.live import LiveUpstream
+from pytest_agent_sandbox.llm.normalising import Normaliser
+from pytest_agent_sandbox.llm.prices import Prices
+from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, say, tool
+from pytest_agent_sandbox.llm.tape import Tape
+from pytest_agent_sandbox.options import SandboxSettings
+
+from ..provider import Provider
+from .conftest import open_sockets
+
+TEST = "tests/test_x.py::test_y"
+SECRET = 'sk-very/secret"0123456789-and-longer-than-one-piece-ü'
+SSE = "text/event-stream"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "cassettes" / "test_x" / "test_y.json"
+
+
+def new_tape(file: Path, mode: Any, *, match: Any = "strict", **normalising: Any) -> Tape:
+    return Tape(file, test=TEST, mode=mode, match=match, normalise=Normaliser(**normalising))
+
+
+def ask(*texts: str, **other: Any) -> Any:
+    """A request; of several texts, every second one is the model's."""
+    roles = itertools.cycle(("user", "assistant"))
+    turns = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]
+    return {"model": "gpt-4o", "messages": turns, **other}
+
+
+def tool_turn(printed: str, question: str = "Look.", number: int = 1) -> list[dict[str, Any]]:
+    function = {"name": "sh", "arguments": '{"c": "ls"}'}
+    call = {"id": f"call_{number}", "type": "function", "function": function}
+    return [
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": f"call_{number}", "content": printed},
+    ]
+
+
+def echo(request: LLMRequest) -> Reply:
+    return say(f"You said: {request.last_message}", usage=Usage(1000, 100))
+
+
+def text_of(completion: Any) -> str:
+    return str(completion.choices[0].message.content)
+
+
+# A gateway takes 0.2 s to close: all of these tests share one, and one for their providers. What is
+# left is looked for once, in the end.
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left() -> Iterator[None]:
+    threads, sockets = set(threading.enumerate()), open_sockets()
+    yield
+    wait_for(lambda: set(threading.enumerate()) <= threads and open_sockets() <= sockets)
+
+
+@pytest.fixture(scope="module")
+def gateway(nothing_left: None) -> Iterator[Gateway]:
+    with Gateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def providers(nothing_left: None) -> Iterator[Gateway]:
+    with Gateway() as gateway:
+        yield gateway
+
+
+class Studio:
+    """Asks by a lane of a tape, as an agent does."""
+
+    def __init__(
+        self, gateway: Gateway, providers: Gateway, connect: Callable[..., openai.OpenAI]
+    ) -> None:
+        self._gateway = gateway
+        self._providers = providers
+        self._connect = connect
+
+    @contextmanager
+    def provided(self, provider: Provider, **settings: Any) -> Iterator[LiveUpstream]:
+        """A provider that is there for a while."""
+        with self._providers.open_lane(provider) as lane:
+            key = SecretStr(lane.token)
+            yield LiveUpstream(lane.base_url("127.0.0.1"), key, **settings)
+
+    def lane(self, tape: Tape, upstream: Any = None, name: str = "1") -> Lane:
+        return self._gateway.open_lane(tape.lane(name, upstream), name)
+
+    def client(self, lane: Lane, **settings: Any) -> openai.OpenAI:
+        # Reading this machine's certificates takes 50 ms, and nothing here is encrypted.
+        return self._connect(lane, http_client=httpx.Client(verify=False), **settings)
+
+    def say(self, tape: Tape, *texts: str, upstream: Any = None, name: str = "1") -> list[str]:
+        """The answers to single messages."""
+        client = self.client(self.lane(tape, upstream, name))
+        return [text_of(client.chat.completions.create(**ask(text))) for text in texts]
+
+    def record(self, file: Path, *texts: str, upstream: Any = None, **normalising: Any) -> None:
+        """Make a cassette of these messages."""
+        tape = new_tape(file, "all", **normalising)
+        if upstream is not None:
+            self.say(tape, *texts, upstream=upstream)
+        else:
+            with self.provided(Provider(echo)) as live:
+                self.say(tape, *texts, upstream=live)
+        assert tape.save("openai/gpt-4o") == ""
+
+
+@pytest.fixture
+def studio(gateway: Gateway, providers: Gateway, connect: Callable[..., openai.OpenAI]) -> Studio:
+    return Studio(gateway, providers, connect)
+
+
+class Wire:
+    """An upstream that puts these bytes on the wire; an exception among them breaks it off."""
+
+    def __init__(
+        self,
+        *chunks: bytes | Exception | asyncio.Event,
+        media_type: str = "application/json",
+        status: int = 200,
+    ) -> None:
+        self._chunks = chunks
+        self._head = (status, raw_headers({"content-type": media_type}))
+
+    async def answer(self, exchange: Exchange) -> Answer:
+        exchange.call.origin = "live"
+        return Answer(*self._head, self._body())
+
+    async def _body(self) -> AsyncGenerator[bytes, None]:
+        for chunk in self._chunks:
+            if isinstance(chunk, Exception):
+                raise chunk
+            if isinstance(chunk, asyncio.Event):
+                await chunk.wait()
+            else:
+                yield chunk
+
+    def check(self) -> None:
+        """Nothing to raise."""
+
+    def verify(self) -> None:
+        """Nothing to raise."""
+
+
+def post(lane: Lane, body: Any = None, path: str = "/chat/completions") -> httpx.Response:
+    return httpx.post(
+        lane.base_url("127.0.0.1") + path,
+        json=ask("Hello.") if body is None else body,
+        headers={"Authorization": f"Bearer {lane.token}"},
+        timeout=20,
+        verify=False,
+    )
+
+
+def events_of(raw: bytes) -> list[Any]:
+    """The events of a stream as a client sees them: by the letter of the specification."""
+    events = []
+    for block in raw.decode().replace("\r\n", "\n").split("\n\n"):
+        data = [
+            line.removeprefix("data:").removeprefix(" ")
+            for line in block.split("\n")
+            if line.startswith("data:")
+        ]
+        name = [line for line in block.split("\n") if line.startswith("event:")]
+        if data:
+            try:
+                content = json.loads("\n".join(data))
+            except ValueError:
+                content = ("text", *data)
+            events.append((name, content))
+    return events
+
+
+# Recording and replaying
+
+
+@pytest.mark.parametrize("mode", ["once", "new_episodes", "all"])
+def test_a_recording_is_replayed_without_the_provider(
+    studio: Studio, file: Path, mode: str
+) -> None:
+    provider = Provider([say("One.", usage=Usage(1000, 100)), say("Two.")])
+    turns = [ask("a"), ask("a", "One.", "b")]
+    with studio.provided(provider) as live:
+        tape = new_tape(file, mode)
+        lane = studio.lane(tape, live)
+        recorded = [studio.client(lane).chat.completions.create(**turn) for turn in turns]
+        tape.verify()
+    assert not file.exists(), "written when the test has passed"
+    assert tape.save("openai/gpt-4o") == ""
+    assert [call.origin for call in lane.calls] == ["recorded"] * 2
+    cost, usage = lane.calls[0].cost, lane.calls[0].usage
+    assert cost
+
+    tape = new_tape(file, "none")
+    assert tape.model == "openai/gpt-4o"
+    lane = studio.lane(tape)
+    replayed = [studio.client(lane).chat.completions.create(**turn) for turn in turns]
+    assert replayed == recorded
+    tape.verify()
+    assert tape.save("openai/gpt-4o") == ""
+    assert [call.origin for call in lane.calls] == ["replayed"] * 2
+    assert (lane.calls[0].cost, lane.calls[0].usage) == (cost, usage)
+    assert len(provider.requests) == 2
+
+
+MODES = [
+    # mode, what is in the cassette, the origins of a's and b's answer, and what is in it then
+    ("none", "", [None, None], ""),
+    ("none", "a", ["replayed", None], "a"),
+    ("once", "", ["recorded", "recorded"], "ab"),
+    ("once", "a", ["replayed", None], "a"),
+    ("new_episodes", "", ["recorded", "recorded"], "ab"),
+    ("new_episodes", "a", ["replayed", "recorded"], "ab"),
+    ("new_episodes", "b", ["recorded", "replayed"], "ab"),
+    ("all", "", ["recorded", "recorded"], "ab"),
+    ("all", "a", ["recorded", "recorded"], "ab"),
+    ("all", "c", ["recorded", "recorded"], "ab"),
+]
+
+
+@pytest.mark.parametrize(("mode", "before", "origins", "after"), MODES)
+def test_record_modes(
+    studio: Studio, file: Path, mode: str, before: str, origins: list[Any], after: str
+) -> None:
+    if before:
+        studio.record(file, *before)
+    with studio.provided(Provider(echo)) as live:
+        tape = new_tape(file, mode)
+        lane = studio.lane(tape, live)
+        statuses = [post(lane, ask(text)).status_code for text in "ab"]
+    assert [call.origin for call in lane.calls] == origins
+    assert statuses == [200 if origin else 400 for origin in origins]
+    if None in origins:
+        with pytest.raises(CassetteMiss):
+            tape.verify()
+    else:
+        tape.verify()
+    tape.save("openai/gpt-4o")
+    assert file.exists() == bool(after)
+    if after:
+        recorded = Cassette.load(file).lanes["1"]
+        assert "".join(r.request.body["messages"][0]["content"] for r in recorded) == after
+
+
+# DEFECT: against its docstring, `save` writes whenever something was asked for; with
+# `new_episodes`, what this run did not ask for is lost without a word.
+def test_nothing_is_written_where_nothing_is_new(studio: Studio, file: Path) -> None:
+    studio.record(file, "a", "b")
+    before = file.read_bytes()
+    with studio.provided(Provider(echo)) as live:
+        tape = new_tape(file, "new_episodes")
+        studio.say(tape, "a", upstream=live)
+    tape.save("openai/gpt-4o")
+    assert file.read_bytes() == before
+
+
+def test_a_test_that_asks_nothing_writes_nothing(studio: Studio, file: Path) -> None:
+    tape = new_tape(file, "all")
+    studio.lane(tape, Wire(b"{}"))
+    assert tape.save("m") == ""
+    assert not file.exists()
+
+
+def test_a_recording_may_be_written_elsewhere(studio: Studio, file: Path, tmp_path: Path) -> None:
+    studio.record(file, "a")
+    before = file.read_bytes()
+    tape = new_tape(file, "all")
+    with studio.provided(Provider(echo)) as live:
+        studio.say(tape, "b", upstream=live)
+    assert tape.save("m", tmp_path / "kept.json") == ""
+    assert file.read_bytes() == before
+    assert len(Cassette.load(tmp_path / "kept.json").lanes["1"]) == 1
+
+
+def test_a_damaged_cassette_is_not_used_and_can_be_recorded_anew(
+    studio: Studio, file: Path
+) -> None:
+    studio.record(file, "a")
+    file.write_text("<<<<<<< HEAD")
+    for mode in ("none", "once", "new_episodes"):
+        with pytest.raises(CassetteError, match="record the test anew"):
+            new_tape(file, mode)
+    studio.record(file, "a")
+    assert studio.say(new_tape(file, "none"), "a") == ["You said: a"]
+
+
+# Streams
+
+
+def test_a_stream_is_replayed_in_as_many_chunks(studio: Studio, file: Path) -> None:
+    streamed = ask("Hello.", stream=True, stream_options={"include_usage": True})
+    text = "A text that takes some pieces. " * 12
+    tape = new_tape(file, "once")
+    with studio.provided(Provider(lambda _: say(text), pause=0.01)) as live:
+        client = studio.client(studio.lane(tape, live))
+        recorded = list(client.chat.completions.create(**streamed))
+    assert len(recorded) > 15
+    tape.save("openai/gpt-4o")
+
+    events = Cassette.load(file).lanes["1"][0].answer.events
+    assert [event.data for event in events] == [
+        *(chunk.to_dict(mode="json") for chunk in recorded),
+        "[DONE]",
+    ]
+    times = [event.ms for event in events]
+    assert times == sorted(times)
+    assert len(set(times)) > 10, "they have their own times"
+    assert 180 <= times[-1] <= Cassette.load(file).lanes["1"][0].answer.ms
+
+    lane = studio.lane(new_tape(file, "none"))
+    begun = time.monotonic()
+    assert list(studio.client(lane).chat.completions.create(**streamed)) == recorded
+    assert time.monotonic() - begun < 0.15, "without the waits between them"
+    assert lane.calls[0].usage
+    assert lane.calls[0].streamed
+
+
+def test_a_client_that_hangs_up_after_the_end_has_its_stream_recorded(
+    studio: Studio, file: Path
+) -> None:
+    """OpenAI's own client stops reading at [DONE], and the provider may still hold the line."""
+    tape = new_tape(file, "once")
+    wire = Wire(event("a"), b"data: [DONE]\n\n", asyncio.Event(), media_type=SSE)
+    client = studio.client(studio.lane(tape, wire))
+    assert len(list(client.chat.completions.create(**ask("Hello.", stream=True)))) == 1
+    assert tape.save("m") == ""
+    assert len(Cassette.load(file).lanes["1"][0].answer.events) == 2
+
+
+def event(text: str) -> bytes:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+    content = {
+        "id": "c",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+    }
+    return b"data: " + json.dumps(content).encode() + b"\n\n"
+
+
+STREAMS = {
+    "named": b'event: ping\ndata: {"a": 1}\n\nevent: x\ndata: [DONE]\n\n',
+    "no JSON": b"data: one\n\ndata: two\n\n",
+    "other line ends": b'data: {"a": 1}\r\n\r\ndata: [DONE]\r\n\r\n',
+    "comments": b': ping\n\ndata: {"a": 1}\n\n: ping\n\n',
+    "JSON in two lines": b'data: {"a":\ndata:  1}\n\ndata: [DONE]\n\n',
+    "lists": b'data: [1, "a"]\n\ndata: [[], {}]\n\n',
+    "letters": 'data: {"a": "ü\\ud83c 🎉"}\n\n'.encode(),
+}
+
+
+def replay_of(studio: Studio, file: Path, wire: Wire) -> tuple[httpx.Response, httpx.Response]:
+    """An answer as it came, and as it comes again."""
+    tape = new_tape(file, "all")
+    first = post(studio.lane(tape, wire))
+    assert tape.save("m") == ""
+    return first, post(studio.lane(new_tape(file, "none")))
+
+
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
+def test_any_stream_is_replayed(studio: Studio, file: Path, stream: bytes) -> None:
+    first, second = replay_of(studio, file, Wire(stream, media_type=SSE))
+    assert events_of(second.content) == events_of(first.content) != []
+    assert second.headers["content-type"] == first.headers["content-type"]
+
+
+def test_a_stream_that_comes_byte_by_byte_is_replayed(studio: Studio, file: Path) -> None:
+    stream = b"".join(STREAMS.values())
+    chunks = [stream[i : i + 1] for i in range(len(stream))]
+    first, second = replay_of(studio, file, Wire(*chunks, media_type=SSE))
+    assert events_of(second.content) == events_of(first.content)
+
+
+# DEFECT: each of these is recorded without complaint, and comes again as something else.
+@pytest.mark.parametrize(
+    "stream",
+    [
+        # str.splitlines() in sse.py cuts the line there, and the event's second half is lost.
+        'data: {"a": "one\u2028two\x85three"}\n\ndata: [DONE]\n\n'.encode(),
+        # The rest in the splitter is never looked at; clients do take it for an event.
+        b'data: {"a": 1}\n\ndata: {"a": 2}\n',
+        # Text of several lines is put on one `data:`, and a string loses its quotes.
+        b"data: one\ndata: two\n\n",
+        b'data: "a string"\n\n',
+        # A TypeError out of `save`: recording.py's _collect() takes a number for a list.
+        b"data: 1\n\ndata: null\n\n",
+        # An empty stream comes again as `null`.
+        b"",
+    ],
+    ids=["unicode's line ends", "no end", "text in two lines", "a JSON string", "numbers", "empty"],
+)
+def test_more_streams_are_replayed(studio: Studio, file: Path, stream: bytes) -> None:
+    first, second = replay_of(studio, file, Wire(stream, media_type=SSE))
+    assert events_of(second.content) == events_of(first.content)
+    if not stream:
+        assert second.content == b""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{}", b"[]", b"1.5", b"null", b"", b"no JSON\n", b'{"a": "\\ud83c"}', "ü\n".encode()],
+    ids=repr,
+)
+def test_any_whole_answer_is_replayed(studio: Studio, file: Path, body: bytes) -> None:
+    first, second = replay_of(studio, file, Wire(body))
+    assert first.content == second.content == body
+
+
+# DEFECT: a string loses its quotes; what is no UTF-8, such as speech, is replaced by U+FFFD.
+@pytest.mark.parametrize("body", [b'"a string"', b"\xff\xf3\x84\x00"], ids=repr)
+def test_more_whole_answers_are_replayed(studio: Studio, file: Path, body: bytes) -> None:
+    first, second = replay_of(studio, file, Wire(body, media_type="audio/mpeg"))
+    assert first.content == second.content == body
+
+
+# Aborted answers
+
+
+def anthropic_start() -> bytes:
+    return b'event: message_start\ndata: {"type": "message_start", "message": {}}\n\n'
+
+
+def test_an_answer_that_breaks_off_writes_nothing(studio: Studio, file: Path) -> None:
+    studio.record(file, "a")
+    before = file.read_bytes()
+    broken = [
+        Wire(event("a"), BrokenAnswerError("gone"), media_type=SSE),
+        Wire(b'{"a": ', BrokenAnswerError("gone")),
+    ]
+    for wire in broken:
+        tape = new_tape(file, "all")
+        lane = studio.lane(tape, wire)
+        with pytest.raises(httpx.RemoteProtocolError):
+            post(lane)
+        problem = tape.save("m")
+        assert "was not written: the answer to call 1 of conversation 1 is not complete" in problem
+        assert str(file) in problem or file.name in problem
+        assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+def test_a_client_that_goes_away_writes_nothing(studio: Studio, file: Path, streamed: bool) -> None:
+    studio.record(file, "a")
+    before = file.read_bytes()
+    tape = new_tape(file, "all")
+    begun, media_type = (event("a"), SSE) if streamed else (b"{", "application/json")
+    lane = studio.lane(tape, Wire(begun, asyncio.Event(), media_type=media_type))
+    client = studio.client(lane, timeout=0.1)
+    if streamed:
+        with client.chat.completions.create(**ask("b", stream=True)) as stream:
+            next(iter(stream))
+    else:
+        with pytest.raises(openai.APITimeoutError):
+            client.chat.completions.create(**ask("b"))
+    assert "the answer to call 1 of conversation 1 is not complete" in tape.save("m")
+    assert file.read_bytes() == before
+
+
+def test_an_answer_under_way_is_waited_for(studio: Studio, file: Path) -> None:
+    tape = new_tape(file, "once")
+    with (
+        studio.provided(Provider(lambda _: say("word " * 200), pause=0.02)) as live,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        lane = studio.lane(tape, live)
+        answer = pool.submit(post, lane, ask("a", stream=True))
+        wait_for(lambda: bool(lane.calls) and lane.calls[0].status is not None)
+        assert tape.save("m") == ""
+        assert len(events_of(answer.result().content)) > 20
+    assert Cassette.load(file).lanes["1"][0].answer.events[-1].data == "[DONE]"
+
+
+# DEFECT: a stream that ends without an error and without its dialect's last event, as a proxy ends
+# it whose provider went away, is taken for complete.
+@pytest.mark.parametrize("path", ["/messages", "/responses"])
+def test_a_stream_without_its_end_writes_nothing(studio: Studio, file: Path, path: str) -> None:
+    tape = new_tape(file, "all")
+    begun = {
+        "/messages": anthropic_start(),
+        "/responses": b'data: {"type": "response.created", "response": {}}\n\n',
+    }
+    lane = studio.lane(tape, Wire(begun[path], media_type=SSE))
+    assert post(lane, ask("a", stream=True), path).status_code == 200
+    assert "not complete" in tape.save("m")
+    assert not file.exists()
+
+
+# Errors of the provider
+
+
+class Flaky:
+    """An upstream whose first answers are errors."""
+
+    def __init__(self, upstream: Any, *statuses: int) -> None:
+        self._upstream = upstream
+        self._statuses = list(statuses)
+
+    async def answer(self, exchange: Exchange) -> Answer:
+        exchange.call.origin = "live"
+        if self._statuses:
+            headers = {"x-request-id": "r-1", "retry-after": "0.01"}
+            return error_answer(exchange.dialect, self._statuses.pop(0), "No.", headers)
+        answer: Answer = await self._upstream.answer(exchange)
+        return answer
+
+    def check(self) -> None:
+        """Nothing to raise."""
+
+    verify = check
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 529])
+def test_an_error_that_is_tried_again_is_not_recorded(
+    studio: Studio, file: Path, status: int
+) -> None:
+    tape = new_tape(file, "once")
+    with studio.provided(Provider(echo)) as live:
+        lane = studio.lane(tape, Flaky(live, status))
+        assert post(lane, ask("a")).status_code == status
+        assert post(lane, ask("a")).status_code == 200
+    assert tape.save("m") == ""
+    assert [interaction.answer.status for interaction in Cassette.load(file).lanes["1"]] == [200]
+    tape = new_tape(file, "none")
+    assert studio.say(tape, "a") == ["You said: a"]
+    tape.verify()
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 422])
+def test_a_refusal_is_recorded_and_replayed(studio: Studio, file: Path, status: int) -> None:
+    tape = new_tape(file, "once")
+    first = post(studio.lane(tape, Flaky(None, status)), ask("a"))
+    assert tape.save("m") == ""
+    tape = new_tape(file, "none")
+    lane = studio.lane(tape)
+    second = post(lane, ask("a"))
+    assert (second.status_code, second.json()) == (status, first.json())
+    assert lane.calls[0].problem == f"The provider answered {status}."
+    assert (lane.calls[0].origin, lane.calls[0].cost) == ("replayed", None)
+    tape.verify()
+
+
+# DEFECT: where all answers were such errors, an empty cassette takes the place of a good one.
+def test_errors_alone_are_written_over_nothing(studio: Studio, file: Path) -> None:
+    studio.record(file, "a")
+    before = file.read_bytes()
+    tape = new_tape(file, "all")
+    assert post(studio.lane(tape, Flaky(None, 503)), ask("a")).status_code == 503
+    tape.save("m")
+    assert file.read_bytes() == before
+
+
+def test_what_the_run_s_budget_refuses_is_not_recorded(studio: Studio, file: Path) -> None:
+    tape = new_tape(file, "once")
+    with studio.provided(Provider(echo), budget=Budget("run", Limits(calls=1))) as live:
+        lane = studio.lane(tape, live)
+        statuses = [post(lane, ask(text)).status_code for text in "abc"]
+        with pytest.raises(BudgetExceeded, match="run's budget llm_max_calls = 1"):
+            lane.check()
+    assert statuses == [200, 400, 400]
+    assert [call.origin for call in lane.calls] == ["recorded", None, None]
+    tape.save("m")
+    assert len(Cassette.load(file).lanes["1"]) == 1
+
+
+# DEFECT: what an answer cost is booked when its stream is closed, which may be long after its last
+# event; a test that ends in between writes a cassette without costs.
+def test_the_cost_is_known_with_the_last_event(studio: Studio, file: Path) -> None:
+    usage = b'data: {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 9}}\n\n'
+    wire = Wire(usage, b"data: [DONE]\n\n", asyncio.Event(), media_type=SSE)
+    tape = new_tape(file, "once")
+    lane = studio.lane(tape, wire)
+    request = httpx.stream(
+        "POST",
+        lane.base_url("127.0.0.1") + "/chat/completions",
+        json=ask("a", stream=True),
+        headers={"Authorization": f"Bearer {lane.token}"},
+    )
+    with request as answer:
+        chunks = answer.iter_raw()
+        assert any(b"[DONE]" in chunk for chunk in chunks)
+        assert tape.save("m") == ""
+    assert Cassette.load(file).lanes["1"][0].answer.cost
+
+
+# Secrets
+
+
+BODIES: dict[str, Callable[[str], Any]] = {
+    "/chat/completions": lambda text: ask(text, stream=True),
+    "/responses": lambda text: {"model": "gpt-4o", "input": text, "stream": True},
+    "/messages": lambda text: {**ask(text, stream=True), "model": "claude-sonnet-4-5"},
+}
+
+
+@pytest.mark.parametrize("path", BODIES)
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize("place", ["text", "reasoning", "arguments"])
+def test_no_secret_is_written(
+    studio: Studio, file: Path, path: str, streamed: bool, place: str
+) -> None:
+    redactor = Redactor()
+    redactor.add(SECRET)
+
+    def reply(request: LLMRequest) -> Reply:
+        said = request.last_message
+        match place:
+            case "text":
+                return say(said)
+            case "reasoning":
+                return say("x", reasoning=said)
+        return say("x", tool("sh", first="1"), tool("sh", command=said, other=[said]))
+
+    body = {**BODIES[path](f"My key is {SECRET}, and twice: {SECRET}."), "stream": streamed}
+    tape = new_tape(file, "once", scrub=redactor)
+    with studio.provided(Provider(reply)) as live:
+        first = post(studio.lane(tape, live), body, path)
+        assert first.status_code == 200
+    assert tape.save("m") == ""
+
+    written = file.read_text()
+    for spelled in (SECRET, json.dumps(SECRET)[1:-1], json.dumps(json.dumps(SECRET))[3:-3]):
+        assert spelled not in written
+    # No piece of a stream tells a part of it either.
+    assert "0123456789" not in written
+    assert "longer-than" not in written
+    assert written.count("***") >= 2
+
+    for said in (SECRET, "***"):  # by the secret itself, and by what stands in its place
+        tape = new_tape(file, "none", scrub=redactor)
+        again = {**BODIES[path](f"My key is {said}, and twice: {said}."), "stream": streamed}
+        second = post(studio.lane(tape), again, path)
+        assert second.status_code == 200
+        tape.verify()
+        assert len(events_of(second.content)) == len(events_of(first.content))
+        if place == "arguments":
+            assert "***" in second.text
+
+
+def test_only_headers_that_clients_act_on_are_written(studio: Studio, file: Path) -> None:
+    studio.record(file, "a")
+    answer = Cassette.load(file).lanes["1"][0].answer
+    assert set(answer.headers) == {"content-type"}
+    assert "authorization" not in file.read_text().lower()
+    assert "x-request-id" not in file.read_text()
+
+
+# DEFECT: pieces of plain text are no objects to put anything into: a TypeError out of `save`.
+def test_a_secret_in_pieces_of_plain_text_is_masked(studio: Studio, file: Path) -> None:
+    redactor = Redactor()
+    redactor.add("sk-secret-0123456789")
+    tape = new_tape(file, "once", scrub=redactor)
+    wire = Wire(b"data: sk-secret-\n\ndata: 0123456789\n\n", media_type=SSE)
+    post(studio.lane(tape, wire))
+    assert tape.save("m") == ""
+    assert "0123456789" not in file.read_text()
+
+
+def test_an_ordinary_stream_is_kept_as_it_is_where_secrets_are_known(
+    studio: Studio, file: Path
+) -> None:
+    """Masking one text gathers its pieces; other texts, and streams without a secret, stay."""
+    redactor = Redactor()
+    redactor.add(SECRET)
+    streams = {}
+    for scrub in (str, redactor):
+        tape = new_tape(file, "all", scrub=scrub)
+        wire = Wire(*(event(text) for text in ("a", "b", "c")), media_type=SSE)
+        post(studio.lane(tape, wire))
+        tape.save("m")
+        streams[scrub] = [e.data for e in Cassette.load(file).lanes["1"][0].answer.events]
+    assert streams[str] == streams[redactor]
+
+
+def test_what_differs_in_every_run_is_not_written(studio: Studio, file: Path) -> None:
+    known = {"3f2a9c417d05": "host"}
+    studio.record(file, "root@3f2a9c417d05 at 2026-11-24 13:30:22, job-7", known=known)
+    assert "root@<host> at <date>" in file.read_text()
+    # By a container of another name, on another day, and with a pattern that came later.
+    tape = new_tape(
+        file, "none", known={"aaaaaaaaaaaa": "host"}, patterns=[r"job-\d"], match="strict"
+    )
+    text = "root@aaaaaaaaaaaa at 2026-11-25 01:02:03, job-8"
+    studio.say(tape, text)
+    tape.verify()
+
+
+# Misses
+
+
+def test_a_miss_is_told_at_once_with_the_changed_word(studio: Studio, file: Path) -> None:
+    prompt = "You are an agent. Use the tools in /workspace with great care. " * 100
+    turns = {"model": "gpt-4o", "messages": [{"role": "system", "content": prompt}]}
+    hello = {"role": "user", "content": "Please list the files."}
+    turns["messages"].append(hello)
+    tape = new_tape(file, "once")
+    with studio.provided(Provider(echo)) as live:
+        client = studio.client(studio.lane(tape, live))
+        client.chat.completions.create(**ask("Something else."))
+        client.chat.completions.create(**turns)
+    tape.save("m")
+
+    tape = new_tape(file, "none")
+    lane = studio.lane(tape)
+    hello["content"] = "Please list the folders."
+    begun = time.monotonic()
+    with pytest.raises(openai.BadRequestError) as refusal:
+        studio.client(lane, max_retries=2).chat.completions.create(**turns)
+    assert time.monotonic() - begun < 1
+    assert len(lane.calls) == 1, "no client tries again"
+    with pytest.raises(CassetteMiss) as failure:
+        lane.check()
+    for message in (str(failure.value), str(refusal.value.body)):
+        assert "call 1 in conversation 1 is not in" in message
+        assert file.name in message
+        assert "recording 2" in message
+        assert "message 2 (user), content" in message
+        assert "[-files-]" in message
+        assert "[+folders+]" in message
+        assert "great care" not in message, "what is the same is not shown"
+        assert "--llm-record=all" in message
+    with pytest.raises(CassetteMiss):
+        tape.verify()
+
+
+CHANGES: list[tuple[Any, list[str]]] = [
+    ({"temperature": 0.5}, ["temperature", "0.5"]),
+    ({"model": "gpt-4o-mini"}, ["model", "mini"]),
+    ({"stream": True}, ["stream", "true"]),
+    ({"tools": [{"type": "function", "function": {"name": "sh"}}]}, ["tools", "sh"]),
+    ({"messages": [{"role": "system", "content": "a"}]}, ["message 1", "[+system+]"]),
+    ({"messages": ask("a", "b")["messages"]}, ["message 2 (assistant): new", "b"]),
+    ({"messages": []}, ["message 1 (user): recorded, and not asked for", "a"]),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), CHANGES, ids=lambda value: str(value)[:30])
+def test_a_miss_tells_any_difference(
+    studio: Studio, file: Path, change: Any, words: list[str]
+) -> None:
+    studio.record(file, "a")
+    message = post(studio.lane(new_tape(file, "none")), {**ask("a"), **change}).text
+    assert [word for word in words if word not in message] == []
+
+
+def test_another_path_is_a_difference(studio: Studio, file: Path) -> None:
+    studio.record(file, "a")
+    message = post(studio.lane(new_tape(file, "none")), ask("a"), "/messages").text
+    assert "openai-chat /chat/completions" in message
+    assert "anthropic-messages /messages" in message
+
+
+# DEFECT: difflib compares all words between the first and the last difference, in time that grows
+# with the cube of their number, on the event loop that all conversations share: 2 minutes for 11 KB
+# that are all new. Not even the gateway's `close` ends it.
+@pytest.mark.parametrize(
+    ("recorded", "asked"),
+    [
+        (
+            " ".join(["First", *(f"word{number % 997}" for number in range(4000)), "last"]),
+            " ".join(["Other", *(f"word{number % 997}" for number in range(4000)), "end"]),
+        ),
+        (
+            " ".join(f"one{number}" for number in range(400)),
+            " ".join(f"two{number}" for number in range(400)),
+        ),
+    ],
+    ids=["far apart", "all new"],
+)
+def test_a_miss_of_a_long_prompt_is_told_at_once(
+    studio: Studio, file: Path, recorded: str, asked: str
+) -> None:
+    studio.record(file, recorded)
+    lane = studio.lane(new_tape(file, "none"))
+    begun = time.monotonic()
+    message = post(lane, ask(asked)).text
+    assert time.monotonic() - begun < 1
+    assert recorded.split(maxsplit=1)[0] in message
+    assert asked.split(maxsplit=1)[0] in message
+
+
+def test_without_a_cassette_the_miss_tells_how_to_record(studio: Studio, file: Path) -> None:
+    tape = new_tape(file, "none")
+    message = post(studio.lane(tape)).text
+    assert "There is no cassette" in message
+    assert f"pytest '{TEST}' --llm-record=once" in message
+    with pytest.raises(CassetteMiss, match="There is no cassette"):
+        tape.check()
+
+
+def test_a_recording_is_served_once(studio: Studio, file: Path) -> None:
+    studio.record(file, "a", "a")
+    lane = studio.lane(new_tape(file, "none"))
+    assert [post(lane, ask("a")).status_code for _ in range(3)] == [200, 200, 400]
+    with pytest.raises(CassetteMiss, match=r"All 2 recorded answers .* are used up"):
+        lane.check()
+
+
+# DEFECT: "All 0 recorded answers of that conversation are used up."
+def test_a_conversation_that_was_not_recorded_is_said_so(studio: Studio, file: Path) -> None:
+    studio.record(file, "a")
+    message = post(studio.lane(new_tape(file, "none"), name="2")).text
+    assert "conversation 2" in message
+    assert "All 0" not in message
+
+
+def test_the_first_miss_is_the_one_that_is_raised(studio: Studio, file: Path) -> None:
+    studio.record(file, "a")
+    lane = studio.lane(new_tape(file, "none"))
+    for text in ("first", "second"):
+        post(lane, ask(text))
+    for _ in range(2):
+        with pytest.raises(CassetteMiss, match=r"\+first\+"):
+            lane.check()
+
+
+# Drift
+
+
+def drifted(studio: Studio, file: Path, match: str, *requests: Any) -> tuple[Tape, list[int]]:
+    """A tape of a conversation with two tool calls, asked with other requests."""
+    one, two = tool_turn("old one"), [*tool_turn("old one"), *tool_turn("old two", "More.", 2)]
+    tape = new_tape(file, "all")
+    with studio.provided(Provider(lambda _: say("ok"))) as live:
+        lane = studio.lane(tape, live)
+        for messages in (one, two):
+            assert post(lane, ask(messages=messages)).status_code == 200
+    tape.save("m")
+    tape = new_tape(file, "none", match=match)
+    lane = studio.lane(tape)
+    return tape, [post(lane, ask(messages=messages)).status_code for messages in requests]
+
+
+def test_lenient_matching_serves_other_tool_output_and_reports_each_once(
+    studio: Studio, file: Path
+) -> None:
+    tape, statuses = drifted(
+        studio,
+        file,
+        "lenient",
+        tool_turn("new one"),
+        [*tool_turn("new one"), *tool_turn("old two", "More.", 2)],
+    )
+    assert statuses == [200, 200]
+    tape.verify()
+    assert len(tape.drift) == 1
+    for words in ("call 1 of conversation 1", "message 3 (tool)", "[-old-]", "[+new+]"):
+        assert words in tape.drift[0]
+
+
+def test_lenient_matching_reports_every_output_that_differs(studio: Studio, file: Path) -> None:
+    tape, statuses = drifted(
+        studio,
+        file,
+        "lenient",
+        tool_turn("new one"),
+        [*tool_turn("new one"), *tool_turn("new two", "More.", 2)],
+    )
+    assert statuses == [200, 200]
+    assert len(tape.drift) == 2
+    assert "message 6 (tool)" in tape.drift[1]
+
+
+def test_lenient_matching_without_a_difference_reports_nothing(studio: Studio, file: Path) -> None:
+    tape, statuses = drifted(studio, file, "lenient", tool_turn("old one"))
+    assert statuses == [200]
+    assert tape.drift == []
+
+
+def test_strict_matching_refuses_other_tool_output(studio: Studio, file: Path) -> None:
+    tape, statuses = drifted(studio, file, "strict", tool_turn("new one"))
+    assert statuses == [400]
+    assert tape.drift == []
+    with pytest.raises(CassetteMiss, match="Only what a tool printed is different") as failure:
+        tape.check()
+    assert "--llm-match=lenient" in str(failure.value)
+    assert "[-old-]" in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        tool_turn("old one", "Look there."),
+        [*tool_turn("old one"), {"role": "user", "content": "And?"}],
+        tool_turn("old one")[:2],
+        [*tool_turn("old one"), *tool_turn("old two", "Less.", 2)],
+    ],
+    ids=["word", "turn more", "turn less", "later word"],
+)
+def test_lenient_matching_serves_nothing_else(
+    studio: Studio, file: Path, messages: list[Any]
+) -> None:
+    tape, statuses = drifted(studio, file, "lenient", messages)
+    assert statuses == [400]
+    with pytest.raises(CassetteMiss):
+        tape.check()
+
+
+def test_lenient_matching_prefers_what_is_exact(studio: Studio, file: Path) -> None:
+    tape = new_tape(file, "all")
+    counter = itertools.count(1)
+    with studio.provided(Provider(lambda _: say(f"answer {next(counter)}"))) as live:
+        lane = studio.lane(tape, live)
+        for printed in ("x", "y"):
+            post(lane, ask(messages=tool_turn(printed)))
+    tape.save("m")
+    tape = new_tape(file, "none", match="lenient")
+    client = studio.client(studio.lane(tape))
+    printed = ("y", "z")
+    answers = [client.chat.completions.create(**ask(messages=tool_turn(p))) for p in printed]
+    assert [text_of(answer) for answer in answers] == ["answer 2", "answer 1"]
+    tape.verify()
+    assert len(tape.drift) == 1
+
+
+# DEFECT: drift is remembered by the message's position alone, whatever conversation it is in: one
+# lane may hold several, as those of an agent and of its condenser.
+def test_drift_in_another_conversation_of_the_lane_is_reported_too(
+    studio: Studio, file: Path
+) -> None:
+    tape = new_tape(file, "all")
+    with studio.provided(Provider(lambda _: say("ok"))) as live:
+        lane = studio.lane(tape, live)
+        for question in ("Agent?", "Condenser?"):
+            post(lane, ask(messages=tool_turn("old", question)))
+    tape.save("m")
+    tape = new_tape(file, "none", match="lenient")
+    lane = studio.lane(tape)
+    for question in ("Agent?", "Condenser?"):
+        assert post(lane, ask(messages=tool_turn(f"new {question}", question))).status_code == 200
+    assert len(tape.drift) == 2
+
+
+# Unused recordings
+
+
+def test_recordings_that_nobody_asked_for_are_complained_about(studio: Studio, file: Path) -> None:
+    studio.record(file, "a", "b", "c")
+    tape = new_tape(file, "none")
+    studio.say(tape, "b")
+    with pytest.raises(CassetteUnused, match="never asked for 2 of the answers") as failure:
+        tape.verify()
+    message = str(failure.value)
+    assert "conversation 1, recording 1: /chat/completions" in message
+    assert "recording 3" in message
+    assert "recording 2" not in message
+    assert "--llm-unused=warn" in message
+    tape.check()
+
+
+def test_a_conversation_that_never_began_is_unused(studio: Studio, file: Path) -> None:
+    studio.record(file, "a")
+    with pytest.raises(CassetteUnused, match="never asked for 1 of the answers"):
+        new_tape(file, "none").verify()
+
+
+def test_a_miss_comes_before_what_is_unused(studio: Studio, file: Path) -> None:
+    studio.record(file, "a")
+    tape = new_tape(file, "none")
+    post(studio.lane(tape), ask("b"))
+    with pytest.raises(CassetteMiss):
+        tape.verify()
+
+
+@pytest.mark.parametrize("mode", ["new_episodes", "all"])
+def test_what_is_recorded_anew_is_not_unused(studio: Studio, file: Path, mode: str) -> None:
+    studio.record(file, "a")
+    new_tape(file, mode).verify()
+
+
+# Many at a time
+
+
+def test_two_conversations_in_parallel_do_not_mix(studio: Studio, file: Path) -> None:
+    counter = itertools.count()
+    questions = [f"question {number % 5}" for number in range(15)]
+
+    def both(tape: Tape, upstream: Any) -> list[list[str]]:
+        with ThreadPoolExecutor(2) as pool:
+            work = [
+                pool.submit(studio.say, tape, *questions, upstream=upstream, name=name)
+                for name in ("main", "helper")
+            ]
+            return [done.result() for done in work]
+
+    tape = new_tape(file, "once")
+    with studio.provided(Provider(lambda _: say(f"answer {next(counter)}"))) as live:
+        recorded = both(tape, live)
+    assert len({*recorded[0], *recorded[1]}) == 30
+    tape.save("m")
+    tape = new_tape(file, "none")
+    assert both(tape, None) == recorded
+    tape.verify()
+
+
+def test_equal_requests_at_a_time_get_each_answer_once(studio: Studio, file: Path) -> None:
+    counter = itertools.count()
+    asked = [ask("the same")] * 12
+
+    def at_once(lane: Lane) -> set[str]:
+        with ThreadPoolExecutor(12) as pool:
+            answers = pool.map(lambda body: post(lane, body).json(), asked)
+            return {answer["choices"][0]["message"]["content"] for answer in answers}
+
+    tape = new_tape(file, "once")
+    with studio.provided(Provider(lambda _: say(f"answer {next(counter)}"))) as live:
+        recorded = at_once(studio.lane(tape, live))
+    assert len(recorded) == 12
+    tape.save("m")
+    tape = new_tape(file, "none")
+    assert at_once(studio.lane(tape)) == recorded
+    tape.verify()
+
+
+def test_200_calls_at_a_time_none_lost_and_none_crossed(studio: Studio, file: Path) -> None:
+    names = ["a", "b", "c", "d"]
+
+    async def all_at_once(lanes: dict[str, Lane]) -> None:
+        async def one(client: httpx.AsyncClient, name: str, number: int) -> None:
+            lane = lanes[name]
+            question, streamed = f"lane {name}, question {number}", number % 2 == 0
+            answer = await client.post(
+                lane.base_url("127.0.0.1") + "/chat/completions",
+                json=ask(question, stream=streamed),
+                headers={"Authorization": f"Bearer {lane.token}"},
+            )
+            assert answer.status_code == 200, answer.text
+            if streamed:
+                pieces = [content for _, content in events_of(answer.content)]
+                assert pieces[-1] == ("text", "[DONE]")
+                deltas = [piece["choices"][0]["delta"] for piece in pieces[:-1]]
+                said = "".join(delta.get("content") or "" for delta in deltas)
+            else:
+                said = answer.json()["choices"][0]["message"]["content"]
+            assert said == f"You said: {question}"
+
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(timeout=30, limits=limits) as client, asyncio.TaskGroup() as g:
+            for number in range(50):
+                for name in names:
+                    g.create_task(one(client, name, number))
+
+    tape = new_tape(file, "once")
+    with studio.provided(Provider(echo)) as live:
+        asyncio.run(all_at_once({name: studio.lane(tape, live, name) for name in names}))
+    assert tape.save("m") == ""
+    tape = new_tape(file, "none")
+    lanes = {name: studio.lane(tape, None, name) for name in names}
+    asyncio.run(all_at_once(lanes))
+    tape.verify()
+    assert [len(lane.calls) for lane in lanes.values()] == [50] * 4
+    assert all(call.origin == "replayed" for lane in lanes.values() for call in lane.calls)
+
+
+# What is no completion
+
+
+def test_embeddings_models_and_token_counts_are_recorded_and_replayed(
+    studio: Studio, file: Path
+) -> None:
+    def everything(lane: Lane) -> list[Any]:
+        client = studio.client(lane)
+        embedding = client.embeddings.create(model="text-embedding-3-small", input="a")
+        return [
+            [model.id for model in client.models.list()],
+            embedding.data[0].embedding,
+            post(lane, {**ask("a"), "model": "claude"}, "/messages/count_tokens").json(),
+        ]
+
+    tape = new_tape(file, "once")
+    with studio.provided(Provider(echo)) as live:
+        recorded = everything(studio.lane(tape, live))
+    assert recorded == [["gpt-4o"], [0.5, 0.25], {"input_tokens": 42}]
+    tape.save("m")
+    tape = new_tape(file, "none")
+    lane = studio.lane(tape)
+    assert everything(lane) == recorded
+    for _ in range(3):  # which models there are may be asked as often as one likes
+        assert [model.id for model in studio.client(lane).models.list()] == ["gpt-4o"]
+    tape.verify()
+
+
+def test_models_that_nobody_asks_for_or_that_were_not_recorded_fail_nothing(
+    studio: Studio, file: Path
+) -> None:
+    tape = new_tape(file, "once")
+    with studio.provided(Provider(echo)) as live:
+        lane = studio.lane(tape, live)
+        list(studio.client(lane).models.list())
+        post(lane, ask("a"))
+    tape.save("m")
+    tape = new_tape(file, "none")
+    lane = studio.lane(tape)
+    post(lane, ask("a"))
+    other = httpx.get(
+        lane.base_url("127.0.0.1") + "/files", headers={"Authorization": f"Bearer {lane.token}"}
+    )
+    assert other.status_code == 400
+    tape.verify()
+
+
+def test_other_embeddings_are_a_miss(studio: Studio, file: Path) -> None:
+    tape = new_tape(file, "once")
+    with studio.provided(Provider(echo)) as live:
+        post(studio.lane(tape, live), {"model": "m", "input": ["a cat"]}, "/embeddings")
+    tape.save("m")
+    tape = new_tape(file, "none")
+    answer = post(studio.lane(tape), {"model": "m", "input": ["a dog"]}, "/embeddings")
+    assert answer.status_code == 400
+    assert "[-cat-]" in answer.text
+
+
+# As the fixture uses it
+
+
+class Host:
+    """The gateway of a host whose containers are this machine."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def open_lane(self, source: Any, *, name: str, policy: Any) -> Lane:
+        return self._gateway.open_lane(source, name, policy)
+
+    def llm_fields(self, lane: Lane, model: str) -> dict[str, str]:
+        return {"model": model, "base_url": lane.base_url("127.0.0.1"), "api_key": lane.token}
+
+
+def agent_llm(file: Path, live: LiveUpstream | None, key: str = "", **settings: Any) -> AgentLLM:
+    environment = {"LLM_MODEL": "openai/gpt-4o", "LLM_API_KEY": key} if key else {}
+    if live is not None:
+        environment["LLM_BASE_URL"] = live.base_url
+    return AgentLLM(
+        test=TEST,
+        cassette=file,
+        settings=SandboxSettings(**settings),
+        own=SandboxSettings(),
+        prices=Prices(),
+        run_budget=Budget("run", Limits()),
+        secrets=Redactor(),
+        environment=environment,
+    )
+
+
+def open_conversation(llm: AgentLLM, gateway: Gateway) -> Lane:
+    agent = {"llm": {"model": "x", "usage_id": "agent"}}
+    host: Any = Host(gateway)
+    return llm.connect(agent, host, script=None, name="1", known={})[1]
+
+
+@pytest.mark.parametrize("passed", [True, False], ids=["passed", "failed"])
+def test_a_failed_test_writes_nothing_over_a_good_cassette(
+    studio: Studio,
+    gateway: Gateway,
+    providers: Gateway,
+    file: Path,
+    tmp_path: Path,
+    passed: bool,
+) -> None:
+    studio.record(file, "a")
+    before = file.read_bytes()
+    evidence = tmp_path / "evidence"
+    evidence.mkdir()
+    with providers.open_lane(Provider(echo)) as provider:
+        live = LiveUpstream(provider.base_url("127.0.0.1"), None)
+        with agent_llm(file, live, provider.token, llm_record="all") as llm:
+            assert llm.mode == "recorded"
+            assert post(open_conversation(llm, gateway), ask("b")).status_code == 200
+            llm.verify()
+            llm.finish(passed=passed, evidence=lambda: evidence)
+    assert (file.read_bytes() == before) is not passed
+    kept = file if passed else evidence / "cassette.json"
+    texts = [r.request.body["messages"][0]["content"] for r in Cassette.load(kept).lanes["1"]]
+    assert texts == ["b"]
+    assert provider.token not in kept.read_text()
+    assert any(str(kept) in note for note in llm.usage.notes) is not passed
+
+
+@pytest.mark.parametrize(
+    ("environment", "settings"),
+    [({"CI": "true"}, {}), ({}, {"llm_record": "none"}), ({}, {"llm_record": "once"})],
+    ids=["CI", "none", "once"],
+)
+def test_a_cassette_is_replayed_without_a_key(
+    studio: Studio, gateway: Gateway, file: Path, environment: Any, settings: Any
+) -> None:
+    studio.record(file, "a")
+    with agent_llm(file, None, **settings) as llm:
+        llm._environment = environment
+        assert llm.mode == "replayed"
+        assert post(open_conversation(llm, gateway), ask("a")).status_code == 200
+        llm.verify()
+        llm.finish(passed=True, evidence=lambda: file)
+    assert llm.usage.notes == []
+    assert [call.model for call in llm.calls] == ["gpt-4o"]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 5) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
