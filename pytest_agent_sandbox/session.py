@@ -315,9 +315,10 @@ def clean_up_run(config: pytest.Config) -> None:
     if is_worker(config) or _RUN not in config.stash:
         return
     folders.drop_if_empty(_output(config, resolve(config)))
-    ledger = _ledger_file(run_id(config))
-    for file in (ledger, ledger.with_name(f"{ledger.name}.lock")):
-        file.unlink(missing_ok=True)
+    if _ledger_file(run_id(config)).exists():
+        from pytest_agent_sandbox.llm.budgets import SharedLedger
+
+        SharedLedger(_ledger_file(run_id(config))).remove()
     signs = list(Path(tempfile.gettempdir()).glob(_used_sign(run_id(config), "*").name))
     if not signs:
         return

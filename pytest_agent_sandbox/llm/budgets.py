@@ -83,7 +83,15 @@ class SharedLedger(Ledger):
     def change(self, change: Callable[[Spent], Spent]) -> None:
         """Put the sum in the place of what was spent, while no other process does."""
         with self._lock:
-            self._file.write_text(json.dumps(asdict(change(self._read()))), encoding="utf-8")
+            # Whole or not at all: a process may be killed at any time.
+            written = self._file.with_name(f"{self._file.name}.new")
+            written.write_text(json.dumps(asdict(change(self._read()))), encoding="utf-8")
+            written.replace(self._file)
+
+    def remove(self) -> None:
+        """Delete the file, and what is beside it."""
+        for suffix in ("", ".lock", ".new"):
+            self._file.with_name(f"{self._file.name}{suffix}").unlink(missing_ok=True)
 
     def _read(self) -> Spent:
         try:
@@ -155,16 +163,17 @@ class Budget:
                     f"The {self._whose}'s budget llm_max_{name} = {allowed} is used up ({spent}): "
                     "the agent's next LLM call was refused."
                 )
+        for name, limit in (("cost", limits.cost), ("tokens", limits.tokens)):
+            if limit is not None and spent.uncounted:
+                return (
+                    f"The {self._whose}'s budget llm_max_{name} = {limit:,} cannot be kept: the "
+                    f"provider did not say how many tokens a call of {spent.uncounted!r} took. "
+                    "Where the agent streams, have it ask for the usage."
+                )
         if limits.cost is not None and spent.unpriced:
             return (
                 f"The {self._whose}'s budget llm_max_cost = ${limits.cost:g} cannot be kept: what "
                 f"calls of {spent.unpriced!r} cost is not known. Add its price to the file that "
                 "llm_prices names."
-            )
-        if limits.tokens is not None and spent.uncounted:
-            return (
-                f"The {self._whose}'s budget llm_max_tokens = {limits.tokens:,} cannot be kept: "
-                f"the provider did not say how many tokens a call of {spent.uncounted!r} took. "
-                "Where the agent streams, have it ask for the usage."
             )
         return ""

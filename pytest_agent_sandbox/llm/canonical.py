@@ -61,11 +61,16 @@ def canonical(
     dialect: str, method: str, path: str, body: Any, normalise: Normaliser
 ) -> CanonicalRequest:
     """The canonical form of a request, also of one that was in this form before."""
+    walk = _Walk(normalise)
     if isinstance(body, Mapping):
-        body = {name: value for name, value in body.items() if name not in _NAMES_OF_CALLER}
-    return CanonicalRequest(
-        dialect, method, normalise(path), _Walk(normalise).canonical(body, ids=True)
-    )
+        content = walk.canonical(
+            {name: value for name, value in body.items() if name not in _NAMES_OF_CALLER}
+        )
+        if isinstance(body.get("model"), str):
+            content["model"] = body["model"]  # the day of its release is part of its name
+    else:
+        content = walk.canonical(body)
+    return CanonicalRequest(dialect, method, normalise(path), content)
 
 
 def without_tool_output(value: Any) -> Any:
@@ -80,7 +85,16 @@ def without_tool_output(value: Any) -> Any:
         dropped = {"content", "is_error"}
     elif isinstance(kind, str) and kind.endswith("_output"):
         dropped = {"output"}
-    return {name: without_tool_output(item) for name, item in value.items() if name not in dropped}
+    return {
+        name: item if _is_arguments(value, name) else without_tool_output(item)
+        for name, item in value.items()
+        if name not in dropped
+    }
+
+
+def _is_arguments(owner: Mapping[str, Any], name: str) -> bool:
+    """Whether a field holds a tool's arguments, in which names mean whatever the tool says."""
+    return name == "input" and str(owner.get("type")).endswith("tool_use")
 
 
 class _Walk:
@@ -90,33 +104,34 @@ class _Walk:
         self._normalise = normalise
         self._ids: dict[str, str] = {}
 
-    def canonical(self, value: Any, *, ids: bool) -> Any:
+    def canonical(self, value: Any, *, plain: bool = False) -> Any:
         """The value without what differs from run to run.
 
         Args:
             value: Any JSON.
-            ids: Whether fields called `id` hold ids; in a tool's arguments they may be anything.
+            plain: Whether fields called `id` and the like may be anything, as in arguments.
         """
         match value:
             case str():
                 return self._normalise(value)
             case list():
-                return [self.canonical(item, ids=ids) for item in value]
+                return [self.canonical(item, plain=plain) for item in value]
             case dict():
-                return {name: self._field(value, name, ids=ids) for name in value}
+                return {
+                    self._normalise(name): self._field(value, name, plain=plain) for name in value
+                }
         return value
 
-    def _field(self, owner: dict[str, Any], name: str, *, ids: bool) -> Any:
+    def _field(self, owner: dict[str, Any], name: str, *, plain: bool) -> Any:
         value = owner[name]
-        if isinstance(value, str):
-            if ids and name in _ID_FIELDS:
+        if isinstance(value, str) and not plain:
+            if name in _ID_FIELDS:
                 return self._ids.setdefault(value, f"id-{len(self._ids) + 1}")
             if name in _SIGNATURE_FIELDS or (
                 name == "data" and owner.get("type") == "redacted_thinking"
             ):
                 return "<signature>"
-        is_arguments = name == "input" and owner.get("type") == "tool_use"
-        return self.canonical(value, ids=ids and not is_arguments)
+        return self.canonical(value, plain=plain or _is_arguments(owner, name))
 
 
 def _digest(value: Any) -> str:

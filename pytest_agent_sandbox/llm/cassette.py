@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +29,7 @@ class RecordedEvent:
     ms: int
     #: The event's kind; empty where the provider names none.
     name: str
-    #: What it says: JSON where it is JSON, else text.
+    #: What it says: an object or a list where it is JSON, else text.
     data: Any
 
 
@@ -41,10 +43,10 @@ class RecordedAnswer:
     cost: float | None
     #: Milliseconds from the request to the end of the answer.
     ms: int
-    #: JSON where it is JSON, else text. Of a streamed answer None.
+    #: An object or a list where it is JSON, else text, or bytes where it is no text either.
     body: Any = None
-    #: Of a streamed answer, in order.
-    events: Sequence[RecordedEvent] = ()
+    #: Of a streamed answer, which has no body, in order.
+    events: Sequence[RecordedEvent] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Cassette:
         """
         try:
             content = readable_json.decode(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as problem:
+        except (OSError, RecursionError, TypeError, ValueError) as problem:
             raise CassetteError(
                 f"The cassette {file} cannot be read: {problem}. {_RECORD_ANEW}"
             ) from problem
@@ -133,11 +135,8 @@ def _request_to_json(request: CanonicalRequest, earlier: Sequence[Interaction]) 
         known = earlier[number - 1].request
         turns = _continued(known, request)
         if turns is not None:
-            return {
-                **head,
-                "continues": number,
-                "new": request.body[turns][len(known.body[turns]) :],
-            }
+            new = request.body[turns][len(known.body[turns]) :]
+            return {**head, "continues": number, "new": {turns: new}}
     return {**head, "body": request.body}
 
 
@@ -152,11 +151,16 @@ def _continued(known: CanonicalRequest, request: CanonicalRequest) -> str | None
         if (
             isinstance(before, list)
             and isinstance(now, list)
-            and now[: len(before)] == before
-            and {**known.body, turns: None} == {**request.body, turns: None}
+            and _is_same(now[: len(before)], before)
+            and _is_same({**known.body, turns: None}, {**request.body, turns: None})
         ):
             return turns
     return None
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    # Python's 1, 1.0 and True are equal; JSON's are not.
+    return one == other and json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _lane_from_json(content: Sequence[Mapping[str, Any]]) -> list[Interaction]:
@@ -171,9 +175,11 @@ def _request_from_json(
     content: Mapping[str, Any], earlier: Sequence[Interaction]
 ) -> CanonicalRequest:
     if "continues" in content:
-        known = earlier[content["continues"] - 1].request.body
-        turns = next(name for name in _TURNS if isinstance(known.get(name), list))
-        body = {**known, turns: [*known[turns], *content["new"]]}
+        number = content["continues"]
+        if not 1 <= number <= len(earlier):
+            raise ValueError(f"a request continues {number!r}")
+        known = earlier[number - 1].request.body
+        body = {**known, **{turns: [*known[turns], *new] for turns, new in content["new"].items()}}
     else:
         body = content["body"]
     return CanonicalRequest(content["dialect"], content["method"], content["path"], body)
@@ -186,7 +192,9 @@ def _answer_to_json(answer: RecordedAnswer) -> dict[str, Any]:
         "cost": answer.cost,
         "ms": answer.ms,
     }
-    if not answer.events:
+    if isinstance(answer.body, bytes):
+        return {**head, "base64": base64.b64encode(answer.body).decode("ascii")}
+    if answer.events is None:
         return {**head, "body": answer.body}
     events = [
         {"ms": event.ms, **({"event": event.name} if event.name else {}), "data": event.data}
@@ -196,18 +204,22 @@ def _answer_to_json(answer: RecordedAnswer) -> dict[str, Any]:
 
 
 def _answer_from_json(content: Mapping[str, Any]) -> RecordedAnswer:
-    events = tuple(
-        RecordedEvent(event["ms"], event.get("event", ""), event["data"])
-        for event in content.get(readable_json.ONE_LINE_EACH, ())
-    )
+    if not isinstance(content["status"], int):
+        raise TypeError(f"an answer's status is {content['status']!r}")
+    body = base64.b64decode(content["base64"]) if "base64" in content else content.get("body")
+    events = content.get(readable_json.ONE_LINE_EACH)
     return RecordedAnswer(
         content["status"],
         dict(content["headers"]),
         content["cost"],
         content["ms"],
-        content.get("body"),
-        events,
+        body,
+        None if events is None else tuple(map(_event_from_json, events)),
     )
+
+
+def _event_from_json(content: Mapping[str, Any]) -> RecordedEvent:
+    return RecordedEvent(content["ms"], content.get("event", ""), content["data"])
 
 
 def _write_atomically(file: Path, text: str) -> None:

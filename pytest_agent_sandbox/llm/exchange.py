@@ -120,6 +120,11 @@ class Answer:
             for name, value in self.headers
         )
 
+    @property
+    def length(self) -> int | None:
+        """Bytes of the body, where the headers tell."""
+        return next((int(v) for name, v in self.headers if name == b"content-length"), None)
+
     async def aclose(self) -> None:
         """Let go of what the rest of the body would come from."""
         await self.chunks.aclose()

@@ -143,7 +143,8 @@ class MalformedArguments:
                         spoiled = malformed(content)
                         found = found or spoiled
                         yield encode_event(content, event.name) if spoiled else event.raw
-                yield splitter.rest
+                for event in splitter.end():
+                    yield event.raw
             else:
                 body = b"".join([chunk async for chunk in answer.chunks])
                 content = json_object(body)

@@ -11,9 +11,11 @@ from typing import Any
 
 from pytest_agent_sandbox.llm.canonical import CanonicalRequest, without_tool_output
 
-_WORD = re.compile(r"\s+|\w+|[^\w\s]")
+_WORD = re.compile(r"\w+|[^\w\s]")
 #: Words shown before and after a difference.
 _CONTEXT = 6
+#: Where more words than that are between the first and the last difference, they are shown as one.
+_MOST_WORDS = 20_000
 _MOST_DIFFERENCES = 8
 _LONGEST_SIDE = 400
 _TURNS = ("messages", "input")
@@ -33,14 +35,14 @@ def describe_difference(recorded: CanonicalRequest, asked: CanonicalRequest) -> 
     return "\n".join(shown) or "  nothing but the order in which it was asked for"
 
 
-def changed_messages(recorded: CanonicalRequest, asked: CanonicalRequest) -> list[int]:
-    """The positions, counted from 0, of the messages that differ in what a tool printed."""
-    before, now = _turns(recorded.body), _turns(asked.body)
-    return [
-        position
-        for position, (one, other) in enumerate(zip(before, now, strict=False))
-        if one != other and without_tool_output(one) == without_tool_output(other)
-    ]
+def drifted_messages(recorded: CanonicalRequest, asked: CanonicalRequest) -> set[str]:
+    """The messages, as JSON, that differ from the recorded ones in what a tool printed."""
+    pairs = zip(_turns(recorded.body), _turns(asked.body), strict=False)
+    return {
+        json.dumps(now, sort_keys=True)
+        for before, now in pairs
+        if before != now and without_tool_output(before) == without_tool_output(now)
+    }
 
 
 def likeness(recorded: CanonicalRequest, asked: CanonicalRequest) -> tuple[int, int, int]:
@@ -107,29 +109,52 @@ def _places(title: str, recorded: Any, asked: Any) -> Iterator[str]:
 
 
 def _place(title: str, recorded: Any, asked: Any) -> str:
-    before, now = _words(recorded), _words(asked)
+    before, now = _Words(_flat(recorded)), _Words(_flat(asked))
+    if before.words == now.words:
+        return f"  {title}: only the white space is different"
     # Most of two long prompts is the same: only what is between the ends is compared.
-    start = _common(before, now)
-    end = _common(before[start:][::-1], now[start:][::-1])
-    old, new = before[start : len(before) - end], now[start : len(now) - end]
+    start = _common(before.words, now.words)
+    end = _common(before.words[start:][::-1], now.words[start:][::-1])
     lines = [f"  {title}:"]
-    for tag, i, j, k, m in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if tag != "equal":
-            lines += _change(before, (start + i, start + j), "-")
-            lines += _change(now, (start + k, start + m), "+")
+    for (i, j), (k, m) in _changes(before, now, start, end):
+        lines += before.shown(i, j, "-")
+        lines += now.shown(k, m, "+")
     return "\n".join(lines[: 2 * _MOST_DIFFERENCES + 1])
 
 
-def _change(words: Sequence[str], span: tuple[int, int], sign: str) -> list[str]:
-    first, last = span
-    inside = "".join(words[first:last])
-    if not inside:
-        return []
-    # Words are between spaces: twice as many parts as words.
-    left = "".join(words[max(0, first - 2 * _CONTEXT) : first])
-    right = "".join(words[last : last + 2 * _CONTEXT])
-    text = f"{left}[{sign}{_cut(inside)}{sign}]{right}"
-    return [f"    {sign} {' '.join(text.split())}"]
+def _changes(
+    before: _Words, now: _Words, start: int, end: int
+) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """The spans of words that were replaced, and those that replace them."""
+    old, new = (
+        before.words[start : len(before.words) - end],
+        now.words[start : len(now.words) - end],
+    )
+    if len(old) + len(new) > _MOST_WORDS:
+        yield (start, start + len(old)), (start, start + len(new))
+        return
+    for tag, i, j, k, m in difflib.SequenceMatcher(None, old, new).get_opcodes():
+        if tag != "equal":
+            yield (start + i, start + j), (start + k, start + m)
+
+
+class _Words:
+    """A text by its words."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._spans = [match.span() for match in _WORD.finditer(text)]
+        self.words = [text[start:end] for start, end in self._spans]
+
+    def shown(self, first: int, last: int, sign: str) -> list[str]:
+        """A line that shows a span of words among its neighbours; none where it is empty."""
+        if first == last:
+            return []
+        begin, end = self._spans[first][0], self._spans[last - 1][1]
+        left = self._text[self._spans[max(0, first - _CONTEXT)][0] : begin]
+        right = self._text[end : self._spans[min(len(self.words), last + _CONTEXT) - 1][1]]
+        marked = f"{left}[{sign}{_cut(self._text[begin:end])}{sign}]{right}"
+        return [f"    {sign} {' '.join(marked.split())}"]
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:
@@ -139,10 +164,6 @@ def _common(one: Sequence[str], other: Sequence[str]) -> int:
             break
         count += 1
     return count
-
-
-def _words(value: Any) -> list[str]:
-    return _WORD.findall(_flat(value))
 
 
 def _flat(value: Any) -> str:

@@ -66,7 +66,7 @@ def _note_request(exchange: Exchange) -> None:
 async def _accounted(
     answer: Answer, exchange: Exchange, policy: Policy
 ) -> AsyncGenerator[bytes, None]:
-    """The answer's body; what it says it cost is booked when it is complete, or breaks off."""
+    """The answer's body; what it says it cost is booked before its end is passed on."""
     call, dialect = exchange.call, exchange.dialect
     splitter, whole = EventSplitter(), bytearray()
     try:
@@ -75,15 +75,27 @@ async def _accounted(
                 for event in splitter.feed(chunk):
                     if '"usage"' in event.data:
                         call.usage = dialect.usage(event.content, call.usage)
+                    if dialect.is_last(event):  # the agent may go on now
+                        _book(exchange, answer, policy)
             else:
                 whole += chunk
+                if len(whole) == answer.length:
+                    call.usage = dialect.usage(json_object(bytes(whole)), call.usage)
+                    _book(exchange, answer, policy)
             yield chunk
     finally:
         await answer.aclose()
-        if whole and call.usage is None:
+        if call.usage is None:
             call.usage = dialect.usage(json_object(bytes(whole)), None)
-        if answer.status < FIRST_ERROR:
-            if call.origin != "scripted" and call.cost is None:
-                call.cost = policy.prices.cost(call.model, call.usage)
-            for budget in exchange.budgets:
-                budget.book(call)
+        _book(exchange, answer, policy)
+
+
+def _book(exchange: Exchange, answer: Answer, policy: Policy) -> None:
+    """Book what a call has cost, once."""
+    call = exchange.call
+    if answer.status < FIRST_ERROR:
+        if call.origin != "scripted" and call.cost is None:
+            call.cost = policy.prices.cost(call.model, call.usage)
+        for budget in exchange.budgets:
+            budget.book(call)
+    exchange.budgets.clear()

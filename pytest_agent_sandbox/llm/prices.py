@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,25 @@ class Prices:
         """
         if usage is None:
             return None
-        for name in (model, model.rpartition("/")[2]):
-            if name in self._own:
-                return _own_cost(self._own[name], usage)
-        for name in (model, model.rpartition("/")[2]):
+        own = self._own_price(model)
+        if own is not None:
+            return _own_cost(own, usage)
+        for name in (model, _end(model)):
             cost = _listed_cost(name, usage)
             if cost is not None:
                 return cost
         return None
+
+    def _own_price(self, model: str) -> Mapping[str, float] | None:
+        for name in (model, _end(model)):
+            if name in self._own:
+                return self._own[name]
+        # LiteLLM takes the provider's name away before it asks the provider.
+        return next((p for name, p in self._own.items() if _end(name) == _end(model)), None)
+
+
+def _end(model: str) -> str:
+    return model.rpartition("/")[2]
 
 
 def _own_cost(price: Mapping[str, float], usage: Usage) -> float:
@@ -94,5 +106,6 @@ def _check(price: Any, where: str) -> None:
             "they differ, each in US dollars for a million tokens."
         )
     for kind, number in price.items():
-        if isinstance(number, bool) or not isinstance(number, int | float) or not number >= 0:
+        is_number = isinstance(number, int | float) and not isinstance(number, bool)
+        if not is_number or not 0 <= number < math.inf:
             raise SettingsError(f"{where}: {kind} is {number!r}: give a number, 0 or more.")

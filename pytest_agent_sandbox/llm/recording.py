@@ -55,8 +55,7 @@ class Recording:
         self._status, self._is_stream = answer.status, answer.is_stream
         headers = {name.decode(): value.decode("latin-1") for name, value in answer.headers}
         self._headers = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
-        length = int(headers.get("content-length", -1))
-        return Answer(answer.status, answer.headers, self._kept(answer, length))
+        return Answer(answer.status, answer.headers, self._kept(answer))
 
     def abandon(self) -> None:
         """Nothing more will come."""
@@ -76,28 +75,36 @@ class Recording:
             self.exchange.call.cost if self._status < FIRST_ERROR else None,
             self._ms,
             None if self._is_stream else scrubbed(_parsed(bytes(self._body)), scrub),
-            self._recorded_events(scrub),
+            self._recorded_events(scrub) if self._is_stream else None,
         )
         return Interaction(request, answer)
 
-    async def _kept(self, answer: Answer, length: int) -> AsyncGenerator[bytes, None]:
+    async def _kept(self, answer: Answer) -> AsyncGenerator[bytes, None]:
         splitter = EventSplitter()
         try:
             async for chunk in answer.chunks:
                 if self._is_stream:
-                    for event in splitter.feed(chunk):
-                        self._events.append((self._now(), event))
-                        if self.exchange.dialect.is_last(event):
-                            self._complete()  # a client may hang up now
+                    self._keep_events(splitter.feed(chunk))
                 else:
                     self._body += chunk
-                    if len(self._body) == length:
+                    if len(self._body) == answer.length:
                         self._complete()
                 yield chunk
-            self._complete()
+            self._keep_events(splitter.end())
+            if not (self._is_stream and self.exchange.asks_model and self._needs_last_event()):
+                self._complete()
         finally:
             self.abandon()
             await answer.aclose()
+
+    def _keep_events(self, events: Sequence[ServerSentEvent]) -> None:
+        for event in events:
+            self._events.append((self._now(), event))
+            if self.exchange.dialect.is_last(event):
+                self._complete()  # a client may hang up now
+
+    def _needs_last_event(self) -> bool:
+        return self.exchange.dialect.always_has_last and self._status < FIRST_ERROR
 
     def _complete(self) -> None:
         if self.state == "open":
@@ -109,7 +116,7 @@ class Recording:
 
     def _recorded_events(self, scrub: Callable[[str], str]) -> tuple[RecordedEvent, ...]:
         said = [(ms, event) for ms, event in self._events if event.data or event.name]
-        contents = [_parsed(event.data.encode()) for _, event in said]
+        contents = [_parsed(event.data.encode("utf-8", "surrogatepass")) for _, event in said]
         return tuple(
             RecordedEvent(ms, event.name, content)
             for (ms, event), content in zip(said, scrubbed_stream(contents, scrub), strict=True)
@@ -121,17 +128,18 @@ def play(recorded: RecordedAnswer, exchange: Exchange) -> Answer:
     exchange.call.origin, exchange.call.cost = "replayed", recorded.cost
     if recorded.status >= FIRST_ERROR:
         exchange.call.problem = f"The provider answered {recorded.status}."
-    if recorded.events:
+    if recorded.events is not None:
         return Answer(recorded.status, raw_headers(recorded.headers), _events(recorded.events))
     body = recorded.body
-    text = body if isinstance(body, str) else json.dumps(body)
-    return whole_answer(text.encode("utf-8", "surrogatepass"), recorded.status, recorded.headers)
+    if not isinstance(body, bytes):
+        text = body if isinstance(body, str) else json.dumps(body)
+        body = text.encode("utf-8", "surrogatepass")
+    return whole_answer(body, recorded.status, recorded.headers)
 
 
 async def _events(events: Sequence[RecordedEvent]) -> AsyncGenerator[bytes, None]:
     for event in events:
-        data = event.data if isinstance(event.data, str) else json.dumps(event.data)
-        yield encode_event(data, event.name)
+        yield encode_event(event.data, event.name)
 
 
 def scrubbed(value: Any, scrub: Callable[[str], str]) -> Any:
@@ -139,10 +147,12 @@ def scrubbed(value: Any, scrub: Callable[[str], str]) -> Any:
     match value:
         case str():
             return scrub(value)
+        case bytes():
+            return scrub(value.decode("latin-1")).encode("latin-1")
         case list():
             return [scrubbed(item, scrub) for item in value]
         case dict():
-            return {name: scrubbed(item, scrub) for name, item in value.items()}
+            return {scrub(name): scrubbed(item, scrub) for name, item in value.items()}
     return value
 
 
@@ -154,8 +164,7 @@ def scrubbed_stream(contents: Sequence[Any], scrub: Callable[[str], str]) -> lis
     """
     cleaned = [scrubbed(content, scrub) for content in contents]
     texts: dict[str, list[tuple[Any, Any]]] = {}
-    for content in cleaned:
-        _collect(content, "", texts)
+    _collect(cleaned, "", texts)
     for places in texts.values():
         joined = "".join(owner[name] for owner, name in places)
         masked = scrub(joined)
@@ -180,8 +189,13 @@ def _collect(value: Any, path: str, texts: dict[str, list[tuple[Any, Any]]]) -> 
 
 
 def _parsed(body: bytes) -> Any:
-    """A body as JSON where it is JSON, else as text."""
+    """A body as an object or a list where it is JSON, else as text, or bytes where it is none."""
     try:
-        return json.loads(body)
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        return body
+    try:
+        content = json.loads(text)
     except (ValueError, RecursionError):
-        return body.decode("utf-8", "replace")
+        return text
+    return content if isinstance(content, dict | list) else text

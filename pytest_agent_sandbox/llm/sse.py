@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 MEDIA_TYPE = "text/event-stream"
 
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+#: Not those that Unicode knows beside them.
+_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,11 @@ class ServerSentEvent:
         return json_object(self.data)
 
     def _values(self, field: str) -> list[str]:
-        lines = self.raw.decode("utf-8", "replace").splitlines()
+        lines = _LINE_END.split(self.raw.decode("utf-8", "replace"))
         prefix = f"{field}:"
-        return [line.removeprefix(prefix).lstrip(" ") for line in lines if line.startswith(prefix)]
+        return [
+            line.removeprefix(prefix).removeprefix(" ") for line in lines if line.startswith(prefix)
+        ]
 
 
 class EventSplitter:
@@ -58,17 +61,23 @@ class EventSplitter:
         self._rest = self._rest[start:]
         return events
 
-    @property
-    def rest(self) -> bytes:
-        """What came after the last whole event."""
-        return self._rest
+    def end(self) -> list[ServerSentEvent]:
+        """What came after the last whole event, which clients take for one; at most one."""
+        rest, self._rest = self._rest, b""
+        return [ServerSentEvent(rest)] if rest.strip() else []
 
 
-def encode_event(content: Mapping[str, Any] | str, name: str = "") -> bytes:
-    """An event for the wire."""
-    data = content if isinstance(content, str) else json.dumps(content)
+def encode_event(content: Any, name: str = "") -> bytes:
+    """An event for the wire.
+
+    Args:
+        content: What it says: a text as it is, anything else as JSON.
+        name: Its kind, where it has one.
+    """
+    text = content if isinstance(content, str) else json.dumps(content)
     head = f"event: {name}\n" if name else ""
-    return f"{head}data: {data}\n\n".encode()
+    data = "".join(f"data: {line}\n" for line in text.split("\n"))
+    return f"{head}{data}\n".encode("utf-8", "surrogatepass")
 
 
 def json_object(text: str | bytes) -> dict[str, Any]:

@@ -72,6 +72,11 @@ class Tape:
         """The agent's model at the time of the recording; empty where there is none to replay."""
         return self._recorded.model
 
+    @property
+    def conversations(self) -> int:
+        """How many conversations the cassette holds."""
+        return len(self._recorded.lanes)
+
     def lane(self, name: str, upstream: Source | None) -> TapeLane:
         """One conversation's part of the tape.
 
@@ -141,7 +146,7 @@ class Tape:
         return [line for lane in self._lanes.values() for line in lane.drift]
 
     def save(self, model: str, file: Path | None = None) -> str:
-        """Write what was played and recorded; nothing where nothing is new.
+        """Write what was played and recorded; nothing where the cassette holds just that.
 
         Args:
             model: The agent's model as LiteLLM spells it.
@@ -153,20 +158,27 @@ class Tape:
         Raises:
             CassetteError: The file cannot be written.
         """
-        if not self.records or not any(lane.used for lane in self._lanes.values()):
+        if not self.records:
             return ""
         self._settle()
         broken = [line for lane in self._lanes.values() for line in lane.broken()]
         if broken:
             return f"{self.where} was not written: {'; '.join(broken)}"
         lanes = {name: list(lane.interactions()) for name, lane in self._lanes.items()}
-        Cassette(self._test, model, lanes).save(file or self.file)
+        if any(lanes.values()) and (file or not self._is_as_recorded()):
+            Cassette(self._test, model, lanes).save(file or self.file)
         return ""
 
     def how_to_record(self) -> str:
         """The command that records this test."""
         mode = "all" if self.is_there else "once"
         return f"pytest {self._test!r} --llm-record={mode}, with LLM_MODEL and LLM_API_KEY set"
+
+    def _is_as_recorded(self) -> bool:
+        """Whether all that was asked for was in the cassette, and the other way round."""
+        return all(lane.is_as_recorded for lane in self._lanes.values()) and (
+            set(self._recorded.lanes) <= set(self._lanes)
+        )
 
     def _renormalised(self, interaction: Interaction) -> Interaction:
         """With today's patterns: those of the day of recording may have been fewer."""
@@ -206,7 +218,7 @@ class TapeLane:
         #: What was asked for in this run, in order: played or recorded.
         self.used: list[Interaction | Recording] = []
         self.drift: list[str] = []
-        self._drifted: set[int] = set()
+        self._drifted: set[str] = set()
         self._tape = tape
         self._name = name
         self._upstream = upstream
@@ -247,6 +259,13 @@ class TapeLane:
     def is_open(self) -> bool:
         """Whether an answer is still under way."""
         return any(isinstance(use, Recording) and use.state == "open" for use in self.used)
+
+    @property
+    def is_as_recorded(self) -> bool:
+        """Whether everything was played, and nothing recorded."""
+        return all(slot.is_used for slot in self.recorded) and not any(
+            isinstance(use, Recording) and use.state == "kept" for use in self.used
+        )
 
     def broken(self) -> Iterator[str]:
         """Answers that cannot be kept."""
@@ -297,9 +316,10 @@ class TapeLane:
         self, recorded: CanonicalRequest, asked: CanonicalRequest, exchange: Exchange
     ) -> None:
         # What one call has seen, all calls after it see again.
-        if set(miss.changed_messages(recorded, asked)) <= self._drifted:
+        drifted = miss.drifted_messages(recorded, asked)
+        if drifted <= self._drifted:
             return
-        self._drifted |= set(miss.changed_messages(recorded, asked))
+        self._drifted |= drifted
         difference = miss.describe_difference(recorded, asked)
         self.drift.append(
             f"call {exchange.call.number} of conversation {self._name} was served from the "
@@ -312,6 +332,12 @@ class TapeLane:
             return (
                 f"There is no cassette {tape.where} for the agent's LLM calls. Record it: "
                 f"{tape.how_to_record()}. Or give the test a script: agent_llm.script([…])."
+            )
+        if not self.recorded:
+            return (
+                f"The agent's LLM call {call} is of conversation {self._name}, and {tape.where} "
+                f"holds {tape.conversations} in all. If there is to be one more, record anew: "
+                f"{tape.how_to_record()}."
             )
         asked = f"The agent's LLM call {call} in conversation {self._name} is not in {tape.where}."
         unused = [

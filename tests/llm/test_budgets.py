@@ -183,7 +183,6 @@ def test_unknown_tokens_are_said_as_unknown(gateway: Gateway, streamed: bool) ->
         lane.check()
 
 
-# DEFECT: where the tokens are not known the cost is not either, and adding a price is no help.
 def test_the_advice_for_unknown_tokens_is_not_to_add_a_price(gateway: Gateway) -> None:
     lane = lane_with(gateway, Live(None), cost=100.0)
     post(lane, stream=True)
@@ -223,17 +222,18 @@ class Lingering(Live):
         await self.release.wait()
 
 
-# DEFECT: an answer is booked when its connection ends, and the agent goes on at its last event.
 def test_a_stream_is_booked_with_its_last_event(gateway: Gateway) -> None:
     lane = lane_with(gateway, Lingering(), tokens=2)
     url, key = lane.base_url("127.0.0.1") + "/chat/completions", {"x-api-key": lane.token}
     asked = {**ASKED, "stream": True}
-    with httpx.Client(verify=False, headers=key) as client:
-        with client.stream("POST", url, json=asked) as first:
-            chunks = first.iter_raw()
-            assert any(b"[DONE]" in chunk for chunk in chunks)
-            with client.stream("POST", url, json=asked) as second:
-                assert second.status_code == 400
+    with (
+        httpx.Client(verify=False, headers=key) as client,
+        client.stream("POST", url, json=asked) as first,
+    ):
+        chunks = first.iter_raw()
+        assert any(b"[DONE]" in chunk for chunk in chunks)
+        with client.stream("POST", url, json=asked) as second:
+            assert second.status_code == 400
 
 
 def test_a_budget_may_be_shared_by_lanes(gateway: Gateway) -> None:
@@ -306,9 +306,6 @@ def test_no_call_of_any_process_or_thread_is_lost(tmp_path: Path) -> None:
     assert ledger.read() == Spent(cost=100.0, calls=300)
 
 
-# DEFECT: the file is emptied before it is written. A process that is killed in between leaves it
-# so, and every call of every process after that raises in the gateway: status 500, which agents
-# try again.
 def test_a_process_that_is_killed_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

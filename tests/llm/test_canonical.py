@@ -162,7 +162,6 @@ def test_what_changes_answers_changes_the_key(dialect: str, make: Make, change: 
     assert one.skeleton != other.skeleton
 
 
-# DEFECT: the model's name is normalised like any text, and its release is a date to that.
 def test_releases_of_a_model_are_different_models() -> None:
     one, other = chat(model="gpt-4o-2024-08-06"), chat(model="gpt-4o-2024-11-20")
     assert request(one).key != request(other).key
@@ -199,7 +198,6 @@ def test_a_changed_word_changes_key_and_skeleton(dialect: str, steps: tuple[Any,
     assert one.skeleton != other.skeleton
 
 
-# DEFECT: in a tool's input, as in `id`'s case, a field may be called anything.
 @pytest.mark.parametrize("name", ["signature", "encrypted_content", "thought_signature"])
 def test_a_tool_s_own_signature_is_no_proof_of_reasoning(name: str) -> None:
     path = ("messages", 1, "content", 2, "input", name)
@@ -208,7 +206,6 @@ def test_a_tool_s_own_signature_is_no_proof_of_reasoning(name: str) -> None:
     assert one.key != other.key
 
 
-# DEFECT: only a block of type `tool_use` is known to hold a tool's input.
 @pytest.mark.parametrize("kind", ["server_tool_use", "mcp_tool_use"])
 def test_an_id_in_a_provider_s_tool_s_input_is_kept(kind: str) -> None:
     body = changed(messages(), "messages", 1, "content", 2, "type", kind)
@@ -265,7 +262,6 @@ def test_one_more_output_is_another_skeleton(dialect: str, make: Make) -> None:
     assert request(body, dialect).skeleton != request(make(), dialect).skeleton
 
 
-# DEFECT: what looks like a tool's output inside of a tool's input is dropped as well.
 @pytest.mark.parametrize(
     ("data", "field"),
     [
@@ -305,7 +301,6 @@ def test_secrets_are_masked_so_that_raw_and_masked_match(dialect: str, make: Mak
     assert "sk-secret" not in json.dumps(raw.body)
 
 
-# DEFECT: names of fields are left as they are, and in a tool's input they may hold anything.
 def test_secrets_and_dates_in_names_are_masked_too() -> None:
     redactor = Redactor()
     redactor.add("sk-secret-0123456789")

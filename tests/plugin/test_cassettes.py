@@ -374,7 +374,8 @@ def test_search(agent_workspace, agent_conversation):
     assert key not in shown
     # The key's letters are put together inside, so that this command does not hold them.
     encoded = base64.b64encode(key.encode()).decode()
-    search = f"grep -raslF -e \\\\$(echo {encoded} | base64 -d) / --exclude-dir=proc --exclude-dir=sys"
+    search = f"grep -raslF -e \\\\$(echo {encoded} | base64 -d)"
+    search += " / --exclude-dir=proc --exclude-dir=sys"
     found = agent_workspace.execute_command(f'sudo sh -c "{search}"', timeout=120)
     assert found.stdout == ""
     assert found.exit_code == 1, found

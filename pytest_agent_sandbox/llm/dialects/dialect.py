@@ -32,6 +32,9 @@ class Dialect(ABC):
     path: ClassVar[str]
     #: The field of a request that holds the conversation so far.
     turns: ClassVar[str]
+    #: Whether a stream without its last event is not complete. Some servers that speak OpenAI's
+    #: chat completions leave it out.
+    always_has_last: ClassVar[bool] = True
 
     def parse(self, body: bytes, number: int) -> LLMRequest:
         """Read a request for a completion.
@@ -96,12 +99,15 @@ class Dialect(ABC):
 
     def provider_tools(self, content: Mapping[str, Any]) -> list[str]:
         """What the request wants the provider itself to run: web searches, code, MCP servers."""
-        tools = objects(content.get("tools"))
+        # Items of the input may bring tools with them, and so does each request of a batch.
+        batch = [request.get("params") for request in objects(content.get("requests"))]
+        holders = [content, *objects(self.messages(content)), *objects(batch)]
+        tools = [tool for holder in holders for tool in objects(holder.get("tools"))]
         model = str(content.get("model"))
         searches = "-search-" in model or model.endswith(("-search-api", ":online"))
         return [
             *(str(tool.get("type")) for tool in tools if not self.is_run_by_client(tool)),
-            *(field for field in _PROVIDER_FIELDS if content.get(field) is not None),
+            *(field for field in _PROVIDER_FIELDS if content.get(field) not in (None, [])),
             *([f"the model {model}"] if searches else []),
         ]
 

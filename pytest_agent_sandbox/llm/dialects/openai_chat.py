@@ -32,6 +32,7 @@ class OpenAIChat(Dialect):
     name = "openai-chat"
     path = "/chat/completions"
     turns = "messages"
+    always_has_last = False
 
     def completion(self, request: LLMRequest, reply: Reply, label: str) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": reply.text or None}
