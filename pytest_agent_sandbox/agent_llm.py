@@ -9,22 +9,22 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pytest
-from pydantic import SecretStr
 
 from pytest_agent_sandbox.errors import FaultUnused, SettingsError
 from pytest_agent_sandbox.host_gateway import HostGateway, with_each_llm
+from pytest_agent_sandbox.live_llm import LiveLLM, is_in_ci
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
+from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
+from pytest_agent_sandbox.llm.cassettes.tape import Tape
 from pytest_agent_sandbox.llm.faults import Cut, Delay, Failure, Faults, MalformedArguments
-from pytest_agent_sandbox.llm.live import upstream_for
-from pytest_agent_sandbox.llm.normalising import Normaliser
 from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.script import Script
-from pytest_agent_sandbox.llm.tape import Tape
 from pytest_agent_sandbox.llm_usage import LLMUsage
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.llm.exchange import LLMCall, Source
+    from pytest_agent_sandbox.llm.calls import LLMCall
+    from pytest_agent_sandbox.llm.exchange import Source
     from pytest_agent_sandbox.llm.lane import Lane
     from pytest_agent_sandbox.llm.replies import Entry
     from pytest_agent_sandbox.options import SandboxSettings
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 SCRIPTED_MODEL = "openai/scripted"
 # US dollars; an agent's own LLM may say otherwise. The server warns of models without a price.
 _SCRIPTED_PRICE = {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0}
-
-_NEEDED = ("LLM_MODEL", "LLM_API_KEY")
 
 
 class AgentLLM:
@@ -71,8 +69,8 @@ class AgentLLM:
         self._test = test
         self._cassette = cassette
         self._settings = settings
-        self._environment = environment
-        self._run_budget = run_budget
+        self._is_in_ci = is_in_ci(environment)
+        self._live = LiveLLM(environment, run_budget)
         self._secrets = secrets
         self._faults = Faults()
         limits = Limits(own.llm_max_cost, own.llm_max_tokens, own.llm_max_calls)
@@ -226,7 +224,7 @@ class AgentLLM:
         tape = self._tape
         if tape is None:
             return
-        model = self._environment.get("LLM_MODEL", "") or tape.model
+        model = self._live.model or tape.model
         self._notes += tape.drift
         if passed:
             problem = tape.save(model)
@@ -265,21 +263,19 @@ class AgentLLM:
             return self._script, self._script_model, _SCRIPTED_PRICE
         if self._record_mode() == "live":
             self._skip_without_live()
-            return self._live(), self._environment["LLM_MODEL"], {}
+            return self._live.upstream(), self._live.model, {}
         tape = self._opened_tape()
         if tape.records:
             self._check_can_record(tape)
-            return tape.lane(name, self._live()), self._environment["LLM_MODEL"], {}
-        if not tape.is_there and not self._settings.llm_record and not _in_ci(self._environment):
+            return tape.lane(name, self._live.upstream()), self._live.model, {}
+        if not tape.is_there and not self._settings.llm_record and not self._is_in_ci:
             self._skip_without_live()
         return tape.lane(name, None), tape.model or SCRIPTED_MODEL, {}
 
     def _record_mode(self) -> Literal["none", "once", "new_episodes", "all", "live"]:
         if self._settings.llm_record is not None:
             return self._settings.llm_record
-        if _in_ci(self._environment) or self._missing():
-            return "none"
-        return "once"
+        return "none" if self._is_in_ci or self._live.missing else "once"
 
     def _opened_tape(self) -> Tape:
         if self._tape is None:
@@ -288,8 +284,7 @@ class AgentLLM:
                 self._cassette,
                 test=self._test,
                 mode="none" if mode == "live" else mode,
-                match=self._settings.llm_match
-                or ("strict" if _in_ci(self._environment) else "lenient"),
+                match=self._settings.llm_match or ("strict" if self._is_in_ci else "lenient"),
                 normalise=self._normalise,
             )
         return self._tape
@@ -305,42 +300,20 @@ class AgentLLM:
             self._notes.append(tape.unused())
 
     def _check_can_record(self, tape: Tape) -> None:
-        missing = self._missing()
-        if missing:
+        if self._live.missing:
             raise SettingsError(
                 f"llm_record = {self._settings.llm_record} has to ask a live LLM, and "
-                f"{_are_not_set(missing)}."
+                f"{self._live.missing}."
             )
-        model = self._environment["LLM_MODEL"]
-        if tape.model and tape.model != model:
+        if tape.model and tape.model != self._live.model:
             raise SettingsError(
-                f"{tape.where} was recorded with {tape.model}, and LLM_MODEL is {model}: set it to "
-                "that, or record all anew with --llm-record=all."
+                f"{tape.where} was recorded with {tape.model}, and LLM_MODEL is "
+                f"{self._live.model}: set it to that, or record all anew with --llm-record=all."
             )
-
-    def _missing(self) -> list[str]:
-        return [name for name in _NEEDED if not self._environment.get(name)]
 
     def _skip_without_live(self) -> None:
-        missing = self._missing()
-        if missing:
+        if self._live.missing:
             pytest.skip(
-                f"the test has no agent_llm.script([…]) and no cassette, and "
-                f"{_are_not_set(missing)}: set LLM_MODEL and LLM_API_KEY to run it with a live LLM"
+                "the test has no agent_llm.script([…]) and no cassette, and "
+                f"{self._live.missing}: set LLM_MODEL and LLM_API_KEY to run it with a live LLM"
             )
-
-    def _live(self) -> Source:
-        return upstream_for(
-            self._environment["LLM_MODEL"],
-            self._environment.get("LLM_BASE_URL") or None,
-            SecretStr(self._environment["LLM_API_KEY"]),
-            budget=self._run_budget,
-        )
-
-
-def _in_ci(environment: Mapping[str, str]) -> bool:
-    return environment.get("CI", "").lower() not in ("", "0", "false")
-
-
-def _are_not_set(names: Sequence[str]) -> str:
-    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not set"

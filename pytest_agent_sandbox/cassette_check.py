@@ -13,7 +13,7 @@ import pytest
 from pytest_agent_sandbox import options
 from pytest_agent_sandbox.cassette_files import cassette_file
 from pytest_agent_sandbox.errors import CassetteError, SandboxError
-from pytest_agent_sandbox.llm.cassette import Cassette
+from pytest_agent_sandbox.llm.cassettes.cassette import Cassette
 
 _UNUSED = "no test uses it: delete it, or rename it with its test"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.llm.exchange import LLMCall
+    from pytest_agent_sandbox.llm.calls import LLMCall
 
 #: The name of the property by which a test's report carries its usage, from xdist workers too.
 PROPERTY = "agent_llm_usage"

@@ -115,7 +115,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
             run.close()
     finally:
         if run is not None or config.stash.get(fixtures.HAS_WORKERS, False):
-            from pytest_agent_sandbox.session import clean_up_run
+            from pytest_agent_sandbox.run import clean_up_run
 
             clean_up_run(config)
 
@@ -124,7 +124,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Gives each xdist worker the id of the run; called where they are started from."""
     from pytest_agent_sandbox.errors import SettingsError
-    from pytest_agent_sandbox.session import end_on_sigterm, tell_worker
+    from pytest_agent_sandbox.run import end_on_sigterm, tell_worker
 
     if not node.config.stash.get(fixtures.HAS_WORKERS, False):
         node.config.stash[fixtures.HAS_WORKERS] = True

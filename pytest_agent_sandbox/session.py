@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
-import tempfile
-import threading
-import uuid
-from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +15,15 @@ import pytest
 from pytest_agent_sandbox import reporting
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError, SettingsError
 from pytest_agent_sandbox.evidence import folders
-from pytest_agent_sandbox.options import resolve
+from pytest_agent_sandbox.run import (
+    end_on_sigterm,
+    ledger_file,
+    output_folder,
+    remove_containers,
+    run_id,
+    used_sign,
+    worker_id,
+)
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.agent_llm import AgentLLM
@@ -33,8 +36,6 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.options import SandboxSettings
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 
-_RUN = pytest.StashKey[str]()
-_RUN_INPUT = "agent_sandbox_run"
 _SECRET_NAME = re.compile("key|token|secret|passw|credential", re.IGNORECASE)
 
 
@@ -156,7 +157,7 @@ class SandboxSession:
         # A path or a proxy may be forwarded too; only what is named like a secret is masked.
         secret_names = filter(_SECRET_NAME.search, settings.forward_env)
         self.redactor.add(*(os.environ.get(name, "") for name in secret_names))
-        _used_sign(run_id(self._config), _worker(self._config)).touch()
+        used_sign(run_id(self._config), worker_id(self._config)).touch()
         workspace = DockerWorkspace(
             server_image=image,
             platform=settings.platform,
@@ -171,7 +172,7 @@ class SandboxSession:
             enable_gpu=settings.gpu,
             working_dir=settings.working_dir,
             health_check_timeout=settings.start_timeout,
-            labels={"run": run_id(self._config), "worker": _worker(self._config), "test": test},
+            labels={"run": run_id(self._config), "worker": worker_id(self._config), "test": test},
             engine=self.engine,
             gateway=self._gateway(settings),
             **({"extra_ports": settings.extra_ports} | options),
@@ -203,7 +204,7 @@ class SandboxSession:
 
         settings = self.settings
         limits = Limits(settings.llm_max_cost, settings.llm_max_tokens, settings.llm_max_calls)
-        return Budget("run", limits, SharedLedger(_ledger_file(run_id(self._config))))
+        return Budget("run", limits, SharedLedger(ledger_file(run_id(self._config))))
 
     @cached_property
     def _prices(self) -> Prices:
@@ -243,7 +244,7 @@ class SandboxSession:
         from pytest_agent_sandbox.evidence.recorder import Recorder
 
         if reporting.RECORDER not in item.stash:
-            output = _output(self._config, self.settings)
+            output = output_folder(self._config, self.settings)
             # pytest-rerunfailures counts the attempts at an item in this attribute, from 1.
             attempt = int(getattr(item, "execution_count", 1))
             try:
@@ -265,106 +266,8 @@ class SandboxSession:
         with self._closing:
             for recorder in self._open_recorders:
                 recorder.end_interrupted()
-            sign = _used_sign(run_id(self._config), _worker(self._config))
+            sign = used_sign(run_id(self._config), worker_id(self._config))
             if sign.exists():
                 sign.unlink(missing_ok=True)
-                labels = {"run": run_id(self._config), "worker": _worker(self._config)}
-                _remove_containers(self._connected(), labels)
-
-
-def end_on_sigterm() -> Callable[[], object]:
-    """Makes SIGTERM end the run like Ctrl-C does, and returns what undoes that.
-
-    pytest (9.2) runs no teardown on SIGTERM. A handler that somebody else has set stays, and where
-    none can be set (not the main thread, or Windows, which does not send it) nothing happens.
-    """
-
-    def end(number: int, _: object) -> None:
-        # Once is enough: the clean-up that follows must not be cut short by the next one.
-        signal.signal(number, signal.SIG_IGN)
-        raise pytest.exit.Exception("terminated (SIGTERM)", returncode=128 + number)
-
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    ):
-        return lambda: None
-    signal.signal(signal.SIGTERM, end)
-    return lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def run_id(config: pytest.Config) -> str:
-    """The id of this run, the same in all its xdist workers; it labels the run's containers."""
-    worker_input = getattr(config, "workerinput", {})
-    if _RUN not in config.stash:
-        config.stash[_RUN] = worker_input.get(_RUN_INPUT) or uuid.uuid4().hex
-    return config.stash[_RUN]
-
-
-def tell_worker(config: pytest.Config, worker_input: dict[str, Any]) -> None:
-    """Gives an xdist worker the id of the run."""
-    worker_input[_RUN_INPUT] = run_id(config)
-
-
-def clean_up_run(config: pytest.Config) -> None:
-    """Removes what is left when the run is over. For the main process; a worker does nothing here.
-
-    Containers are removed with their tests; those that are left belong to a worker that was killed.
-    It costs nothing where no sandbox was started.
-    """
-    if is_worker(config) or _RUN not in config.stash:
-        return
-    folders.drop_if_empty(_output(config, resolve(config)))
-    if _ledger_file(run_id(config)).exists():
-        from pytest_agent_sandbox.llm.budgets import SharedLedger
-
-        SharedLedger(_ledger_file(run_id(config))).remove()
-    signs = list(Path(tempfile.gettempdir()).glob(_used_sign(run_id(config), "*").name))
-    if not signs:
-        return
-    from pytest_agent_sandbox.containers.engine import Engine
-
-    for sign in signs:
-        sign.unlink(missing_ok=True)
-    try:
-        with Engine.connect() as engine:
-            _remove_containers(engine, {"run": run_id(config)})
-    except SandboxError as error:
-        _report_left(error)
-
-
-def _remove_containers(engine: Engine, labels: dict[str, str]) -> None:
-    from pytest_agent_sandbox.containers.cleanup import remove_labelled
-
-    try:
-        remove_labelled(engine, labels)
-    except SandboxError as error:
-        _report_left(error)
-
-
-def _report_left(error: SandboxError) -> None:
-    # The terminal reporter may be gone by now, and workers never had one.
-    print(f"agent-sandbox: containers of this run may be left: {error}", file=sys.__stderr__)
-
-
-def _output(config: pytest.Config, settings: SandboxSettings) -> Path:
-    return Path(config.rootpath, settings.output)
-
-
-def is_worker(config: pytest.Config) -> bool:
-    """Whether this process is an xdist worker."""
-    return hasattr(config, "workerinput")
-
-
-def _worker(config: pytest.Config) -> str:
-    return str(getattr(config, "workerinput", {}).get("workerid", "main"))
-
-
-def _ledger_file(run: str) -> Path:
-    """Where it is kept what the run has spent on live LLMs, if it has a budget."""
-    return Path(tempfile.gettempdir(), f"pytest-agent-sandbox-spent-{run}")
-
-
-def _used_sign(run: str, worker: str) -> Path:
-    """A file that is there while a process of this run has sandboxes, also after it was killed."""
-    return Path(tempfile.gettempdir(), f"pytest-agent-sandbox-{run}-{worker}")
+                labels = {"run": run_id(self._config), "worker": worker_id(self._config)}
+                remove_containers(self._connected(), labels)

@@ -14,7 +14,7 @@ import pytest
 from pytest_agent_sandbox.containers import images
 from pytest_agent_sandbox.containers.building import add_name
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.llm.cassette import Cassette
+from pytest_agent_sandbox.llm.cassettes.cassette import Cassette
 
 PROGRAM = Path(sys.executable).parent / "agent-sandbox"
 

@@ -13,7 +13,7 @@ from filelock import FileLock
 from pytest_agent_sandbox.errors import BudgetExceeded
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.llm.exchange import LLMCall
+    from pytest_agent_sandbox.llm.calls import LLMCall
 
 
 @dataclass(frozen=True)

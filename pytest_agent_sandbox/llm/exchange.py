@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from pytest_agent_sandbox.llm.budgets import Budget
+from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.connections import Connections
 from pytest_agent_sandbox.llm.dialects.dialect import Dialect
-from pytest_agent_sandbox.llm.replies import Usage
 from pytest_agent_sandbox.llm.sse import MEDIA_TYPE, json_object
 
 #: The status of what the gateway refuses: no client tries such a request again.
@@ -21,39 +20,6 @@ FIRST_ERROR = 400
 
 #: The ends of paths whose requests cost nothing.
 _FREE = ("/count_tokens", "/input_tokens")
-
-#: Who answered a call.
-Origin = Literal["scripted", "replayed", "recorded", "live"]
-
-
-@dataclass
-class LLMCall:
-    """The record of one call, kept as evidence. Fields fill up while the call is in flight."""
-
-    #: Which of its lane's calls this is, counted from 1.
-    number: int
-    #: When it arrived, in UTC.
-    started: datetime
-    #: Below the lane's base URL: "/chat/completions".
-    path: str
-    #: Empty where the request names none.
-    model: str = ""
-    #: How many messages the request held.
-    messages: int = 0
-    #: Whether the client asked for a stream.
-    streamed: bool = False
-    #: Who answered; None for a call that was refused.
-    origin: Origin | None = None
-    #: The HTTP status of the answer; None until there is one.
-    status: int | None = None
-    #: None where the answer did not say.
-    usage: Usage | None = None
-    #: In US dollars; None where the model's price or its usage is not known.
-    cost: float | None = None
-    #: Seconds from arrival to the answer's last byte; None until then.
-    duration: float | None = None
-    #: Why the client did not get what it asked for; empty when it did.
-    problem: str = ""
 
 
 @dataclass

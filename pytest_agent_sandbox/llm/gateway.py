@@ -12,13 +12,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.connections import Connections
 from pytest_agent_sandbox.llm.dialects import dialect_of
 from pytest_agent_sandbox.llm.exchange import (
     Answer,
     BrokenAnswerError,
     Exchange,
-    LLMCall,
     Source,
     error_answer,
 )

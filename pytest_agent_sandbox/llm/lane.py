@@ -8,7 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.llm.exchange import LLMCall, Source
+from pytest_agent_sandbox.llm.calls import LLMCall
+from pytest_agent_sandbox.llm.exchange import Source
 from pytest_agent_sandbox.llm.live import speaks_anthropic
 from pytest_agent_sandbox.llm.pipeline import Policy
 

@@ -7,7 +7,10 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +28,28 @@ from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.replies import Usage, error, say
 from pytest_agent_sandbox.llm.script import Script
 
+from .conftest import open_sockets
+
 ASKED: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}
 #: A dollar for each token.
 PRICES = Prices({"gpt-4o": {"input": 1e6, "output": 1e6}})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Looks at the end of all tests: they share a gateway, which takes 0.2 s to close."""
+    threads, sockets = set(threading.enumerate()), open_sockets()
+    yield
+    deadline = time.monotonic() + 2
+    while not set(threading.enumerate()) <= threads or open_sockets() > sockets:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def gateway(nothing_left: None) -> Iterator[Gateway]:
+    with Gateway() as gateway:
+        yield gateway
 
 
 class Live:
@@ -236,6 +258,23 @@ def test_a_stream_is_booked_with_its_last_event(gateway: Gateway) -> None:
             assert second.status_code == 400
 
 
+class Hasty(Live):
+    """A provider that does not end the last event of its streams with an empty line."""
+
+    async def answer(self, exchange: Exchange) -> Answer:
+        exchange.call.origin = "live"
+        event = {"type": "message_delta", "usage": {"input_tokens": 5, "output_tokens": 5}}
+        body = f"data: {json.dumps(event)}".encode()
+        return Answer(200, raw_headers({"content-type": "text/event-stream"}), _once(body))
+
+
+# DEFECT: the recording keeps such an event, and clients read it; it is not looked at for the usage.
+def test_an_event_without_its_end_is_booked_too(gateway: Gateway) -> None:
+    lane = lane_with(gateway, Hasty(), tokens=10)
+    assert post(lane, "/messages", stream=True).status_code == 200
+    assert lane.calls[0].usage == Usage(5, 5)
+
+
 def test_a_budget_may_be_shared_by_lanes(gateway: Gateway) -> None:
     policy = Policy(Budget("test", Limits(calls=3)), PRICES)
     lanes = [gateway.open_lane(Live(), name, policy) for name in ("1", "2")]
@@ -304,6 +343,25 @@ def test_no_call_of_any_process_or_thread_is_lost(tmp_path: Path) -> None:
         thread.join()
     assert [process.wait(30) for process in processes] == [0, 0]
     assert ledger.read() == Spent(cost=100.0, calls=300)
+
+
+# DEFECT: whether there is room for a call is looked up, and the call counted, one after the other:
+# two processes may both take the last one.
+def test_the_last_call_is_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "ledger.json"
+    both_have_read = threading.Barrier(2)
+    read = SharedLedger.read
+
+    def read_slowly(ledger: SharedLedger) -> Spent:
+        spent = read(ledger)
+        with suppress(threading.BrokenBarrierError):
+            both_have_read.wait(0.5)
+        return spent
+
+    monkeypatch.setattr(SharedLedger, "read", read_slowly)
+    with ThreadPoolExecutor(2) as pool:
+        refusals = list(pool.map(lambda _: spend(file, calls=1)[1], range(2)))
+    assert refusals.count("") == 1
 
 
 def test_a_process_that_is_killed_loses_nothing(

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pytest_agent_sandbox.errors import CassetteError
-from pytest_agent_sandbox.llm import readable_json
-from pytest_agent_sandbox.llm.canonical import CanonicalRequest
-from pytest_agent_sandbox.llm.cassette import (
+from pytest_agent_sandbox.llm.cassettes import readable_json
+from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest
+from pytest_agent_sandbox.llm.cassettes.cassette import (
     FORMAT,
     VERSION,
     Cassette,

@@ -27,7 +27,9 @@ from pytest_agent_sandbox.errors import (
 )
 from pytest_agent_sandbox.evidence.redaction import Redactor
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
-from pytest_agent_sandbox.llm.cassette import Cassette
+from pytest_agent_sandbox.llm.cassettes.cassette import Cassette
+from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
+from pytest_agent_sandbox.llm.cassettes.tape import Tape
 from pytest_agent_sandbox.llm.exchange import (
     Answer,
     BrokenAnswerError,
@@ -38,10 +40,8 @@ from pytest_agent_sandbox.llm.exchange import (
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.live import LiveUpstream
-from pytest_agent_sandbox.llm.normalising import Normaliser
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, say, tool
-from pytest_agent_sandbox.llm.tape import Tape
 from pytest_agent_sandbox.options import SandboxSettings
 
 from ..provider import Provider
@@ -342,7 +342,7 @@ def test_a_stream_is_replayed_in_as_many_chunks(studio: Studio, file: Path) -> N
     streamed = ask("Hello.", stream=True, stream_options={"include_usage": True})
     text = "A text that takes some pieces. " * 12
     tape = new_tape(file, "once")
-    with studio.provided(Provider(lambda _: say(text), pause=0.01)) as live:
+    with studio.provided(Provider(lambda _: say(text), pause=0.02)) as live:
         client = studio.client(studio.lane(tape, live))
         recorded = list(client.chat.completions.create(**streamed))
     assert len(recorded) > 15
@@ -356,12 +356,12 @@ def test_a_stream_is_replayed_in_as_many_chunks(studio: Studio, file: Path) -> N
     times = [event.ms for event in events]
     assert times == sorted(times)
     assert len(set(times)) > 10, "they have their own times"
-    assert 180 <= times[-1] <= Cassette.load(file).lanes["1"][0].answer.ms
+    assert 380 <= times[-1] <= Cassette.load(file).lanes["1"][0].answer.ms
 
     lane = studio.lane(new_tape(file, "none"))
     begun = time.monotonic()
     assert list(studio.client(lane).chat.completions.create(**streamed)) == recorded
-    assert time.monotonic() - begun < 0.15, "without the waits between them"
+    assert time.monotonic() - begun < 0.3, "without the waits between them"
     assert lane.calls[0].usage
     assert lane.calls[0].streamed
 
@@ -587,6 +587,18 @@ def test_a_refusal_is_recorded_and_replayed(studio: Studio, file: Path, status: 
     tape.verify()
 
 
+# DEFECT: what a provider says in the middle of a stream, for then it is too late for a status, is
+# taken for an answer like any other.
+def test_an_overload_in_the_middle_of_a_stream_is_not_recorded(studio: Studio, file: Path) -> None:
+    overload = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    said = b"event: error\ndata: " + json.dumps(overload).encode() + b"\n\n"
+    tape = new_tape(file, "once")
+    wire = Wire(anthropic_start(), said, media_type=SSE)
+    assert "Overloaded" in post(studio.lane(tape, wire), ask("a", stream=True), "/messages").text
+    tape.save("m")
+    assert not file.exists()
+
+
 def test_errors_alone_are_written_over_nothing(studio: Studio, file: Path) -> None:
     studio.record(file, "a")
     before = file.read_bytes()
@@ -679,6 +691,22 @@ def test_no_secret_is_written(
         assert len(events_of(second.content)) == len(events_of(first.content))
         if place == "arguments":
             assert "***" in second.text
+
+
+# DEFECT: of what was recorded before, only the requests are masked anew.
+def test_a_secret_that_was_not_known_before_is_masked_in_what_is_written_again(
+    studio: Studio, file: Path
+) -> None:
+    studio.record(file, "sk-secret-0123456789")
+    assert file.read_text().count("sk-secret") == 2, "in the request and in the answer"
+    redactor = Redactor()
+    redactor.add("sk-secret-0123456789")
+    tape = new_tape(file, "new_episodes", scrub=redactor)
+    with studio.provided(Provider(echo)) as live:
+        studio.say(tape, "sk-secret-0123456789", "more", upstream=live)
+    assert tape.save("m") == ""
+    assert len(Cassette.load(file).lanes["1"]) == 2
+    assert "sk-secret" not in file.read_text()
 
 
 def test_only_headers_that_clients_act_on_are_written(studio: Studio, file: Path) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
 from pytest_agent_sandbox.llm.exchange import Exchange
-from pytest_agent_sandbox.llm.normalising import Normaliser
 
 #: Fields of a request that name the conversation or its user, and change no answer.
 _NAMES_OF_CALLER = {"prompt_cache_key", "safety_identifier", "user", "metadata"}

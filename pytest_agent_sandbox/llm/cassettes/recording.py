@@ -7,8 +7,8 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from pytest_agent_sandbox.llm.canonical import CanonicalRequest
-from pytest_agent_sandbox.llm.cassette import Interaction, RecordedAnswer, RecordedEvent
+from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest
+from pytest_agent_sandbox.llm.cassettes.cassette import Interaction, RecordedAnswer, RecordedEvent
 from pytest_agent_sandbox.llm.exchange import (
     FIRST_ERROR,
     Answer,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_agent_sandbox.errors import CassetteError
-from pytest_agent_sandbox.llm import readable_json
-from pytest_agent_sandbox.llm.canonical import CanonicalRequest
+from pytest_agent_sandbox.llm.cassettes import readable_json
+from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest
 
 FORMAT = "pytest-agent-sandbox cassette"
 VERSION = 1

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from pytest_agent_sandbox.llm.canonical import CanonicalRequest, without_tool_output
+from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest, without_tool_output
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 #: Words shown before and after a difference.

@@ -1,0 +1,56 @@
+"""The live LLM that the environment names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import SecretStr
+
+from pytest_agent_sandbox.llm.budgets import Budget
+from pytest_agent_sandbox.llm.live import LiveUpstream, upstream_for
+
+_NEEDED = ("LLM_MODEL", "LLM_API_KEY")
+
+
+class LiveLLM:
+    """The live LLM that `LLM_MODEL`, `LLM_API_KEY` and `LLM_BASE_URL` name, if they do.
+
+    Args:
+        environment: Holds these variables.
+        budget: What may be spent there.
+    """
+
+    def __init__(self, environment: Mapping[str, str], budget: Budget) -> None:
+        self._environment = environment
+        self._budget = budget
+
+    @property
+    def missing(self) -> str:
+        """Which variables are not set, in words; empty where all that are needed are."""
+        names = [name for name in _NEEDED if not self._environment.get(name)]
+        if not names:
+            return ""
+        return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not set"
+
+    @property
+    def model(self) -> str:
+        """The model as LiteLLM spells it; empty where none is set."""
+        return self._environment.get("LLM_MODEL", "")
+
+    def upstream(self) -> LiveUpstream:
+        """Where its answers come from.
+
+        Raises:
+            SettingsError: The address or the key cannot be used.
+        """
+        return upstream_for(
+            self.model,
+            self._environment.get("LLM_BASE_URL") or None,
+            SecretStr(self._environment["LLM_API_KEY"]),
+            budget=self._budget,
+        )
+
+
+def is_in_ci(environment: Mapping[str, str]) -> bool:
+    """Whether this is a run of continuous integration, by the variable that all services set."""
+    return environment.get("CI", "").lower() not in ("", "0", "false")

@@ -1,0 +1,1 @@
+"""LLM calls recorded once and replayed ever after; what makes two requests the same."""

@@ -1,0 +1,126 @@
+"""A run of pytest: its id, its processes, and what is cleared away when it is over."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.evidence import folders
+from pytest_agent_sandbox.options import resolve
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.containers.engine import Engine
+    from pytest_agent_sandbox.options import SandboxSettings
+
+_RUN = pytest.StashKey[str]()
+_RUN_INPUT = "agent_sandbox_run"
+
+
+def end_on_sigterm() -> Callable[[], object]:
+    """Makes SIGTERM end the run like Ctrl-C does, and returns what undoes that.
+
+    pytest (9.2) runs no teardown on SIGTERM. A handler that somebody else has set stays, and where
+    none can be set (not the main thread, or Windows, which does not send it) nothing happens.
+    """
+
+    def end(number: int, _: object) -> None:
+        # Once is enough: the clean-up that follows must not be cut short by the next one.
+        signal.signal(number, signal.SIG_IGN)
+        raise pytest.exit.Exception("terminated (SIGTERM)", returncode=128 + number)
+
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        return lambda: None
+    signal.signal(signal.SIGTERM, end)
+    return lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def run_id(config: pytest.Config) -> str:
+    """The id of this run, the same in all its xdist workers; it labels the run's containers."""
+    worker_input = getattr(config, "workerinput", {})
+    if _RUN not in config.stash:
+        config.stash[_RUN] = worker_input.get(_RUN_INPUT) or uuid.uuid4().hex
+    return config.stash[_RUN]
+
+
+def tell_worker(config: pytest.Config, worker_input: dict[str, Any]) -> None:
+    """Gives an xdist worker the id of the run."""
+    worker_input[_RUN_INPUT] = run_id(config)
+
+
+def clean_up_run(config: pytest.Config) -> None:
+    """Removes what is left when the run is over. For the main process; a worker does nothing here.
+
+    Containers are removed with their tests; those that are left belong to a worker that was killed.
+    It costs nothing where no sandbox was started.
+    """
+    if is_worker(config) or _RUN not in config.stash:
+        return
+    folders.drop_if_empty(output_folder(config, resolve(config)))
+    if ledger_file(run_id(config)).exists():
+        from pytest_agent_sandbox.llm.budgets import SharedLedger
+
+        SharedLedger(ledger_file(run_id(config))).remove()
+    signs = list(Path(tempfile.gettempdir()).glob(used_sign(run_id(config), "*").name))
+    if not signs:
+        return
+    from pytest_agent_sandbox.containers.engine import Engine
+
+    for sign in signs:
+        sign.unlink(missing_ok=True)
+    try:
+        with Engine.connect() as engine:
+            remove_containers(engine, {"run": run_id(config)})
+    except SandboxError as error:
+        _report_left(error)
+
+
+def remove_containers(engine: Engine, labels: dict[str, str]) -> None:
+    """Removes all containers with these labels; says so where it cannot."""
+    from pytest_agent_sandbox.containers.cleanup import remove_labelled
+
+    try:
+        remove_labelled(engine, labels)
+    except SandboxError as error:
+        _report_left(error)
+
+
+def _report_left(error: SandboxError) -> None:
+    # The terminal reporter may be gone by now, and workers never had one.
+    print(f"agent-sandbox: containers of this run may be left: {error}", file=sys.__stderr__)
+
+
+def output_folder(config: pytest.Config, settings: SandboxSettings) -> Path:
+    """Where the evidence of the run's tests is kept."""
+    return Path(config.rootpath, settings.output)
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process is an xdist worker."""
+    return hasattr(config, "workerinput")
+
+
+def worker_id(config: pytest.Config) -> str:
+    """The name of this process among those of the run."""
+    return str(getattr(config, "workerinput", {}).get("workerid", "main"))
+
+
+def ledger_file(run: str) -> Path:
+    """Where it is kept what the run has spent on live LLMs, if it has a budget."""
+    return Path(tempfile.gettempdir(), f"pytest-agent-sandbox-spent-{run}")
+
+
+def used_sign(run: str, worker: str) -> Path:
+    """A file that is there while a process of this run has sandboxes, also after it was killed."""
+    return Path(tempfile.gettempdir(), f"pytest-agent-sandbox-{run}-{worker}")
