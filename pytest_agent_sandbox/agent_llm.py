@@ -144,13 +144,10 @@ class AgentLLM:
             times: How many calls fail.
 
         Raises:
-            SettingsError: The status is none of an error.
+            SettingsError: The status is none of an error, or a number makes no sense.
         """
-        if not 400 <= status <= 599:  # noqa: PLR2004 - HTTP's own numbers
-            raise SettingsError(f"fail_next({status}): give the status of an error, 400 to 599.")
-        headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
         text = message or f"Failed on purpose with {status}."
-        self._faults.add(Failure(status, text, headers), times)
+        self._faults.add(Failure(status, text, retry_after), times)
 
     def delay_next(self, seconds: float, *, times: int = 1) -> None:
         """Has the answer to the next LLM call begin so many seconds later."""
@@ -231,7 +228,8 @@ class AgentLLM:
             self._notes += [problem] if problem else []
         elif any(call.origin == "recorded" for call in self.calls):
             kept = evidence() / "cassette.json"
-            if not tape.save(model, kept):
+            tape.save(model, kept)
+            if kept.exists():
                 self._notes.append(
                     f"{tape.where} was left as it is, for the test did not pass; what was recorded "
                     f"is in {kept}"

@@ -21,7 +21,7 @@ _MOST_TESTS = 20
 class LLMUsage:
     """What one test, or a whole run, has asked of its LLM."""
 
-    #: How many calls by who answered them: `scripted`, `replayed`, `recorded`, `live`, `refused`.
+    #: How many calls by who answered them (see `Origin`), or `refused`.
     calls: Counter[str] = field(default_factory=Counter)
     #: Of requests and answers together, as far as the answers said.
     tokens: int = 0
@@ -63,7 +63,7 @@ class LLMUsage:
     @property
     def is_only_scripted(self) -> bool:
         """Whether no provider has ever had a part in it."""
-        return not set(self.calls) - {"scripted"} and not self.notes
+        return not set(self.calls) - {"scripted", "fault"} and not self.notes
 
     def __str__(self) -> str:
         count = sum(self.calls.values())

@@ -17,7 +17,8 @@ def identity(engine: Engine, container: Container) -> dict[str, str]:
     """
     with engine.calling(f"show container {container.name}"):
         about = engine.client.api.inspect_container(container.id)
-    named = {about["Config"]["Hostname"]: "host", container.name: "container"}
+    named = {container.name: "container", container.id: "container"}
+    named[about["Config"]["Hostname"]] = "host"
     for network in about["NetworkSettings"]["Networks"].values():
         for field, name in (
             ("IPAddress", "address"),

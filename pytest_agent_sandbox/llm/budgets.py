@@ -119,12 +119,17 @@ class Budget:
         """Count one more call, or say why there is to be none; empty where it is counted."""
         if not self._limits.any:
             return ""
-        problem = self._problem(self._ledger.read())
-        if problem:
-            self._failure = self._failure or BudgetExceeded(problem)
-            return problem
-        self._ledger.change(lambda spent: replace(spent, calls=spent.calls + 1))
-        return ""
+        problem = ""
+
+        def take(spent: Spent) -> Spent:
+            nonlocal problem
+            problem = self._problem(spent)
+            return spent if problem else replace(spent, calls=spent.calls + 1)
+
+        self._ledger.change(take)  # looked up and counted in one: there are other processes
+        if problem and self._failure is None:
+            self._failure = BudgetExceeded(problem)
+        return problem
 
     def book(self, call: LLMCall) -> None:
         """Add what a call has cost, once its answer is complete."""

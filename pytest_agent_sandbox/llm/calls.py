@@ -8,8 +8,8 @@ from typing import Literal
 
 from pytest_agent_sandbox.llm.replies import Usage
 
-#: Who answered a call.
-Origin = Literal["scripted", "replayed", "recorded", "live"]
+#: Who answered a call; `fault` is one that was made to fail.
+Origin = Literal["scripted", "replayed", "recorded", "live", "fault"]
 
 
 @dataclass

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.llm.exchange import (
+    Answer,
+    BrokenAnswerError,
+    Exchange,
+    Source,
+    error_answer,
+)
 from pytest_agent_sandbox.llm.sse import EventSplitter, encode_event, json_object
-
-if TYPE_CHECKING:
-    from pytest_agent_sandbox.llm.exchange import Answer, Exchange, Source
 
 
 class Fault(Protocol):
@@ -32,7 +38,13 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(self, fault: Fault, times: int = 1) -> None:
-        """Have something go wrong with the next call, and so many after it."""
+        """Have something go wrong with so many calls, the next one first.
+
+        Raises:
+            SettingsError: It is to happen less than once.
+        """
+        if times < 1:
+            raise SettingsError(f"A fault cannot happen {times} times: give 1 or more.")
         with self._lock:
             self._queue.extend([fault] * times)
 
@@ -55,18 +67,28 @@ class Faults:
 
 @dataclass(frozen=True)
 class Failure:
-    """The provider answers with an error; the source is not asked."""
+    """The provider answers with an error; the source is not asked.
+
+    Attributes:
+        retry_after: Seconds that the client is told to wait before it tries again.
+    """
 
     status: int
     message: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    retry_after: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 400 <= self.status <= 599:  # noqa: PLR2004 - HTTP's own numbers
+            raise SettingsError(
+                f"fail_next({self.status}): give the status of an error, 400 to 599."
+            )
+        _check_seconds(self.retry_after or 0.0, "retry_after")
 
     async def answer(self, exchange: Exchange, source: Source) -> Answer:  # noqa: ARG002
         """The error, in the provider's form."""
-        from pytest_agent_sandbox.llm.exchange import error_answer
-
-        exchange.call.problem = self.message
-        return error_answer(exchange.dialect, self.status, self.message, self.headers)
+        headers = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+        exchange.call.origin, exchange.call.problem = "fault", self.message
+        return error_answer(exchange.dialect, self.status, self.message, headers)
 
 
 @dataclass(frozen=True)
@@ -78,6 +100,9 @@ class Delay:
     """
 
     seconds: float
+
+    def __post_init__(self) -> None:
+        _check_seconds(self.seconds, "seconds")
 
     async def answer(self, exchange: Exchange, source: Source) -> Answer:
         """The source's answer, later."""
@@ -95,16 +120,18 @@ class Cut:
 
     after: int
 
+    def __post_init__(self) -> None:
+        if self.after < 0:
+            raise SettingsError(
+                f"A stream cannot be cut after {self.after} events: give 0 or more."
+            )
+
     async def answer(self, exchange: Exchange, source: Source) -> Answer:
         """The source's answer up to a point. It is used up, and recorded, all the same."""
-        from pytest_agent_sandbox.llm.exchange import Answer
-
         answer = await source.answer(exchange)
         return Answer(answer.status, answer.headers, self._cut(answer))
 
     async def _cut(self, answer: Answer) -> AsyncGenerator[bytes, None]:
-        from pytest_agent_sandbox.llm.exchange import BrokenAnswerError
-
         try:
             body = b"".join([chunk async for chunk in answer.chunks])
         finally:
@@ -125,8 +152,6 @@ class MalformedArguments:
 
     async def answer(self, exchange: Exchange, source: Source) -> Answer:
         """The source's answer with its tool calls spoiled; one without leaves it to the next."""
-        from pytest_agent_sandbox.llm.exchange import Answer
-
         answer = await source.answer(exchange)
         headers = [pair for pair in answer.headers if pair[0] != b"content-length"]
         return Answer(answer.status, headers, self._spoiled(answer, exchange))
@@ -152,5 +177,10 @@ class MalformedArguments:
                 yield json.dumps(content).encode("ascii") if found else body
         finally:
             await answer.aclose()
-        if not found:
-            self.faults.put_back(self)
+            if not found:
+                self.faults.put_back(self)
+
+
+def _check_seconds(seconds: float, name: str) -> None:
+    if not 0 <= seconds < math.inf:
+        raise SettingsError(f"{name} is {seconds!r}: give seconds, 0 or more.")

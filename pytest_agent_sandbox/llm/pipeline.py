@@ -10,7 +10,7 @@ from pytest_agent_sandbox.llm.dialects.dialect import wants_stream
 from pytest_agent_sandbox.llm.exchange import FIRST_ERROR, Answer, Exchange, Source
 from pytest_agent_sandbox.llm.faults import Faults
 from pytest_agent_sandbox.llm.prices import Prices
-from pytest_agent_sandbox.llm.sse import EventSplitter, json_object
+from pytest_agent_sandbox.llm.sse import EventSplitter, ServerSentEvent, json_object
 
 
 @dataclass
@@ -73,8 +73,7 @@ async def _accounted(
         async for chunk in answer.chunks:
             if answer.is_stream:
                 for event in splitter.feed(chunk):
-                    if '"usage"' in event.data:
-                        call.usage = dialect.usage(event.content, call.usage)
+                    _note_usage(exchange, event)
                     if dialect.is_last(event):  # the agent may go on now
                         _book(exchange, answer, policy)
             else:
@@ -85,9 +84,16 @@ async def _accounted(
             yield chunk
     finally:
         await answer.aclose()
+        for event in splitter.end():
+            _note_usage(exchange, event)
         if call.usage is None:
             call.usage = dialect.usage(json_object(bytes(whole)), None)
         _book(exchange, answer, policy)
+
+
+def _note_usage(exchange: Exchange, event: ServerSentEvent) -> None:
+    if '"usage"' in event.data:
+        exchange.call.usage = exchange.dialect.usage(event.content, exchange.call.usage)
 
 
 def _book(exchange: Exchange, answer: Answer, policy: Policy) -> None:

@@ -268,7 +268,6 @@ class Hasty(Live):
         return Answer(200, raw_headers({"content-type": "text/event-stream"}), _once(body))
 
 
-# DEFECT: the recording keeps such an event, and clients read it; it is not looked at for the usage.
 def test_an_event_without_its_end_is_booked_too(gateway: Gateway) -> None:
     lane = lane_with(gateway, Hasty(), tokens=10)
     assert post(lane, "/messages", stream=True).status_code == 200
@@ -345,8 +344,6 @@ def test_no_call_of_any_process_or_thread_is_lost(tmp_path: Path) -> None:
     assert ledger.read() == Spent(cost=100.0, calls=300)
 
 
-# DEFECT: whether there is room for a call is looked up, and the call counted, one after the other:
-# two processes may both take the last one.
 def test_the_last_call_is_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "ledger.json"
     both_have_read = threading.Barrier(2)

@@ -216,8 +216,6 @@ def test_a_status_that_is_none_of_an_error(llm: AgentLLM, status: int) -> None:
         llm.fail_next(status)
 
 
-# DEFECT: unlike a script's entries, faults are taken as they are given; some of them do nothing,
-# others something else than what was meant.
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -238,7 +236,6 @@ def test_a_fault_that_cannot_happen_is_refused(
         wrong(llm)
 
 
-# DEFECT: `:g` writes long waits as 1e+06, and more than six digits not at all.
 @pytest.mark.parametrize("seconds", [1234567, 3600.125])
 def test_a_long_wait_is_written_in_full(
     llm: AgentLLM, start: Callable[..., Lane], seconds: float
@@ -440,8 +437,6 @@ class Lingering:
     verify = check
 
 
-# DEFECT: what comes after `finally` is not run when the client has gone away in the middle: the
-# fault is neither left for the next call nor complained about as unused.
 def test_a_client_that_goes_away_leaves_it_to_the_next_too(gateway: Gateway) -> None:
     faults = Faults()
     faults.add(MalformedArguments(faults))

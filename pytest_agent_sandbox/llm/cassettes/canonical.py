@@ -117,10 +117,17 @@ class _Walk:
             case list():
                 return [self.canonical(item, plain=plain) for item in value]
             case dict():
-                return {
-                    self._normalise(name): self._field(value, name, plain=plain) for name in value
-                }
+                return self._object(value, plain=plain)
         return value
+
+    def _object(self, value: dict[str, Any], *, plain: bool) -> dict[str, Any]:
+        content: dict[str, Any] = {}
+        for name in value:
+            normalised = self._normalise(name)
+            while normalised in content:  # two dates, for example, are one name now
+                normalised += "'"
+            content[normalised] = self._field(value, name, plain=plain)
+        return content
 
     def _field(self, owner: dict[str, Any], name: str, *, plain: bool) -> Any:
         value = owner[name]

@@ -18,6 +18,7 @@ _CONTEXT = 6
 _MOST_WORDS = 20_000
 _MOST_DIFFERENCES = 8
 _LONGEST_SIDE = 400
+_LONGEST_DESCRIPTION = 8_000
 _TURNS = ("messages", "input")
 
 
@@ -32,7 +33,8 @@ def describe_difference(recorded: CanonicalRequest, asked: CanonicalRequest) -> 
     shown = places[:_MOST_DIFFERENCES]
     if len(places) > len(shown):
         shown.append(f"  … and {len(places) - len(shown)} more places")
-    return "\n".join(shown) or "  nothing but the order in which it was asked for"
+    text = "\n".join(shown) or "  nothing but the order in which it was asked for"
+    return text if len(text) <= _LONGEST_DESCRIPTION else f"{text[:_LONGEST_DESCRIPTION]}… (cut)"
 
 
 def drifted_messages(recorded: CanonicalRequest, asked: CanonicalRequest) -> set[str]:

@@ -14,7 +14,7 @@ _DAY = r"[0-3]?\d"
 _YEAR = r"(?:19|20)\d\d"
 _SECONDS = r":[0-5]\d(?:[.,]\d+)?"
 _TIME = rf"[0-2]?\d:[0-5]\d(?:{_SECONDS})?(?: [AP]M)?"
-_ZONE = r"(?: ?(?:Z|UTC|GMT|BST|IST|JST|[ACEMPW]E?[DS]?T|[CEW]EST|[+-]\d\d:?\d\d))?"
+_ZONE = r"(?: ?(?:Z|UTC|GMT|BST|IST|JST|[CEMP][DS]T|[CEW]ES?T|[+-]\d\d:?\d\d))?"
 _DATES = (
     # 2026-11-24, 2026-11-24T13:30:22.123Z, 2026-11-24 13:30:22 +0100
     rf"{_YEAR}-[01]\d-[0-3]\d(?:[T ]{_TIME}{_ZONE})?",

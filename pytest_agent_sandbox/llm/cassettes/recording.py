@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest
@@ -74,10 +75,10 @@ class Recording:
             self._headers,
             self.exchange.call.cost if self._status < FIRST_ERROR else None,
             self._ms,
-            None if self._is_stream else scrubbed(_parsed(bytes(self._body)), scrub),
-            self._recorded_events(scrub) if self._is_stream else None,
+            None if self._is_stream else _parsed(bytes(self._body)),
+            self._recorded_events() if self._is_stream else None,
         )
-        return Interaction(request, answer)
+        return Interaction(request, scrubbed_answer(answer, scrub))
 
     async def _kept(self, answer: Answer) -> AsyncGenerator[bytes, None]:
         splitter = EventSplitter()
@@ -100,6 +101,8 @@ class Recording:
     def _keep_events(self, events: Sequence[ServerSentEvent]) -> None:
         for event in events:
             self._events.append((self._now(), event))
+            if self.exchange.dialect.is_failure(event):
+                self.state = "dropped"  # like an error by status
             if self.exchange.dialect.is_last(event):
                 self._complete()  # a client may hang up now
 
@@ -114,12 +117,11 @@ class Recording:
     def _now(self) -> int:
         return round((time.monotonic() - self._began) * 1000)
 
-    def _recorded_events(self, scrub: Callable[[str], str]) -> tuple[RecordedEvent, ...]:
-        said = [(ms, event) for ms, event in self._events if event.data or event.name]
-        contents = [_parsed(event.data.encode("utf-8", "surrogatepass")) for _, event in said]
+    def _recorded_events(self) -> tuple[RecordedEvent, ...]:
         return tuple(
-            RecordedEvent(ms, event.name, content)
-            for (ms, event), content in zip(said, scrubbed_stream(contents, scrub), strict=True)
+            RecordedEvent(ms, event.name, _parsed(event.data.encode("utf-8", "surrogatepass")))
+            for ms, event in self._events
+            if event.data or event.name
         )
 
 
@@ -140,6 +142,15 @@ def play(recorded: RecordedAnswer, exchange: Exchange) -> Answer:
 async def _events(events: Sequence[RecordedEvent]) -> AsyncGenerator[bytes, None]:
     for event in events:
         yield encode_event(event.data, event.name)
+
+
+def scrubbed_answer(recorded: RecordedAnswer, scrub: Callable[[str], str]) -> RecordedAnswer:
+    """A recorded answer without secrets that were not known when it was recorded."""
+    if recorded.events is None:
+        return replace(recorded, body=scrubbed(recorded.body, scrub))
+    contents = scrubbed_stream([event.data for event in recorded.events], scrub)
+    pairs = zip(recorded.events, contents, strict=True)
+    return replace(recorded, events=tuple(replace(event, data=data) for event, data in pairs))
 
 
 def scrubbed(value: Any, scrub: Callable[[str], str]) -> Any:

@@ -101,6 +101,17 @@ class Tape:
         """Which recorded answers nobody has asked for; empty where there are none."""
         if self.records:  # then they are no longer there after the test
             return ""
+        left = self._left()
+        if not left:
+            return ""
+        return (
+            f"The agent never asked for {len(left)} of the answers in {self.where}:\n"
+            + "\n".join(left)
+            + f"\nWhere that is meant, record anew: {self._state.how_to_record}. "
+            "--llm-unused=warn lets it pass."
+        )
+
+    def _left(self) -> list[str]:
         left = []
         for name, recorded in self._recorded.lanes.items():
             used = (
@@ -111,14 +122,7 @@ class Tape:
                 for number, slot in enumerate(used, start=1)
                 if not slot.is_used and slot.interaction.request.method != "GET"
             ]
-        if not left:
-            return ""
-        return (
-            f"The agent never asked for {len(left)} of the answers in {self.where}:\n"
-            + "\n".join(left)
-            + f"\nWhere that is meant, record anew: {self._state.how_to_record}. "
-            "--llm-unused=warn lets it pass."
-        )
+        return left
 
     def verify(self) -> None:
         """Raise what is wrong now that the agents are done.
@@ -145,7 +149,8 @@ class Tape:
             file: Where to, if not to the cassette's own place.
 
         Returns:
-            Why it was not written although there is something new; else empty.
+            What is to be said about it: why it was not written although there is something new,
+            or what is no longer in it. Mostly nothing.
 
         Raises:
             CassetteError: The file cannot be written.
@@ -159,6 +164,9 @@ class Tape:
         lanes = {name: list(lane.interactions()) for name, lane in self._lanes.items()}
         if any(lanes.values()) and (file or not self._is_as_recorded()):
             Cassette(self._test, model, lanes).save(file or self.file)
+            left = self._left()
+            if left:
+                return f"{self.where} no longer holds {len(left)} answers that nobody asked for"
         return ""
 
     def _is_as_recorded(self) -> bool:

@@ -10,7 +10,7 @@ from pytest_agent_sandbox.errors import CassetteMiss
 from pytest_agent_sandbox.llm.cassettes import miss
 from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest, canonical_request
 from pytest_agent_sandbox.llm.cassettes.cassette import Interaction
-from pytest_agent_sandbox.llm.cassettes.recording import Recording, play
+from pytest_agent_sandbox.llm.cassettes.recording import Recording, play, scrubbed_answer
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
@@ -114,10 +114,16 @@ class TapeLane:
         )
 
     def broken(self) -> Iterator[str]:
-        """Answers that cannot be kept."""
-        for use in self.used:
-            if isinstance(use, Recording) and use.state in ("open", "broken"):
-                number = use.exchange.call.number
+        """Answers that cannot be kept, and that the agent has not got by asking again."""
+        recordings = [use for use in self.used if isinstance(use, Recording)]
+        for position, recording in enumerate(recordings):
+            again = recordings[position + 1 :]
+            is_made_up = any(
+                other.state == "kept" and other.exchange.body == recording.exchange.body
+                for other in again
+            )
+            if recording.state in ("open", "broken") and not is_made_up:
+                number = recording.exchange.call.number
                 yield f"the answer to call {number} of conversation {self._name} is not complete"
 
     def interactions(self) -> Iterator[Interaction]:
@@ -125,7 +131,7 @@ class TapeLane:
         normalise = self._tape.normalise
         for use in self.used:
             if isinstance(use, Interaction):
-                yield use
+                yield Interaction(use.request, scrubbed_answer(use.answer, normalise.scrub))
             elif use.state == "kept":
                 request = canonical_request(use.exchange, normalise)
                 yield use.interaction(request, normalise.scrub)

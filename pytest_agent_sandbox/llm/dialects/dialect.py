@@ -14,6 +14,8 @@ from pytest_agent_sandbox.llm.sse import ServerSentEvent
 _CHARACTERS_PER_TOKEN = 4
 #: Characters of text, reasoning or arguments in one chunk of a stream.
 _CHUNK_CHARACTERS = 24
+#: The events by which Anthropic and OpenAI's responses say that.
+_FAILURES = ("error", "response.failed")
 #: Fields that bring tools of the provider's with them: OpenAI's web search and stored prompts,
 #: OpenRouter's plugins, Anthropic's MCP servers.
 _PROVIDER_FIELDS = ("web_search_options", "prompt", "plugins", "mcp_servers")
@@ -96,6 +98,13 @@ class Dialect(ABC):
     @abstractmethod
     def is_last(self, event: ServerSentEvent) -> bool:
         """Whether nothing more of the answer follows; clients may hang up then."""
+
+    def is_failure(self, event: ServerSentEvent) -> bool:
+        """Whether the provider says in the middle of a stream that it has failed."""
+        if '"error"' not in event.data:
+            return False
+        content = event.content
+        return content.get("type") in _FAILURES or isinstance(content.get("error"), dict)
 
     def provider_tools(self, content: Mapping[str, Any]) -> list[str]:
         """What the request wants the provider itself to run: web searches, code, MCP servers."""
