@@ -261,11 +261,11 @@ class AgentLLM:
             return self._script, self._script_model, _SCRIPTED_PRICE
         if self._record_mode() == "live":
             self._skip_without_live()
-            return self._live.upstream(), self._live.model, {}
+            return self._upstream(), self._live.model, {}
         tape = self._opened_tape()
         if tape.records:
             self._check_can_record(tape)
-            return tape.lane(name, self._live.upstream()), self._live.model, {}
+            return tape.lane(name, self._upstream()), self._live.model, {}
         if not tape.is_there and not self._settings.llm_record and not self._is_in_ci:
             self._skip_without_live()
         return tape.lane(name, None), tape.model or SCRIPTED_MODEL, {}
@@ -296,6 +296,10 @@ class AgentLLM:
             tape.verify()
         elif tape.unused():
             self._notes.append(tape.unused())
+
+    def _upstream(self) -> Source:
+        self._policy.prices.prepare()
+        return self._live.upstream()
 
     def _check_can_record(self, tape: Tape) -> None:
         if self._live.missing:

@@ -25,8 +25,10 @@ class LLMUsage:
     calls: Counter[str] = field(default_factory=Counter)
     #: Of requests and answers together, as far as the answers said.
     tokens: int = 0
-    #: In US dollars, as far as it is known; of replayed calls what they cost when recorded.
+    #: Spent, in US dollars, as far as it is known.
     cost: float = 0.0
+    #: Not spent: what the replayed calls cost when they were recorded.
+    saved: float = 0.0
     #: Whether there are calls whose cost is not known.
     unpriced: bool = False
     #: What is to be said about it.
@@ -39,7 +41,10 @@ class LLMUsage:
         for call in calls:
             sum_.calls[call.origin or "refused"] += 1
             sum_.tokens += call.usage.total_tokens if call.usage else 0
-            sum_.cost += call.cost or 0.0
+            if call.origin == "replayed":
+                sum_.saved += call.cost or 0.0
+            else:
+                sum_.cost += call.cost or 0.0
             sum_.unpriced |= call.cost is None and call.origin is not None and not call.problem
         return sum_
 
@@ -48,6 +53,7 @@ class LLMUsage:
         self.calls += other.calls
         self.tokens += other.tokens
         self.cost += other.cost
+        self.saved += other.saved
         self.unpriced |= other.unpriced
 
     def to_property(self) -> str:
@@ -73,10 +79,12 @@ class LLMUsage:
         parts = [f"{count} {noun} {each}" if len(kinds) == 1 else f"{count} {noun} ({each})"]
         if self.tokens:
             parts.append(f"{self.tokens:,} tokens")
-        if self.unpriced and not self.cost:
-            parts.append("cost unknown")
-        elif self.cost:
-            parts.append(f"${self.cost:.4f}" + (" and calls of unknown cost" * self.unpriced))
+        if self.cost:
+            parts.append(f"${self.cost:.4f}")
+        if self.saved:
+            parts.append(f"${self.saved:.4f} saved")
+        if self.unpriced:
+            parts.append("cost of some unknown" if self.cost or self.saved else "cost unknown")
         return ", ".join(parts)
 
 
@@ -111,7 +119,9 @@ def summary(reports: Iterable[Any], *, verbose: bool) -> list[str]:
 
 def _worth_showing(used: Sequence[tuple[str, LLMUsage]]) -> list[tuple[str, LLMUsage]]:
     some = [(node_id, usage) for node_id, usage in used if not usage.is_only_scripted]
-    dearest = sorted(some, key=lambda pair: (-pair[1].cost, -pair[1].tokens))[:_MOST_TESTS]
+    dearest = sorted(some, key=lambda pair: (-pair[1].cost, -pair[1].saved, -pair[1].tokens))[
+        :_MOST_TESTS
+    ]
     return [pair for pair in some if pair in dearest]
 
 

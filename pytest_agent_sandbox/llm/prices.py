@@ -43,6 +43,10 @@ class Prices:
             _check(price, f"llm_prices: {file}, {model!r}")
         return cls(content)
 
+    def prepare(self) -> None:
+        """Load the table, which takes 0.1 s, before a call on its way has to wait for it."""
+        _listed_cost("gpt-4o", Usage(1, 1))
+
     def cost(self, model: str, usage: Usage | None) -> float | None:
         """What a call costs in US dollars; None where its usage or the model's price is unknown.
 
@@ -85,7 +89,7 @@ def _own_cost(price: Mapping[str, float], usage: Usage) -> float:
 
 
 def _listed_cost(model: str, usage: Usage) -> float | None:
-    import genai_prices  # 20 ms, and only calls of a provider need it
+    import genai_prices  # takes 0.1 s, and only calls of a provider need it
 
     tokens = genai_prices.Usage(
         input_tokens=usage.prompt_tokens,

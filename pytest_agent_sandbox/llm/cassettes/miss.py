@@ -106,6 +106,10 @@ def _places(title: str, recorded: Any, asked: Any) -> Iterator[str]:
         for name in {**recorded, **asked}:
             if recorded.get(name) != asked.get(name):
                 yield from _places(f"{title}, {name}", recorded.get(name), asked.get(name))
+    elif isinstance(recorded, list) and isinstance(asked, list) and len(recorded) == len(asked):
+        for number, (before, now) in enumerate(zip(recorded, asked, strict=True), start=1):
+            if before != now:
+                yield from _places(f"{title} {number}", before, now)
     else:
         yield _place(title, recorded, asked)
 

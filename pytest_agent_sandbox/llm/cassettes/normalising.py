@@ -48,7 +48,7 @@ _PATTERNS = {
 class Normaliser:
     """Puts a name, such as `<date>`, in the place of what differs from run to run.
 
-    Doing it twice changes nothing more. Used on one thread at a time.
+    Doing it twice changes nothing more. It may be used from any thread.
 
     Args:
         scrub: Masks the secrets in a text.
@@ -77,14 +77,15 @@ class Normaliser:
         values = "|".join(re.escape(value) for value in sorted(self._known, key=len, reverse=True))
         # Not inside of a longer word or number: 172.17.0.2 is not in 172.17.0.25.
         self._values = re.compile(rf"(?<!\w)(?:{values})(?!\w)") if values else None
-        self._cache.clear()
+        self._cache = {}  # another thread may be filling the old one
 
     def __call__(self, text: str) -> str:
         """The text as it would be worded in any other run."""
         text = self._scrub(text)  # each time: more secrets may be known by now
-        if text not in self._cache:
-            self._cache[text] = self._normalised(text)
-        return self._cache[text]
+        cache = self._cache
+        if text not in cache:
+            cache[text] = self._normalised(text)
+        return cache[text]
 
     def scrub(self, text: str) -> str:
         """The text without secrets, and otherwise as it is."""

@@ -1,0 +1,85 @@
+"""What is said about LLM calls at the end of a run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_agent_sandbox.llm.calls import LLMCall
+from pytest_agent_sandbox.llm.replies import Usage
+from pytest_agent_sandbox.llm_usage import LLMUsage, attach, summary
+
+
+def call(origin: Any, **fields: Any) -> LLMCall:
+    return LLMCall(1, datetime.now(UTC), "/x", origin=origin, status=200, **fields)
+
+
+TOKENS = {"usage": Usage(1000, 234)}
+
+
+@pytest.mark.parametrize(
+    ("calls", "text"),
+    [
+        (
+            [call("replayed", cost=0.5, **TOKENS)],
+            "1 LLM call replayed, 1,234 tokens, $0.5000 saved",
+        ),
+        ([call("live", cost=0.5), call("live", cost=1)], "2 LLM calls live, $1.5000"),
+        ([call("live", **TOKENS)], "1 LLM call live, 1,234 tokens, cost unknown"),
+        (
+            [call("live", cost=0.5), call("recorded"), call(None, problem="no")],
+            "3 LLM calls (1 live, 1 recorded, 1 refused), $0.5000, cost of some unknown",
+        ),
+        (
+            [call("scripted", cost=0.0), call("fault", problem="x")],
+            "2 LLM calls (1 fault, 1 scripted)",
+        ),
+    ],
+)
+def test_a_usage_in_words(calls: list[LLMCall], text: str) -> None:
+    usage = LLMUsage.of(calls)
+    assert str(usage) == text
+    assert str(LLMUsage.from_property(usage.to_property())) == text
+
+
+def report(name: str, usage: LLMUsage, when: str = "teardown") -> SimpleNamespace:
+    properties: list[tuple[str, object]] = []
+    attach(LLMUsage(notes=["of an earlier attempt"]), properties)
+    attach(usage, properties)
+    return SimpleNamespace(nodeid=name, when=when, user_properties=properties)
+
+
+def test_the_summary_names_tests_that_asked_a_provider_and_the_sum() -> None:
+    live = LLMUsage.of([call("live", cost=0.5)])
+    scripted = LLMUsage.of([call("scripted", cost=0.0)])
+    noted = LLMUsage.of([call("replayed", cost=0.25)])
+    noted.notes = ["something drifted"]
+    reports = [
+        report("a", live),
+        report("a", live, when="call"),
+        report("b", scripted),
+        report("c", noted),
+        SimpleNamespace(),
+    ]
+    assert summary(reports, verbose=False) == [
+        "a: 1 LLM call live, $0.5000",
+        "c: 1 LLM call replayed, $0.2500 saved",
+        "c: something drifted",
+        "this run: 3 LLM calls (1 live, 1 replayed, 1 scripted), $0.5000, $0.2500 saved",
+    ]
+    assert "b: 1 LLM call scripted" in summary(reports, verbose=True)
+
+
+def test_only_the_dearest_are_shown_one_by_one() -> None:
+    reports = [report(str(n), LLMUsage.of([call("live", cost=n)])) for n in range(1, 31)]
+    lines = summary(reports, verbose=False)
+    assert lines[0].startswith("11: ")
+    assert lines[20] == "… and 10 more tests, with -vv"
+    assert len(lines) == 22
+
+
+def test_nothing_is_said_where_no_llm_was_asked() -> None:
+    assert summary([report("a", LLMUsage())], verbose=True) == []
