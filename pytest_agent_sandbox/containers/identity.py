@@ -13,8 +13,10 @@ def identity(engine: Engine, container: Container) -> dict[str, str]:
     """What each value is, by the value: `{"172.17.0.2": "address", "3f2a9c417d05": "host"}`.
 
     Raises:
+        SandboxDied: The container is gone.
         EngineUnavailable: The engine did not answer.
     """
+    container.check()
     with engine.calling(f"show container {container.name}"):
         about = engine.client.api.inspect_container(container.id)
     named = {container.name: "container", container.id: "container"}
