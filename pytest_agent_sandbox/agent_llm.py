@@ -115,7 +115,7 @@ class AgentLLM:
         Args:
             replies: Made by `say`, `tool`, `error` and `delay`, or functions of the request.
             model: The agent's model as LiteLLM spells it; it decides which dialect the agent
-                speaks: `anthropic/claude-sonnet-4-5` Anthropic's. By default OpenAI's chat
+                speaks: `anthropic/claude-sonnet-5` Anthropic's. By default OpenAI's chat
                 completions.
 
         Raises:

@@ -26,7 +26,7 @@ class LLM(BaseModel):
 
     Example:
         ```python
-        LLM(model="anthropic/claude-sonnet-4-5-20250929", api_key=SecretStr(key), temperature=0)
+        LLM(model="anthropic/claude-sonnet-5", api_key=SecretStr(key), temperature=0)
         ```
 
     The server's own retry settings are made for people in front of a screen: it tries an LLM that

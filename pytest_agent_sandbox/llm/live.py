@@ -160,7 +160,7 @@ class LiveUpstream:
 def upstream_for(
     model: str, base_url: str | None, api_key: SecretStr | None, *, budget: Budget | None = None
 ) -> LiveUpstream:
-    """The upstream of a model as LiteLLM spells it, such as "anthropic/claude-sonnet-4-5".
+    """The upstream of a model as LiteLLM spells it, such as "anthropic/claude-sonnet-5".
 
     Args:
         model: Provider and model.

@@ -11,12 +11,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
+from pytest_agent_sandbox.llm.cassettes.tape import Tape
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
+from pytest_agent_sandbox.llm.live import LiveUpstream
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, error, say, tool
 from pytest_agent_sandbox.llm.script import Script
 
@@ -110,6 +115,33 @@ def test_responses(gateway: Gateway, ask: Ask, stream: bool) -> None:
     assert (call.path, call.status, call.streamed) == ("/responses", 200, stream)
     assert call.usage == Usage(90, 30, 60)
     lane.verify()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", PATHS)
+def test_a_provider_behind_the_gateway(
+    gateway: Gateway, ask: Ask, tmp_path: Path, model: str, stream: bool
+) -> None:
+    from ..provider import Provider, serving  # not when this file is run as a program
+
+    def said(lane: Lane) -> Any:
+        answer = ask("completion", lane, model, messages=[HELLO], tools=[TOOL], stream=stream)
+        message = answer["choices"][0]["message"]
+        return message["content"], message["tool_calls"][0]["function"]["arguments"]
+
+    def tape(mode: Any) -> Tape:
+        file = tmp_path / "cassette.json"
+        return Tape(file, test="t", mode=mode, match="strict", normalise=Normaliser())
+
+    with serving(Provider(lambda _: EVERYTHING)) as provider:
+        upstream = LiveUpstream(provider.base_url("127.0.0.1"), SecretStr(provider.token))
+        live, recording = gateway.open_lane(upstream), tape("once")
+        recorded = gateway.open_lane(recording.lane("1", upstream))
+        assert said(live) == said(recorded) == (TEXT, json.dumps(ARGUMENTS))
+        assert recording.save(model) == ""
+    playing = tape("none")
+    assert said(gateway.open_lane(playing.lane("1", None))) == (TEXT, json.dumps(ARGUMENTS))
+    playing.verify()
 
 
 @pytest.mark.parametrize("stream", [False, True])
