@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pytest
 
-from pytest_agent_sandbox.errors import FaultUnused, SettingsError
+from pytest_agent_sandbox.errors import CassetteError, FaultUnused, SettingsError
 from pytest_agent_sandbox.host_gateway import HostGateway, with_each_llm
 from pytest_agent_sandbox.live_llm import LiveLLM, is_in_ci
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 SCRIPTED_MODEL = "openai/scripted"
 # US dollars; an agent's own LLM may say otherwise. The server warns of models without a price.
 _SCRIPTED_PRICE = {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0}
+
+#: The cassette of a failed test, among its evidence.
+_KEPT = "cassette.json"
 
 
 class AgentLLM:
@@ -208,12 +211,12 @@ class AgentLLM:
                 f"{left[0]!r} first: the agent made no more calls that they could happen to."
             )
 
-    def finish(self, *, passed: bool, evidence: Callable[[], Path]) -> None:
+    def finish(self, *, passed: bool, evidence: Callable[[], Path | None]) -> None:
         """Writes the cassette where the test has passed.
 
         Args:
             passed: Whether it has. What a failed test recorded replaces nothing.
-            evidence: Tells a folder for what a failed test has recorded.
+            evidence: Tells a folder for what a failed test has recorded, if there is one.
 
         Raises:
             CassetteError: The cassette cannot be written.
@@ -224,16 +227,23 @@ class AgentLLM:
         model = self._live.model or tape.model
         self._notes += tape.drift
         if passed:
-            problem = tape.save(model)
+            try:
+                problem = tape.save(model)
+            except CassetteError as error:
+                folder = evidence()
+                if folder is not None and not tape.save(model, folder / _KEPT):
+                    error.add_note(f"What was recorded is in {folder / _KEPT}")
+                raise
             self._notes += [problem] if problem else []
         elif any(call.origin == "recorded" for call in self.calls):
-            kept = evidence() / "cassette.json"
-            tape.save(model, kept)
-            if kept.exists():
-                self._notes.append(
-                    f"{tape.where} was left as it is, for the test did not pass; what was recorded "
-                    f"is in {kept}"
-                )
+            self._keep_as_evidence(tape, model, evidence())
+
+    def _keep_as_evidence(self, tape: Tape, model: str, folder: Path | None) -> None:
+        note = f"{tape.where} was left as it is, for the test did not pass"
+        if folder is not None:
+            problem = tape.save(model, folder / _KEPT)
+            note += f"; {problem or f'what was recorded is in {folder / _KEPT}'}"
+        self._notes.append(note)
 
     def close(self) -> None:
         """Closes the lanes."""
@@ -288,9 +298,9 @@ class AgentLLM:
         return self._tape
 
     def _verify_tape(self) -> None:
-        if self._record_mode() == "live":
+        tape = self._tape
+        if tape is None:  # no conversation has asked for it
             return
-        tape = self._opened_tape()
         tape.check()
         if self._settings.llm_unused == "fail":
             tape.verify()
@@ -298,6 +308,7 @@ class AgentLLM:
             self._notes.append(tape.unused())
 
     def _upstream(self) -> Source:
+        self._secrets.add(self._live.key)
         self._policy.prices.prepare()
         return self._live.upstream()
 

@@ -35,6 +35,9 @@ def check_cassettes(arguments: Sequence[str]) -> tuple[int, dict[str, str]]:
     # A module whose tests are all gone has its cassettes beside those of its neighbours.
     folders = sorted({file.parent.parent for file in used})
     found = [file for folder in folders for file in sorted(folder.glob("*/*.json"))]
+    if arguments:  # then the other modules were perhaps not asked for
+        modules = {file.parent for file in used}
+        found = [file for file in found if file.parent in modules]
     problems = {os.path.relpath(file): _problem_of(file, used) for file in found}
     return len(found), {file: problem for file, problem in problems.items() if problem}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 _LONGEST_NAME = 100
 _HASH_LENGTH = 8
@@ -19,11 +19,21 @@ def cassette_file(test_file: Path, node_id: str, folder: str) -> Path:
     Args:
         test_file: The file of the test.
         node_id: The test's.
-        folder: The setting `llm_cassettes`; taken as it is where it is absolute.
+        folder: The setting `llm_cassettes`. One that is not below the test's own folder may be
+            shared by many: there the folders above the test's file are part of the name.
     """
-    name = node_id.partition("::")[2].replace("::", ".")
+    path, _, name = own_node_id(node_id).partition("::")
+    name = name.replace("::", ".")
     if not re.fullmatch(rf"[\w.]{{1,{_LONGEST_NAME}}}", name, re.ASCII):
-        digest = hashlib.sha256(node_id.encode()).hexdigest()[:_HASH_LENGTH]
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_LENGTH]
         slug = re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-")[:_LONGEST_NAME]
         name = f"{slug}-{digest}"
-    return test_file.parent / folder / test_file.stem / f"{name}.json"
+    place = test_file.parent / folder
+    if Path(folder).is_absolute() or ".." in Path(folder).parts:
+        place /= PurePosixPath(path).parent
+    return place / test_file.stem / f"{name}.json"
+
+
+def own_node_id(node_id: str) -> str:
+    """A test's node id without the group that xdist's `--dist loadgroup` adds (3.8)."""
+    return re.sub(r"@[^\[\]:/]*$", "", node_id)

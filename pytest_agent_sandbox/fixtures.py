@@ -44,8 +44,8 @@ def count_sandbox_tests(items: Iterable[pytest.Item]) -> int:
 def sandbox_settings(pytestconfig: pytest.Config) -> SandboxSettings:
     """The settings of this run; override it in a conftest.py to change them in code.
 
-    Those that concern the run as a whole, `output` and `no_engine`, are taken from the flag, the
-    environment or the ini file only.
+    Those that concern the run as a whole, `output`, `no_engine`, `llm_prices` and the run's budget,
+    are taken from the flag, the environment or the ini file only.
     """
     return _session(pytestconfig).settings
 
@@ -108,7 +108,11 @@ def agent_llm(
         try:
             llm.finish(
                 passed=reporting.passed(request.node),
-                evidence=lambda: run.recorder(request.node).folder,
+                evidence=lambda: (
+                    run.recorder(request.node).folder
+                    if reporting.failed(request.node) or reporting.passed(request.node)
+                    else None
+                ),
             )
         finally:
             llm_usage.attach(llm.usage, request.node.user_properties)

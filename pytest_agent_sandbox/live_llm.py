@@ -37,6 +37,11 @@ class LiveLLM:
         """The model as LiteLLM spells it; empty where none is set."""
         return self._environment.get("LLM_MODEL", "")
 
+    @property
+    def key(self) -> str:
+        """The provider's key, as it is now."""
+        return self._environment.get("LLM_API_KEY", "")
+
     def upstream(self) -> LiveUpstream:
         """Where its answers come from.
 
@@ -46,7 +51,7 @@ class LiveLLM:
         return upstream_for(
             self.model,
             self._environment.get("LLM_BASE_URL") or None,
-            SecretStr(self._environment["LLM_API_KEY"]),
+            SecretStr(self.key),
             budget=self._budget,
         )
 

@@ -89,7 +89,15 @@ class LLMUsage:
 
 
 def attach(usage: LLMUsage, properties: list[tuple[str, object]]) -> None:
-    """Put a test's usage into its properties; those of an earlier attempt at it go."""
+    """Put a test's usage into its properties, together with that of earlier attempts at it.
+
+    pytest-rerunfailures (16) shows only the last attempt's teardown to the summary.
+    """
+    for name, value in properties:
+        if name == PROPERTY:
+            earlier = LLMUsage.from_property(str(value))
+            usage.add(earlier)
+            usage.notes[:0] = earlier.notes
     properties[:] = [pair for pair in properties if pair[0] != PROPERTY]
     if usage.calls or usage.notes:
         properties.append((PROPERTY, usage.to_property()))

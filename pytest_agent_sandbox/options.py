@@ -126,7 +126,7 @@ class SandboxSettings:
         "none|once|new_episodes|all|live",
         "what becomes of the LLM calls of tests without a script: replayed from the cassette only; "
         "recorded where there is no cassette; what is new recorded; all recorded anew; not "
-        "recorded (default: once where LLM_API_KEY is set, none elsewhere and in CI)",
+        "recorded (default: once with LLM_MODEL and LLM_API_KEY, none without and in CI)",
     )
     llm_cassettes: str = _setting(
         "cassettes",

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,8 @@ def clean_up_run(config: pytest.Config) -> None:
     if ledger_file(run_id(config)).exists():
         from pytest_agent_sandbox.llm.budgets import SharedLedger
 
-        SharedLedger(ledger_file(run_id(config))).remove()
+        with suppress(OSError):  # on Windows: a worker that is just ending still has it open
+            SharedLedger(ledger_file(run_id(config))).remove()
     signs = list(Path(tempfile.gettempdir()).glob(used_sign(run_id(config), "*").name))
     if not signs:
         return

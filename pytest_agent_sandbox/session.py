@@ -227,10 +227,10 @@ class SandboxSession:
             SettingsError: The file of prices cannot be used.
         """
         from pytest_agent_sandbox.agent_llm import AgentLLM
-        from pytest_agent_sandbox.cassette_files import cassette_file
+        from pytest_agent_sandbox.cassette_files import cassette_file, own_node_id
 
         return AgentLLM(
-            test=item.nodeid,
+            test=own_node_id(item.nodeid),
             cassette=cassette_file(item.path, item.nodeid, settings.llm_cassettes),
             settings=settings,
             own=own,

@@ -47,7 +47,6 @@ def test_a_usage_in_words(calls: list[LLMCall], text: str) -> None:
 
 def report(name: str, usage: LLMUsage, when: str = "teardown") -> SimpleNamespace:
     properties: list[tuple[str, object]] = []
-    attach(LLMUsage(notes=["of an earlier attempt"]), properties)
     attach(usage, properties)
     return SimpleNamespace(nodeid=name, when=when, user_properties=properties)
 
@@ -83,3 +82,18 @@ def test_only_the_dearest_are_shown_one_by_one() -> None:
 
 def test_nothing_is_said_where_no_llm_was_asked() -> None:
     assert summary([report("a", LLMUsage())], verbose=True) == []
+
+
+def test_attempts_at_a_test_add_up() -> None:
+    properties: list[tuple[str, object]] = [("other", 1)]
+    for number in (1, 2):
+        usage = LLMUsage.of([call("live", cost=0.5)])
+        usage.notes = [f"attempt {number}"]
+        attach(usage, properties)
+    reports = [SimpleNamespace(nodeid="a", when="teardown", user_properties=properties)]
+    assert summary(reports, verbose=False) == [
+        "a: 2 LLM calls live, $1.0000",
+        "a: attempt 1",
+        "a: attempt 2",
+        "this run: 2 LLM calls live, $1.0000",
+    ]

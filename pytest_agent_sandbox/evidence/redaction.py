@@ -21,7 +21,9 @@ class Redactor:
 
     def add(self, *secrets: str) -> None:
         """Learns values that must never be shown; those shorter than `MIN_LENGTH` are ignored."""
-        values = [value for value in secrets if len(value) >= MIN_LENGTH]
+        # A line break at the end of a variable is not sent along; what is shown has none.
+        stripped = [value.strip() for value in secrets]
+        values = [value for value in [*secrets, *stripped] if len(value) >= MIN_LENGTH]
         # In JSON, a value with quotes, newlines or other than ASCII letters is spelled otherwise.
         spelled = [
             json.dumps(value, ensure_ascii=way)[1:-1] for value in values for way in (False, True)

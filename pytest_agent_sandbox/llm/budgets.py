@@ -131,18 +131,25 @@ class Budget:
             self._failure = BudgetExceeded(problem)
         return problem
 
-    def book(self, call: LLMCall) -> None:
-        """Add what a call has cost, once its answer is complete."""
+    def book(self, call: LLMCall, *, is_complete: bool = True) -> None:
+        """Add what a call has cost, as far as it is known.
+
+        Args:
+            call: The call.
+            is_complete: Whether its answer is. One that broke off says nothing of what it cost,
+                and is no reason to refuse all that follow.
+        """
         if not self._limits.any:
             return
         usage, cost = call.usage, call.cost
+        model = call.model or "?"
         self._ledger.change(
             lambda spent: replace(
                 spent,
                 cost=spent.cost + (cost or 0.0),
                 tokens=spent.tokens + (usage.total_tokens if usage else 0),
-                unpriced=spent.unpriced or (call.model or "?" if cost is None else ""),
-                uncounted=spent.uncounted or (call.model or "?" if usage is None else ""),
+                unpriced=spent.unpriced or (model if is_complete and cost is None else ""),
+                uncounted=spent.uncounted or (model if is_complete and usage is None else ""),
             )
         )
 

@@ -7,7 +7,7 @@ import json
 import math
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,16 +16,18 @@ from pytest_agent_sandbox.llm.exchange import (
     Answer,
     BrokenAnswerError,
     Exchange,
-    Source,
     error_answer,
 )
 from pytest_agent_sandbox.llm.sse import EventSplitter, encode_event, json_object
+
+#: Gets the answer that a call would have without any fault.
+Ask = Callable[[], Awaitable[Answer]]
 
 
 class Fault(Protocol):
     """Something that goes wrong with one call."""
 
-    async def answer(self, exchange: Exchange, source: Source) -> Answer:
+    async def answer(self, exchange: Exchange, ask: Ask) -> Answer:
         """What the agent gets in place of the source's answer."""
         ...
 
@@ -84,7 +86,7 @@ class Failure:
             )
         _check_seconds(self.retry_after or 0.0, "retry_after")
 
-    async def answer(self, exchange: Exchange, source: Source) -> Answer:  # noqa: ARG002
+    async def answer(self, exchange: Exchange, ask: Ask) -> Answer:  # noqa: ARG002
         """The error, in the provider's form."""
         headers = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
         exchange.call.origin, exchange.call.problem = "fault", self.message
@@ -104,10 +106,10 @@ class Delay:
     def __post_init__(self) -> None:
         _check_seconds(self.seconds, "seconds")
 
-    async def answer(self, exchange: Exchange, source: Source) -> Answer:
+    async def answer(self, exchange: Exchange, ask: Ask) -> Answer:  # noqa: ARG002
         """The source's answer, later."""
         await asyncio.sleep(self.seconds)
-        return await source.answer(exchange)
+        return await ask()
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,9 @@ class Cut:
                 f"A stream cannot be cut after {self.after} events: give 0 or more."
             )
 
-    async def answer(self, exchange: Exchange, source: Source) -> Answer:
+    async def answer(self, exchange: Exchange, ask: Ask) -> Answer:  # noqa: ARG002
         """The source's answer up to a point. It is used up, and recorded, all the same."""
-        answer = await source.answer(exchange)
+        answer = await ask()
         return Answer(answer.status, answer.headers, self._cut(answer))
 
     async def _cut(self, answer: Answer) -> AsyncGenerator[bytes, None]:
@@ -150,9 +152,9 @@ class MalformedArguments:
 
     faults: Faults = field(repr=False)
 
-    async def answer(self, exchange: Exchange, source: Source) -> Answer:
+    async def answer(self, exchange: Exchange, ask: Ask) -> Answer:
         """The source's answer with its tool calls spoiled; one without leaves it to the next."""
-        answer = await source.answer(exchange)
+        answer = await ask()
         headers = [pair for pair in answer.headers if pair[0] != b"content-length"]
         return Answer(answer.status, headers, self._spoiled(answer, exchange))
 

@@ -100,9 +100,11 @@ class LiveUpstream:
         url = httpx.URL(
             f"{self.base_url}{exchange.path}" + (f"?{exchange.query}" if exchange.query else "")
         )
-        request = httpx.Request(
-            exchange.method, url, headers=self._headers(exchange.headers), content=exchange.body
-        )
+        headers = [
+            (name.encode("latin-1"), value.encode("latin-1"))
+            for name, value in self._headers(exchange.headers)
+        ]
+        request = httpx.Request(exchange.method, url, headers=headers, content=exchange.body)
         try:
             answer = await exchange.connections.send(request)
         except httpx.HTTPError as problem:
@@ -112,10 +114,10 @@ class LiveUpstream:
                 return await self._passed_error(exchange, answer)
         except httpx.HTTPError as problem:
             return self._unreachable(exchange, problem)
-        headers = _end_to_end(answer.headers)
+        passed = _end_to_end(answer.headers)
         if "content-encoding" in answer.headers:
-            headers = [pair for pair in headers if pair[0] not in _ENCODING]
-        return Answer(answer.status_code, headers, _body(answer))
+            passed = [pair for pair in passed if pair[0] not in _ENCODING]
+        return Answer(answer.status_code, passed, _body(answer))
 
     def _headers(self, given: Mapping[str, str]) -> list[tuple[str, str]]:
         dropped = _HOP_BY_HOP | _REPLACED | _named_in_connection(given.get("connection", ""))
@@ -216,8 +218,9 @@ def _named_in_connection(value: str) -> set[str]:
 def _usable_url(text: str) -> httpx.URL:
     try:
         url = httpx.URL(text.strip().rstrip("/"))
-    except httpx.InvalidURL as problem:
-        raise SettingsError(f"The LLM's base URL is no address: {problem}.") from problem
+    except httpx.InvalidURL:
+        # Not quoted, nor why: what makes it unusable may be a password in it.
+        raise SettingsError("The LLM's base URL is no address.") from None
     if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
         # The value is not quoted: what makes it unusable may be a password in it.
         raise SettingsError(

@@ -50,9 +50,14 @@ async def respond(exchange: Exchange, source: Source, policy: Policy) -> Answer:
     refusal = exchange.charge_to(policy.budget)
     if refusal:
         return exchange.refuse(refusal)
+
+    # Accounted below the faults: what a fault keeps from the agent was paid for all the same.
+    async def ask() -> Answer:
+        answer = await source.answer(exchange)
+        return Answer(answer.status, answer.headers, _accounted(answer, exchange, policy))
+
     fault = policy.faults.take() if exchange.asks_model else None
-    answer = await (source.answer(exchange) if fault is None else fault.answer(exchange, source))
-    return Answer(answer.status, answer.headers, _accounted(answer, exchange, policy))
+    return await (ask() if fault is None else fault.answer(exchange, ask))
 
 
 def _note_request(exchange: Exchange) -> None:
@@ -69,6 +74,7 @@ async def _accounted(
     """The answer's body; what it says it cost is booked before its end is passed on."""
     call, dialect = exchange.call, exchange.dialect
     splitter, whole = EventSplitter(), bytearray()
+    is_complete = False
     try:
         async for chunk in answer.chunks:
             if answer.is_stream:
@@ -82,13 +88,14 @@ async def _accounted(
                     call.usage = dialect.usage(json_object(bytes(whole)), call.usage)
                     _book(exchange, answer, policy)
             yield chunk
+        is_complete = True
     finally:
         await answer.aclose()
         for event in splitter.end():
             _note_usage(exchange, event)
         if call.usage is None:
             call.usage = dialect.usage(json_object(bytes(whole)), None)
-        _book(exchange, answer, policy)
+        _book(exchange, answer, policy, is_complete=is_complete)
 
 
 def _note_usage(exchange: Exchange, event: ServerSentEvent) -> None:
@@ -96,12 +103,12 @@ def _note_usage(exchange: Exchange, event: ServerSentEvent) -> None:
         exchange.call.usage = exchange.dialect.usage(event.content, exchange.call.usage)
 
 
-def _book(exchange: Exchange, answer: Answer, policy: Policy) -> None:
+def _book(exchange: Exchange, answer: Answer, policy: Policy, *, is_complete: bool = True) -> None:
     """Book what a call has cost, once."""
     call = exchange.call
     if answer.status < FIRST_ERROR:
         if call.origin != "scripted" and call.cost is None:
             call.cost = policy.prices.cost(call.model, call.usage)
         for budget in exchange.budgets:
-            budget.book(call)
+            budget.book(call, is_complete=is_complete)
     exchange.budgets.clear()

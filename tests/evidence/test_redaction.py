@@ -28,3 +28,9 @@ def test_a_value_is_masked_as_json_spells_it_too():
     redactor.add('line one\n"two" \u00e9')
     assert redactor(json.dumps({"key": 'line one\n"two" \u00e9'})) == '{"key": "***"}'
     assert redactor(json.dumps('line one\n"two" \u00e9', ensure_ascii=False)) == '"***"'
+
+
+def test_a_line_break_at_a_secret_s_end_does_not_hide_it():
+    redactor = Redactor()
+    redactor.add("sk-secret-0123456789\n")
+    assert redactor("key sk-secret-0123456789.") == "key ***."

@@ -248,3 +248,10 @@ def _seconds(text: str) -> float:
     begun = time.perf_counter()
     normalise(text)
     return time.perf_counter() - begun
+
+
+def test_the_user_s_patterns_leave_what_stands_for_something_alone() -> None:
+    normalise = Normaliser(patterns=[r"\b[a-z0-9]{8}\b"])
+    once = normalise("abc12345 of 2026-11-24")
+    assert once == "<volatile> of <date>"
+    assert Normaliser(patterns=[r"\b[a-z0-9]{8}\b"])(once) == once

@@ -401,12 +401,15 @@ STREAMS = {
 }
 
 
+ANYTHING = "/anything"
+
+
 def replay_of(studio: Studio, file: Path, wire: Wire) -> tuple[httpx.Response, httpx.Response]:
-    """An answer as it came, and as it comes again."""
+    """An answer as it came, and as it comes again; of no dialect, so that it may be anything."""
     tape = new_tape(file, "all")
-    first = post(studio.lane(tape, wire))
+    first = post(studio.lane(tape, wire), path=ANYTHING)
     assert tape.save("m") == ""
-    return first, post(studio.lane(new_tape(file, "none")))
+    return first, post(studio.lane(new_tape(file, "none")), path=ANYTHING)
 
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
@@ -520,12 +523,13 @@ def test_an_answer_under_way_is_waited_for(studio: Studio, file: Path) -> None:
     assert Cassette.load(file).lanes["1"][0].answer.events[-1].data == "[DONE]"
 
 
-@pytest.mark.parametrize("path", ["/messages", "/responses"])
+@pytest.mark.parametrize("path", ["/messages", "/responses", "/chat/completions"])
 def test_a_stream_without_its_end_writes_nothing(studio: Studio, file: Path, path: str) -> None:
     tape = new_tape(file, "all")
     begun = {
         "/messages": anthropic_start(),
         "/responses": b'data: {"type": "response.created", "response": {}}\n\n',
+        "/chat/completions": event("a"),
     }
     lane = studio.lane(tape, Wire(begun[path], media_type=SSE))
     assert post(lane, ask("a", stream=True), path).status_code == 200
@@ -719,7 +723,7 @@ def test_a_secret_in_pieces_of_plain_text_is_masked(studio: Studio, file: Path) 
     redactor.add("sk-secret-0123456789")
     tape = new_tape(file, "once", scrub=redactor)
     wire = Wire(b"data: sk-secret-\n\ndata: 0123456789\n\n", media_type=SSE)
-    post(studio.lane(tape, wire))
+    post(studio.lane(tape, wire), path=ANYTHING)
     assert tape.save("m") == ""
     assert "0123456789" not in file.read_text()
 
@@ -734,7 +738,7 @@ def test_an_ordinary_stream_is_kept_as_it_is_where_secrets_are_known(
     for scrub in (str, redactor):
         tape = new_tape(file, "all", scrub=scrub)
         wire = Wire(*(event(text) for text in ("a", "b", "c")), media_type=SSE)
-        post(studio.lane(tape, wire))
+        post(studio.lane(tape, wire), path=ANYTHING)
         tape.save("m")
         streams[scrub] = [e.data for e in Cassette.load(file).lanes["1"][0].answer.events]
     assert streams[str] == streams[redactor]
@@ -1262,3 +1266,36 @@ def wait_for(condition: Callable[[], bool], seconds: float = 5) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.005)
+
+
+# What comes with requests
+
+
+@pytest.mark.parametrize(
+    ("body", "secret"),
+    [
+        ({"tools": [{"type": "mcp", "authorization": "tok-1"}]}, "tok-1"),
+        ({"tools": [{"type": "mcp", "headers": {"X-Key": "tok-2"}}]}, "tok-2"),
+        ({"mcp_servers": [{"authorization_token": "tok-3"}]}, "tok-3"),
+    ],
+    ids=["authorization", "headers", "authorization_token"],
+)
+def test_credentials_for_tools_are_not_written(
+    studio: Studio, file: Path, body: dict[str, Any], secret: str
+) -> None:
+    tape = new_tape(file, "all")
+    lane = studio.lane(tape, Wire(b"{}"))
+    lane.policy.provider_tools = True
+    post(lane, ask("a") | body, ANYTHING)
+    assert tape.save("m") == ""
+    assert secret not in file.read_text()
+    assert "<secret>" in file.read_text()
+
+
+def test_an_error_that_stays_one_writes_nothing(studio: Studio, file: Path) -> None:
+    tape = new_tape(file, "all")
+    lane = studio.lane(tape, Flaky(Wire(b"{}"), 503))
+    post(lane, ask("a"), ANYTHING)
+    post(lane, ask("b"), ANYTHING)
+    assert "call 1 of conversation 1 ended in an error of the provider" in tape.save("m")
+    assert not file.exists()

@@ -26,6 +26,8 @@ _ID_FIELDS = {
 }
 #: Fields that prove to a provider that reasoning is its own.
 _SIGNATURE_FIELDS = {"encrypted_content", "signature", "thought_signature"}
+#: Fields by which a request hands credentials on to tools of the provider.
+_SECRET_FIELDS = {"api_key", "authorization", "authorization_token"}
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,10 @@ class _Walk:
                 name == "data" and owner.get("type") == "redacted_thinking"
             ):
                 return "<signature>"
+            if name.lower() in _SECRET_FIELDS:
+                return "<secret>"
+        if isinstance(value, dict) and name == "headers" and not plain:
+            return dict.fromkeys(value, "<secret>")
         return self.canonical(value, plain=plain or _is_arguments(owner, name))
 
 

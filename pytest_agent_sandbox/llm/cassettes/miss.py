@@ -17,6 +17,8 @@ _CONTEXT = 6
 #: Where more words than that are between the first and the last difference, they are shown as one.
 _MOST_WORDS = 20_000
 _MOST_DIFFERENCES = 8
+#: What must not reach a terminal, or cannot: control characters and halves of surrogate pairs.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _LONGEST_SIDE = 400
 _LONGEST_DESCRIPTION = 8_000
 _TURNS = ("messages", "input")
@@ -33,7 +35,10 @@ def describe_difference(recorded: CanonicalRequest, asked: CanonicalRequest) -> 
     shown = places[:_MOST_DIFFERENCES]
     if len(places) > len(shown):
         shown.append(f"  … and {len(places) - len(shown)} more places")
-    text = "\n".join(shown) or "  nothing but the order in which it was asked for"
+    text = (
+        _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", "\n".join(shown))
+        or "  nothing but the order in which it was asked for"
+    )
     return text if len(text) <= _LONGEST_DESCRIPTION else f"{text[:_LONGEST_DESCRIPTION]}… (cut)"
 
 

@@ -45,6 +45,12 @@ _PATTERNS = {
 }
 
 
+#: What stands in the place of something; the user's patterns are not for these.
+_PLACEHOLDER = re.compile(
+    rf"(<(?:{'|'.join(_PATTERNS)}|container|gateway|host|mac|secret|signature|volatile)>)"
+)
+
+
 class Normaliser:
     """Puts a name, such as `<date>`, in the place of what differs from run to run.
 
@@ -95,5 +101,7 @@ class Normaliser:
         if self._values is not None:
             text = self._values.sub(lambda match: f"<{self._known[match[0]]}>", text)
         for pattern in self._own:
-            text = pattern.sub("<volatile>", text)
+            parts = _PLACEHOLDER.split(text)
+            parts[::2] = [pattern.sub("<volatile>", part) for part in parts[::2]]
+            text = "".join(parts)
         return self._usual.sub(lambda match: f"<{match.lastgroup}>", text)

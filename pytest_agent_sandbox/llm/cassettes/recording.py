@@ -47,6 +47,7 @@ class Recording:
         self._is_stream = False
         self._body = bytearray()
         self._events: list[tuple[int, ServerSentEvent]] = []
+        self._has_end = False
 
     def keep(self, answer: Answer) -> Answer:
         """The same answer; what passes is kept."""
@@ -57,6 +58,11 @@ class Recording:
         headers = {name.decode(): value.decode("latin-1") for name, value in answer.headers}
         self._headers = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
         return Answer(answer.status, answer.headers, self._kept(answer))
+
+    @property
+    def was_asked(self) -> bool:
+        """Whether the request got as far as to the provider."""
+        return self.exchange.call.origin == "recorded"
 
     def abandon(self) -> None:
         """Nothing more will come."""
@@ -92,7 +98,7 @@ class Recording:
                         self._complete()
                 yield chunk
             self._keep_events(splitter.end())
-            if not (self._is_stream and self.exchange.asks_model and self._needs_last_event()):
+            if self._seems_whole(answer):
                 self._complete()
         finally:
             self.abandon()
@@ -103,11 +109,17 @@ class Recording:
             self._events.append((self._now(), event))
             if self.exchange.dialect.is_failure(event):
                 self.state = "dropped"  # like an error by status
+            self._has_end = self._has_end or self.exchange.dialect.ends_answer(event)
             if self.exchange.dialect.is_last(event):
                 self._complete()  # a client may hang up now
 
-    def _needs_last_event(self) -> bool:
-        return self.exchange.dialect.always_has_last and self._status < FIRST_ERROR
+    def _seems_whole(self, answer: Answer) -> bool:
+        """Whether an answer that has ended in good order is one: a proxy may have cut it off."""
+        if not self.exchange.asks_model or self._status >= FIRST_ERROR:
+            return True
+        if self._is_stream:
+            return self._has_end
+        return answer.length is not None or not isinstance(_parsed(bytes(self._body)), str)
 
     def _complete(self) -> None:
         if self.state == "open":

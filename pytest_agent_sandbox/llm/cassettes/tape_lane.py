@@ -74,8 +74,9 @@ class TapeLane:
             request = canonical_request(exchange, self._tape.normalise)
             slot = self._find(request, exchange)
             if slot is not None:
+                if not slot.is_used:
+                    self.used.append(slot.interaction)
                 slot.is_used = True
-                self.used.append(slot.interaction)
                 return play(slot.interaction.answer, exchange)
         if self._tape.records and self._upstream is not None:
             return await self._record(exchange, self._upstream)
@@ -122,9 +123,11 @@ class TapeLane:
                 other.state == "kept" and other.exchange.body == recording.exchange.body
                 for other in again
             )
+            call = f"call {recording.exchange.call.number} of conversation {self._name}"
             if recording.state in ("open", "broken") and not is_made_up:
-                number = recording.exchange.call.number
-                yield f"the answer to call {number} of conversation {self._name} is not complete"
+                yield f"the answer to {call} is not complete"
+            elif recording.state == "dropped" and recording.was_asked and not is_made_up:
+                yield f"{call} ended in an error of the provider"
 
     def interactions(self) -> Iterator[Interaction]:
         """What a cassette is to hold of this conversation after this run."""

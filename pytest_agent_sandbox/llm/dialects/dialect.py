@@ -34,9 +34,6 @@ class Dialect(ABC):
     path: ClassVar[str]
     #: The field of a request that holds the conversation so far.
     turns: ClassVar[str]
-    #: Whether a stream without its last event is not complete. Some servers that speak OpenAI's
-    #: chat completions leave it out.
-    always_has_last: ClassVar[bool] = True
 
     def parse(self, body: bytes, number: int) -> LLMRequest:
         """Read a request for a completion.
@@ -98,6 +95,10 @@ class Dialect(ABC):
     @abstractmethod
     def is_last(self, event: ServerSentEvent) -> bool:
         """Whether nothing more of the answer follows; clients may hang up then."""
+
+    def ends_answer(self, event: ServerSentEvent) -> bool:
+        """Whether the answer is whole with this event, though something may follow."""
+        return self.is_last(event)
 
     def is_failure(self, event: ServerSentEvent) -> bool:
         """Whether the provider says in the middle of a stream that it has failed."""

@@ -32,7 +32,6 @@ class OpenAIChat(Dialect):
     name = "openai-chat"
     path = "/chat/completions"
     turns = "messages"
-    always_has_last = False
 
     def completion(self, request: LLMRequest, reply: Reply, label: str) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": reply.text or None}
@@ -78,6 +77,11 @@ class OpenAIChat(Dialect):
 
     def is_last(self, event: ServerSentEvent) -> bool:
         return event.data.strip() == _LAST
+
+    def ends_answer(self, event: ServerSentEvent) -> bool:
+        # Some servers leave the last event out.
+        choices = objects(event.content.get("choices")) if "finish_reason" in event.data else []
+        return self.is_last(event) or any(choice.get("finish_reason") for choice in choices)
 
     def is_run_by_client(self, tool: Mapping[str, Any]) -> bool:
         return tool.get("type") in _CLIENT_TOOLS
