@@ -69,7 +69,7 @@ class LLMUsage:
     @property
     def is_only_scripted(self) -> bool:
         """Whether no provider has ever had a part in it."""
-        return not set(self.calls) - {"scripted", "fault"} and not self.notes
+        return not set(self.calls) - {"scripted", "fault", "refused"} and not self.notes
 
     def __str__(self) -> str:
         count = sum(self.calls.values())
