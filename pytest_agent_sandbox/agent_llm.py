@@ -23,6 +23,7 @@ from pytest_agent_sandbox.llm.script import Script
 from pytest_agent_sandbox.llm_usage import LLMUsage
 
 if TYPE_CHECKING:
+    from pytest_agent_sandbox.evidence.redaction import Redactor
     from pytest_agent_sandbox.llm.calls import LLMCall
     from pytest_agent_sandbox.llm.exchange import Source
     from pytest_agent_sandbox.llm.lane import Lane
@@ -53,7 +54,7 @@ class AgentLLM:
         own: What the test itself says in a marker, and nothing else: its own budget.
         prices: What calls cost.
         run_budget: What all tests together may spend on a live LLM.
-        secrets: Masks secret values, and learns more of them by its method `add`.
+        secrets: Masks secret values, and learns the keys of this test.
         environment: Holds `LLM_MODEL` and its like.
     """
 
@@ -66,7 +67,7 @@ class AgentLLM:
         own: SandboxSettings,
         prices: Prices,
         run_budget: Budget,
-        secrets: Any,
+        secrets: Redactor,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         self._test = test
@@ -288,10 +289,11 @@ class AgentLLM:
     def _opened_tape(self) -> Tape:
         if self._tape is None:
             mode = self._record_mode()
+            assert mode != "live"
             self._tape = Tape(
                 self._cassette,
                 test=self._test,
-                mode="none" if mode == "live" else mode,
+                mode=mode,
                 match=self._settings.llm_match or ("strict" if self._is_in_ci else "lenient"),
                 normalise=self._normalise,
             )

@@ -54,10 +54,6 @@ class Ledger:
     def __init__(self) -> None:
         self._spent = Spent()
 
-    def read(self) -> Spent:
-        """What was spent so far."""
-        return self._spent
-
     def change(self, change: Callable[[Spent], Spent]) -> None:
         """Put the sum in the place of what was spent."""
         self._spent = change(self._spent)

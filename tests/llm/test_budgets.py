@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -345,20 +344,19 @@ def test_no_call_of_any_process_or_thread_is_lost(tmp_path: Path) -> None:
 
 
 def test_the_last_call_is_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sees what the one before has taken, though between looking and taking others come."""
     file = tmp_path / "ledger.json"
-    both_have_read = threading.Barrier(2)
-    read = SharedLedger.read
+    problem_of = Budget._problem
 
-    def read_slowly(ledger: SharedLedger) -> Spent:
-        spent = read(ledger)
-        with suppress(threading.BrokenBarrierError):
-            both_have_read.wait(0.5)
-        return spent
+    def look_slowly(budget: Budget, spent: Spent) -> str:
+        problem = problem_of(budget, spent)
+        time.sleep(0.05)  # time enough for all others to look, if they could
+        return problem
 
-    monkeypatch.setattr(SharedLedger, "read", read_slowly)
-    with ThreadPoolExecutor(2) as pool:
-        refusals = list(pool.map(lambda _: spend(file, calls=1)[1], range(2)))
-    assert refusals.count("") == 1
+    monkeypatch.setattr(Budget, "_problem", look_slowly)
+    with ThreadPoolExecutor(4) as pool:
+        refusals = list(pool.map(lambda _: spend(file, calls=2)[1], range(4)))
+    assert refusals.count("") == 2
 
 
 def test_a_process_that_is_killed_loses_nothing(

@@ -319,6 +319,12 @@ def test_values_whose_names_become_equal_are_all_kept() -> None:
     assert one.key != other.key
 
 
+def test_a_tool_s_parameter_may_be_called_headers() -> None:
+    path = ("tools", 0, "function", "parameters", "properties", "headers")
+    one, other = (request(changed(chat(), *path, {"type": kind})) for kind in ("object", "array"))
+    assert one.key != other.key
+
+
 @each_dialect
 def test_the_canonical_form_of_a_canonical_form_is_the_same(dialect: str, make: Make) -> None:
     redactor = Redactor()

@@ -142,7 +142,8 @@ class _Walk:
                 return "<signature>"
             if name.lower() in _SECRET_FIELDS:
                 return "<secret>"
-        if isinstance(value, dict) and name == "headers" and not plain:
+        # Not in the schema of a tool's parameters, one of which may be called so.
+        if isinstance(value, dict) and name == "headers" and owner.get("type") == "mcp":
             return dict.fromkeys(value, "<secret>")
         return self.canonical(value, plain=plain or _is_arguments(owner, name))
 
