@@ -17,6 +17,14 @@ def test_slow(agent_workspace):
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
 
 
+@pytest.fixture
+def interruptible():
+    """A shell that starts a job in the background has it ignore Ctrl-C, and so its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def started(project, count, process):
     """Waits until so many tests are in their middle; returns their containers' names."""
     folder = project.folder / "signs"
@@ -29,6 +37,7 @@ def started(project, count, process):
     raise AssertionError(f"the tests did not start: {process.communicate(timeout=10)[0]}")
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_no_container_is_left(project, engine_client, number, workers):
