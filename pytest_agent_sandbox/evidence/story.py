@@ -1,0 +1,175 @@
+"""What a page shows, ready to be drawn: one test's story, and that of a whole run.
+
+Plain values only: `dataclasses.asdict` of a story is the JSON that the page's script reads. Times
+are seconds since the test began, by this machine's clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+#: `running` until the test has ended; it stays where pytest was killed.
+Verdict = Literal["failed", "passed", "skipped", "running"]
+#: `assertion`: of the test. `test`: any other error in it.
+Fault = Literal["assertion", "test", "agent", "budget", "sandbox", ""]
+StepKind = Literal["message", "tool", "llm", "error", "state", "log", "other"]
+#: How a text is drawn: as it is, with ANSI colours, as JSON, or as a diff.
+TextFormat = Literal["text", "terminal", "json", "diff"]
+#: A label and a value, both for people.
+Fact = tuple[str, str]
+
+
+@dataclass(kw_only=True)
+class Part:
+    """One text of a step, such as a tool's result."""
+
+    label: str
+    text: str
+    format: TextFormat = "text"
+    #: How many characters were left out in the middle; the raw files hold more.
+    cut: int = 0
+
+
+@dataclass(kw_only=True)
+class Step:
+    """One thing that happened, and how long it took."""
+
+    kind: StepKind
+    #: What or who: a tool's name, `user`, `LLM call 3`, a level of the log.
+    title: str
+    #: One line.
+    summary: str
+    #: None where the clock of the event cannot be read.
+    time: float | None = None
+    duration: float | None = None
+    #: The number of its conversation, or the container's name for a line of its log.
+    conversation: str = ""
+    #: The tool's name, to filter by.
+    tool: str = ""
+    is_error: bool = False
+    facts: list[Fact] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class LogLine:
+    """A line of a container's log, or several that belong together."""
+
+    time: float | None
+    #: As the server spells it; empty for output that is no log record.
+    level: str
+    text: str
+    container: str = ""
+
+
+@dataclass(kw_only=True)
+class Change:
+    """What became of one file of the workspace."""
+
+    path: str
+    status: Literal["added", "deleted", "modified", "renamed", ""]
+    added: int
+    removed: int
+    diff: str
+    #: Characters left out.
+    cut: int = 0
+
+
+@dataclass(kw_only=True)
+class Section:
+    """Facts under a title: a sandbox, a conversation."""
+
+    title: str
+    facts: list[Fact]
+
+
+@dataclass(kw_only=True)
+class Failure:
+    """What pytest says of a phase that failed."""
+
+    phase: str
+    text: str
+
+
+@dataclass(kw_only=True)
+class RawFile:
+    """A file beside the page."""
+
+    name: str
+    size: int
+
+
+@dataclass(kw_only=True)
+class TestStory:
+    """All that one attempt at a test left behind."""
+
+    __test__ = False  # pytest would collect it for its name
+
+    test: str
+    attempt: int = 1
+    verdict: Verdict = "running"
+    fault: Fault = ""
+    #: What went wrong, in one line.
+    headline: str = ""
+    #: What a reader should know before anything else, such as that memory ran out.
+    hints: list[str] = field(default_factory=list)
+    #: The command that runs this test again.
+    rerun: str = ""
+    #: Seconds since 1970.
+    started: float = 0.0
+    duration: float | None = None
+    failures: list[Failure] = field(default_factory=list)
+    #: Steps, tokens, cost and the like.
+    totals: list[Fact] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    log: list[LogLine] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    #: Why there are no changes, where there could be some.
+    changes_note: str = ""
+    environment: list[Section] = field(default_factory=list)
+    files: list[RawFile] = field(default_factory=list)
+    #: How many times a secret's value was masked; None where nobody counted to the end.
+    masked: int | None = None
+    #: What the page leaves out, and where it is.
+    cuts: list[str] = field(default_factory=list)
+    #: The way to the run's page; empty where there is none.
+    index: str = ""
+
+
+@dataclass(kw_only=True)
+class Row:
+    """One attempt at a test, in the run's table."""
+
+    test: str
+    attempt: int = 1
+    verdict: Verdict = "running"
+    fault: Fault = ""
+    headline: str = ""
+    #: Seconds since 1970.
+    started: float = 0.0
+    #: Seconds.
+    duration: float | None = None
+    #: What the agents did: tool calls and messages.
+    steps: int = 0
+    llm_calls: int = 0
+    tokens: int = 0
+    #: US dollars; None where it is not known.
+    cost: float | None = None
+    #: Seconds that its sandboxes took to start.
+    startup: float | None = None
+    #: xdist's name of the process; empty where there is one only.
+    worker: str = ""
+    #: The way to its page; empty where nothing was kept.
+    page: str = ""
+
+
+@dataclass(kw_only=True)
+class RunStory:
+    """All tests with a sandbox of one run."""
+
+    title: str
+    #: Seconds since 1970.
+    started: float
+    duration: float | None = None
+    rows: list[Row] = field(default_factory=list)
