@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.calls import LLMCall
     from pytest_agent_sandbox.llm.exchange import Source
     from pytest_agent_sandbox.llm.lane import Lane
+    from pytest_agent_sandbox.llm.observer import Observer
     from pytest_agent_sandbox.llm.replies import Entry
     from pytest_agent_sandbox.options import SandboxSettings
 
@@ -178,6 +179,7 @@ class AgentLLM:
         script: Sequence[Entry] | None,
         name: str,
         known: Mapping[str, str],
+        observer: Observer | None = None,
     ) -> tuple[dict[str, Any], Lane]:
         """The agent's description with its LLMs led through a new lane, and the lane.
 
@@ -189,10 +191,11 @@ class AgentLLM:
             script: The conversation's own.
             name: The lane's, the same in every run.
             known: Names of values in the conversation that are new in every run.
+            observer: Told of each call.
         """
         self._normalise.learn(known)
         source, model, defaults = self._source(script, name)
-        lane = gateway.open_lane(source, name=name, policy=self._policy)
+        lane = gateway.open_lane(source, name=name, policy=self._policy, observer=observer)
         self._secrets.add(lane.token)
         self._lanes.append(lane)
         fields = gateway.llm_fields(lane, model)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import requests
 from docker.errors import DockerException
@@ -127,6 +128,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     build.set_defaults(command=_build)
 
+    show = commands.add_parser(
+        "show",
+        help="open or print what a test has left behind",
+        description="Opens a result in the browser, or prints it where there is none.",
+    )
+    show.add_argument(
+        "path",
+        nargs="?",
+        default="agent-results",
+        metavar="PATH",
+        help="folder of a run, or of a test in it (%(default)s)",
+    )
+    show.add_argument("--text", action="store_true", help="print it in any case")
+    show.set_defaults(command=_show)
+
     cassettes = commands.add_parser("cassettes", help="look after recorded LLM answers")
     of_cassettes = cassettes.add_subparsers(required=True, metavar="COMMAND")
     check = of_cassettes.add_parser(
@@ -153,6 +169,13 @@ def _check_cassettes(options: argparse.Namespace) -> int:
         print(f"{file}: {problem}")
     print(f"agent-sandbox: {count} cassettes, {len(problems)} with problems")
     return 1 if problems else 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from pytest_agent_sandbox.show import show
+
+    show(Path(options.path), as_text=options.text)
+    return 0
 
 
 def _build(options: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.events import Event
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
-from pytest_agent_sandbox.evidence.transcript import LivePrinter
+from pytest_agent_sandbox.evidence.live import LiveView, terminal
 from pytest_agent_sandbox.host_gateway import HostGateway, with_each_llm
 from pytest_agent_sandbox.llm.live import upstream_for
 from pytest_agent_sandbox.llm.pipeline import Policy
@@ -46,7 +46,7 @@ def Conversation(  # noqa: N802 - programs written for the upstream SDK use it l
     if isinstance(workspace, DockerWorkspace):
         agent = with_each_llm(agent, partial(_keep_key_here, workspace.gateway))
     if visualize:
-        callbacks = [LivePrinter(), *callbacks]
+        callbacks = [LiveView(terminal()), *callbacks]
     return RemoteConversation(workspace, agent, callbacks=list(callbacks), **options)
 
 

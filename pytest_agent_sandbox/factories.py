@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from pytest_agent_sandbox import reporting
+from pytest_agent_sandbox import sandbox_evidence
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
-from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError
+from pytest_agent_sandbox.errors import CommandTimeout, ServerError
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.agent_llm import AgentLLM
     from pytest_agent_sandbox.client.events import Event
     from pytest_agent_sandbox.client.git import Snapshot
-    from pytest_agent_sandbox.evidence.recorder import Recorder
     from pytest_agent_sandbox.llm.replies import Entry
     from pytest_agent_sandbox.options import SandboxSettings
     from pytest_agent_sandbox.session import SandboxSession
@@ -84,8 +83,11 @@ class WorkspaceFactory:
             image or self._session.choose_image(changed),
             test=self._item.nodeid,
             log_path=recorder.new_log(),
+            clean_log=recorder.mask,
         )
         self._workspaces.append(workspace)
+        with _EVIDENCE_MAY_FAIL:
+            sandbox_evidence.at_start(recorder, workspace)
         return workspace
 
     def _chosen(self) -> str:
@@ -104,11 +106,11 @@ class WorkspaceFactory:
         with ExitStack() as closing:
             for workspace in self._workspaces:
                 closing.callback(workspace.close)
-            if reporting.failed(self._item):
+            if self._session.wants_evidence(self._item):
                 closing.enter_context(_EVIDENCE_MAY_FAIL)
                 recorder = self._session.recorder(self._item)
                 for workspace in self._workspaces:
-                    _record_workspace(recorder, workspace)
+                    sandbox_evidence.at_end(recorder, workspace)
 
 
 class ConversationFactory:
@@ -169,11 +171,14 @@ class ConversationFactory:
             script=script,
             name=str(number),
             known=self._session.identity(workspace),
+            observer=recorder.llm_observer(str(number)),
         )
+        shown = self._session.live_view
+        views = [shown.view(self._item.name, number, self._session.redactor)] if shown else []
         conversation = RemoteConversation(
             workspace,
             described,
-            callbacks=[_Recording(recorder, number), *callbacks],
+            callbacks=[sandbox_evidence.Recording(recorder, number), *views, *callbacks],
             max_iterations=max_iterations,
             confirm=confirm,
             secrets=secrets,
@@ -203,28 +208,15 @@ class ConversationFactory:
         with ExitStack() as closing:
             for conversation in self._conversations:
                 closing.callback(conversation.close)
-            if reporting.failed(self._item):
+            if self._session.wants_evidence(self._item):
                 closing.enter_context(_EVIDENCE_MAY_FAIL)
                 recorder = self._session.recorder(self._item)
                 if self._shared:
                     shutil.copyfile(self._workspace.log_path, recorder.new_log())
-                    _record_workspace(recorder, self._workspace)
+                    sandbox_evidence.at_start(recorder, self._workspace)
+                    sandbox_evidence.at_end(recorder, self._workspace)
                 for number, conversation in enumerate(self._conversations, start=1):
-                    _record_conversation(recorder, number, conversation)
-
-
-class _Recording:
-    """A callback that keeps every event as evidence."""
-
-    def __init__(self, recorder: Recorder, number: int) -> None:
-        self._recorder = recorder
-        self._number = number
-
-    def __call__(self, event: Event) -> None:
-        try:
-            self._recorder.record_event(str(self._number), event)
-        except OSError:  # a full disk, a folder that somebody removed: not the test's failure
-            logger.warning("an event could not be kept as evidence", exc_info=True)
+                    sandbox_evidence.record_conversation(recorder, number, conversation)
 
 
 def _snapshot(workspace: DockerWorkspace) -> Snapshot | None:
@@ -233,49 +225,3 @@ def _snapshot(workspace: DockerWorkspace) -> Snapshot | None:
         return workspace.snapshot()
     except (ServerError, CommandTimeout):  # no git in the sandbox, or a folder too large for it
         return None
-
-
-def _record_workspace(recorder: Recorder, workspace: DockerWorkspace) -> None:
-    """Keeps what only a container that is still there can tell."""
-    facts: dict[str, Any] = {
-        "container": workspace.container.name,
-        "image": workspace.image.reference,
-        "digest": workspace.image.digest,
-    }
-    try:
-        state = workspace.container.state()
-        facts["state"] = state.status
-        facts["exit_code"] = state.exit_code
-        facts["out_of_memory"] = state.out_of_memory
-        if state.status == "paused":
-            workspace.resume()  # to be read
-    except SandboxError as error:
-        facts["state"] = f"unknown: {error}"
-    recorder.record_sandbox(**facts)
-    recorder.record_diff(workspace.container.name, _diff(workspace))
-
-
-def _diff(workspace: DockerWorkspace) -> str:
-    try:
-        workspace.container.check()
-        if not workspace.alive():  # a server that hangs would cost minutes
-            return "(the workspace could not be read: the server does not answer)\n"
-        return workspace.changes_as_diff(base=workspace.before_agents or "HEAD")
-    except SandboxError as error:
-        return f"(the workspace could not be read: {error})\n"
-
-
-def _record_conversation(recorder: Recorder, number: int, conversation: RemoteConversation) -> None:
-    facts: dict[str, Any] = {"number": number, "id": str(conversation.id)}
-    try:
-        facts["status"] = str(conversation.status)
-        facts["cost"] = conversation.cost
-        facts["tokens"] = conversation.tokens.prompt_tokens + conversation.tokens.completion_tokens
-    except SandboxError as error:
-        facts["status"] = f"unknown: {error}"
-    recorder.record_conversation(**facts)
-    # What a slow callback of the test has kept from being recorded so far, and its forks.
-    for known in (conversation, *conversation.forks):
-        record = _Recording(recorder, number)
-        for event in known.events:
-            record(event)

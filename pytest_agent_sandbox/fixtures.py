@@ -115,6 +115,9 @@ def agent_llm(
                 ),
             )
         finally:
+            recorder = request.node.stash.get(reporting.RECORDER, None)
+            if recorder is not None:
+                recorder.note(*llm.usage.notes)
             llm_usage.attach(llm.usage, request.node.user_properties)
 
 

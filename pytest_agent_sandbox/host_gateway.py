@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.exchange import Source
     from pytest_agent_sandbox.llm.gateway import Gateway
     from pytest_agent_sandbox.llm.lane import Lane
+    from pytest_agent_sandbox.llm.observer import Observer
     from pytest_agent_sandbox.llm.pipeline import Policy
 
 
@@ -57,7 +58,14 @@ class HostGateway:
         except SettingsError:
             return {}  # a workspace without agents needs no way; a lane raises this again
 
-    def open_lane(self, source: Source, *, name: str, policy: Policy | None = None) -> Lane:
+    def open_lane(
+        self,
+        source: Source,
+        *,
+        name: str,
+        policy: Policy | None = None,
+        observer: Observer | None = None,
+    ) -> Lane:
         """Opens one conversation's way to an LLM; close it with the conversation."""
         from pytest_agent_sandbox.llm.gateway import Gateway
 
@@ -66,7 +74,7 @@ class HostGateway:
                 gateway = Gateway(self.route.bind_address)
                 gateway.start()
                 self._gateway = gateway
-        return self._gateway.open_lane(source, name=name, policy=policy)
+        return self._gateway.open_lane(source, name, policy, observer)
 
     def llm_fields(self, lane: Lane, model: str) -> dict[str, str]:
         """The fields of an agent's LLM that lead it to a lane, as seen from a container."""

@@ -24,7 +24,7 @@ from pytest_agent_sandbox import option_types as types
 MARKER = "agent_sandbox"
 
 #: Settings of the run as a whole, which a single test cannot change.
-RUN_WIDE = frozenset({"llm_prices", "no_engine", "output"})
+RUN_WIDE = frozenset({"artifacts", "live", "llm_prices", "no_engine", "output"})
 
 
 def _setting(
@@ -113,6 +113,18 @@ class SandboxSettings:
         "DIR",
         "folder for the evidence of failed tests (default: agent-results)",
     )
+    artifacts: Literal["failed", "all", "none"] = _setting(
+        "failed",
+        types.choice("failed", "all", "none"),
+        "failed|all|none",
+        "of which tests the evidence is kept (default: failed)",
+    )
+    live: bool | None = _setting(
+        None,
+        types.switch,
+        "true|false",
+        "show what agents do as it happens (default: with -v)",
+    )
     no_engine: Literal["fail", "skip"] = _setting(
         "fail",
         types.choice("fail", "skip"),
@@ -193,7 +205,7 @@ class SandboxSettings:
         if run_wide:
             raise SettingsError(
                 f"{source}: {run_wide[0]!r} can only be set for the whole run, by "
-                f"{_flag(known[run_wide[0]])}, the environment or the ini file"
+                f"{flag(known[run_wide[0]])}, the environment or the ini file"
             )
         unknown = sorted(set(overrides) - set(known))
         if unknown:
@@ -223,12 +235,14 @@ def _checked(setting: Field[Any], value: Any, where: str) -> Any:
         raise SettingsError(f"{where}: {error}") from None
 
 
-def _ini_key(setting: Field[Any]) -> str:
+def ini_key(setting: Field[Any]) -> str:
+    """Its key in the ini file; pytest keeps the flag's value under it too."""
     return setting.name if setting.name.startswith("llm_") else f"sandbox_{setting.name}"
 
 
-def _flag(setting: Field[Any]) -> str:
-    return "--" + _ini_key(setting).replace("_", "-")
+def flag(setting: Field[Any]) -> str:
+    """Its flag on the command line."""
+    return "--" + ini_key(setting).replace("_", "-")
 
 
 def _argument_type(setting: Field[Any]) -> Callable[[str], Any]:
@@ -246,15 +260,13 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("agent-sandbox", "AI agents in real sandboxes")
     for setting in fields(SandboxSettings):
         help_text = setting.metadata["help"]
-        group.addoption(
-            _flag(setting),
-            dest=_ini_key(setting),
-            default=None,
-            type=_argument_type(setting),
-            metavar=setting.metadata["metavar"],
-            help=help_text,
+        value: dict[str, Any] = (
+            {"action": argparse.BooleanOptionalAction}  # --sandbox-gpu, --no-sandbox-gpu
+            if setting.metadata["parse"] is types.switch
+            else {"type": _argument_type(setting), "metavar": setting.metadata["metavar"]}
         )
-        parser.addini(_ini_key(setting), help_text, type="string", default=None)
+        group.addoption(flag(setting), dest=ini_key(setting), default=None, help=help_text, **value)
+        parser.addini(ini_key(setting), help_text, type="string", default=None)
 
 
 def resolve(config: pytest.Config, environment: Mapping[str, str] | None = None) -> SandboxSettings:
@@ -266,11 +278,11 @@ def resolve(config: pytest.Config, environment: Mapping[str, str] | None = None)
     environment = os.environ if environment is None else environment
     settings = SandboxSettings()
     for setting in fields(SandboxSettings):
-        key = _ini_key(setting)
+        key = ini_key(setting)
         variable = f"PYTEST_{key.upper()}"
-        flag = config.getoption(key)
-        if flag is not None:
-            settings = replace(settings, **{setting.name: flag})
+        given = config.getoption(key)
+        if given is not None:
+            settings = replace(settings, **{setting.name: given})
         elif environment.get(variable, "") != "":
             value = _checked(setting, environment[variable], f"{variable}={environment[variable]}")
             settings = replace(settings, **{setting.name: value})

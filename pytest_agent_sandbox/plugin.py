@@ -51,6 +51,14 @@ def pytest_report_collectionfinish(
     return [] if run is None else run.header(fixtures.count_sandbox_tests(items))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Begins the evidence of a test that asks for a sandbox."""
+    run = item.config.stash.get(SESSION, None)
+    if run is not None and fixtures.count_sandbox_tests([item]):
+        run.recorder(item)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Fails a test whose LLM's script was not used as it says, or whose callbacks failed."""
@@ -66,18 +74,25 @@ def pytest_runtest_makereport(
     """Keeps each phase's outcome for the evidence, and failures free of our own frames."""
     if item.config.stash.get(SESSION, None) is None:
         return (yield)
-    from pytest_agent_sandbox import reporting
+    from pytest_agent_sandbox import ending, reporting
 
-    reporting.prepare_failure(item, call, item.config.stash[SESSION].redactor)
+    run = item.config.stash[SESSION]
+    reporting.prepare_failure(item, call, run.redactor)
     report = yield
     reporting.note_phase(item, call, report)
+    if report.when == "teardown":
+        ending.end_evidence(run, item, report)
     return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hands a worker's header to the process that has a terminal."""
+    """Hands a worker's header to the process that has a terminal; there, writes the run's page."""
     run = session.config.stash.get(SESSION, None)
     output = getattr(session.config, "workeroutput", None)
+    if output is None and (run is not None or fixtures.HAS_WORKERS in session.config.stash):
+        from pytest_agent_sandbox import run_report
+
+        run_report.write(session.config)
     if run is not None and output is not None:
         output[HEADER] = run.header(fixtures.count_sandbox_tests(session.items))
 
@@ -96,13 +111,16 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(line)
     if not config.stash.get(fixtures.HAS_WORKERS, SESSION in config.stash):
         return
-    from pytest_agent_sandbox import llm_usage
+    from pytest_agent_sandbox import llm_usage, run_report
 
     reports = [report for some in terminalreporter.stats.values() for report in some]
     lines = llm_usage.summary(reports, verbose=config.get_verbosity() > 1)
     if lines and config.get_verbosity() >= 0:
         terminalreporter.section("agent LLM calls")
         for line in lines:
+            terminalreporter.write_line(line)
+    for line in run_report.lines(config):
+        if config.get_verbosity() >= 0 or line.startswith("::"):
             terminalreporter.write_line(line)
 
 

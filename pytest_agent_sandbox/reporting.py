@@ -1,4 +1,4 @@
-"""A test's outcome, phase by phase, and what becomes of its evidence once the outcome is known."""
+"""A test's outcome, phase by phase, and failures free of our own frames."""
 
 from __future__ import annotations
 
@@ -32,13 +32,16 @@ class Phase:
         outcome: `passed`, `failed` or `skipped`.
         duration: Seconds.
         error: The failure in words; empty where there was none.
-        fault: Whose it was: `sandbox`, `agent`, or `test` for any other failure; else empty.
+        fault: Whose it was: `sandbox`, `agent`, `budget`, `assertion`, or `test` for any other
+            error of the test; else empty.
+        report: What pytest says of it, with the lines of code.
     """
 
     outcome: str
     duration: float
     error: str = ""
     fault: str = ""
+    report: str = ""
 
 
 def prepare_failure(
@@ -67,33 +70,43 @@ def prepare_failure(
 
 
 def note_phase(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    """Keeps a phase's outcome with its test; ends the evidence with the last phase."""
-    error, fault = "", ""
+    """Keeps a phase's outcome with its test."""
+    error, fault, text = "", "", ""
     if report.failed and call.excinfo is not None:
-        fault = getattr(call.excinfo.value, "fault", "test")
+        fault = _fault(call.excinfo.value)
         error = call.excinfo.exconly()
         if isinstance(call.excinfo.value, SandboxError) and not _has_user_frames(call.excinfo):
             # What happened and its notes say everything; no frame adds to that.
             report.longrepr = call.excinfo.getrepr(style="no", tbfilter=False)
+        text = report.longreprtext
     if report.when == "setup":  # the first phase; a rerun comes by here again with the same item
         item.stash[_PHASES] = {}
-    phases: dict[str, Phase] = item.stash.setdefault(_PHASES, {})
+    so_far: dict[str, Phase] = item.stash.setdefault(_PHASES, {})
     # A failed subtest has its report before the test's own: that one must not undo it.
-    if report.when not in phases or phases[report.when].outcome != "failed":
-        phases[report.when] = Phase(report.outcome, report.duration, error, fault)
-    if report.when == "teardown":
-        _end_evidence(item, report)
+    if report.when not in so_far or so_far[report.when].outcome != "failed":
+        so_far[report.when] = Phase(report.outcome, report.duration, error, fault, text)
+
+
+def _fault(error: BaseException) -> str:
+    if isinstance(error, AssertionError | pytest.fail.Exception):
+        return "assertion"
+    return str(getattr(error, "fault", "test"))
+
+
+def phases(item: pytest.Item) -> dict[str, Phase]:
+    """How the test's phases went so far, by their names."""
+    return item.stash.get(_PHASES, {})
 
 
 def failed(item: pytest.Item) -> bool:
     """Whether a phase of the test has failed so far."""
-    return any(phase.outcome == "failed" for phase in item.stash.get(_PHASES, {}).values())
+    return any(phase.outcome == "failed" for phase in phases(item).values())
 
 
 def passed(item: pytest.Item) -> bool:
     """Whether the test itself has run and passed, and nothing has failed so far."""
-    phases = item.stash.get(_PHASES, {})
-    return "call" in phases and all(phase.outcome == "passed" for phase in phases.values())
+    so_far = phases(item)
+    return "call" in so_far and all(phase.outcome == "passed" for phase in so_far.values())
 
 
 def _has_user_frames(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
@@ -103,25 +116,3 @@ def _has_user_frames(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
 
 def _is_of_a_library(error: BaseException | None) -> bool:
     return error is not None and type(error).__module__.partition(".")[0] in _LIBRARIES
-
-
-def _end_evidence(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Shows and keeps a failed test's evidence; drops a passed one's.
-
-    The teardown report carries the sections: sections of the call report are missing from JUnit
-    XML and Allure, and xdist sends each report before the next phase begins (pytest 9.2).
-    """
-    recorder = item.stash.get(RECORDER, None)
-    if recorder is None:
-        return
-    del item.stash[RECORDER]
-    if not failed(item):
-        recorder.discard()
-        return
-    phases = item.stash[_PHASES]
-    try:
-        sections = recorder.finish(phases)
-    except OSError as error:  # a full disk, a folder that somebody removed
-        sections = [("agent evidence", f"could not be kept: {error}\n")]
-    for title, text in sections:
-        report.sections.append((f"Captured stdout {title} teardown", text))

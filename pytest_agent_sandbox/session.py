@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 from contextlib import ExitStack, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +16,10 @@ import pytest
 from pytest_agent_sandbox import reporting
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError, SettingsError
 from pytest_agent_sandbox.evidence import folders
+from pytest_agent_sandbox.rerun import rerun_command
 from pytest_agent_sandbox.run import (
     end_on_sigterm,
+    is_worker,
     ledger_file,
     output_folder,
     remove_containers,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.recorder import Recorder
     from pytest_agent_sandbox.evidence.redaction import Redactor
     from pytest_agent_sandbox.host_gateway import HostGateway
+    from pytest_agent_sandbox.live_terminal import LiveTerminal
     from pytest_agent_sandbox.llm.budgets import Budget
     from pytest_agent_sandbox.llm.prices import Prices
     from pytest_agent_sandbox.options import SandboxSettings
@@ -51,7 +55,7 @@ class SandboxSession:
         self.settings = settings
         self._config = config
         self._engine: Engine | EngineUnavailable | None = None
-        self._output_is_ready = False
+        self._output: Path | None = None
         self._open_recorders: list[Recorder] = []
         self._closing = ExitStack()
         self._gateways: dict[tuple[str | None, str | None], HostGateway] = {}
@@ -158,7 +162,7 @@ class SandboxSession:
         secret_names = filter(_SECRET_NAME.search, settings.forward_env)
         self.redactor.add(*(os.environ.get(name, "") for name in secret_names))
         used_sign(run_id(self._config), worker_id(self._config)).touch()
-        workspace = DockerWorkspace(
+        return DockerWorkspace(
             server_image=image,
             platform=settings.platform,
             pull="never",  # it is ready by now
@@ -173,12 +177,11 @@ class SandboxSession:
             working_dir=settings.working_dir,
             health_check_timeout=settings.start_timeout,
             labels={"run": run_id(self._config), "worker": worker_id(self._config), "test": test},
+            on_secret=self.redactor.add,
             engine=self.engine,
             gateway=self._gateway(settings),
-            **({"extra_ports": settings.extra_ports} | options),
+            **{"extra_ports": settings.extra_ports, "clean_log": self.redactor, **options},
         )
-        self.redactor.add(workspace.session_key.get_secret_value())
-        return workspace
 
     def identity(self, workspace: DockerWorkspace) -> dict[str, str]:
         """What is different in this workspace from any other, and what to call it."""
@@ -244,14 +247,20 @@ class SandboxSession:
         from pytest_agent_sandbox.evidence.recorder import Recorder
 
         if reporting.RECORDER not in item.stash:
-            output = output_folder(self._config, self.settings)
             # pytest-rerunfailures counts the attempts at an item in this attribute, from 1.
             attempt = int(getattr(item, "execution_count", 1))
+            worker = worker_id(self._config) if is_worker(self._config) else ""
+            output = output_folder(self._config, self.settings)
             try:
-                if not self._output_is_ready:
-                    folders.begin_run(output, run_id(self._config))
-                    self._output_is_ready = True
-                recorder = Recorder(output, item.nodeid, self.redactor, attempt=attempt)
+                recorder = Recorder(
+                    self.output,
+                    item.nodeid,
+                    self.redactor,
+                    line=(item.location[1] or 0) + 1,
+                    attempt=attempt,
+                    rerun=rerun_command(self._config, item.nodeid),
+                    worker=worker,
+                )
             except OSError as error:
                 raise SettingsError(
                     f"--sandbox-output: no evidence can be kept in {output}: {error}"
@@ -260,6 +269,43 @@ class SandboxSession:
             self._open_recorders = [one for one in self._open_recorders if not one.ended]
             self._open_recorders.append(recorder)
         return item.stash[reporting.RECORDER]
+
+    @property
+    def output(self) -> Path:
+        """The folder of the run's evidence, ready to be written to.
+
+        Raises:
+            OSError: It cannot be.
+        """
+        if self._output is None:
+            if self.settings.artifacts == "none":
+                folder = tempfile.TemporaryDirectory(prefix="agent-results-")
+                self._output = Path(self._closing.enter_context(folder))
+            else:
+                self._output = output_folder(self._config, self.settings)
+                folders.begin_run(self._output, run_id(self._config))
+        return self._output
+
+    @property
+    def has_own_output(self) -> bool:
+        """Whether the output folder is the run's own, and so gets a page of the run."""
+        return folders.is_of(self.output, run_id(self._config))
+
+    def wants_evidence(self, item: pytest.Item) -> bool:
+        """Whether there is a use for what a test has left behind, as it went so far."""
+        return self.settings.artifacts == "all" or reporting.failed(item)
+
+    @cached_property
+    def live_view(self) -> LiveTerminal | None:
+        """Shows on the terminal what agents do, if that is wanted."""
+        wanted = self.settings.live
+        if wanted is None:
+            wanted = self._config.get_verbosity() > 0
+        if not wanted:
+            return None
+        from pytest_agent_sandbox.live_terminal import LiveTerminal
+
+        return self._closing.enter_context(LiveTerminal.of(self._config))
 
     def close(self) -> None:
         """Closes the gateway and the connection to the engine; no container of ours is left."""

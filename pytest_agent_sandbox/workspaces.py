@@ -7,7 +7,8 @@ import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Self
@@ -78,6 +79,8 @@ class DockerWorkspace(RemoteWorkspace):
         user: User of the container; by default the image's.
         labels: Labels of the container, put under the prefix `pytest-agent-sandbox.`.
         log_path: File for the container's log; by default one that goes with the workspace.
+        clean_log: Given each line of the log before it is written, as to mask secrets.
+        on_secret: Called with each secret value before the sandbox gets it.
         progress: Told what a pull is doing.
         engine: A connection to share; by default the workspace has its own.
         gateway: An LLM gateway to share; by default the workspace has its own.
@@ -113,6 +116,8 @@ class DockerWorkspace(RemoteWorkspace):
         user: str | None = None,
         labels: Mapping[str, str] | None = None,
         log_path: Path | None = None,
+        clean_log: Callable[[str], str] | None = None,
+        on_secret: Callable[[str], object] | None = None,
         progress: Progress | None = None,
         engine: Engine | None = None,
         gateway: HostGateway | None = None,
@@ -135,7 +140,12 @@ class DockerWorkspace(RemoteWorkspace):
             self.engine = engine
             self.gateway = gateway
             self.log_path = log_path
+            self._clean_log = clean_log
             self.session_key = SecretStr(secrets.token_urlsafe(32))
+            if on_secret is not None:
+                on_secret(self.session_key.get_secret_value())
+            #: Seconds from the container's start to the server's first answer.
+            self.start_seconds = 0.0
             spec = ContainerSpec(
                 image=image.reference,
                 command=_SERVER_COMMAND,
@@ -245,10 +255,17 @@ class DockerWorkspace(RemoteWorkspace):
     def _start_once(
         self, spec: ContainerSpec, timeout: float, working_dir: str, read_timeout: float
     ) -> None:
+        began = time.monotonic()
         try:
             with ExitStack() as undo:
                 self.container = undo.enter_context(
-                    Container.start(self.engine, spec, log_path=self.log_path, echo=self._echo)
+                    Container.start(
+                        self.engine,
+                        spec,
+                        log_path=self.log_path,
+                        echo=self._echo,
+                        clean=self._clean_log,
+                    )
                 )
                 super().__init__(
                     f"http://127.0.0.1:{self.host_port}",
@@ -259,6 +276,7 @@ class DockerWorkspace(RemoteWorkspace):
                 )
                 undo.callback(self.connection.close)
                 wait_until(self.alive, self.container, timeout=timeout)
+                self.start_seconds = time.monotonic() - began
                 undo.pop_all()
         except SandboxDied as death:
             # The log is a note of its own: the first error's notes do not show.

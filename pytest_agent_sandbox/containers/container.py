@@ -19,6 +19,7 @@ from docker.errors import APIError, NotFound
 from pytest_agent_sandbox.containers.cleanup import prefixed, remove_container
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.faults import explain_exit, start_failure
+from pytest_agent_sandbox.containers.log_file import LogFile
 from pytest_agent_sandbox.containers.logs import LogFollower
 from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.errors import (
@@ -78,17 +79,17 @@ class Container:
         spec: ContainerSpec,
         container_id: str,
         name: str,
-        log_path: Path,
+        log: LogFile,
         echo: Callable[[bytes], object] | None,
     ) -> None:
         self.id = container_id
         self.name = name
         self.spec = spec
-        self.log_path = log_path
+        self.log_path = log.path
         self.ports: dict[int, int] = {}
         self._engine = engine
         self._api = engine.client.api
-        self._follower = LogFollower(engine, container_id, log_path, self._notice_end, echo)
+        self._follower = LogFollower(engine, container_id, log, self._notice_end, echo)
         self._over = threading.Event()
         self._death: ContainerState | None = None
         self._death_message = ""
@@ -104,6 +105,7 @@ class Container:
         *,
         log_path: str | Path,
         echo: Callable[[bytes], object] | None = None,
+        clean: Callable[[str], str] | None = None,
     ) -> Self:
         """Create and start a container; whatever fails, none is left behind.
 
@@ -113,6 +115,7 @@ class Container:
             log_path: The file that its output goes to, from the first byte. An existing file is
                 added to.
             echo: Called with each piece of its output too, in a thread of its own.
+            clean: Given each line before it is written, in that thread.
 
         Raises:
             ImageNotFound: The engine lacks the image, or has it for another platform.
@@ -124,7 +127,9 @@ class Container:
         name = f"{spec.name_prefix}-{secrets.token_hex(6)}"
         container: Self | None = None
         try:
-            container = cls(engine, spec, _create(engine, spec, name), name, Path(log_path), echo)
+            container_id = _create(engine, spec, name)
+            log = LogFile(Path(log_path), clean)
+            container = cls(engine, spec, container_id, name, log, echo)
             container._follower.attach()
             with engine.calling(f"start container {name}"):
                 try:

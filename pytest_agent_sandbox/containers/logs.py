@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from pathlib import Path
 
 import requests
 import urllib3
 
 from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.log_file import LogFile
 from pytest_agent_sandbox.errors import EngineUnavailable
 
 _log = logging.getLogger("pytest_agent_sandbox.containers")
 
-#: Bytes at the end of a log among which its last lines are looked for.
-_TAIL_BYTES = 64 * 1024
 _FRAME_HEADER = struct.Struct(">BxxxL")
 
 
@@ -33,7 +31,7 @@ class LogFollower:
     Args:
         engine: The container's engine.
         container_id: The container.
-        path: The file; what it already holds stays, as an earlier attempt's log.
+        file: The file; what it already holds stays, as an earlier attempt's log. Closed with this.
         is_over: Called in the thread when the stream has ended. Answers whether the container has;
             if not, the stream was lost, and is followed again.
         echo: Called in the thread with each piece of output too.
@@ -43,12 +41,12 @@ class LogFollower:
         self,
         engine: Engine,
         container_id: str,
-        path: Path,
+        file: LogFile,
         is_over: Callable[[], bool],
         echo: Callable[[bytes], object] | None = None,
     ) -> None:
         self._engine = engine
-        self._path = path
+        self._file = file
         self._is_over = is_over
         self._echo = echo
         self._url = (
@@ -57,9 +55,6 @@ class LogFollower:
         )
         self._attached: Future[None] = Future()
         self._response: requests.Response | None = None
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab", buffering=0)
-        self._begin = self._file.seek(0, os.SEEK_END)
         self._thread = threading.Thread(
             target=self._run, name=f"container-log-{container_id[:12]}", daemon=True
         )
@@ -84,14 +79,7 @@ class LogFollower:
 
     def tail(self, lines: int) -> str:
         """The last lines written so far, of this container only."""
-        try:
-            with self._path.open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(self._begin, size - _TAIL_BYTES))
-                text = file.read().decode(errors="replace")
-        except OSError:
-            return ""
-        return "\n".join(text.splitlines()[-lines:])
+        return self._file.tail(lines)
 
     def join(self, timeout: float) -> bool:
         """Wait until everything is written; False when that takes longer than the seconds given."""
@@ -154,7 +142,7 @@ class LogFollower:
             )
             response.raise_for_status()
         # The engine sends everything again, so the file is written anew.
-        self._file.truncate(self._begin)
+        self._file.start_again()
         return response
 
     def _copy(self, response: requests.Response) -> None:
@@ -168,7 +156,7 @@ class LogFollower:
                 except OSError:
                     # A full disk must not hide that the container dies later.
                     writable = False
-                    _log.warning("cannot write the container's log %s", self._path, exc_info=True)
+                    _log.warning("cannot write a container's log", exc_info=True)
                 if self._echo is not None:
                     self._echo(chunk)
         except (urllib3.exceptions.HTTPError, OSError):
@@ -176,6 +164,8 @@ class LogFollower:
         finally:
             self._response = None
             response.close()
+            with contextlib.suppress(OSError):
+                self._file.flush()
 
 
 def _frames(raw: urllib3.BaseHTTPResponse) -> Iterator[bytes]:

@@ -11,6 +11,10 @@ from filelock import FileLock
 
 #: Marks a folder as ours: only such a folder is ever cleared.
 SIGN = ".agent-results"
+#: Holds a `Row` on each line; all processes of a run append to it.
+ROWS = "results.jsonl"
+#: The run's page.
+INDEX = "index.html"
 _SLUG_LIMIT = 60
 _HASH_LENGTH = 8
 
@@ -31,31 +35,44 @@ def folder_name(node_id: str, attempt: int = 1) -> str:
 def begin_run(output: Path, run: str) -> None:
     """Makes the output folder ready for a run; what an earlier run left in it goes.
 
-    A folder that we did not make is left as it is. Each process of a run calls this before it keeps
-    anything; the first one clears.
+    A folder that we did not make is left as it is, and gets no page of the run. Each process of a
+    run calls this before it keeps anything; the first one clears.
 
     Args:
         output: The output folder.
         run: The run's id, the same in all its processes.
     """
-    sign = output / SIGN
-    try:
-        output.mkdir(parents=True)
-        is_new = True
-    except FileExistsError:
-        is_new = False
-        if not sign.is_file():
-            return  # not ours, or another process of this run is just making it
-    with FileLock(output / f"{SIGN}.lock"):
-        if not is_new:
+    sign, lock = output / SIGN, output / f"{SIGN}.lock"
+    output.mkdir(parents=True, exist_ok=True)
+    if not sign.is_file() and any(entry != lock for entry in output.iterdir()):
+        return  # not ours
+    with FileLock(lock):
+        if sign.is_file():
             if sign.read_text(encoding="utf-8") == run:
                 return
-            for entry in output.iterdir():
-                if entry.is_dir():
-                    shutil.rmtree(entry, ignore_errors=True)
+            _clear(output)
+        # First of all: other processes of this run know the folder by it.
         sign.write_text(run, encoding="utf-8")
         # Evidence does not belong into a repository; this keeps it out of `git status`.
         (output / ".gitignore").write_text("*\n", encoding="utf-8")
+
+
+def is_ours(output: Path) -> bool:
+    """Whether the folder was made by `begin_run`, or was empty then."""
+    return (output / SIGN).is_file()
+
+
+def is_of(output: Path, run: str) -> bool:
+    """Whether it holds the evidence of this run."""
+    return is_ours(output) and (output / SIGN).read_text(encoding="utf-8") == run
+
+
+def _clear(output: Path) -> None:
+    for entry in output.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name in (ROWS, INDEX):
+            entry.unlink(missing_ok=True)
 
 
 def make_folder(output: Path, name: str) -> Path:
@@ -67,6 +84,6 @@ def make_folder(output: Path, name: str) -> Path:
 
 
 def drop_if_empty(output: Path) -> None:
-    """Removes an output folder of ours that holds no evidence."""
-    if (output / SIGN).is_file() and not any(entry.is_dir() for entry in output.iterdir()):
+    """Removes an output folder of ours that holds nothing."""
+    if is_ours(output) and all(entry.name.startswith(".") for entry in output.iterdir()):
         shutil.rmtree(output, ignore_errors=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import re
 import shutil
 import threading
 import time
@@ -13,48 +11,78 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_agent_sandbox.evidence import container_log, folders
-from pytest_agent_sandbox.evidence.transcript import Transcript
+from pytest_agent_sandbox.client.events import ActionEvent, MessageEvent
+from pytest_agent_sandbox.evidence import folders, limits, llm_steps, records, sections
+from pytest_agent_sandbox.evidence.records import Records
+from pytest_agent_sandbox.evidence.result import Result
+from pytest_agent_sandbox.evidence.telling import DIFF, PAGE, shorten, tell
+from pytest_agent_sandbox.evidence.verdict import judge
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from pytest_agent_sandbox.client.events import Event
     from pytest_agent_sandbox.evidence.redaction import Redactor
-
-#: The form of result.json; counts up when a field changes its meaning.
-RESULT_VERSION = 1
-_LOG_TAIL_LINES = 30
-_DIFF_LINES = 60
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+    from pytest_agent_sandbox.evidence.story import TestStory
+    from pytest_agent_sandbox.llm.calls import LLMCall
+    from pytest_agent_sandbox.llm.observer import News, Observer
 
 
 class Recorder:
     """The evidence of one attempt at a test, in a folder of its own.
 
-    Everything is on disk at once, so that it outlives the container and pytest itself. End it with
-    `finish` (keeps the folder) or `discard` (removes it).
+    Everything is on disk at once, so that it outlives the container and pytest itself, and little
+    of it is kept in memory. End it with `finish` (keeps the folder) or `discard` (removes it).
 
     Args:
         output: The run's output folder.
         node_id: The test's.
-        attempt: Which attempt at it this is, counted from 1.
         redactor: Masks secrets in all that is written.
+        line: Where the test begins in its file.
+        attempt: Which attempt at it this is, counted from 1.
+        rerun: The command that runs the test again.
+        worker: xdist's name of this process.
     """
 
-    def __init__(self, output: Path, node_id: str, redactor: Redactor, *, attempt: int = 1) -> None:
+    def __init__(
+        self,
+        output: Path,
+        node_id: str,
+        redactor: Redactor,
+        *,
+        line: int = 1,
+        attempt: int = 1,
+        rerun: str = "",
+        worker: str = "",
+    ) -> None:
         self.folder = folders.make_folder(output, folders.folder_name(node_id, attempt))
-        self._node_id = node_id
-        self._recorded: set[tuple[str, str]] = set()
-        self._redactor = redactor
-        self._lock = threading.Lock()
-        self._started = time.time()
         #: Whether `finish` or `discard` has ended it.
         self.ended = False
-        self._transcript = Transcript(redactor)
+        self.result = Result(
+            test=node_id,
+            line=line,
+            attempt=attempt,
+            rerun=rerun,
+            worker=worker,
+            started=time.time(),
+        )
+        self._redactor = redactor
+        self._masked = 0
+        self._lock = threading.RLock()
+        self._recorded: set[tuple[str, str]] = set()
+        self._events = Records(self.folder / records.EVENTS, self.mask)
+        self._llm_calls = Records(self.folder / records.LLM_CALLS, self.mask)
         self._logs: list[Path] = []
-        self._facts: list[dict[str, Any]] = []
-        self._conversations: list[dict[str, Any]] = []
+        self._diff_size = 0
+        self._write_result()
+
+    def mask(self, text: str) -> str:
+        """The text without secrets; they are counted."""
+        masked, count = self._redactor.count(text)
+        if count:
+            with self._lock:
+                self._masked += count
+        return masked
 
     def new_log(self) -> Path:
         """A path for the log of one more container: `container.log`, then `container-2.log`."""
@@ -66,53 +94,88 @@ class Recorder:
 
     def record_event(self, conversation_id: str, event: Event) -> None:
         """Appends one event of a conversation to `events.jsonl`, unless it is there already."""
-        line = json.dumps({"conversation": conversation_id, "event": event.raw}, default=str)
         with self._lock:
             if event.is_persisted:
                 if (conversation_id, event.id) in self._recorded:
                     return
                 self._recorded.add((conversation_id, event.id))
-            with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
-                file.write(self._redactor(line) + "\n")
-            self._transcript.add(conversation_id, event)
+            is_step = isinstance(event, ActionEvent) or (
+                isinstance(event, MessageEvent) and event.source == "agent"
+            )
+            self.result.steps += is_step
+            self._events.add(
+                {"conversation": conversation_id, "received": time.time(), "event": event.raw}
+            )
+
+    def llm_observer(self, conversation_id: str) -> Observer:
+        """What keeps the LLM calls of a conversation, in `llm-calls.jsonl`."""
+        return _LLMObserver(self, conversation_id)
+
+    def record_llm_call(self, record: dict[str, Any], ended: LLMCall | None = None) -> None:
+        """Appends to `llm-calls.jsonl`; a call that has ended counts in the totals."""
+        with self._lock:
+            if ended is not None:
+                llm_steps.add_to(self.result.llm, ended)
+            if not self.ended:
+                self._llm_calls.add(record)
 
     def record_diff(self, container: str, diff: str) -> None:
         """Adds what changed on a workspace's disk to `workspace.diff`."""
-        path = self.folder / "workspace.diff"
+        path = self.folder / DIFF
         # Of one workspace it is a diff and nothing else; of several it says whose each is.
         title = f"# {container}\n" if path.exists() or len(self._logs) > 1 else ""
-        with path.open("a", encoding="utf-8") as file:
-            file.write(self._redactor(f"{title}{diff}"))
+        text, cut = limits.shorten(self.mask(f"{title}{diff}"), limits.RECORDED_DIFF)
+        if cut:
+            self.result.cuts.append(f"{DIFF} lacks {cut:,} characters in the middle.")
+        with path.open("a", encoding="utf-8", errors="replace") as file:
+            file.write(text)
 
-    def record_sandbox(self, **facts: str | float | None) -> None:
-        """Adds one container's facts (image, id, exit code, …) to the result."""
-        self._facts.append(dict(facts))
+    def record_sandbox(self, container: str, **facts: str | float | None) -> None:
+        """Adds what is known of a container (image, limits, exit code, …), or changes it."""
+        self._record(self.result.sandboxes, {"container": container, **facts}, "container")
 
-    def record_conversation(self, **facts: str | float | None) -> None:
-        """Adds one conversation's facts (id, status, cost, tokens, …) to the result."""
-        self._conversations.append(dict(facts))
+    def record_conversation(self, number: int, **facts: str | float | None) -> None:
+        """Adds what is known of a conversation (id, status, cost, …), or changes it."""
+        self._record(self.result.conversations, {"number": number, **facts}, "number")
 
-    def finish(self, phases: Mapping[str, DataclassInstance]) -> list[tuple[str, str]]:
+    def note(self, *texts: str) -> None:
+        """Adds what a reader should know."""
+        with self._lock:
+            self.result.notes += texts
+
+    def finish(
+        self, phases: Mapping[str, DataclassInstance], *, keep: bool = True
+    ) -> list[tuple[str, str]]:
         """Completes the folder and returns the sections of the failure report.
 
         Args:
-            phases: How the test's phases went, by name; any dataclass of plain values. A test that
-                was interrupted has none.
+            phases: How the test's phases went, by name; dataclasses with `outcome`, `duration`,
+                `error`, `fault` and `report`. A test that was interrupted has none.
+            keep: Whether the folder is going to be kept, and so gets its page.
 
         Returns:
             Pairs of a title and a text, for people.
         """
-        self.ended = True
-        for log in self._logs:
-            self._mask(log)
-        self._write_result(phases)
-        sections = [
-            ("agent transcript", self._transcript.render()),
-            ("container log", self._log_tails()),
-            ("workspace changes", self._diff_head()),
-            ("agent evidence", f"{self.folder}\n"),
-        ]
-        return [(title, _printable(text)) for title, text in sections if text]
+        with self._lock:
+            self._judge(phases)
+            self._llm_calls.end()
+            self._events.end()
+            for file in (self._events, self._llm_calls):
+                if file.left_out:
+                    self.result.cuts.append(
+                        f"{file.left_out:,} records before the last ones found no room in "
+                        f"{file.name}."
+                    )
+            self.result.masked = self._masked
+            self._write_result()
+            self.ended = True
+        if keep:
+            return sections.of(write_page(self.folder), self.folder)
+        return sections.of(tell(self.folder), None)
+
+    def judge_only(self, phases: Mapping[str, DataclassInstance]) -> None:
+        """Completes the result of a test that leaves nothing else behind."""
+        self._judge(phases)
 
     def end_interrupted(self) -> None:
         """Completes the folder of a test that never came to its end; nothing where it did."""
@@ -122,49 +185,62 @@ class Recorder:
 
     def discard(self) -> None:
         """Removes the folder."""
-        self.ended = True
+        with self._lock:
+            self.ended = True
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _mask(self, path: Path) -> None:
-        # The engine writes the log as it comes; what a server said about its own keys is masked
-        # here, once it is complete.
-        if not path.exists():
-            return
-        text = path.read_text(encoding="utf-8", errors="replace")
-        masked = self._redactor(text)
-        if masked != text:
-            path.write_text(masked, encoding="utf-8")
+    def _judge(self, phases: Mapping[str, DataclassInstance]) -> None:
+        found = self.result
+        found.phases = {name: asdict(phase) for name, phase in phases.items()}
+        for phase in found.phases.values():
+            phase["error"] = self.mask(phase.get("error", ""))
+            report = self.mask(phase.get("report", ""))
+            phase["report"], _ = limits.shorten(report, limits.FAILURE_TEXT)
+        if found.phases:
+            found.verdict, found.fault, found.headline = judge(found.phases)
+            found.duration = sum(phase["duration"] for phase in found.phases.values())
 
-    def _write_result(self, phases: Mapping[str, DataclassInstance]) -> None:
-        result = {
-            "version": RESULT_VERSION,
-            "test": self._node_id,
-            "started": self._started,
-            "phases": {name: asdict(phase) for name, phase in phases.items()},
-            "sandboxes": self._facts,
-            "conversations": self._conversations,
-        }
-        text = json.dumps(result, indent=2, default=str)
-        (self.folder / "result.json").write_text(self._redactor(text) + "\n", encoding="utf-8")
+    def _record(self, known: list[dict[str, Any]], facts: dict[str, Any], key: str) -> None:
+        with self._lock:
+            for one in known:
+                if one[key] == facts[key]:
+                    one.update(facts)
+                    break
+            else:
+                known.append(facts)
+            self._write_result()
 
-    def _log_tails(self) -> str:
-        tails = [container_log.tail(log, _LOG_TAIL_LINES) for log in self._logs]
-        return _text("\n\n".join(tail for tail in tails if tail))
-
-    def _diff_head(self) -> str:
-        path = self.folder / "workspace.diff"
-        if not path.exists():
-            return ""
-        lines = path.read_text(encoding="utf-8").splitlines()
-        if len(lines) > _DIFF_LINES:
-            lines[_DIFF_LINES:] = [f"… {len(lines) - _DIFF_LINES} more lines are in {path.name}"]
-        return _text("\n".join(lines))
+    def _write_result(self) -> None:
+        # Written many times: what is masked in it is not counted each time.
+        self.result.write(self.folder, self._redactor)
 
 
-def _printable(text: str) -> str:
-    """The text without control characters: what a sandbox prints must not steer a terminal."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+class _LLMObserver:
+    """Keeps the LLM calls of one conversation. A full disk is not the agent's failure."""
+
+    def __init__(self, recorder: Recorder, conversation: str) -> None:
+        self._recorder = recorder
+        self._conversation = conversation
+
+    def asked(self, call: LLMCall, news: News) -> None:
+        with contextlib.suppress(OSError):
+            self._recorder.record_llm_call(llm_steps.asked_record(self._conversation, call, news))
+
+    def answered(self, call: LLMCall, answer: bytes) -> None:
+        with contextlib.suppress(OSError):
+            record = llm_steps.answered_record(self._conversation, call, answer)
+            self._recorder.record_llm_call(record, ended=call)
 
 
-def _text(lines: str) -> str:
-    return f"{lines.rstrip()}\n" if lines.strip() else ""
+def write_page(folder: Path) -> TestStory:
+    """Writes a test's page from what is in its folder, and returns its story.
+
+    Raises:
+        OSError: The disk is full, or the like.
+    """
+    from pytest_agent_sandbox.evidence.page.render import render_test
+
+    story = shorten(tell(folder))
+    page = folder / PAGE
+    page.write_text(render_test(story), encoding="utf-8", errors="replace")
+    return story

@@ -35,6 +35,13 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         """The text with every known secret masked."""
+        return self.count(text)[0]
+
+    def count(self, text: str) -> tuple[str, int]:
+        """The same, and how many were there."""
+        found = 0
         for secret in self._secrets:
-            text = text.replace(secret, MASK)
-        return text
+            if secret in text:
+                found += text.count(secret)
+                text = text.replace(secret, MASK)
+        return text, found

@@ -141,7 +141,9 @@ class TestStory:
 class Row:
     """One attempt at a test, in the run's table."""
 
-    test: str
+    test: str = ""
+    #: Where the test begins in its file.
+    line: int = 1
     attempt: int = 1
     verdict: Verdict = "running"
     fault: Fault = ""

@@ -43,6 +43,8 @@ class Exchange:
     connections: Connections
     #: What the call is booked to.
     budgets: list[Budget] = field(default_factory=list)
+    #: The beginning of the body that the client got.
+    sent: bytearray = field(default_factory=bytearray, repr=False)
 
     @property
     def asks_model(self) -> bool:

@@ -12,7 +12,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
-from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.connections import Connections
 from pytest_agent_sandbox.llm.dialects import dialect_of
 from pytest_agent_sandbox.llm.exchange import (
@@ -23,7 +22,8 @@ from pytest_agent_sandbox.llm.exchange import (
     error_answer,
 )
 from pytest_agent_sandbox.llm.lane import Lane
-from pytest_agent_sandbox.llm.pipeline import Policy, respond
+from pytest_agent_sandbox.llm.observer import ANSWER_LIMIT, Observer
+from pytest_agent_sandbox.llm.pipeline import Policy, note_request, respond
 from pytest_agent_sandbox.llm.server import ServerThread
 
 _T = TypeVar("_T")
@@ -92,7 +92,13 @@ class Gateway:
             self._serve, self._bind, self._wanted_port, self._connections.aclose
         )
 
-    def open_lane(self, source: Source, name: str = "1", policy: Policy | None = None) -> Lane:
+    def open_lane(
+        self,
+        source: Source,
+        name: str = "1",
+        policy: Policy | None = None,
+        observer: Observer | None = None,
+    ) -> Lane:
         """A new way in, with a token of its own.
 
         Args:
@@ -100,11 +106,12 @@ class Gateway:
             name: Becomes part of the ids of answers and tool calls (`call_<name>_<call>_<index>`).
                 Lanes of one test get different names, and the same ones in every run.
             policy: What the lane's requests have to get past before they reach the source.
+            observer: Told of each call; what it raises ends the call.
 
         Raises:
             SettingsError: The name is not usable in an id.
         """
-        lane = Lane(source, name, lambda: self.port, self._forget, policy or Policy())
+        lane = Lane(source, name, lambda: self.port, self._forget, policy or Policy(), observer)
         self._lanes[lane.token] = lane
         return lane
 
@@ -157,9 +164,11 @@ async def _answer(lane: Lane, exchange: Exchange, receive: Receive, send: Send) 
     call, started = exchange.call, time.monotonic()
 
     async def work() -> None:
-        await _send(await respond(exchange, lane.source, lane.policy), send, call)
+        await _send(await respond(exchange, lane.source, lane.policy), send, exchange)
         call.duration = time.monotonic() - started
 
+    note_request(exchange)
+    lane.asked(exchange)
     try:
         await _unless_gone(work(), receive)
     except BrokenAnswerError as problem:
@@ -172,12 +181,13 @@ async def _answer(lane: Lane, exchange: Exchange, receive: Receive, send: Send) 
         if call.duration is None:
             call.duration = time.monotonic() - started
             call.problem = call.problem or "The client went away before its answer was complete."
+        lane.answered(exchange)
 
 
-async def _send(answer: Answer, send: Send, call: LLMCall | None = None) -> None:
+async def _send(answer: Answer, send: Send, exchange: Exchange | None = None) -> None:
     try:
-        if call is not None:
-            call.status = answer.status
+        if exchange is not None:
+            exchange.call.status = answer.status
         await send(
             {
                 "type": "http.response.start",
@@ -186,6 +196,8 @@ async def _send(answer: Answer, send: Send, call: LLMCall | None = None) -> None
             }
         )
         async for chunk in answer.chunks:
+            if exchange is not None:
+                exchange.sent += chunk[: ANSWER_LIMIT - len(exchange.sent)]
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     finally:

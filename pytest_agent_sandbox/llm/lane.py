@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.llm.calls import LLMCall
-from pytest_agent_sandbox.llm.exchange import Source
+from pytest_agent_sandbox.llm.exchange import Exchange, Source
 from pytest_agent_sandbox.llm.live import speaks_anthropic
+from pytest_agent_sandbox.llm.observer import Observer, Reader
 from pytest_agent_sandbox.llm.pipeline import Policy
 
 #: Providers hold ids to letters, digits, "-" and "_", and tool-call ids to 40 characters.
@@ -26,6 +27,7 @@ class Lane:
         port: Tells the gateway's port.
         on_close: Called once with the lane's token.
         policy: What its requests have to get past before they reach the source.
+        observer: Told of each call.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Lane:
         port: Callable[[], int],
         on_close: Callable[[str], None],
         policy: Policy,
+        observer: Observer | None = None,
     ) -> None:
         if not _NAME.fullmatch(name):
             raise SettingsError(
@@ -47,6 +50,8 @@ class Lane:
         self._port = port
         self._on_close = on_close
         self._calls: list[LLMCall] = []
+        self._observer = observer
+        self._reader = Reader()
 
     def __repr__(self) -> str:
         # Without the token: a repr ends up in logs and reports.
@@ -115,3 +120,13 @@ class Lane:
         call = LLMCall(len(self._calls) + 1, datetime.now(UTC), path)
         self._calls.append(call)
         return call
+
+    def asked(self, exchange: Exchange) -> None:
+        """Tell the observer of a request; for the gateway."""
+        if self._observer is not None and exchange.call.number:
+            self._observer.asked(exchange.call, self._reader.news(exchange))
+
+    def answered(self, exchange: Exchange) -> None:
+        """Tell the observer that a call is over; for the gateway."""
+        if self._observer is not None and exchange.call.number:
+            self._observer.answered(exchange.call, bytes(exchange.sent))

@@ -39,7 +39,6 @@ async def respond(exchange: Exchange, source: Source, policy: Policy) -> Answer:
     """The answer to a request: a refusal, a fault, or the source's own."""
     if exchange.method == "GET":  # asks the model nothing
         return await source.answer(exchange)
-    _note_request(exchange)
     if not policy.provider_tools:
         wanted = exchange.dialect.provider_tools(exchange.content)
         if wanted:
@@ -60,7 +59,8 @@ async def respond(exchange: Exchange, source: Source, policy: Policy) -> Answer:
     return await (ask() if fault is None else fault.answer(exchange, ask))
 
 
-def _note_request(exchange: Exchange) -> None:
+def note_request(exchange: Exchange) -> None:
+    """Fill in what a request says of itself into its record."""
     call, content = exchange.call, exchange.content
     model, messages = content.get("model"), exchange.dialect.messages(content)
     call.model = model if isinstance(model, str) else ""

@@ -1,0 +1,74 @@
+"""A conversation on a terminal, as it happens."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from pytest_agent_sandbox.client.events import ObservationEvent
+from pytest_agent_sandbox.evidence import sections, steps
+from pytest_agent_sandbox.evidence.clock import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from pytest_agent_sandbox.client.events import Event
+    from pytest_agent_sandbox.evidence.story import Step
+
+_STYLES = {"message": "bold", "tool": "cyan", "error": "red", "state": "yellow"}
+_ERROR, _RESULT, _USER = "red", "", "bold green"
+
+
+class LiveView:
+    """A callback that prints each event that is part of the story, as it comes.
+
+    Args:
+        console: Where to.
+        prefix: What each line begins with: whose conversation it is, where there are several.
+        mask: Masks the secrets in a text.
+    """
+
+    def __init__(
+        self, console: Console, *, prefix: str = "", mask: Callable[[str], str] = str
+    ) -> None:
+        self._console = console
+        self._prefix = prefix
+        self._mask = mask
+        self._clock: Clock | None = None
+        self._status = ""
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        """Prints one event."""
+        step = steps.tell(event)
+        if step is None or step.kind == "other":
+            return
+        with self._lock:
+            if step.kind == "state" and step.summary == self._status:
+                return
+            self._status = step.summary if step.kind == "state" else self._status
+            if self._clock is None:
+                start = Clock(0.0).seconds(event.timestamp)
+                self._clock = Clock(start or 0.0)
+            step.time = self._clock.seconds(event.timestamp)
+            self._print(step, is_result=isinstance(event, ObservationEvent))
+
+    def _print(self, step: Step, *, is_result: bool) -> None:
+        lines = sections.outcome(step) if is_result else sections.in_full(step)
+        text = sections.printable(self._mask("\n".join(lines)))
+        style = _ERROR if step.is_error else _STYLES.get(step.kind, "")
+        if is_result and not step.is_error:
+            style = _RESULT
+        elif step.kind == "message" and step.title == "user":
+            style = _USER
+        for line in text.splitlines():
+            self._console.print(f"{self._prefix}{line}", style=style)
+
+
+def terminal() -> Console:
+    """Standard output, as rich prints to it: coloured where it is a terminal."""
+    from rich.console import Console
+
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)

@@ -1,0 +1,152 @@
+"""The LLM calls of a test as steps, out of llm-calls.jsonl."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pytest_agent_sandbox.evidence.result import LLMTotals
+from pytest_agent_sandbox.evidence.story import Fact, Part, Step
+from pytest_agent_sandbox.llm.calls import LLMCall
+from pytest_agent_sandbox.llm.exchange import FIRST_ERROR
+from pytest_agent_sandbox.llm.observer import News
+
+#: What parts of a message hold their text in, in the three dialects.
+_TEXTS = ("text", "thinking", "content", "output", "arguments")
+
+
+def asked_record(conversation: str, call: LLMCall, news: News) -> dict[str, Any]:
+    """What llm-calls.jsonl holds of a request."""
+    return {
+        "conversation": conversation,
+        "number": call.number,
+        "state": "asked",
+        "time": call.started.timestamp(),
+        "path": call.path,
+        "model": call.model,
+        "streamed": call.streamed,
+        "repeated_messages": news.repeated,
+        "new_messages": news.messages,
+        "tools": news.tools,
+    }
+
+
+def answered_record(conversation: str, call: LLMCall, answer: bytes) -> dict[str, Any]:
+    """What it holds of how the call ended."""
+    return {
+        "conversation": conversation,
+        "number": call.number,
+        "state": "answered",
+        "time": datetime.now(UTC).timestamp(),
+        "duration": call.duration,
+        "status": call.status,
+        "origin": call.origin,
+        "usage": None if call.usage is None else vars(call.usage),
+        "cost": call.cost,
+        "problem": call.problem,
+        "answer": answer.decode(errors="replace"),
+    }
+
+
+def add_to(totals: LLMTotals, call: LLMCall) -> None:
+    """Adds a call that is over to what its test has asked for."""
+    origin = call.origin or "refused"
+    totals.calls[origin] = totals.calls.get(origin, 0) + 1
+    totals.tokens += call.usage.total_tokens if call.usage else 0
+    if call.origin == "replayed":
+        totals.saved += call.cost or 0.0
+    elif call.cost is not None and totals.cost is not None:
+        totals.cost += call.cost
+    elif call.origin in ("live", "recorded") and not call.problem:
+        totals.cost = None
+
+
+def tell(records: Iterable[Mapping[str, Any]], started: float) -> list[Step]:
+    """The steps, in the order of the requests; a call without an answer has no duration."""
+    steps: dict[tuple[str, Any], Step] = {}
+    for record in records:
+        key = str(record.get("conversation", "")), record.get("number")
+        if record.get("state") == "asked":
+            steps[key] = _asked(record, started)
+        elif key in steps:
+            _add_answer(steps[key], record)
+    return list(steps.values())
+
+
+def _asked(record: Mapping[str, Any], started: float) -> Step:
+    messages = record.get("new_messages") or []
+    repeated = record.get("repeated_messages") or 0
+    facts: list[Fact] = [("model", str(record.get("model", "")))]
+    facts.append(("request", f"{repeated} messages as before, {len(messages)} new"))
+    if record.get("tools"):
+        facts.append(("tools", ", ".join(record["tools"])))
+    return Step(
+        kind="llm",
+        title=f"LLM call {record.get('number')}",
+        summary="no answer",
+        time=float(record.get("time", started)) - started,
+        conversation=str(record.get("conversation", "")),
+        facts=facts,
+        parts=[
+            Part(label=f"new: {_role(message)}", text=message_text(message)) for message in messages
+        ],
+    )
+
+
+def _add_answer(step: Step, record: Mapping[str, Any]) -> None:
+    origin = str(record.get("origin") or "refused")
+    usage, problem = record.get("usage") or {}, str(record.get("problem") or "")
+    status = record.get("status")
+    step.duration = record.get("duration")
+    step.facts += [("answer", origin), ("status", str(status or "none"))]
+    said = [origin]
+    if usage:
+        tokens_in, tokens_out = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
+        step.facts.append(("tokens", f"{tokens_in:,} in, {tokens_out:,} out"))
+        if usage.get("cached_tokens"):
+            step.facts.append(("cached tokens", f"{usage['cached_tokens']:,}"))
+        said.append(f"{tokens_in + tokens_out:,} tokens")
+    if record.get("cost") is not None and origin != "scripted":
+        cost = f"${record['cost']:.4f}"
+        step.facts.append(("cost", f"{cost}, when it was recorded" if _is_old(origin) else cost))
+        said.append(cost)
+    if problem:
+        said = [problem.partition("\n")[0]]
+        step.parts.insert(0, Part(label="problem", text=problem, format="diff"))
+    step.is_error = bool(problem) or int(status or 0) >= FIRST_ERROR
+    step.summary = " · ".join(said)
+    if record.get("answer"):
+        step.parts.append(Part(label="answer", text=str(record["answer"]), format="json"))
+
+
+def _is_old(origin: str) -> bool:
+    return origin == "replayed"
+
+
+def _role(message: Any) -> str:
+    if not isinstance(message, dict):
+        return "message"
+    return str(message.get("role") or message.get("type") or "message")
+
+
+def message_text(message: Any) -> str:
+    """What a message of any dialect says, in words; tool calls as their name and arguments."""
+    if isinstance(message, str):
+        return message
+    if isinstance(message, list):
+        return "\n".join(text for part in message if (text := message_text(part)))
+    if not isinstance(message, dict):
+        return "" if message is None else json.dumps(message)
+    if isinstance(message.get("function"), dict):
+        message = message["function"]
+    texts = [message_text(message[name]) for name in _TEXTS if message.get(name)]
+    if message.get("name"):
+        arguments = message.get("input")
+        texts.insert(0, str(message["name"]))
+        texts += [json.dumps(arguments, ensure_ascii=False)] if arguments else []
+    texts += [message_text(message["tool_calls"])] if message.get("tool_calls") else []
+    if not texts and message.get("type") not in (None, "text"):
+        return f"({message['type']})"  # an image, say
+    return "\n".join(texts)

@@ -1,0 +1,77 @@
+"""A container's log, as a person reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_agent_sandbox.evidence.clock import Clock
+from pytest_agent_sandbox.evidence.story import LogLine
+
+#: The agent server's logger of requests: many lines, which tell a person nothing.
+_REQUESTS = "uvicorn.access"
+#: Levels at which a server says that something is wrong.
+TROUBLE = ("WARNING", "ERROR", "CRITICAL")
+_FRACTION = re.compile(r",(\d{3})$")
+#: What the agent server (1.58) complains of in every test: how it was started, and that a workspace
+#: is no git repository yet.
+_USUAL = ("Current configuration will not reload", "Git command failed: git rev-parse --git-dir")
+
+
+def read(path: Path, clock: Clock, container: str = "") -> list[LogLine]:
+    """The lines of a log; one that is missing has none.
+
+    The agent server writes a JSON object on each line (with `LOG_JSON=true`): they become lines
+    with a time and a level, without the requests. Anything else, such as a traceback, stays as it
+    is and belongs to the record before it.
+
+    Args:
+        path: The log.
+        clock: Reads the server's times.
+        container: The container's name.
+    """
+    lines: list[LogLine] = []
+    for record in _records(path):
+        if isinstance(record, str):
+            if lines and not lines[-1].level:
+                lines[-1].text += f"\n{record}"
+            else:
+                time = lines[-1].time if lines else None
+                lines.append(LogLine(time=time, level="", text=record, container=container))
+        elif record.get("name") != _REQUESTS:
+            lines.append(_line(record, clock, container))
+    return lines
+
+
+def is_trouble(line: LogLine) -> bool:
+    """Whether a line says that something is wrong."""
+    return line.level in TROUBLE and not line.text.startswith(_USUAL)
+
+
+def _records(path: Path) -> Iterator[dict[str, Any] | str]:
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            text = line.rstrip("\r\n")
+            try:
+                record = json.loads(text)
+            except ValueError:
+                record = None
+            is_record = isinstance(record, dict) and {"asctime", "message"} <= set(record)
+            yield record if is_record else text
+
+
+def _line(record: dict[str, Any], clock: Clock, container: str) -> LogLine:
+    text = str(record["message"])
+    if record.get("exc_info"):
+        text += f"\n{record['exc_info']}"
+    return LogLine(
+        time=clock.seconds(_FRACTION.sub(r".\1", str(record["asctime"]))),
+        level=str(record.get("levelname", "")),
+        text=text,
+        container=container,
+    )

@@ -1,0 +1,117 @@
+// The top of a test's page: what went wrong, in which test, and how to run it again.
+
+function pageHeader(story) {
+  return element(
+    "header",
+    { class: "page-header", id: "top" },
+    element(
+      "div",
+      { class: "badges" },
+      verdictBadge(story.verdict),
+      story.fault && faultBadge(story.fault),
+      story.attempt > 1 && element("span", { class: "badge plain" }, `Attempt ${story.attempt}`),
+    ),
+    headline(story),
+    element("p", { class: "test-name" }, testName(story.test)),
+    element("p", { class: "when" }, whenItRan(story)),
+    story.hints.map((hint) => element("p", { class: "callout" }, outside(hint))),
+    story.totals.length > 0 && tiles(story.totals),
+    story.rerun && rerunLine(story.rerun),
+  );
+}
+
+function headline(story) {
+  if (!story.headline) return element("h1", { class: "headline" }, outside(story.test));
+  return element("h1", { class: "headline" }, outside(story.headline));
+}
+
+function faultBadge(fault) {
+  return element(
+    "span",
+    { class: "badge plain" },
+    element("span", { class: "muted" }, "Fault: "),
+    FAULTS[fault] ?? fault,
+  );
+}
+
+function whenItRan(story) {
+  const duration = formatDuration(story.duration);
+  const parts = [moment(story.started), duration && `took ${duration}`];
+  return parts.filter(Boolean).flatMap((part, at) => (at ? [" · ", part] : [part]));
+}
+
+function tiles(totals) {
+  return element(
+    "dl",
+    { class: "tiles" },
+    totals.map(([label, value]) =>
+      element("div", {}, element("dt", {}, outside(label)), element("dd", {}, outside(value))),
+    ),
+  );
+}
+
+function rerunLine(command) {
+  return element(
+    "div",
+    { class: "rerun" },
+    element("span", { class: "prompt", "aria-hidden": "true" }, "$"),
+    element("code", {}, outside(command)),
+    copyButton(command),
+  );
+}
+
+/** The line that stays at the top: the way to the other parts of the page, and out of it. */
+function navigation(story, sections) {
+  const link = ([id, label, number]) =>
+    element(
+      "a",
+      { href: `#${id}` },
+      label,
+      number !== undefined && element("span", { class: "number" }, formatNumber(number)),
+    );
+  return element(
+    "nav",
+    { class: "page-nav", "aria-label": "Sections" },
+    story.index && fileLink(story.index, "All tests", { class: "out" }),
+    sections.map(link),
+    element("span", { class: "push" }, helpButton(), themeButton()),
+  );
+}
+
+const KEYS = [
+  [["j", "k"], "next and previous step"],
+  [["e"], "next error"],
+  [["Enter"], "open or close the step"],
+  [["/"], "search the steps"],
+  [["Esc"], "clear the search"],
+  [["Shift", "click"], "on a kind: only this kind"],
+  [["?"], "this help"],
+];
+
+const helpDialog = element(
+  "dialog",
+  { class: "help", "aria-label": "Keys" },
+  element("h2", {}, "Keys"),
+  element(
+    "dl",
+    {},
+    KEYS.map(([keys, words]) =>
+      element(
+        "div",
+        {},
+        element("dt", {}, keys.map((key) => element("kbd", {}, key))),
+        element("dd", {}, words),
+      ),
+    ),
+  ),
+  element("button", { type: "button", autofocus: true, click: () => helpDialog.close() }, "Close"),
+);
+
+function openHelp() {
+  if (!helpDialog.open) helpDialog.showModal();
+}
+
+function helpButton() {
+  const attributes = { type: "button", class: "quiet", title: "Keys", "aria-label": "Keys" };
+  return element("button", { ...attributes, click: openHelp }, "?");
+}

@@ -1,0 +1,90 @@
+"""Files of JSON objects, one a line: written as it happens, readable wherever that breaks off."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_agent_sandbox.evidence import limits
+
+EVENTS = "events.jsonl"
+LLM_CALLS = "llm-calls.jsonl"
+
+#: Records that are kept beyond a file's limit: how it ended.
+_LAST = 50
+#: The name of the field that says how many records are missing at its place.
+_LEFT_OUT = "left_out"
+
+
+class Records:
+    """One such file, which stops growing at a limit, except for its last records.
+
+    Not safe for several threads: its owner has the lock.
+
+    Args:
+        path: The file.
+        mask: Masks the secrets in a text.
+        limit: Characters it may have.
+    """
+
+    def __init__(
+        self, path: Path, mask: Callable[[str], str], limit: int = limits.RECORDED_FILE
+    ) -> None:
+        self._path = path
+        self._mask = mask
+        self._room = limit
+        self._last: deque[str] = deque(maxlen=_LAST)
+        #: The file's name.
+        self.name = path.name
+        #: How many records found no room.
+        self.left_out = 0
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Append a record, on disk when this returns.
+
+        Raises:
+            OSError: The disk is full, or the like.
+        """
+        # In ASCII: half a surrogate pair, which JSON from elsewhere may hold, is no text in UTF-8.
+        line = self._mask(json.dumps(record, default=str))
+        if len(line) > limits.RECORDED_TEXT:
+            line = json.dumps(limits.shorten_texts(json.loads(line), limits.RECORDED_TEXT))
+        if self._last or len(line) > self._room:
+            self.left_out += len(self._last) == _LAST
+            self._last.append(line)
+            return
+        self._room -= len(line)
+        self._write(line)
+
+    def end(self) -> None:
+        """Write the last records of a file that is full.
+
+        Raises:
+            OSError: The disk is full, or the like.
+        """
+        if self.left_out:
+            self._write(json.dumps({_LEFT_OUT: self.left_out}))
+        while self._last:
+            self._write(self._last.popleft())
+
+    def _write(self, line: str) -> None:
+        # Opened each time: there is nothing to close when pytest dies.
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a file; a missing one has none, and a line that broke off is none."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict) and _LEFT_OUT not in record:
+                yield record

@@ -1,0 +1,83 @@
+"""The results of a whole run: a line in a file for each test that has ended, and their page."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from filelock import FileLock
+
+from pytest_agent_sandbox.evidence import records, result
+from pytest_agent_sandbox.evidence.folders import INDEX, ROWS, SIGN
+from pytest_agent_sandbox.evidence.recorder import write_page
+from pytest_agent_sandbox.evidence.result import Result
+from pytest_agent_sandbox.evidence.story import Row, RunStory
+from pytest_agent_sandbox.evidence.telling import PAGE
+
+
+def add(output: Path, found: Result, folder: Path | None) -> None:
+    """Adds the result of a test that has ended.
+
+    Args:
+        output: The run's output folder.
+        found: The result.
+        folder: Where its evidence was kept, if it was.
+
+    Raises:
+        OSError: The disk is full, or the like.
+    """
+    row = found.row(f"{folder.name}/{PAGE}" if folder else "")
+    line = json.dumps(asdict(row))
+    with (
+        FileLock(output / f"{SIGN}.lock"),
+        (output / ROWS).open("a", encoding="utf-8") as file,
+    ):
+        file.write(line + "\n")
+
+
+def rows(output: Path) -> list[Row]:
+    """What became of each test so far, those that did not come to their end included."""
+    known = [result.of(Row, record) for record in records.read(output / ROWS)]
+    told = {row.page.partition("/")[0] for row in known}
+    unfinished = [
+        result.read(folder).row(f"{folder.name}/{PAGE}")
+        for folder in sorted(output.iterdir())
+        if folder.is_dir() and folder.name not in told and (folder / result.NAME).exists()
+    ]
+    return sorted([*known, *unfinished], key=lambda row: row.started)
+
+
+def write_index(output: Path, title: str) -> list[Row]:
+    """Writes the run's page, and those of tests that did not come to their end.
+
+    Args:
+        output: The run's output folder.
+        title: What the run is called: its project's name.
+
+    Returns:
+        What the page shows.
+
+    Raises:
+        OSError: The disk is full, or the like.
+    """
+    from pytest_agent_sandbox.evidence.page.render import render_run
+
+    found = rows(output)
+    for row in found:
+        folder = (output / row.page).parent
+        if row.page and not (output / row.page).exists():
+            with suppress(OSError):
+                write_page(folder)
+    ends = [row.started + row.duration for row in found if row.duration is not None]
+    started = min((row.started for row in found), default=0.0)
+    story = RunStory(
+        title=title,
+        started=started,
+        duration=max(ends) - started if ends else None,
+        rows=found,
+    )
+    text = render_run(story)
+    (output / INDEX).write_text(text, encoding="utf-8", errors="replace")
+    return found

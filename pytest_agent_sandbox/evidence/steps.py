@@ -1,0 +1,239 @@
+"""What happened in conversations, step by step, out of their events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pytest_agent_sandbox.client.events import (
+    ACPToolCallEvent,
+    ActionEvent,
+    AgentErrorEvent,
+    Condensation,
+    ConversationErrorEvent,
+    ConversationStateUpdateEvent,
+    Event,
+    HookExecutionEvent,
+    InterruptEvent,
+    MessageEvent,
+    ObservationEvent,
+    PauseEvent,
+    SystemPromptEvent,
+    UserRejectObservation,
+    parse_event,
+)
+from pytest_agent_sandbox.evidence.clock import Clock
+from pytest_agent_sandbox.evidence.story import Part, Step
+
+_SUMMARY = 300
+
+
+def tell(event: Event) -> Step | None:
+    """An event by itself as a step; None for what is no part of the story."""
+    told = _told(event)
+    if told is not None:
+        told.is_error = told.is_error or event.is_error
+    return told
+
+
+class StepTeller:
+    """Joins the events of a test's conversations to steps: a tool call and its result are one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._steps: list[Step] = []
+        self._open: dict[tuple[str, str], Step] = {}
+        self._latest: dict[str, float] = {}
+        self._status: dict[str, str] = {}
+
+    def tell(self, records: Iterable[Mapping[str, Any]]) -> list[Step]:
+        """The steps, in the order of the records: those of events.jsonl."""
+        for record in records:
+            self._add(str(record.get("conversation", "")), parse_event(record.get("event")))
+        return self._steps
+
+    def _add(self, conversation: str, event: Event) -> None:
+        time = self._time(conversation, event)
+        call = self._open.get((conversation, getattr(event, "tool_call_id", "")))
+        if call is not None and not isinstance(event, ActionEvent):
+            _add_outcome(call, event, time)
+            return
+        step = tell(event)
+        if step is None or self._is_known_status(conversation, event):
+            return
+        step.conversation, step.time = conversation, time
+        if isinstance(event, ActionEvent | ACPToolCallEvent):
+            self._open[conversation, event.tool_call_id] = step
+        self._steps.append(step)
+
+    def _time(self, conversation: str, event: Event) -> float | None:
+        """Never before the event that came before it: the order of the log is what holds."""
+        time = self._clock.seconds(event.timestamp)
+        if time is not None:
+            time = max(time, self._latest.get(conversation, time))
+            self._latest[conversation] = time
+        return time
+
+    def _is_known_status(self, conversation: str, event: Event) -> bool:
+        if not isinstance(event, ConversationStateUpdateEvent):
+            return False
+        before = self._status.get(conversation)
+        self._status[conversation] = str(event.value)
+        return before == str(event.value)
+
+
+def _told(event: Event) -> Step | None:  # noqa: PLR0911 - one answer for each kind
+    match event:
+        case MessageEvent():
+            return _step("message", event.source, event.text, [Part(label="text", text=event.text)])
+        case ActionEvent():
+            return _action(event)
+        case ObservationEvent() | UserRejectObservation() | AgentErrorEvent():
+            # Its call is not among the events, or there was none that could be made.
+            step = _step("error" if event.is_error else "tool", event.tool_name or "agent", "", [])
+            _add_outcome(step, event, None)
+            step.summary = _line(event.text)
+            return step
+        case ConversationErrorEvent():
+            return _step("error", event.kind, event.text, [Part(label="detail", text=event.text)])
+        case PauseEvent():
+            return _step("state", "status", "paused", [])
+        case InterruptEvent():
+            return _step("state", "status", "interrupted", [])
+        case ConversationStateUpdateEvent(key="execution_status"):
+            step = _step("state", "status", str(event.value), [])
+            step.is_error = event.value in ("error", "stuck")
+            return step
+        case ACPToolCallEvent():
+            step = _step("tool", event.title or "tool", _argument_line(event.raw_input), [])
+            step.tool = event.title
+            step.parts.append(_any("arguments", event.raw_input))
+            _add_outcome(step, event, None)
+            return step
+    return _aside(event)
+
+
+def _aside(event: Event) -> Step | None:
+    """What is no part of a conversation's talk, but may explain it."""
+    match event:
+        case SystemPromptEvent():
+            text = event.system_prompt.text or ""
+            return _step("other", "system prompt", text, [Part(label="prompt", text=text)])
+        case HookExecutionEvent():
+            return _hook(event)
+        case Condensation():
+            text = event.summary or f"{len(event.forgotten_event_ids)} events forgotten"
+            return _step("other", "condensation", text, [Part(label="summary", text=text)])
+        case ConversationStateUpdateEvent():
+            return None
+    if not event.is_persisted:
+        return None
+    return _step("other", event.kind or "event", event.text, [_any("event", event.raw)])
+
+
+def _action(event: ActionEvent) -> Step:
+    parts = []
+    if event.reasoning_content:
+        parts.append(Part(label="reasoning", text=event.reasoning_content))
+    if event.text:
+        parts.append(Part(label="thought", text=event.text))
+    # An agent ends by a tool call; what it says in it is its answer.
+    parts += _arguments(event)
+    step = _step("tool", event.tool_name, _argument_line(event.arguments), parts)
+    step.tool = event.tool_name
+    if event.security_risk not in (None, "UNKNOWN"):
+        step.facts.append(("risk", str(event.security_risk).lower()))
+    return step
+
+
+def _arguments(event: ActionEvent) -> Iterator[Part]:
+    """A part for each text, one for all the rest."""
+    given = {
+        name: value
+        for name, value in event.arguments.items()
+        if value is not None and value is not False and value != ""
+    }
+    for name, value in given.items():
+        if isinstance(value, str):
+            yield Part(label=name, text=value)
+    rest = {name: value for name, value in given.items() if not isinstance(value, str)}
+    if rest:
+        yield _any("arguments", rest)
+    if event.action is None and event.tool_call.get("arguments"):
+        yield Part(label="arguments as written", text=str(event.tool_call["arguments"]))
+
+
+def _add_outcome(step: Step, event: Event, time: float | None) -> None:
+    """Adds how a tool call ended."""
+    if time is not None and step.time is not None:
+        step.duration = time - step.time
+    match event:
+        case ObservationEvent():
+            step.parts.append(Part(label="result", text=event.text, format="terminal"))
+            code = (event.observation.model_extra or {}).get("exit_code")
+            if isinstance(code, int):
+                step.facts.append(("exit code", str(code)))
+                step.is_error = step.is_error or code != 0
+            step.is_error = step.is_error or event.is_error
+        case UserRejectObservation():
+            step.parts.append(Part(label="rejected", text=event.text))
+        case AgentErrorEvent():
+            step.parts.append(Part(label="error", text=event.text))
+            step.is_error = True
+        case ACPToolCallEvent():
+            if event.raw_output is not None:
+                step.parts.append(_any("result", event.raw_output))
+            if event.status:
+                step.facts[:] = [("status", event.status)]
+            step.is_error = step.is_error or event.is_error
+
+
+def _hook(event: HookExecutionEvent) -> Step:
+    text = "blocked" if event.blocked else f"exit code {event.exit_code}"
+    outputs = {"output": event.stdout, "errors": event.stderr}
+    parts = [
+        Part(label=label, text=output, format="terminal")
+        for label, output in outputs.items()
+        if output
+    ]
+    step = _step("other", f"hook {event.hook_event_type}", text, parts)
+    step.is_error = event.blocked
+    return step
+
+
+def _step(kind: Any, title: str, text: str, parts: list[Part]) -> Step:
+    parts = [part for part in parts if part.text]
+    return Step(kind=kind, title=title, summary=_line(text), parts=parts)
+
+
+def _argument_line(arguments: Any) -> str:
+    """The arguments on one line; a single one without its name, so that commands read well."""
+    if not isinstance(arguments, Mapping):
+        return "" if arguments is None else _plain(arguments)
+    given = {
+        name: value
+        for name, value in arguments.items()
+        if value is not None and value is not False and value != ""
+    }
+    if len(given) == 1:
+        return _plain(next(iter(given.values())))
+    return "  ".join(f"{name}: {_line(_plain(value), 80)}" for name, value in given.items())
+
+
+def _any(label: str, value: Any) -> Part:
+    if isinstance(value, str):
+        return Part(label=label, text=value)
+    text = json.dumps(value, ensure_ascii=False, indent=1, default=str)
+    return Part(label=label, text=text, format="json")
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _line(text: str, limit: int = _SUMMARY) -> str:
+    """The text on one line; its beginning where it is long."""
+    # Cut first: the text may be many megabytes.
+    line = " ".join(text[: 4 * limit].split())
+    return line if len(line) <= limit else f"{line[:limit]}…"

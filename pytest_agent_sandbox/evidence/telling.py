@@ -1,0 +1,211 @@
+"""A test's story, out of the files in its folder, whether the test came to its end or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_agent_sandbox.evidence import (
+    changes,
+    folders,
+    limits,
+    llm_steps,
+    log_lines,
+    records,
+    result,
+    verdict,
+)
+from pytest_agent_sandbox.evidence.clock import Clock
+from pytest_agent_sandbox.evidence.folders import INDEX
+from pytest_agent_sandbox.evidence.result import Result
+from pytest_agent_sandbox.evidence.steps import StepTeller
+from pytest_agent_sandbox.evidence.story import (
+    Fact,
+    Failure,
+    LogLine,
+    RawFile,
+    Section,
+    Step,
+    TestStory,
+)
+
+PAGE = "transcript.html"
+DIFF = "workspace.diff"
+
+#: How the fields of a sandbox and of a conversation are called for people.
+_LABELS = {
+    "digest": "image digest",
+    "server": "agent server",
+    "exit_code": "exit code",
+    "out_of_memory": "out of memory",
+    "start_seconds": "started in",
+    "cost": "cost, as the server says",
+}
+
+
+def tell(folder: Path) -> TestStory:
+    """The story that a test's folder holds."""
+    found = result.read(folder)
+    events = list(records.read(folder / records.EVENTS))
+    clock = Clock(found.started, _received(events))
+    log = _log(folder, found, clock)
+    steps = StepTeller(clock).tell(events)
+    steps += llm_steps.tell(records.read(folder / records.LLM_CALLS), found.started)
+    steps += [_log_step(line) for line in log if log_lines.is_trouble(line)]
+    story = TestStory(
+        test=found.test,
+        attempt=found.attempt,
+        verdict=found.verdict,
+        fault=found.fault,
+        headline=found.headline,
+        hints=verdict.hints(found),
+        rerun=found.rerun,
+        started=found.started,
+        duration=found.duration,
+        failures=list(_failures(found)),
+        totals=list(_totals(found)),
+        steps=_in_order(steps),
+        log=log,
+        environment=list(_environment(found)),
+        files=_files(folder),
+        masked=found.masked,
+        cuts=list(found.cuts),
+        index=f"../{INDEX}" if folders.is_ours(folder.parent) else "",
+    )
+    if (folder / DIFF).exists():
+        diff = (folder / DIFF).read_text(encoding="utf-8", errors="replace")
+        story.changes, story.changes_note = changes.read(diff)
+    return story
+
+
+def shorten(story: TestStory) -> TestStory:
+    """The story with no more text than a page takes; it says what it leaves out."""
+    room = _Room(limits.PAGE_TEXTS)
+    # What matters most has the first claim on the room: how it ended.
+    for failure in story.failures:
+        failure.text, _ = room.shorten(failure.text)
+    for change in story.changes:
+        change.diff, change.cut = room.shorten(change.diff)
+    for step in reversed(story.steps):
+        for part in step.parts:
+            part.text, part.cut = room.shorten(part.text)
+    for line in reversed(story.log):
+        line.text, _ = room.shorten(line.text)
+    if room.shortened:
+        story.cuts.append(
+            f"{room.shortened} long texts are shortened on this page; the raw files hold more."
+        )
+    return story
+
+
+class _Room:
+    """How much text a page still takes."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self.shortened = 0
+
+    def shorten(self, text: str) -> tuple[str, int]:
+        limit = limits.PAGE_TEXT if self._left > limits.PAGE_TEXT else limits.PAGE_REST
+        shown, cut = limits.shorten(text, limit)
+        self._left -= len(shown)
+        self.shortened += cut > 0
+        return shown, cut
+
+
+def _received(events: list[dict[str, Any]]) -> Iterator[tuple[str, float]]:
+    for record in events:
+        event, received = record.get("event"), record.get("received")
+        if isinstance(event, dict) and isinstance(received, int | float):
+            yield event.get("timestamp", ""), received
+
+
+def _log(folder: Path, found: Result, clock: Clock) -> list[LogLine]:
+    names = [str(facts.get("container", "")) for facts in found.sandboxes]
+    logs = sorted(folder.glob("container*.log"), key=lambda path: (len(path.name), path.name))
+    lines = []
+    for position, path in enumerate(logs):
+        name = names[position] if position < len(names) else path.stem
+        lines += log_lines.read(path, clock, name if len(logs) > 1 else "")
+    return lines
+
+
+def _log_step(line: LogLine) -> Step:
+    return Step(
+        kind="log",
+        title=line.level.lower(),
+        summary=line.text.partition("\n")[0][:300],
+        time=line.time,
+        conversation=line.container,
+        is_error=line.level != "WARNING",
+    )
+
+
+def _in_order(steps: list[Step]) -> list[Step]:
+    """By time; a step without one stays behind the step that it came after."""
+    latest = 0.0
+    keyed = []
+    for step in steps:
+        latest = latest if step.time is None else step.time
+        keyed.append((latest, step))
+    return [step for _, step in sorted(keyed, key=lambda pair: pair[0])]
+
+
+def _failures(found: Result) -> Iterator[Failure]:
+    for name, phase in found.phases.items():
+        if phase.get("outcome") == "failed":
+            yield Failure(phase=name, text=str(phase.get("report") or phase.get("error") or ""))
+
+
+def _totals(found: Result) -> Iterator[Fact]:
+    yield "steps", str(found.steps)
+    calls = found.llm.calls
+    kinds = next(iter(calls)) if len(calls) == 1 else ""
+    yield "LLM calls", f"{sum(calls.values())} {kinds}".strip()
+    yield "tokens", f"{found.llm.tokens:,}"
+    if set(calls) - {"scripted", "fault", "refused"}:
+        yield "cost", "unknown" if found.llm.cost is None else f"${found.llm.cost:.4f}"
+    if found.llm.saved:
+        yield "saved by replay", f"${found.llm.saved:.4f}"
+    startup = found.row().startup
+    if startup is not None:
+        yield "start-up", f"{startup:.1f} s"
+
+
+def _environment(found: Result) -> Iterator[Section]:
+    for facts in found.sandboxes:
+        yield Section(title=f"Sandbox {facts.get('container', '')}", facts=list(_facts(facts)))
+    for facts in found.conversations:
+        yield Section(title=f"Conversation {facts.get('number', '')}", facts=list(_facts(facts)))
+    phases = [
+        (name, f"{phase.get('outcome')} in {phase.get('duration', 0):.2f} s")
+        for name, phase in found.phases.items()
+    ]
+    if phases:
+        yield Section(title="Phases of the test", facts=phases)
+
+
+def _facts(facts: Mapping[str, Any]) -> Iterator[Fact]:
+    for name, value in facts.items():
+        if value is None or name in ("container", "number"):
+            continue
+        yield _LABELS.get(name, name), _shown(name, value)
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name == "start_seconds":
+        return f"{value:.2f} s"
+    if name == "cost":
+        return f"${value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _files(folder: Path) -> list[RawFile]:
+    return [
+        RawFile(name=path.name, size=path.stat().st_size)
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name != PAGE and not path.name.startswith(".")
+    ]

@@ -1,0 +1,117 @@
+"""What GitHub Actions shows of a run: a summary of the step, and a note at each failed test."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pytest_agent_sandbox.evidence.story import Row
+
+#: GitHub takes no larger summary of a step, in bytes (1 MiB); rows beyond are left out.
+_SUMMARY_LIMIT = 900_000
+#: GitHub shows no more annotations of one step.
+_MOST_ANNOTATIONS = 10
+#: What Markdown would take for its own; the rest of a text is harmless.
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>()#+!|~&@:-]")
+_SIGNS = {"failed": "❌", "passed": "✅", "skipped": "⏭", "running": "❔"}
+
+
+def write_step_summary(rows: Sequence[Row], environment: Mapping[str, str] = os.environ) -> None:
+    """Adds a table of the tests to the summary of the step, where this is GitHub Actions.
+
+    Args:
+        rows: The results of the run.
+        environment: Names the file in `GITHUB_STEP_SUMMARY`.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    file = environment.get("GITHUB_STEP_SUMMARY")
+    if file:
+        with Path(file).open("a", encoding="utf-8", errors="replace") as summary:
+            summary.write(step_summary(rows))
+
+
+def step_summary(rows: Sequence[Row]) -> str:
+    """The table, in Markdown: failed tests first."""
+    failed = sum(row.verdict == "failed" for row in rows)
+    lines = [
+        "",
+        f"### Agent sandbox: {failed} of {len(rows)} tests failed"
+        if failed
+        # "Passed" would be said of skipped ones too.
+        else f"### Agent sandbox: {len(rows)} tests, none failed",
+        "",
+        "| | test | what happened | fault | seconds | LLM calls | tokens | cost |",
+        "|---|---|---|---|--:|--:|--:|--:|",
+    ]
+    size = sum(map(len, lines))
+    ordered = sorted(rows, key=lambda row: row.verdict != "failed")
+    for position, row in enumerate(ordered):
+        line = _table_line(row)
+        size += len(line.encode(errors="replace"))
+        if size > _SUMMARY_LIMIT:
+            lines += ["", f"… and {len(rows) - position} more tests"]
+            break
+        lines.append(line)
+    return "\n".join([*lines, "", ""])
+
+
+def workflow_commands(
+    rows: Iterable[Row], root: Path, environment: Mapping[str, str] = os.environ
+) -> Iterator[str]:
+    """Workflow commands that mark the failed tests in their files; none outside of GitHub Actions.
+
+    Args:
+        rows: The results of the run.
+        root: pytest's root folder, which the tests' ids start from.
+        environment: Has `GITHUB_ACTIONS`, and `GITHUB_WORKSPACE` for the repository's folder.
+    """
+    if environment.get("GITHUB_ACTIONS") != "true":
+        return
+    failed = [row for row in rows if row.verdict == "failed"]
+    for row in failed[:_MOST_ANNOTATIONS]:
+        file = _in_repository(root / row.test.partition("::")[0], environment)
+        place = f"file={_property(file)},line={row.line},title={_property(row.test)}"
+        fault = f" (fault: {row.fault})" if row.fault else ""
+        yield f"::error {place}::{_message(row.headline + fault)}"
+
+
+def _table_line(row: Row) -> str:
+    cost = "?" if row.cost is None else f"${row.cost:.4f}"
+    again = f" (attempt {row.attempt})" if row.attempt > 1 else ""
+    cells = [
+        _SIGNS.get(row.verdict, ""),
+        _escaped(row.test) + again,
+        _escaped(row.headline),
+        row.fault,
+        "" if row.duration is None else f"{row.duration:.1f}",
+        str(row.llm_calls),
+        f"{row.tokens:,}",
+        cost,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _escaped(text: str) -> str:
+    """A text, from an agent perhaps, as Markdown that shows it and does nothing else."""
+    line = " ".join(text.split())
+    return _MARKDOWN.sub(lambda found: f"&#{ord(found[0])};", line)
+
+
+def _in_repository(file: Path, environment: Mapping[str, str]) -> str:
+    repository = environment.get("GITHUB_WORKSPACE")
+    if repository and file.is_relative_to(repository):
+        file = file.relative_to(repository)
+    return file.as_posix()
+
+
+def _message(text: str) -> str:
+    """As workflow commands spell it; what is no line break stays."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _message(text).replace(":", "%3A").replace(",", "%2C")

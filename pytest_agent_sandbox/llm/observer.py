@@ -1,0 +1,80 @@
+"""Who is told of each LLM call as it happens, such as the evidence of a test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.llm.calls import LLMCall
+    from pytest_agent_sandbox.llm.exchange import Exchange
+
+#: Bytes of an answer that an observer gets to see.
+ANSWER_LIMIT = 256 * 1024
+#: Where Anthropic's messages and OpenAI's responses keep what is in no message.
+_INSTRUCTIONS = ("system", "instructions")
+
+
+@dataclass(frozen=True)
+class News:
+    """What a request says that the one before it, in the same conversation, did not.
+
+    Attributes:
+        messages: The new messages, in the dialect's own form.
+        repeated: How many messages before them were there already.
+        tools: The names of all tools, where they are not the same as before; else None.
+    """
+
+    messages: list[Any] = field(default_factory=list)
+    repeated: int = 0
+    tools: list[str] | None = None
+
+
+class Observer(Protocol):
+    """Is told of the calls of a conversation, on the gateway's event loop: it must be quick."""
+
+    def asked(self, call: LLMCall, news: News) -> None:
+        """A request has come in."""
+        ...
+
+    def answered(self, call: LLMCall, answer: bytes) -> None:
+        """The call is over; `answer` is the body that went out, `ANSWER_LIMIT` bytes at most."""
+        ...
+
+
+class Reader:
+    """Finds out what is new in each of a conversation's requests."""
+
+    def __init__(self) -> None:
+        self._messages: list[Any] = []
+        self._tools: list[str] = []
+
+    def news(self, exchange: Exchange) -> News:
+        """What is new in this request; the next one is compared with it."""
+        content = exchange.content
+        messages = [
+            {"role": "system", "content": content[name]}
+            for name in _INSTRUCTIONS
+            if content.get(name)
+        ]
+        turns = exchange.dialect.messages(content)
+        messages += turns if isinstance(turns, list) else [{"role": "user", "content": turns}]
+        repeated = 0
+        for before, now in zip(self._messages, messages, strict=False):
+            if before != now:
+                break
+            repeated += 1
+        tools = _tool_names(content)
+        news = News(messages[repeated:], repeated, tools if tools != self._tools else None)
+        self._messages, self._tools = messages, tools
+        return news
+
+
+def _tool_names(content: Mapping[str, Any]) -> list[str]:
+    tools = content.get("tools")
+    names = []
+    for tool in tools if isinstance(tools, list) else []:
+        holder = tool.get("function", tool) if isinstance(tool, dict) else {}
+        names.append(str(holder.get("name", "?")) if isinstance(holder, dict) else "?")
+    return names

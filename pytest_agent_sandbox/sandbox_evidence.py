@@ -1,0 +1,93 @@
+"""What is kept of a test's sandboxes and conversations, asked of them while they are there."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from pytest_agent_sandbox.containers.effective import effective_settings
+from pytest_agent_sandbox.containers.images import VERSION_LABEL
+from pytest_agent_sandbox.errors import SandboxError
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.client.conversation import RemoteConversation
+    from pytest_agent_sandbox.client.events import Event
+    from pytest_agent_sandbox.evidence.recorder import Recorder
+    from pytest_agent_sandbox.workspaces import DockerWorkspace
+
+logger = logging.getLogger(__name__)
+
+
+def at_start(recorder: Recorder, workspace: DockerWorkspace) -> None:
+    """Keeps what a container is, once it has started."""
+    facts: dict[str, Any] = {
+        "image": workspace.image.reference,
+        "image id": workspace.image.id,
+        "digest": workspace.image.digest,
+        "server": workspace.image.labels.get(VERSION_LABEL),
+        "engine": workspace.engine.description,
+        "start_seconds": round(workspace.start_seconds, 3),
+    }
+    try:
+        facts |= effective_settings(workspace.engine, workspace.container)
+    except SandboxError as error:
+        logger.warning("a container's settings could not be read: %s", error)
+    recorder.record_sandbox(workspace.container.name, **facts)
+
+
+def at_end(recorder: Recorder, workspace: DockerWorkspace) -> None:
+    """Keeps how a container ended, and what only one that is still there can tell."""
+    facts: dict[str, Any] = {}
+    try:
+        state = workspace.container.state()
+        facts["state"] = state.status
+        facts["exit_code"] = state.exit_code
+        facts["out_of_memory"] = state.out_of_memory
+        if state.status == "paused":
+            workspace.resume()  # to be read
+    except SandboxError as error:
+        facts["state"] = f"unknown: {error}"
+    recorder.record_sandbox(workspace.container.name, **facts)
+    recorder.record_diff(workspace.container.name, _diff(workspace))
+
+
+def record_conversation(recorder: Recorder, number: int, conversation: RemoteConversation) -> None:
+    """Keeps how a conversation ended, and those of its events that are not kept yet."""
+    facts: dict[str, Any] = {"id": str(conversation.id)}
+    try:
+        facts["status"] = str(conversation.status)
+        facts["cost"] = conversation.cost
+        facts["tokens"] = conversation.tokens.prompt_tokens + conversation.tokens.completion_tokens
+    except SandboxError as error:
+        facts["status"] = f"unknown: {error}"
+    recorder.record_conversation(number, **facts)
+    # What a slow callback of the test has kept from being recorded so far, and its forks.
+    for known in (conversation, *conversation.forks):
+        record = Recording(recorder, number)
+        for event in known.events:
+            record(event)
+
+
+class Recording:
+    """A callback that keeps every event of a conversation."""
+
+    def __init__(self, recorder: Recorder, number: int) -> None:
+        self._recorder = recorder
+        self._number = number
+
+    def __call__(self, event: Event) -> None:
+        """Keeps one event."""
+        try:
+            self._recorder.record_event(str(self._number), event)
+        except OSError:  # a full disk, a folder that somebody removed: not the test's failure
+            logger.warning("an event could not be kept as evidence", exc_info=True)
+
+
+def _diff(workspace: DockerWorkspace) -> str:
+    try:
+        workspace.container.check()
+        if not workspace.alive():  # a server that hangs would cost minutes
+            return "(the workspace could not be read: the server does not answer)\n"
+        return workspace.changes_as_diff(base=workspace.before_agents or "HEAD")
+    except SandboxError as error:
+        return f"(the workspace could not be read: {error})\n"

@@ -1,0 +1,91 @@
+"""`agent-sandbox show`: a result in a browser, or on the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from pathlib import Path
+
+from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.evidence import folders, result, run_results, sections
+from pytest_agent_sandbox.evidence.recorder import write_page
+from pytest_agent_sandbox.evidence.story import Row
+from pytest_agent_sandbox.evidence.telling import PAGE, tell
+
+_SECONDS = "{:7.1f}s"
+
+
+def show(path: Path, *, as_text: bool) -> None:
+    """Opens a result in the browser, or prints it.
+
+    Pages are written first where there are none: of a test whose run was killed, say.
+
+    Args:
+        path: A run's output folder, a test's folder in it, or a file in either.
+        as_text: Print it, also where there is a browser.
+
+    Raises:
+        SettingsError: There is no result, or its page cannot be written.
+    """
+    folder = path if path.is_dir() else path.parent
+    if (folder / result.NAME).is_file():
+        page = folder / PAGE
+        text = _test_text
+    elif folders.is_ours(folder):
+        page = folder / folders.INDEX
+        text = _run_text
+    else:
+        raise SettingsError(
+            f"{path} holds no result. Give the folder of a run, such as agent-results, or that of "
+            "a test in it."
+        )
+    if as_text or not _open(page, folder):
+        print(text(folder), end="")
+
+
+def _open(page: Path, folder: Path) -> bool:
+    """Whether the page was opened in a browser."""
+    if not sys.stdout.isatty() or not _has_browser():
+        return False
+    try:
+        if page.name == folders.INDEX:
+            run_results.write_index(folder, folder.absolute().parent.name)
+        elif not page.exists():
+            write_page(folder)
+    except OSError as error:
+        raise SettingsError(f"{page} cannot be written: {error}") from None
+    print(f"agent-sandbox: opening {page}")
+    return webbrowser.open(page.absolute().as_uri())
+
+
+def _has_browser() -> bool:
+    """Whether a browser has a screen; one in the terminal would not show the page."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _test_text(folder: Path) -> str:
+    story = tell(folder)
+    lines = [sections.printable(f"{story.test}: {story.verdict}. {story.headline}".strip())]
+    for failure in story.failures:
+        lines += [f"--- what pytest says of {failure.phase}", sections.printable(failure.text)]
+    for title, text in sections.of(story, folder):
+        lines += [f"--- {title}", text.rstrip()]
+    return "\n".join(lines) + "\n"
+
+
+def _run_text(folder: Path) -> str:
+    rows = run_results.rows(folder)
+    lines = [_row_text(row) for row in rows]
+    failed = sum(row.verdict == "failed" for row in rows)
+    return "\n".join([*lines, f"{len(rows)} tests with a sandbox, {failed} failed"]) + "\n"
+
+
+def _row_text(row: Row) -> str:
+    seconds = " " * 8 if row.duration is None else _SECONDS.format(row.duration)
+    attempt = f" (attempt {row.attempt})" if row.attempt > 1 else ""
+    page = f"\n{' ' * 19}{Path(row.page).parent}" if row.page else ""
+    headline = f"\n{' ' * 19}{row.headline}" if row.headline else ""
+    return sections.printable(f"{row.verdict:<8} {seconds}  {row.test}{attempt}{headline}{page}")
