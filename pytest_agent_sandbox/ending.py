@@ -18,6 +18,23 @@ from pytest_agent_sandbox.session import SandboxSession
 EVIDENCE, FAULT = "agent_evidence", "agent_fault"
 
 
+def show_setup(run: SandboxSession, item: pytest.Item, report: pytest.TestReport) -> None:
+    """Shows what there is of a test whose set-up has failed.
+
+    The terminal (pytest 9.2) leaves out the sections of the teardown report then.
+    """
+    recorder = item.stash.get(reporting.RECORDER, None)
+    if recorder is None or not report.failed:
+        return
+    try:
+        sections = recorder.sections_so_far(reporting.phases(item))
+    except Exception:  # noqa: BLE001 - the end of the evidence meets it too, and says so
+        return
+    if run.settings.artifacts != "none":
+        for title, text in sections:
+            report.sections.append((f"Captured stdout {title} setup", text))
+
+
 def end_evidence(run: SandboxSession, item: pytest.Item, report: pytest.TestReport) -> None:
     """Shows a failed test's evidence, and keeps or drops the folder as the settings say.
 
@@ -33,8 +50,10 @@ def end_evidence(run: SandboxSession, item: pytest.Item, report: pytest.TestRepo
         sections = _end(recorder, item, is_wanted=run.wants_evidence(item), is_kept=is_kept)
         if is_kept:
             _attach(item, report, recorder)
-    except OSError as error:  # a full disk, a folder that somebody removed
-        sections = [("agent evidence", f"could not be kept: {error}\n")]
+    except Exception as error:  # noqa: BLE001 - evidence is never worth the results of a run
+        # A full disk, a folder that somebody removed; or an event that nobody has thought of.
+        what = error if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        sections = [("agent evidence", f"could not be kept: {what}\n")]
     if reporting.failed(item):
         for title, text in sections:
             report.sections.append((f"Captured stdout {title} teardown", text))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pytest_agent_sandbox.evidence import sections
 from pytest_agent_sandbox.evidence.story import Row
 
 #: GitHub takes no larger summary of a step, in bytes (1 MiB); rows beyond are left out.
@@ -14,7 +15,7 @@ _SUMMARY_LIMIT = 900_000
 #: GitHub shows no more annotations of one step.
 _MOST_ANNOTATIONS = 10
 #: What Markdown would take for its own; the rest of a text is harmless.
-_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>()#+!|~&@:-]")
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>()#+!|~&@$.:-]")
 _SIGNS = {"failed": "❌", "passed": "✅", "skipped": "⏭", "running": "❔"}
 
 
@@ -31,11 +32,12 @@ def write_step_summary(rows: Sequence[Row], environment: Mapping[str, str] = os.
     file = environment.get("GITHUB_STEP_SUMMARY")
     if file:
         with Path(file).open("a", encoding="utf-8", errors="replace") as summary:
-            summary.write(step_summary(rows))
+            # A step may have run pytest before.
+            summary.write(step_summary(rows, room=_SUMMARY_LIMIT - summary.tell()))
 
 
-def step_summary(rows: Sequence[Row]) -> str:
-    """The table, in Markdown: failed tests first."""
+def step_summary(rows: Sequence[Row], room: int = _SUMMARY_LIMIT) -> str:
+    """The table, in Markdown: failed tests first, as many as there is room for, in bytes."""
     failed = sum(row.verdict == "failed" for row in rows)
     lines = [
         "",
@@ -47,12 +49,12 @@ def step_summary(rows: Sequence[Row]) -> str:
         "| | test | what happened | fault | seconds | LLM calls | tokens | cost |",
         "|---|---|---|---|--:|--:|--:|--:|",
     ]
-    size = sum(map(len, lines))
+    size = sum(len(line) for line in lines)
     ordered = sorted(rows, key=lambda row: row.verdict != "failed")
     for position, row in enumerate(ordered):
         line = _table_line(row)
-        size += len(line.encode(errors="replace"))
-        if size > _SUMMARY_LIMIT:
+        size += len(line.encode(errors="replace")) + 1
+        if size > room:
             lines += ["", f"… and {len(rows) - position} more tests"]
             break
         lines.append(line)
@@ -97,7 +99,7 @@ def _table_line(row: Row) -> str:
 
 def _escaped(text: str) -> str:
     """A text, from an agent perhaps, as Markdown that shows it and does nothing else."""
-    line = " ".join(text.split())
+    line = " ".join(sections.printable(text).split())
     return _MARKDOWN.sub(lambda found: f"&#{ord(found[0])};", line)
 
 
@@ -110,7 +112,7 @@ def _in_repository(file: Path, environment: Mapping[str, str]) -> str:
 
 def _message(text: str) -> str:
     """As workflow commands spell it; what is no line break stays."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return sections.printable(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

@@ -62,8 +62,8 @@ class LiveTerminal:
         """
         number = f" #{conversation}" if conversation > 1 else ""
         prefix = f"[{self._worker} {test}{number}] " if self._worker else f"{number[1:]:<3}"
-        if not self._worker and conversation == 1:
-            self._file.write("\n")  # pytest has begun a line with the test's name
+        if conversation == 1:
+            self._file.write("\n")  # pytest has begun a line with a test's name
         return LiveView(self._console, prefix=prefix, mask=mask)
 
     def close(self) -> None:

@@ -80,7 +80,9 @@ def pytest_runtest_makereport(
     reporting.prepare_failure(item, call, run.redactor)
     report = yield
     reporting.note_phase(item, call, report)
-    if report.when == "teardown":
+    if report.when == "setup":
+        ending.show_setup(run, item, report)
+    elif report.when == "teardown":
         ending.end_evidence(run, item, report)
     return report
 

@@ -8,6 +8,7 @@ from dataclasses import fields
 
 import pytest
 
+from pytest_agent_sandbox import option_types as types
 from pytest_agent_sandbox.options import RUN_WIDE, SandboxSettings, flag, ini_key
 
 
@@ -27,6 +28,8 @@ def _flags(config: pytest.Config) -> Iterator[str]:
         if isinstance(value, bool):
             yield flag(setting) if value else flag(setting).replace("--", "--no-", 1)
         elif isinstance(value, tuple):
-            yield f"{flag(setting)}={','.join(value)}"
+            # A comma is part of a regular expression.
+            separator = "\n" if setting.metadata["parse"] is types.patterns else ","
+            yield f"{flag(setting)}={separator.join(value)}"
         else:
             yield f"{flag(setting)}={value}"

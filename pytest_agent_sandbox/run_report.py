@@ -25,7 +25,8 @@ def write(config: pytest.Config) -> None:
     if is_worker(config) or not folders.is_of(output, run_id(config)):
         return
     try:
-        rows = run_results.write_index(output, config.rootpath.name)
+        attempts = run_results.write_index(output, config.rootpath.name)
+        rows = [row for row in attempts if not row.superseded]
         config.stash[_ROWS] = rows
         github.write_step_summary(rows)
     except OSError:  # a full disk, a folder that somebody removed: no reason to fail the run

@@ -14,6 +14,7 @@ from pytest_agent_sandbox.evidence.story import Row
 from pytest_agent_sandbox.evidence.telling import PAGE, tell
 
 _SECONDS = "{:7.1f}s"
+_WHAT_TO_GIVE = "Give the folder of a run, such as agent-results, or that of a test in it."
 
 
 def show(path: Path, *, as_text: bool) -> None:
@@ -28,6 +29,8 @@ def show(path: Path, *, as_text: bool) -> None:
     Raises:
         SettingsError: There is no result, or its page cannot be written.
     """
+    if not path.exists():
+        raise SettingsError(f"{path} does not exist. {_WHAT_TO_GIVE}")
     folder = path if path.is_dir() else path.parent
     if (folder / result.NAME).is_file():
         page = folder / PAGE
@@ -36,12 +39,11 @@ def show(path: Path, *, as_text: bool) -> None:
         page = folder / folders.INDEX
         text = _run_text
     else:
-        raise SettingsError(
-            f"{path} holds no result. Give the folder of a run, such as agent-results, or that of "
-            "a test in it."
-        )
+        raise SettingsError(f"{path} holds no result. {_WHAT_TO_GIVE}")
     if as_text or not _open(page, folder):
-        print(text(folder), end="")
+        # Agents write in any script; not every terminal can.
+        encoding = sys.stdout.encoding or "utf-8"
+        print(text(folder).encode(encoding, "replace").decode(encoding), end="")
 
 
 def _open(page: Path, folder: Path) -> bool:
@@ -80,7 +82,8 @@ def _run_text(folder: Path) -> str:
     rows = run_results.rows(folder)
     lines = [_row_text(row) for row in rows]
     failed = sum(row.verdict == "failed" for row in rows)
-    return "\n".join([*lines, f"{len(rows)} tests with a sandbox, {failed} failed"]) + "\n"
+    noun = "test" if len(rows) == 1 else "tests"
+    return "\n".join([*lines, f"{len(rows)} {noun} with a sandbox, {failed} failed"]) + "\n"
 
 
 def _row_text(row: Row) -> str:

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.option_types import switch
 from pytest_agent_sandbox.options import SandboxSettings, for_test, resolve
 
 SHOW = """
@@ -113,7 +114,9 @@ def test_every_setting_has_a_flag_and_help(pytester):
     output = str(result.stdout)
     for field in dataclasses.fields(SandboxSettings):
         key = field.name if field.name.startswith("llm_") else f"sandbox_{field.name}"
-        assert f"--{key.replace('_', '-')}=" in output
+        flag = f"--{key.replace('_', '-')}"
+        takes_value = field.metadata["parse"] is not switch
+        assert (f"{flag}=" if takes_value else f"{flag}, --no-{flag[2:]}") in output
         assert f"{key} (string):" in output
 
 

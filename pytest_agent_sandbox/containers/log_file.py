@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,10 @@ from pathlib import Path
 #: Bytes that the file may have. Beyond them its middle is dropped: how a container began and how it
 #: ended tell the most.
 LIMIT = 32 * 1024 * 1024
-#: Bytes of the end that stay when the middle goes, and of the beginning.
-_KEPT = LIMIT // 4
-#: A line longer than that is written in pieces.
+#: A line longer than that, in characters, is written in pieces.
 _LONGEST_LINE = 64 * 1024
+#: Characters of such a line's end that wait for what comes next: a secret may have begun there.
+_HELD_BACK = 4 * 1024
 #: Bytes at the end among which the last lines are looked for.
 _TAIL_BYTES = 64 * 1024
 
@@ -22,17 +23,24 @@ class LogFile:
 
     Args:
         path: The file.
-        clean: Given each line before it is written, as to mask secrets.
+        clean: Given whole lines before they are written, as to mask secrets.
+        limit: Bytes that the output may have in it.
     """
 
-    def __init__(self, path: Path, clean: Callable[[str], str] | None = None) -> None:
+    def __init__(
+        self, path: Path, clean: Callable[[str], str] | None = None, limit: int = LIMIT
+    ) -> None:
         self.path = path
         self._clean = clean
+        self._limit = limit
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("r+b" if path.exists() else "w+b", buffering=0)
         self._begin = self._file.seek(0, os.SEEK_END)
-        self._unfinished = b""
+        # A chunk may end in the middle of a character.
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._unfinished = ""
         self._dropped = 0
+        self._note = b""
 
     def write(self, chunk: bytes) -> None:
         """Write a piece of output; where it has to be cleaned, the lines that end in it.
@@ -43,19 +51,25 @@ class LogFile:
         if self._clean is None:
             self._append(chunk)
             return
-        lines, newline, self._unfinished = (self._unfinished + chunk).rpartition(b"\n")
-        self._append(lines + newline)
+        text = self._unfinished + self._decoder.decode(chunk)
+        lines, newline, self._unfinished = text.rpartition("\n")
+        self._append(self._clean(lines + newline).encode(errors="replace"))
         if len(self._unfinished) > _LONGEST_LINE:
-            self.flush()
+            cleaned = self._clean(self._unfinished)
+            self._unfinished = cleaned[-_HELD_BACK:]
+            self._append(cleaned[:-_HELD_BACK].encode(errors="replace"))
 
     def flush(self) -> None:
         """Write what is there of the last line."""
-        last, self._unfinished = self._unfinished, b""
-        self._append(last)
+        last = self._unfinished + self._decoder.decode(b"", final=True)
+        self._unfinished = ""
+        if self._clean is not None:
+            self._append(self._clean(last).encode(errors="replace"))
 
     def start_again(self) -> None:
         """Drop what was written, for it all comes again."""
-        self._unfinished, self._dropped = b"", 0
+        self._decoder.reset()
+        self._unfinished, self._dropped, self._note = "", 0, b""
         self._file.truncate(self._begin)
         self._file.seek(0, os.SEEK_END)
 
@@ -75,21 +89,19 @@ class LogFile:
         self._file.close()
 
     def _append(self, output: bytes) -> None:
-        if not output:
-            return
-        if self._clean is not None:
-            output = self._clean(output.decode(errors="replace")).encode(errors="replace")
         self._file.write(output)
-        if self._file.tell() - self._begin > LIMIT:
+        if self._file.tell() - self._begin > self._limit:
             self._drop_middle()
 
     def _drop_middle(self) -> None:
-        size = self._file.tell()
-        self._file.seek(size - _KEPT)
-        end = self._file.read(_KEPT).partition(b"\n")[2]
-        middle = self._begin + _KEPT
-        self._dropped += size - middle - len(end)
+        """Keep a quarter of what the file may have from the beginning, and one from the end."""
+        kept = self._limit // 4
+        size, middle = self._file.tell(), self._begin + kept
+        self._file.seek(size - kept)
+        end = self._file.read(kept)
+        end = end.partition(b"\n")[2] or end  # whole lines, where there are any
+        self._dropped += size - middle - len(self._note) - len(end)
+        self._note = f"\n… {self._dropped:,} bytes of output were dropped here …\n".encode()
         self._file.truncate(middle)
         self._file.seek(middle)
-        self._file.write(f"\n… {self._dropped:,} bytes of output were dropped here …\n".encode())
-        self._file.write(end)
+        self._file.write(self._note + end)

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 #: Time zones differ by multiples of that, in seconds.
 _ZONE_STEP = 900
+#: No zone is farther from UTC, in seconds.
+_LARGEST_ZONE = 15 * 3600
 
 
 class Clock:
@@ -24,22 +26,30 @@ class Clock:
     def __init__(self, started: float, received: Iterable[tuple[str, float]] = ()) -> None:
         self._started = started
         differences = [
-            here - there for text, here in received if (there := _as_utc(text)) is not None
+            here - there
+            for text, here in received
+            for there, has_zone in [_read(text)]
+            if there is not None and not has_zone
         ]
+        # One event with an impossible time must not move all the others.
+        possible = [one for one in differences if abs(one) < _LARGEST_ZONE]
         # The smallest: what was fetched again came late.
-        zone = min(differences, default=0.0)
+        zone = min(possible or differences, default=0.0)
         self._zone = round(zone / _ZONE_STEP) * _ZONE_STEP
 
     def seconds(self, text: str) -> float | None:
         """When that was, in seconds since the test began; None for what is no time."""
-        there = _as_utc(text)
-        return None if there is None else there + self._zone - self._started
+        there, has_zone = _read(text)
+        if there is None:
+            return None
+        return there + (0 if has_zone else self._zone) - self._started
 
 
-def _as_utc(text: str) -> float | None:
-    """Seconds since 1970 of a time without a zone, if that were UTC; one with a zone as it says."""
+def _read(text: str) -> tuple[float | None, bool]:
+    """Seconds since 1970, of a time without a zone as if that were UTC; and whether it has one."""
     try:
         time = datetime.fromisoformat(text)
     except (TypeError, ValueError):
-        return None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+        return None, False
+    has_zone = time.tzinfo is not None
+    return (time if has_zone else time.replace(tzinfo=UTC)).timestamp(), has_zone

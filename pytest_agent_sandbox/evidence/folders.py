@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
+
+from pytest_agent_sandbox.evidence import result
 
 #: Marks a folder as ours: only such a folder is ever cleared.
 SIGN = ".agent-results"
@@ -48,7 +51,7 @@ def begin_run(output: Path, run: str) -> None:
         return  # not ours
     with FileLock(lock):
         if sign.is_file():
-            if sign.read_text(encoding="utf-8") == run:
+            if is_of(output, run):
                 return
             _clear(output)
         # First of all: other processes of this run know the folder by it.
@@ -64,15 +67,23 @@ def is_ours(output: Path) -> bool:
 
 def is_of(output: Path, run: str) -> bool:
     """Whether it holds the evidence of this run."""
-    return is_ours(output) and (output / SIGN).read_text(encoding="utf-8") == run
+    sign = output / SIGN
+    return sign.is_file() and sign.read_text(encoding="utf-8", errors="replace") == run
 
 
 def _clear(output: Path) -> None:
     for entry in output.iterdir():
-        if entry.is_dir():
+        if _is_of_a_test(entry):
             shutil.rmtree(entry, ignore_errors=True)
         elif entry.name in (ROWS, INDEX):
             entry.unlink(missing_ok=True)
+
+
+def _is_of_a_test(folder: Path) -> bool:
+    """Whether a folder is ours; a user may keep other reports beside it, such as a coverage's."""
+    with suppress(OSError):
+        return (folder / result.NAME).exists() or not any(folder.iterdir())
+    return False
 
 
 def make_folder(output: Path, name: str) -> Path:
@@ -85,5 +96,6 @@ def make_folder(output: Path, name: str) -> Path:
 
 def drop_if_empty(output: Path) -> None:
     """Removes an output folder of ours that holds nothing."""
-    if is_ours(output) and all(entry.name.startswith(".") for entry in output.iterdir()):
+    own = {SIGN, f"{SIGN}.lock", ".gitignore"}
+    if is_ours(output) and own.issuperset(entry.name for entry in output.iterdir()):
         shutil.rmtree(output, ignore_errors=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 MEGABYTE = 1024 * 1024
@@ -9,6 +11,8 @@ MEGABYTE = 1024 * 1024
 RECORDED_TEXT = MEGABYTE
 #: Characters of events.jsonl and of llm-calls.jsonl; their last records are kept beyond it.
 RECORDED_FILE = 64 * MEGABYTE
+#: Characters of those last records, which wait in memory for the end.
+RECORDED_LAST = 4 * MEGABYTE
 #: Characters of workspace.diff.
 RECORDED_DIFF = 16 * MEGABYTE
 #: Characters of one text on a page, and of all of them together.
@@ -16,8 +20,13 @@ PAGE_TEXT = 100_000
 PAGE_TEXTS = 16 * MEGABYTE
 #: Characters of a text for which the page has no room left.
 PAGE_REST = 1_000
+#: How many steps, and lines of the log, a page has: the last ones.
+PAGE_THINGS = 20_000
 #: What pytest says of a failure, in characters.
 FAILURE_TEXT = 200_000
+#: How deep data may be nested; what is deeper is written as one text. That of real runs is nested
+#: some ten levels deep.
+_DEEPEST = 50
 
 
 def shorten(text: str, limit: int) -> tuple[str, int]:
@@ -29,15 +38,21 @@ def shorten(text: str, limit: int) -> tuple[str, int]:
     if cut <= 0:
         return text, 0
     end = limit // 3
-    return f"{text[: limit - end]}\n… {cut:,} characters are left out here …\n{text[-end:]}", cut
+    begin, rest = text[: limit - end], text[len(text) - end :]
+    return f"{begin}\n… {cut:,} characters are left out here …\n{rest}", cut
 
 
-def shorten_texts(value: Any, limit: int) -> Any:
-    """Plain JSON data with each text in it shortened."""
+def change_texts(value: Any, change: Callable[[str], str], depth: int = _DEEPEST) -> Any:
+    """Plain JSON data with each text in it changed, names included."""
     if isinstance(value, str):
-        return shorten(value, limit)[0]
-    if isinstance(value, list):
-        return [shorten_texts(item, limit) for item in value]
-    if isinstance(value, dict):
-        return {name: shorten_texts(item, limit) for name, item in value.items()}
-    return value
+        return change(value)
+    if value is None or isinstance(value, int | float):
+        return value
+    if depth and isinstance(value, list | tuple):
+        return [change_texts(item, change, depth - 1) for item in value]
+    if depth and isinstance(value, dict):
+        return {
+            change(str(name)): change_texts(item, change, depth - 1) for name, item in value.items()
+        }
+    is_data = isinstance(value, list | tuple | dict)
+    return change(json.dumps(value, default=str) if is_data else str(value))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from pytest_agent_sandbox.client.events import ObservationEvent
-from pytest_agent_sandbox.evidence import sections, steps
+from pytest_agent_sandbox.client.events import ObservationEvent, parse_event
+from pytest_agent_sandbox.evidence import limits, sections, steps
 from pytest_agent_sandbox.evidence.clock import Clock
 
 if TYPE_CHECKING:
@@ -36,28 +36,29 @@ class LiveView:
         self._console = console
         self._prefix = prefix
         self._mask = mask
-        self._clock: Clock | None = None
+        self._start: float | None = None
         self._status = ""
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
         """Prints one event."""
-        step = steps.tell(event)
+        # Masked before anything is cut: half a secret is not found any more.
+        step = steps.tell(parse_event(limits.change_texts(event.raw, self._mask)))
         if step is None or step.kind == "other":
             return
         with self._lock:
             if step.kind == "state" and step.summary == self._status:
                 return
             self._status = step.summary if step.kind == "state" else self._status
-            if self._clock is None:
-                start = Clock(0.0).seconds(event.timestamp)
-                self._clock = Clock(start or 0.0)
-            step.time = self._clock.seconds(event.timestamp)
+            time = Clock(0.0).seconds(event.timestamp)
+            if time is not None:
+                self._start = time if self._start is None else self._start
+                step.time = max(time - self._start, 0.0)
             self._print(step, is_result=isinstance(event, ObservationEvent))
 
     def _print(self, step: Step, *, is_result: bool) -> None:
         lines = sections.outcome(step) if is_result else sections.in_full(step)
-        text = sections.printable(self._mask("\n".join(lines)))
+        text = sections.printable("\n".join(lines))
         style = _ERROR if step.is_error else _STYLES.get(step.kind, "")
         if is_result and not step.is_error:
             style = _RESULT

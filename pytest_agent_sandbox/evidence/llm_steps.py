@@ -7,14 +7,27 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from pytest_agent_sandbox.evidence import records
 from pytest_agent_sandbox.evidence.result import LLMTotals
 from pytest_agent_sandbox.evidence.story import Fact, Part, Step
 from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.exchange import FIRST_ERROR
-from pytest_agent_sandbox.llm.observer import News
+from pytest_agent_sandbox.llm.observer import ANSWER_LIMIT, News
 
 #: What parts of a message hold their text in, in the three dialects.
-_TEXTS = ("text", "thinking", "content", "output", "arguments")
+_TEXTS = (
+    "text",
+    "thinking",
+    "reasoning_content",
+    "summary",
+    "content",
+    "refusal",
+    "output",
+    "arguments",
+)
+#: Bytes that go from the end of an answer that was cut: more than a line of a secret has.
+_MAY_BE_CUT = 1024
+_LABEL = 80
 
 
 def asked_record(conversation: str, call: LLMCall, news: News) -> dict[str, Any]:
@@ -46,7 +59,7 @@ def answered_record(conversation: str, call: LLMCall, answer: bytes) -> dict[str
         "usage": None if call.usage is None else vars(call.usage),
         "cost": call.cost,
         "problem": call.problem,
-        "answer": answer.decode(errors="replace"),
+        "answer": _answer_text(answer),
     }
 
 
@@ -59,15 +72,16 @@ def add_to(totals: LLMTotals, call: LLMCall) -> None:
         totals.saved += call.cost or 0.0
     elif call.cost is not None and totals.cost is not None:
         totals.cost += call.cost
-    elif call.origin in ("live", "recorded") and not call.problem:
+    elif call.origin in ("live", "recorded") and not call.problem and not _is_bad(call.status):
+        # Of an error, no provider asks a price.
         totals.cost = None
 
 
-def tell(records: Iterable[Mapping[str, Any]], started: float) -> list[Step]:
+def tell(found: Iterable[Mapping[str, Any]], started: float) -> list[Step]:
     """The steps, in the order of the requests; a call without an answer has no duration."""
-    steps: dict[tuple[str, Any], Step] = {}
-    for record in records:
-        key = str(record.get("conversation", "")), record.get("number")
+    steps: dict[tuple[str, str], Step] = {}
+    for record in found:
+        key = str(record.get("conversation", "")), str(record.get("number"))
         if record.get("state") == "asked":
             steps[key] = _asked(record, started)
         elif key in steps:
@@ -76,49 +90,68 @@ def tell(records: Iterable[Mapping[str, Any]], started: float) -> list[Step]:
 
 
 def _asked(record: Mapping[str, Any], started: float) -> Step:
-    messages = record.get("new_messages") or []
-    repeated = record.get("repeated_messages") or 0
+    new, tools = record.get("new_messages"), record.get("tools")
+    messages = new if isinstance(new, list) else []
+    repeated = int(records.number(record.get("repeated_messages")) or 0)
+    time = records.number(record.get("time"))
     facts: list[Fact] = [("model", str(record.get("model", "")))]
     facts.append(("request", f"{repeated} messages as before, {len(messages)} new"))
-    if record.get("tools"):
-        facts.append(("tools", ", ".join(record["tools"])))
+    if tools and isinstance(tools, list):
+        facts.append(("tools", ", ".join(map(str, tools))))
     return Step(
         kind="llm",
         title=f"LLM call {record.get('number')}",
         summary="no answer",
-        time=float(record.get("time", started)) - started,
+        time=None if time is None else time - started,
         conversation=str(record.get("conversation", "")),
         facts=facts,
         parts=[
-            Part(label=f"new: {_role(message)}", text=message_text(message)) for message in messages
+            Part(label=f"new: {_role(message)[:_LABEL]}", text=_whole_text(message))
+            for message in messages
         ],
     )
 
 
 def _add_answer(step: Step, record: Mapping[str, Any]) -> None:
     origin = str(record.get("origin") or "refused")
-    usage, problem = record.get("usage") or {}, str(record.get("problem") or "")
-    status = record.get("status")
-    step.duration = record.get("duration")
+    usage, problem = record.get("usage"), str(record.get("problem") or "")
+    status, price = record.get("status"), records.number(record.get("cost"))
+    step.duration = records.number(record.get("duration"))
     step.facts += [("answer", origin), ("status", str(status or "none"))]
     said = [origin]
-    if usage:
-        tokens_in, tokens_out = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
+    if isinstance(usage, dict):
+        tokens_in, tokens_out = _tokens(usage, "prompt_tokens"), _tokens(usage, "completion_tokens")
         step.facts.append(("tokens", f"{tokens_in:,} in, {tokens_out:,} out"))
-        if usage.get("cached_tokens"):
-            step.facts.append(("cached tokens", f"{usage['cached_tokens']:,}"))
+        if cached := _tokens(usage, "cache_read_tokens"):
+            step.facts.append(("cached tokens", f"{cached:,}"))
         said.append(f"{tokens_in + tokens_out:,} tokens")
-    if record.get("cost") is not None and origin != "scripted":
-        cost = f"${record['cost']:.4f}"
+    if price is not None and origin != "scripted":
+        cost = f"${price:.4f}"
         step.facts.append(("cost", f"{cost}, when it was recorded" if _is_old(origin) else cost))
         said.append(cost)
     if problem:
         said = [problem.partition("\n")[0]]
         step.parts.insert(0, Part(label="problem", text=problem, format="diff"))
-    step.is_error = bool(problem) or int(status or 0) >= FIRST_ERROR
+    step.is_error = bool(problem) or _is_bad(status)
     step.summary = " · ".join(said)
     if record.get("answer"):
         step.parts.append(Part(label="answer", text=str(record["answer"]), format="json"))
+
+
+def _answer_text(answer: bytes) -> str:
+    if len(answer) < ANSWER_LIMIT:
+        return answer.decode(errors="replace")
+    # The end may be half a secret, which nothing would mask.
+    kept = answer[:-_MAY_BE_CUT].decode(errors="replace")
+    return f"{kept}\n… the rest of the answer is left out …"
+
+
+def _tokens(usage: Mapping[str, Any], name: str) -> int:
+    return int(records.number(usage.get(name)) or 0)
+
+
+def _is_bad(status: Any) -> bool:
+    return (records.number(status) or 0) >= FIRST_ERROR
 
 
 def _is_old(origin: str) -> bool:
@@ -129,6 +162,13 @@ def _role(message: Any) -> str:
     if not isinstance(message, dict):
         return "message"
     return str(message.get("role") or message.get("type") or "message")
+
+
+def _whole_text(message: Any) -> str:
+    try:
+        return message_text(message)
+    except RecursionError:
+        return "(nested too deeply to be shown)"
 
 
 def message_text(message: Any) -> str:
@@ -143,7 +183,7 @@ def message_text(message: Any) -> str:
         message = message["function"]
     texts = [message_text(message[name]) for name in _TEXTS if message.get(name)]
     if message.get("name"):
-        arguments = message.get("input")
+        arguments = message.get("input")  # Anthropic's, and no text
         texts.insert(0, str(message["name"]))
         texts += [json.dumps(arguments, ensure_ascii=False)] if arguments else []
     texts += [message_text(message["tool_calls"])] if message.get("tool_calls") else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,18 @@ def read(path: Path, clock: Clock, container: str = "") -> list[LogLine]:
         container: The container's name.
     """
     lines: list[LogLine] = []
-    for record in _records(path):
-        if isinstance(record, str):
-            if lines and not lines[-1].level:
-                lines[-1].text += f"\n{record}"
-            else:
-                time = lines[-1].time if lines else None
-                lines.append(LogLine(time=time, level="", text=record, container=container))
-        elif record.get("name") != _REQUESTS:
-            lines.append(_line(record, clock, container))
+    for is_plain, group in groupby(_records(path), lambda record: isinstance(record, str)):
+        if is_plain:
+            # Joined at once: there may be a million of them.
+            time = lines[-1].time if lines else None
+            text = "\n".join(map(str, group))
+            lines.append(LogLine(time=time, level="", text=text, container=container))
+            continue
+        lines += (
+            _line(record, clock, container)
+            for record in group
+            if isinstance(record, dict) and record.get("name") != _REQUESTS
+        )
     return lines
 
 
@@ -59,7 +63,7 @@ def _records(path: Path) -> Iterator[dict[str, Any] | str]:
             text = line.rstrip("\r\n")
             try:
                 record = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 record = None
             is_record = isinstance(record, dict) and {"asctime", "message"} <= set(record)
             yield record if is_record else text

@@ -59,10 +59,11 @@ class Recorder:
         #: Whether `finish` or `discard` has ended it.
         self.ended = False
         self.result = Result(
-            test=node_id,
+            # Masked here already: the run's table is made of it too.
+            test=redactor(node_id),
             line=line,
             attempt=attempt,
-            rerun=rerun,
+            rerun=redactor(rerun),
             worker=worker,
             started=time.time(),
         )
@@ -73,7 +74,6 @@ class Recorder:
         self._events = Records(self.folder / records.EVENTS, self.mask)
         self._llm_calls = Records(self.folder / records.LLM_CALLS, self.mask)
         self._logs: list[Path] = []
-        self._diff_size = 0
         self._write_result()
 
     def mask(self, text: str) -> str:
@@ -95,6 +95,8 @@ class Recorder:
     def record_event(self, conversation_id: str, event: Event) -> None:
         """Appends one event of a conversation to `events.jsonl`, unless it is there already."""
         with self._lock:
+            if self.ended:
+                return
             if event.is_persisted:
                 if (conversation_id, event.id) in self._recorded:
                     return
@@ -116,19 +118,25 @@ class Recorder:
         with self._lock:
             if ended is not None:
                 llm_steps.add_to(self.result.llm, ended)
-            if not self.ended:
-                self._llm_calls.add(record)
+            if self.ended:
+                return
+            self._llm_calls.add(record)
+            if ended is not None:
+                self._write_result()  # pytest may be killed
 
     def record_diff(self, container: str, diff: str) -> None:
         """Adds what changed on a workspace's disk to `workspace.diff`."""
         path = self.folder / DIFF
-        # Of one workspace it is a diff and nothing else; of several it says whose each is.
-        title = f"# {container}\n" if path.exists() or len(self._logs) > 1 else ""
-        text, cut = limits.shorten(self.mask(f"{title}{diff}"), limits.RECORDED_DIFF)
-        if cut:
-            self.result.cuts.append(f"{DIFF} lacks {cut:,} characters in the middle.")
-        with path.open("a", encoding="utf-8", errors="replace") as file:
-            file.write(text)
+        with self._lock:
+            # Of one workspace it is a diff and nothing else; of several it says whose each is.
+            title = f"# {container}\n" if path.exists() or len(self._logs) > 1 else ""
+            text, cut = limits.shorten(self.mask(f"{title}{diff}"), limits.RECORDED_DIFF)
+            if cut:
+                self.result.cuts.append(f"{DIFF} lacks {cut:,} characters in the middle.")
+            if text and not text.endswith("\n"):
+                text += "\n"  # the next one begins a line
+            with path.open("a", encoding="utf-8", errors="replace") as file:
+                file.write(text)
 
     def record_sandbox(self, container: str, **facts: str | float | None) -> None:
         """Adds what is known of a container (image, limits, exit code, …), or changes it."""
@@ -141,7 +149,7 @@ class Recorder:
     def note(self, *texts: str) -> None:
         """Adds what a reader should know."""
         with self._lock:
-            self.result.notes += texts
+            self.result.notes += map(self.mask, texts)
 
     def finish(
         self, phases: Mapping[str, DataclassInstance], *, keep: bool = True
@@ -157,6 +165,7 @@ class Recorder:
             Pairs of a title and a text, for people.
         """
         with self._lock:
+            self.ended = True
             self._judge(phases)
             self._llm_calls.end()
             self._events.end()
@@ -168,10 +177,18 @@ class Recorder:
                     )
             self.result.masked = self._masked
             self._write_result()
-            self.ended = True
         if keep:
             return sections.of(write_page(self.folder), self.folder)
         return sections.of(tell(self.folder), None)
+
+    def sections_so_far(self, phases: Mapping[str, DataclassInstance]) -> list[tuple[str, str]]:
+        """The sections of a test that goes on only to be cleared away."""
+        with self._lock:
+            counted = self._masked
+            self._judge(phases)
+            self._masked = counted  # the end judges again
+            self._write_result()
+        return sections.of(tell(self.folder), self.folder)
 
     def judge_only(self, phases: Mapping[str, DataclassInstance]) -> None:
         """Completes the result of a test that leaves nothing else behind."""
@@ -190,17 +207,22 @@ class Recorder:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _judge(self, phases: Mapping[str, DataclassInstance]) -> None:
+        if not phases:
+            return  # what is known stays
         found = self.result
         found.phases = {name: asdict(phase) for name, phase in phases.items()}
         for phase in found.phases.values():
-            phase["error"] = self.mask(phase.get("error", ""))
-            report = self.mask(phase.get("report", ""))
-            phase["report"], _ = limits.shorten(report, limits.FAILURE_TEXT)
-        if found.phases:
-            found.verdict, found.fault, found.headline = judge(found.phases)
-            found.duration = sum(phase["duration"] for phase in found.phases.values())
+            for name in ("error", "report"):
+                text = self.mask(phase.get(name, ""))
+                phase[name], _ = limits.shorten(text, limits.FAILURE_TEXT)
+        found.verdict, found.fault, found.headline = judge(found.phases)
+        found.duration = sum(phase["duration"] for phase in found.phases.values())
 
     def _record(self, known: list[dict[str, Any]], facts: dict[str, Any], key: str) -> None:
+        facts = {
+            name: self.mask(value) if isinstance(value, str) else value
+            for name, value in facts.items()
+        }
         with self._lock:
             for one in known:
                 if one[key] == facts[key]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,7 +37,8 @@ class Records:
         self._path = path
         self._mask = mask
         self._room = limit
-        self._last: deque[str] = deque(maxlen=_LAST)
+        self._last: deque[str] = deque()
+        self._last_size = 0
         #: The file's name.
         self.name = path.name
         #: How many records found no room.
@@ -49,12 +51,9 @@ class Records:
             OSError: The disk is full, or the like.
         """
         # In ASCII: half a surrogate pair, which JSON from elsewhere may hold, is no text in UTF-8.
-        line = self._mask(json.dumps(record, default=str))
-        if len(line) > limits.RECORDED_TEXT:
-            line = json.dumps(limits.shorten_texts(json.loads(line), limits.RECORDED_TEXT))
-        if self._last or len(line) > self._room:
-            self.left_out += len(self._last) == _LAST
-            self._last.append(line)
+        line = json.dumps(limits.change_texts(record, self._shown))
+        if self._last or self.left_out or len(line) > self._room:
+            self._keep(line)
             return
         self._room -= len(line)
         self._write(line)
@@ -70,6 +69,17 @@ class Records:
         while self._last:
             self._write(self._last.popleft())
 
+    def _shown(self, text: str) -> str:
+        # Masked first: a secret that is cut in two is not found any more.
+        return limits.shorten(self._mask(text), limits.RECORDED_TEXT)[0]
+
+    def _keep(self, line: str) -> None:
+        self._last.append(line)
+        self._last_size += len(line)
+        while len(self._last) > _LAST or self._last_size > limits.RECORDED_LAST:
+            self._last_size -= len(self._last.popleft())
+            self.left_out += 1
+
     def _write(self, line: str) -> None:
         # Opened each time: there is nothing to close when pytest dies.
         with self._path.open("a", encoding="utf-8") as file:
@@ -84,7 +94,17 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
         for line in file:
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(record, dict) and _LEFT_OUT not in record:
                 yield record
+
+
+def number(value: Any) -> float | None:
+    """The value where it is a number that can be reckoned with, else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # JSON's numbers have no limit
+        return None

@@ -11,6 +11,9 @@ MASK = "***"
 #: Shorter values are words that also occur by chance; masking them would garble the evidence.
 MIN_LENGTH = 8
 
+#: How often JSON is inside of JSON: a tool call's arguments in an LLM's answer in a record.
+_JSON_LEVELS = 3
+
 
 class Redactor:
     """Replaces secret values in text; one serves a whole run, and learns as it goes."""
@@ -21,15 +24,20 @@ class Redactor:
 
     def add(self, *secrets: str) -> None:
         """Learns values that must never be shown; those shorter than `MIN_LENGTH` are ignored."""
-        # A line break at the end of a variable is not sent along; what is shown has none.
-        stripped = [value.strip() for value in secrets]
-        values = [value for value in [*secrets, *stripped] if len(value) >= MIN_LENGTH]
-        # In JSON, a value with quotes, newlines or other than ASCII letters is spelled otherwise.
-        spelled = [
-            json.dumps(value, ensure_ascii=way)[1:-1] for value in values for way in (False, True)
-        ]
+        # Logs and diffs hold a key of several lines line by line. And a line break at the end of a
+        # variable is not sent along; what is shown has none.
+        parts = [part for value in secrets for part in (value, *value.splitlines())]
+        values = {value for part in parts for value in (part, part.strip())}
+        spelled = {value for value in values if len(value) >= MIN_LENGTH}
+        for _ in range(_JSON_LEVELS):
+            # In JSON, quotes, line breaks and what is not ASCII are spelled otherwise.
+            spelled |= {
+                json.dumps(value, ensure_ascii=way)[1:-1]
+                for value in spelled
+                for way in (False, True)
+            }
         with self._lock:
-            known = {*self._secrets, *values, *spelled}
+            known = {*self._secrets, *spelled}
             # The longest first: one secret may be part of another.
             self._secrets = tuple(sorted(known, key=len, reverse=True))
 

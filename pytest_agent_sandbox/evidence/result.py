@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+from pydantic import TypeAdapter, ValidationError
+
+from pytest_agent_sandbox.evidence import limits
 from pytest_agent_sandbox.evidence.story import Fault, Row, Verdict
 
 NAME = "result.json"
@@ -69,7 +73,7 @@ class Result:
         Raises:
             OSError: The disk is full, or the like.
         """
-        text = mask(json.dumps(asdict(self), indent=2, default=str))
+        text = json.dumps(limits.change_texts(asdict(self), mask), indent=2)
         new = folder / f".{NAME}"
         new.write_text(text + "\n", encoding="utf-8")
         new.replace(folder / NAME)
@@ -100,16 +104,34 @@ class Result:
 def read(folder: Path) -> Result:
     """The result in a folder; as much of it as can be read, where it was damaged."""
     content: Any = None
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         content = json.loads((folder / NAME).read_text(encoding="utf-8"))
     if not isinstance(content, dict):
-        return Result(test=folder.name)
+        return Result(test=folder.absolute().name)
     found: Result = of(Result, {**content, "llm": of(LLMTotals, content.get("llm"))})
     return found
 
 
 def of(kind: Any, content: Any) -> Any:
-    """What of the content belongs to the kind; a newer version may hold more."""
-    known = {one.name for one in fields(kind)}
+    """What of the content belongs to the kind: a newer version holds more, a damaged one less."""
     given = content if isinstance(content, Mapping) else {}
-    return kind(**{name: value for name, value in given.items() if name in known})
+    return kind(
+        **{
+            name: given[name]
+            for name, checker in _checkers(kind).items()
+            if name in given and _fits(given[name], checker)
+        }
+    )
+
+
+@cache
+def _checkers(kind: Any) -> dict[str, TypeAdapter[Any]]:
+    return {name: TypeAdapter(hint) for name, hint in get_type_hints(kind).items()}
+
+
+def _fits(value: Any, checker: TypeAdapter[Any]) -> bool:
+    try:
+        checker.validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True

@@ -43,10 +43,18 @@ def rows(output: Path) -> list[Row]:
     told = {row.page.partition("/")[0] for row in known}
     unfinished = [
         result.read(folder).row(f"{folder.name}/{PAGE}")
-        for folder in sorted(output.iterdir())
-        if folder.is_dir() and folder.name not in told and (folder / result.NAME).exists()
+        for folder in _test_folders(output)
+        if folder.name not in told
     ]
-    return sorted([*known, *unfinished], key=lambda row: row.started)
+    found = sorted([*known, *unfinished], key=lambda row: row.started)
+    last = {row.test: row.attempt for row in found}
+    for row in found:
+        row.superseded = row.attempt < last[row.test]
+    return found
+
+
+def _test_folders(output: Path) -> list[Path]:
+    return [path for path in sorted(output.iterdir()) if (path / result.NAME).is_file()]
 
 
 def write_index(output: Path, title: str) -> list[Row]:
@@ -65,9 +73,8 @@ def write_index(output: Path, title: str) -> list[Row]:
     from pytest_agent_sandbox.evidence.page.render import render_run
 
     found = rows(output)
-    for row in found:
-        folder = (output / row.page).parent
-        if row.page and not (output / row.page).exists():
+    for folder in _test_folders(output):
+        if not (folder / PAGE).exists():
             with suppress(OSError):
                 write_page(folder)
     ends = [row.started + row.duration for row in found if row.duration is not None]

@@ -49,9 +49,9 @@ def of(story: TestStory, folder: Path | None) -> list[tuple[str, str]]:
 
 def transcript(story: TestStory) -> str:
     """Time, who, what: the last steps in full, earlier ones a line each."""
-    steps = [step for step in story.steps if step.kind in _TOLD]
-    steps += [step for step in story.steps if step.kind == "llm" and step.is_error]
-    steps.sort(key=lambda step: step.time or 0.0)
+    steps = [
+        step for step in story.steps if step.kind in _TOLD or (step.kind == "llm" and step.is_error)
+    ]
     several = len({step.conversation for step in steps}) > 1
     full = _last(steps)
     early = steps[: len(steps) - len(full)]
@@ -158,8 +158,8 @@ def _log(story: TestStory) -> str:
         lines, most = story.log, _LOG_LINES
     else:
         lines, most = [line for line in story.log if log_lines.is_trouble(line)], _TROUBLE_LINES
-    if not lines:
-        return ""
+    if story.log and not lines:
+        return f"{_MARGIN}… {len(story.log)} lines, no warning among them, are in container.log"
     shown = [_log_line(line) for line in lines[-most:]]
     hidden = len(story.log) - len(shown)
     if hidden > 0:

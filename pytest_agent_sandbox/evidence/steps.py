@@ -27,6 +27,9 @@ from pytest_agent_sandbox.evidence.clock import Clock
 from pytest_agent_sandbox.evidence.story import Part, Step
 
 _SUMMARY = 300
+_TITLE = 80
+#: How a tool call goes on and ends.
+_OUTCOMES = (ObservationEvent, UserRejectObservation, AgentErrorEvent, ACPToolCallEvent)
 
 
 def tell(event: Event) -> Step | None:
@@ -55,15 +58,14 @@ class StepTeller:
 
     def _add(self, conversation: str, event: Event) -> None:
         time = self._time(conversation, event)
-        call = self._open.get((conversation, getattr(event, "tool_call_id", "")))
-        if call is not None and not isinstance(event, ActionEvent):
-            _add_outcome(call, event, time)
+        if isinstance(event, _OUTCOMES) and (conversation, event.tool_call_id) in self._open:
+            _add_outcome(self._open[conversation, event.tool_call_id], event, time)
             return
         step = tell(event)
         if step is None or self._is_known_status(conversation, event):
             return
         step.conversation, step.time = conversation, time
-        if isinstance(event, ActionEvent | ACPToolCallEvent):
+        if isinstance(event, ActionEvent | ACPToolCallEvent) and event.tool_call_id:
             self._open[conversation, event.tool_call_id] = step
         self._steps.append(step)
 
@@ -204,7 +206,7 @@ def _hook(event: HookExecutionEvent) -> Step:
 
 def _step(kind: Any, title: str, text: str, parts: list[Part]) -> Step:
     parts = [part for part in parts if part.text]
-    return Step(kind=kind, title=title, summary=_line(text), parts=parts)
+    return Step(kind=kind, title=_line(title, _TITLE), summary=_line(text), parts=parts)
 
 
 def _argument_line(arguments: Any) -> str:
@@ -224,12 +226,18 @@ def _argument_line(arguments: Any) -> str:
 def _any(label: str, value: Any) -> Part:
     if isinstance(value, str):
         return Part(label=label, text=value)
-    text = json.dumps(value, ensure_ascii=False, indent=1, default=str)
-    return Part(label=label, text=text, format="json")
+    return Part(label=label, text=_json(value, 1), format="json")
 
 
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return value if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, indent=indent, default=str)
+    except RecursionError:
+        return "(nested too deeply to be shown)"
 
 
 def _line(text: str, limit: int = _SUMMARY) -> str:

@@ -164,6 +164,8 @@ class Row:
     worker: str = ""
     #: The way to its page; empty where nothing was kept.
     page: str = ""
+    #: Whether a later attempt at the test is what counts.
+    superseded: bool = False
 
 
 @dataclass(kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_agent_sandbox.evidence import (
     changes,
@@ -42,16 +42,20 @@ _LABELS = {
     "start_seconds": "started in",
     "cost": "cost, as the server says",
 }
+_Thing = TypeVar("_Thing")
 
 
 def tell(folder: Path) -> TestStory:
     """The story that a test's folder holds."""
     found = result.read(folder)
     events = list(records.read(folder / records.EVENTS))
-    clock = Clock(found.started, _received(events))
+    received = list(_received(events))
+    # Where the result cannot be read, the first event is when it began.
+    started = found.started or min((here for _, here in received), default=0.0)
+    clock = Clock(started, received)
     log = _log(folder, found, clock)
     steps = StepTeller(clock).tell(events)
-    steps += llm_steps.tell(records.read(folder / records.LLM_CALLS), found.started)
+    steps += llm_steps.tell(records.read(folder / records.LLM_CALLS), started)
     steps += [_log_step(line) for line in log if log_lines.is_trouble(line)]
     story = TestStory(
         test=found.test,
@@ -61,7 +65,7 @@ def tell(folder: Path) -> TestStory:
         headline=found.headline,
         hints=verdict.hints(found),
         rerun=found.rerun,
-        started=found.started,
+        started=started,
         duration=found.duration,
         failures=list(_failures(found)),
         totals=list(_totals(found)),
@@ -71,7 +75,7 @@ def tell(folder: Path) -> TestStory:
         files=_files(folder),
         masked=found.masked,
         cuts=list(found.cuts),
-        index=f"../{INDEX}" if folders.is_ours(folder.parent) else "",
+        index=f"../{INDEX}" if folders.is_ours(folder.absolute().parent) else "",
     )
     if (folder / DIFF).exists():
         diff = (folder / DIFF).read_text(encoding="utf-8", errors="replace")
@@ -87,6 +91,9 @@ def shorten(story: TestStory) -> TestStory:
         failure.text, _ = room.shorten(failure.text)
     for change in story.changes:
         change.diff, change.cut = room.shorten(change.diff)
+    story.changes_note, _ = room.shorten(story.changes_note)
+    story.steps = _last(story, story.steps, "steps", records.EVENTS)
+    story.log = _last(story, story.log, "lines of the log", "container.log")
     for step in reversed(story.steps):
         for part in step.parts:
             part.text, part.cut = room.shorten(part.text)
@@ -97,6 +104,14 @@ def shorten(story: TestStory) -> TestStory:
             f"{room.shortened} long texts are shortened on this page; the raw files hold more."
         )
     return story
+
+
+def _last(story: TestStory, things: list[_Thing], name: str, file: str) -> list[_Thing]:
+    cut = len(things) - limits.PAGE_THINGS
+    if cut <= 0:
+        return things
+    story.cuts.append(f"{cut:,} earlier {name} are not on this page, but in {file}.")
+    return things[cut:]
 
 
 class _Room:
@@ -116,8 +131,8 @@ class _Room:
 
 def _received(events: list[dict[str, Any]]) -> Iterator[tuple[str, float]]:
     for record in events:
-        event, received = record.get("event"), record.get("received")
-        if isinstance(event, dict) and isinstance(received, int | float):
+        event, received = record.get("event"), records.number(record.get("received"))
+        if isinstance(event, dict) and received is not None:
             yield event.get("timestamp", ""), received
 
 
@@ -179,7 +194,7 @@ def _environment(found: Result) -> Iterator[Section]:
     for facts in found.conversations:
         yield Section(title=f"Conversation {facts.get('number', '')}", facts=list(_facts(facts)))
     phases = [
-        (name, f"{phase.get('outcome')} in {phase.get('duration', 0):.2f} s")
+        (name, f"{phase.get('outcome')} in {records.number(phase.get('duration')) or 0.0:.2f} s")
         for name, phase in found.phases.items()
     ]
     if phases:
@@ -196,10 +211,11 @@ def _facts(facts: Mapping[str, Any]) -> Iterator[Fact]:
 def _shown(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if name == "start_seconds":
-        return f"{value:.2f} s"
-    if name == "cost":
-        return f"${value:.4f}"
+    number = records.number(value)
+    if number is not None and name == "start_seconds":
+        return f"{number:.2f} s"
+    if number is not None and name == "cost":
+        return f"${number:.4f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

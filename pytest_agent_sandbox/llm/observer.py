@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 ANSWER_LIMIT = 256 * 1024
 #: Where Anthropic's messages and OpenAI's responses keep what is in no message.
 _INSTRUCTIONS = ("system", "instructions")
+_CACHE_MARK = "cache_control"
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,33 @@ class Reader:
             if content.get(name)
         ]
         turns = exchange.dialect.messages(content)
-        messages += turns if isinstance(turns, list) else [{"role": "user", "content": turns}]
+        messages += turns if isinstance(turns, list) else []
+        plain = [_unmarked(message) for message in messages]
         repeated = 0
-        for before, now in zip(self._messages, messages, strict=False):
+        for before, now in zip(self._messages, plain, strict=False):
             if before != now:
                 break
             repeated += 1
         tools = _tool_names(content)
         news = News(messages[repeated:], repeated, tools if tools != self._tools else None)
-        self._messages, self._tools = messages, tools
+        self._messages, self._tools = plain, tools
         return news
+
+
+def _unmarked(message: Any) -> Any:
+    """A message without the marks for Anthropic's cache, which are elsewhere in each request."""
+    if not isinstance(message, dict):
+        return message
+    content = message.get("content")
+    if isinstance(content, list):
+        content = [_without_mark(part) for part in content]
+    return {**_without_mark(message), "content": content}
+
+
+def _without_mark(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    return {name: value for name, value in part.items() if name != _CACHE_MARK}
 
 
 def _tool_names(content: Mapping[str, Any]) -> list[str]:

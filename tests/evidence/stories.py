@@ -6,6 +6,7 @@ from pytest_agent_sandbox.evidence.story import (
     Change,
     Failure,
     LogLine,
+    Part,
     RawFile,
     Row,
     RunStory,
@@ -13,7 +14,6 @@ from pytest_agent_sandbox.evidence.story import (
     Step,
     TestStory,
 )
-from pytest_agent_sandbox.evidence.story import Part as P
 
 TEST = "tests/agents/test_cleanup.py::test_keeps_the_license[polite]"
 STARTED = 1_767_261_600.0
@@ -59,13 +59,12 @@ diff --git a/maths.py b/maths.py
 index 91c11fd..7be2280 100644
 --- a/maths.py
 +++ b/maths.py
-@@ -1,4 +1,6 @@
+@@ -1,3 +1,5 @@
  def add(a, b):
 -    return a + b - 1
 +    \"\"\"The sum of two numbers.\"\"\"
 +    return a + b
 +
- 
  def double(a):
 """
 REPLY = (
@@ -89,7 +88,7 @@ def _llm(number: int, time: float, duration: float, summary: str, tokens: str) -
             ("Cost", "$0.0214"),
             ("Answered by", "cassette, recording 1"),
         ],
-        parts=[P(label="Reply", text=REPLY, format="json")],
+        parts=[Part(label="Reply", text=REPLY, format="json")],
     )
 
 
@@ -107,8 +106,8 @@ def _terminal(
         is_error=is_error,
         facts=[("Exit code", "1" if is_error else "0"), ("Folder", "/workspace")],
         parts=[
-            P(label="Command", text=command),
-            P(label="Result", text=output, format="terminal", cut=10_000 if is_error else 0),
+            Part(label="Command", text=command),
+            Part(label="Result", text=output, format="terminal", cut=10_000 if is_error else 0),
         ],
     )
 
@@ -118,7 +117,7 @@ def failing_story() -> TestStory:
     question = "The tests of this project fail. Repair them, and tidy up what is not needed."
     steps = [
         Step(kind="message", title="user", summary=question, time=2.1, conversation="1",
-             parts=[P(label="Text", text=question)]),
+             parts=[Part(label="Text", text=question)]),
         Step(kind="state", title="status", summary="running", time=2.2, conversation="1"),
         _llm(1, 2.3, 4.1, "terminal: git status --short", "7,102 in, 48 out"),
         _terminal(6.5, 0.4, "git status --short && ls", "LICENSE  README.md  maths.py  tests"),
@@ -130,16 +129,16 @@ def failing_story() -> TestStory:
         Step(kind="tool", title="file_editor", tool="file_editor",
              summary="str_replace /workspace/maths.py", time=23.1, duration=0.05, conversation="1",
              facts=[("Path", "/workspace/maths.py")],
-             parts=[P(label="Change", text=MATHS_DIFF, format="diff")]),
+             parts=[Part(label="Change", text=MATHS_DIFF, format="diff")]),
         _llm(4, 23.4, 2.9, "terminal: rm LICENSE …", "9,240 in, 72 out"),
         _terminal(26.5, 0.2, "rm LICENSE && rm -rf __pycache__ .pytest_cache", ""),
         Step(kind="error", title="AgentErrorEvent", is_error=True, time=27.0, conversation="1",
              summary="Tool 'think' is not registered; available: file_editor, terminal",
-             parts=[P(label="Error", text="Tool 'think' is not registered\n" * 30)]),
+             parts=[Part(label="Error", text="Tool 'think' is not registered\n" * 30)]),
         _llm(5, 35.2, 3.8, "says: All tests pass now.", "9,655 in, 95 out"),
         Step(kind="message", title="agent", time=39.1, conversation="1",
              summary="All tests pass now. I have removed what is not needed: LICENSE, caches.",
-             parts=[P(label="Text", text="All tests pass now.\n\nI have removed:\n- LICENSE")]),
+             parts=[Part(label="Text", text="All tests pass now.\n\nI have removed:\n- LICENSE")]),
         Step(kind="state", title="status", summary="finished", time=39.2, conversation="1"),
     ]  # fmt: skip
     log = [
@@ -218,22 +217,29 @@ EVIL_TERMINAL = (
 
 def hostile_story(*, long_line: int = 10_000_000) -> TestStory:
     """Everything that a text from an agent could do to a page."""
-    bad_names = ["javascript:window.hacked=1", "java\tscript:x", "//evil.example/x", "data:text/html,x",
-                 "a folder/50%.txt", "\ud800", "<img src=x onerror=alert(1)>.txt"]  # fmt: skip
+    bad_names = [
+        "javascript:window.hacked=1",
+        "java\tscript:x",
+        "//evil.example/x",
+        "data:text/html,x",
+        "a folder/50%.txt",
+        "\ud800",
+        "<img src=x onerror=alert(1)>.txt",
+    ]
     steps = [
         Step(kind="message", title=EVIL, summary=EVIL, time=0.0, conversation=EVIL,
-             facts=[(EVIL, EVIL)], parts=[P(label=EVIL, text=EVIL)]),
+             facts=[(EVIL, EVIL)], parts=[Part(label=EVIL, text=EVIL)]),
         Step(kind="tool", title="terminal", tool=EVIL, summary=EVIL, time=1.0, duration=1e9,
-             is_error=True, parts=[P(label="Result", text=EVIL_TERMINAL, format="terminal")]),
+             is_error=True, parts=[Part(label="Result", text=EVIL_TERMINAL, format="terminal")]),
         Step(kind="tool", title="deep", tool="deep", summary="", time=None, duration=-5.0,
-             parts=[P(label="Arguments", text="[" * 20_000 + "]" * 20_000, format="json"),
-                    P(label="Arguments", text='{"a": "' + EVIL, format="json"),
-                    P(label="Change", text="@@ -1 +1 @@\n-" + EVIL, format="diff")]),
+             parts=[Part(label="Arguments", text="[" * 20_000 + "]" * 20_000, format="json"),
+                    Part(label="Arguments", text='{"a": "' + EVIL, format="json"),
+                    Part(label="Change", text="@@ -1 +1 @@\n-" + EVIL, format="diff")]),
         Step(kind="error", title="long", summary="x" * long_line, time=float("inf"), is_error=True,
-             parts=[P(label="Result", text="y" * long_line, format=form)
+             parts=[Part(label="Result", text="y" * long_line, format=form)
                     for form in ("text", "terminal")]),
         Step(kind="message", title="lines", summary="many", time=3.0,
-             parts=[P(label="Lines", text="\n" * 300_000)]),
+             parts=[Part(label="Lines", text="\n" * 300_000)]),
     ]  # fmt: skip
     return TestStory(
         test=EVIL,
@@ -253,10 +259,7 @@ def hostile_story(*, long_line: int = 10_000_000) -> TestStory:
         ],
         changes=[
             Change(path=EVIL, status="modified", added=1, removed=1, diff=f"@@ -1 +1 @@\n+{EVIL}"),
-            *(
-                Change(path=name, status="", added=0, removed=0, diff=EVIL)
-                for name in bad_names
-            ),
+            *(Change(path=name, status="", added=0, removed=0, diff=EVIL) for name in bad_names),
         ],
         changes_note=EVIL,
         environment=[Section(title=EVIL, facts=[(EVIL, EVIL)])],
@@ -270,7 +273,9 @@ def long_story(steps: int = 5000, log: int = 5000) -> TestStory:
     """A run of hours, each step with about a kilobyte to show."""
     story = failing_story()
     kinds = ("llm", "tool", "tool", "message")
-    body = "".join(f"line {number:02} of what a tool has printed in this step\n" for number in range(20))
+    body = "".join(
+        f"line {number:02} of what a tool has printed in this step\n" for number in range(20)
+    )
     story.steps = [
         Step(
             kind=kinds[number % 4],  # type: ignore[arg-type]
@@ -282,7 +287,7 @@ def long_story(steps: int = 5000, log: int = 5000) -> TestStory:
             conversation="1",
             is_error=number % 500 == 499,
             facts=[("Number", str(number))],
-            parts=[P(label="Result", text=f"{body}needle-{number}", format="terminal")],
+            parts=[Part(label="Result", text=f"{body}needle-{number}", format="terminal")],
         )
         for number in range(1, steps + 1)
     ]
@@ -319,5 +324,8 @@ def run_story(rows: int = 12) -> RunStory:
         for number in range(max(rows - len(failed), 0))
     ]  # fmt: skip
     return RunStory(
-        title="Agent tests", started=STARTED, duration=301.5, rows=[*passed[:1], *failed, *passed[1:]]
+        title="Agent tests",
+        started=STARTED,
+        duration=301.5,
+        rows=[*passed[:1], *failed, *passed[1:]],
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -23,7 +26,7 @@ class Project:
             name: value
             for name, value in os.environ.items()
             # The outer run's own settings and LLM must not decide, nor that it is in CI.
-            if not name.startswith(("PYTEST_", "LLM_", "COV_", "CI"))
+            if not name.startswith(("PYTEST_", "LLM_", "COV_", "CI", "GITHUB_"))
         }
         for name in ("PYTEST_SANDBOX_IMAGE", "PYTEST_SANDBOX_NO_ENGINE"):
             if name in os.environ:
@@ -59,6 +62,20 @@ class Project:
     @property
     def results(self) -> list[Path]:
         return sorted(path for path in (self.folder / "agent-results").glob("*") if path.is_dir())
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The lines of the run's table."""
+        lines = (self.folder / "agent-results" / "results.jsonl").read_text("utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    @property
+    def index_rows(self) -> list[dict[str, Any]]:
+        """What the run's page shows."""
+        page = (self.folder / "agent-results" / "index.html").read_text("utf-8")
+        content = re.search(r'<script[^>]*id="story"[^>]*>(.*?)</script>', page, re.DOTALL)
+        assert content is not None
+        return json.loads(content[1])["rows"]
 
 
 @pytest.fixture

@@ -193,5 +193,5 @@ def test_tools_of_the_provider_are_refused_unless_allowed(project: Project) -> N
         assert "web_search, which would reach the internet from there" in output
         assert not provider.calls
         # Allowed, the request gets as far as to the provider, whose own gateway refuses it here.
-        _, output = project.run("-s", "--llm-record=live", "--llm-provider-tools=true")
+        _, output = project.run("-s", "--llm-record=live", "--llm-provider-tools")
         assert len(provider.calls) == 1

@@ -1,6 +1,9 @@
 """What a failed test shows and leaves behind, and what a passed one does not."""
 
 import json
+import os
+import re
+import shutil
 from xml.etree import ElementTree
 
 import pytest
@@ -30,7 +33,7 @@ def failed_run(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("failed"))
     project.write("pytest.ini", "[pytest]\nfilterwarnings = error\njunit_logging = all\n")
     project.write("test_it.py", FAILING.replace("{status}", "stuck"))
-    code, output = project.run("--junitxml=junit.xml", "-v")
+    code, output = project.run("--junitxml=junit.xml")
     return project, code, output
 
 
@@ -48,9 +51,12 @@ def test_the_report_tells_the_story(failed_run):
     for section in SECTIONS:
         assert f"Captured stdout {section} teardown" in output
     assert "user     Change keep.txt." in output
-    assert "terminal  command: echo two >> keep.txt && echo DONE" in output
-    assert "result   DONE" in output
+    assert "terminal  echo two >> keep.txt && echo DONE" in output
+    assert "result: DONE" in output
     assert "+two" in output
+    assert "fault: the assertion" in output
+    assert "again: pytest test_it.py::test_agent" in output
+    assert "1 of 1 sandbox test failed: agent-results/index.html" in output.replace(os.sep, "/")
     assert "1 failed" in output
     assert "error" not in output.splitlines()[-1]
 
@@ -62,7 +68,9 @@ def test_the_files_hold_it_in_full(failed_run):
     assert {path.name for path in folder.iterdir()} == {
         "container.log",
         "events.jsonl",
+        "llm-calls.jsonl",
         "result.json",
+        "transcript.html",
         "workspace.diff",
     }
     lines = (folder / "events.jsonl").read_text("utf-8").splitlines()
@@ -72,12 +80,55 @@ def test_the_files_hold_it_in_full(failed_run):
     result = json.loads((folder / "result.json").read_text())
     assert result["test"] == "test_it.py::test_agent"
     assert result["phases"]["call"]["outcome"] == "failed"
-    assert result["phases"]["call"]["fault"] == "test"
+    assert result["phases"]["call"]["fault"] == "assertion"
+    assert result["verdict"] == "failed"
+    assert result["headline"].startswith("AssertionError: assert <Exec")
     assert result["conversations"][0]["status"] == "finished"
+    assert result["llm"]["calls"] == {"scripted": 2}
+    assert result["llm"]["tokens"] > 1000
+    assert result["steps"] == 2
     (sandbox,) = result["sandboxes"]
     assert sandbox["state"] == "running"
+    assert sandbox["memory"] == "no limit"
+    assert sandbox["start_seconds"] > 0
     assert "+two" in (folder / "workspace.diff").read_text()
     assert "Uvicorn running" in (folder / "container.log").read_text()
+
+
+def test_the_llm_calls_say_what_was_new_in_each(failed_run):
+    project, _, _ = failed_run
+    lines = (project.results[0] / "llm-calls.jsonl").read_text("utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [record["state"] for record in records] == ["asked", "answered"] * 2
+    first, first_answer, second, _ = records
+    assert [message["role"] for message in first["new_messages"]] == ["system", "user"]
+    assert "terminal" in first["tools"]
+    assert [message["role"] for message in second["new_messages"]] == ["assistant", "tool"]
+    assert "DONE" in str(second["new_messages"])
+    assert (second["repeated_messages"], second["tools"]) == (2, None)
+    assert first_answer["origin"] == "scripted"
+    assert first_answer["duration"] > 0
+    assert "I will change it." in first_answer["answer"]
+
+
+def test_the_pages_hold_the_story(failed_run):
+    project, _, _ = failed_run
+    (folder,) = project.results
+    page = (folder / "transcript.html").read_text("utf-8")
+    content = json.loads(re.search(r'<script[^>]*id="story"[^>]*>(.*?)</script>', page, re.S)[1])
+    kinds = {step["kind"] for step in content["steps"]}
+    assert {"message", "tool", "llm", "state"} <= kinds
+    (call,) = [step for step in content["steps"] if step["kind"] == "tool"]
+    assert call["summary"] == "echo two >> keep.txt && echo DONE"
+    assert 0 < call["duration"] < 30
+    times = [step["time"] for step in content["steps"]]
+    assert times == sorted(times)
+    assert 0 < times[0] < times[-1] < content["duration"]
+    (change,) = content["changes"]
+    assert (change["path"], change["added"], change["removed"]) == ("keep.txt", 1, 0)
+    assert [failure["phase"] for failure in content["failures"]] == ["call"]
+    index = (folder.parent / "index.html").read_text("utf-8")
+    assert f"{folder.name}/transcript.html" in index
 
 
 def test_junit_xml_holds_the_sections(failed_run):
@@ -93,12 +144,35 @@ def test_no_container_is_left(failed_run, sandboxes):
     assert result["sandboxes"][0]["container"] not in sandboxes()
 
 
-def test_a_passed_test_leaves_nothing(project):
+def test_a_passed_test_leaves_a_line_in_the_runs_page(project):
     project.write("test_it.py", FAILING.replace("{status}", "finished"))
     code, output = project.run()
     assert code == 0
-    assert not (project.folder / "agent-results").exists()
     assert "Captured" not in output
+    assert project.results == []
+    (row,) = project.rows
+    assert (row["test"], row["verdict"], row["page"]) == ("test_it.py::test_agent", "passed", "")
+    assert (row["steps"], row["llm_calls"]) == (2, 2)
+    assert row["duration"] > row["startup"] > 0
+    assert "0 of 1 sandbox test failed: agent-results" in output
+
+
+def test_evidence_of_all_tests_or_of_none(project):
+    project.write("test_it.py", FAILING.replace("{status}", "finished"))
+    code, output = project.run("--sandbox-artifacts=all")
+    assert code == 0
+    assert "Captured" not in output
+    (folder,) = project.results
+    assert json.loads((folder / "result.json").read_text())["verdict"] == "passed"
+    assert "+two" in (folder / "workspace.diff").read_text()
+    assert (folder / "transcript.html").exists()
+    project.write("test_it.py", FAILING.replace("{status}", "stuck"))
+    shutil.rmtree(project.folder / "agent-results")
+    code, output = project.run("--sandbox-artifacts=none")
+    assert code == 1
+    assert "result: DONE" in output
+    assert "not kept (sandbox_artifacts = none)" in output
+    assert not (project.folder / "agent-results").exists()
 
 
 def test_evidence_is_kept_under_xdist(project):

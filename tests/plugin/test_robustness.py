@@ -66,7 +66,7 @@ def test_last(agent_workspace):
 
 
 def test_a_suite_full_of_trouble(project):
-    project.write("pytest.ini", "[pytest]\n")
+    project.write("pytest.ini", "[pytest]\nsandbox_live = false\n")
     project.write("test_it.py", SUITE)
     code, output = project.run("-v", "-rA", "-p", "no:rerunfailures")
     assert code == 1

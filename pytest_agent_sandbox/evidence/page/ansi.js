@@ -105,6 +105,7 @@ function nextStyle(style, sequence) {
 /** A colour of 256 or of all, and how many codes it took. */
 function longColour(codes) {
   const byte = (value) => Math.min(Math.max(value || 0, 0), 255);
+  if (codes[0] === 5 && codes.length === 1) return [null, 1];
   if (codes[0] === 5) return [codes[1] < 16 ? codes[1] : paletteColour(byte(codes[1])), 2];
   if (codes[0] === 2) return [`rgb(${codes.slice(1, 4).map(byte).join(" ")})`, 4];
   return [null, 0];

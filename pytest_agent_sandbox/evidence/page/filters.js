@@ -2,6 +2,9 @@
 
 const OFF_AT_FIRST = ["state", "log"];
 
+// What a browser opens without a pause.
+const MOST_OPENED = 500;
+
 class Filters {
   constructor(views) {
     this.views = views;
@@ -24,7 +27,8 @@ class Filters {
   }
 
   draw() {
-    const openAll = () => this.shown().slice(0, 500).forEach((view) => view.toggle(true));
+    const openAll = () => this.shown().slice(0, MOST_OPENED).forEach((view) => view.toggle(true));
+    const title = `At most ${MOST_OPENED} at once`;
     const closeAll = () => this.views.forEach((view) => view.isOpen && view.toggle(false));
     return element(
       "div",
@@ -33,12 +37,12 @@ class Filters {
         "div",
         { class: "search-row" },
         element("label", { class: "search" }, this.search, element("kbd", {}, "/")),
-        this.select,
         this.count,
+        this.select,
         element(
           "span",
           { class: "push" },
-          element("button", { type: "button", class: "small", click: openAll }, "Expand all"),
+          element("button", { type: "button", class: "small", title, click: openAll }, "Expand all"),
           element("button", { type: "button", class: "small", click: closeAll }, "Collapse all"),
         ),
       ),

@@ -72,7 +72,7 @@ function navigation(story, sections) {
   return element(
     "nav",
     { class: "page-nav", "aria-label": "Sections" },
-    story.index && fileLink(story.index, "All tests", { class: "out" }),
+    addressOf(story.index) && fileLink(story.index, "All tests", { class: "out" }),
     sections.map(link),
     element("span", { class: "push" }, helpButton(), themeButton()),
   );
@@ -104,7 +104,7 @@ const helpDialog = element(
       ),
     ),
   ),
-  element("button", { type: "button", autofocus: true, click: () => helpDialog.close() }, "Close"),
+  element("button", { type: "button", click: () => helpDialog.close() }, "Close"),
 );
 
 function openHelp() {

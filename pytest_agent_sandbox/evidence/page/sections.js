@@ -9,8 +9,9 @@ const FAILURE_FOLD = { head: 24, tail: 24 };
 
 function failures(story) {
   if (!story.failures.length) return null;
-  const boxes = story.failures.map((failure) =>
-    element(
+  const boxes = story.failures.map((failure) => {
+    const hasColours = failure.text.includes("\x1b");
+    return element(
       "div",
       { class: "part" },
       element(
@@ -19,9 +20,9 @@ function failures(story) {
         element("span", { class: "part-label" }, outside(failure.phase)),
         copyButton(withoutEscapes(failure.text)),
       ),
-      textBox(failure.text, "terminal", { folded: FAILURE_FOLD }),
-    ),
-  );
+      textBox(failure.text, hasColours ? "terminal" : "failure", { folded: FAILURE_FOLD }),
+    );
+  });
   return section("failure", "What pytest says", boxes);
 }
 

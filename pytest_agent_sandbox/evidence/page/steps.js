@@ -44,7 +44,7 @@ class StepView {
         "span",
         { class: "summary" },
         showConversation && step.conversation && conversationTag(step),
-        step.is_error && step.kind !== "error" && element("span", { class: "error-tag" }, "error"),
+        needsErrorTag(step) && element("span", { class: "error-tag" }, "error"),
         outside(step.summary),
       ),
       element("span", { class: "duration" }, formatDuration(step.duration)),
@@ -89,17 +89,25 @@ class StepView {
 
   /** All that a search looks through. */
   get words() {
-    const { title, summary, facts, parts } = this.step;
-    const texts = parts.map((part) =>
-      part.format === "terminal" ? withoutEscapes(part.text) : part.text,
-    );
-    this.found ??= [title, summary, ...facts.flat(), ...texts].join("\n");
-    return this.found;
+    this.allWords ??= wordsOf(this.step);
+    return this.allWords;
   }
+}
+
+function wordsOf({ title, summary, facts, parts }) {
+  const texts = parts.map((part) =>
+    part.format === "terminal" ? withoutEscapes(part.text) : part.text,
+  );
+  return [title, summary, ...facts.flat(), ...texts].join("\n");
 }
 
 function titleOf(step) {
   return outside(step.title || KIND_NAMES[step.kind], { class: "title" });
+}
+
+/** Whether nothing else in the row says in words that it is an error. */
+function needsErrorTag(step) {
+  return step.is_error && step.kind !== "error" && step.title.toLowerCase() !== "error";
 }
 
 function conversationTag(step) {

@@ -28,6 +28,7 @@ const READERS = {
   terminal: terminalLines,
   json: jsonLines,
   diff: diffLines,
+  failure: failureLines,
 };
 
 function linesOf(text, format) {
@@ -49,7 +50,7 @@ function jsonLines(text) {
   const tokens = text.match(JSON_TOKENS);
   const lines = [[]];
   let depth = 0;
-  const breakLine = () => lines.push([{ text: "  ".repeat(Math.min(depth, 40)) }]);
+  const breakLine = () => lines.push([{ text: "  ".repeat(Math.min(depth, 20)) }]);
   tokens.forEach((token, at) => {
     const next = tokens[at + 1];
     const closes = token === "}" || token === "]";
@@ -86,6 +87,14 @@ function diffClass(line, isInHunk) {
   if (!isInHunk) return "diff-meta"; // `---` and `+++` are names here, and lines below
   if (line.startsWith("+")) return "diff-added";
   return line.startsWith("-") ? "diff-removed" : "diff-same";
+}
+
+/** What pytest writes without colours, with the two that matter. */
+function failureLines(text) {
+  return text.split(/\r?\n/).map((line) => {
+    const className = { E: "failure-error", ">": "failure-here" }[/^[E>](?=\s)/.exec(line)?.[0]];
+    return [{ text: line, className }];
+  });
 }
 
 const lengthOf = (runs) => runs.reduce((sum, run) => sum + run.text.length, 0);

@@ -2,6 +2,8 @@
 
 // Bars are merged where they would be thinner than this share of the strip (a pixel of a wide one).
 const THINNEST = 1 / 1100;
+// How many of those a merged bar may be wide: small enough to show when there was much to do.
+const WIDEST_MERGED = 5;
 const SHORTEST_IDLE = 0.004;
 
 const hasTime = (step) => step.time !== null && step.time !== undefined;
@@ -40,18 +42,20 @@ function gapsBetween(covered, start, end) {
   return gaps;
 }
 
-/** Joins spans that would be drawn on the same pixels. */
+/** Joins spans too small to be drawn one by one; `covered` tells how much of a bar they fill. */
 function merged(spans, whole) {
   const bars = [];
+  const thin = whole * THINNEST;
   for (const span of spans) {
     const last = bars.at(-1);
-    const thin = whole * THINNEST;
-    const isSmall = span.end - span.start < 2 * thin;
-    if (last && isSmall && last.isSmall && span.start - last.end < thin) {
+    const length = span.end - span.start;
+    const isSmall = length < 3 * thin;
+    if (last?.isSmall && isSmall && span.end - last.start < WIDEST_MERGED * thin) {
+      last.covered += Math.max(span.end - Math.max(span.start, last.end), 0);
       last.end = Math.max(last.end, span.end);
       last.steps.push(...span.steps);
     } else {
-      bars.push({ ...span, steps: [...span.steps], isSmall });
+      bars.push({ ...span, steps: [...span.steps], isSmall, covered: length });
     }
   }
   return bars;
@@ -145,10 +149,19 @@ function idleBars(gaps, scale) {
 function lane(label, kind, bars, scale, jump) {
   const buttons = bars.map((bar) => {
     const what = bar.steps.length > 1 ? count(bar.steps.length, "step") : bar.title;
-    const title = `${what}, ${formatDuration(bar.end - bar.start)} from ${formatClock(bar.start)}`;
-    return place(barButton(`bar ${kind}`, title, bar, jump), bar, scale);
+    const title = `${what}, ${formatDuration(bar.covered)} from ${formatClock(bar.start)}`;
+    const isMerged = bar.steps.length > 1;
+    const className = `bar ${kind}${isMerged ? " merged" : ""}`;
+    const button = place(barButton(className, title, bar, jump), bar, scale);
+    if (isMerged) button.style.setProperty("height", `${heightOf(bar)}%`);
+    return button;
   });
   return laneOf(label, buttons);
+}
+
+/** A bar of many steps is as high as the part of its time that they fill. */
+function heightOf({ start, end, covered }) {
+  return end > start ? Math.max(Math.round((100 * covered) / (end - start)), 15) : 100;
 }
 
 /** Errors of the agent's steps, and warnings of the container's log. */

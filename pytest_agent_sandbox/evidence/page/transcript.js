@@ -36,6 +36,8 @@ function drawTest(page, story) {
   listen(parts);
   followScrolling(sections);
   reveal(parts, location.hash.slice(1));
+  // The browser follows the address itself once the page is loaded, and takes the focus away.
+  if (location.hash) addEventListener("load", () => reveal(parts, location.hash.slice(1)));
 }
 
 function isOfConversation(step) {

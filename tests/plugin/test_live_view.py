@@ -1,0 +1,50 @@
+"""What agents do, on the terminal as it happens."""
+
+import re
+
+import pytest
+
+SUITE = """
+import pytest
+from pytest_agent_sandbox import say, tool
+
+@pytest.mark.parametrize("word", ["one", "two"])
+def test_word(word, agent_workspace, agent_llm, agent_conversation):
+    agent_llm.script([say("Thinking.", tool("terminal", command=f"echo {word}")), say("Done.")])
+    conversation = agent_conversation(secrets={"NAME": "a-secret-value"})
+    print("captured words")
+    conversation.send_message("Go, a-secret-value.")
+    conversation.run(timeout=60)
+    print("captured words")
+"""
+
+
+@pytest.mark.parametrize("how", [["-v"], ["--sandbox-live"], ["--sandbox-live", "--capture=sys"]])
+def test_events_are_shown_while_the_test_runs(project, how):
+    project.write("test_it.py", SUITE)
+    code, output = project.run(*how)
+    assert code == 0
+    before, _, _ = output.partition("passed")
+    assert re.search(r"\d\.\d\ds  user +Go, \*\*\*\.", before)
+    assert re.search(r"agent +Thinking\.\n +terminal  echo one", before)
+    assert re.search(r"result +one", before)
+    assert "status   finished" in before
+    assert before.index("echo one") < before.index("result   one") < before.index("echo two")
+    assert "captured words" not in output
+    assert "a-secret-value" not in output
+
+
+def test_silence_without_them_and_where_it_is_not_wanted(project):
+    project.write("test_it.py", SUITE)
+    for arguments in ([], ["-v", "--no-sandbox-live"]):
+        code, output = project.run(*arguments)
+        assert code == 0
+        assert "Thinking." not in output
+
+
+def test_workers_say_whose_it_is(project):
+    project.write("test_it.py", SUITE)
+    code, output = project.run("-n", "2", "-v")
+    assert code == 0
+    for word in ("one", "two"):
+        assert re.search(rf"\[gw\d test_word\[{word}\]\] .*result +{word}$", output, re.M)
