@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_agent_sandbox import attachments, reporting
+from pytest_agent_sandbox import attachments, reporting, sandbox_evidence
 from pytest_agent_sandbox.evidence import run_results
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.evidence.telling import PAGE
@@ -33,6 +33,20 @@ def show_setup(run: SandboxSession, item: pytest.Item, report: pytest.TestReport
     if run.settings.artifacts != "none":
         for title, text in sections:
             report.sections.append((f"Captured stdout {title} setup", text))
+
+
+def note_call(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Keeps what the shared workspace tells of a test that has failed without an agent in it.
+
+    Now, for the run's last test takes it down before its own evidence ends.
+    """
+    recorder = item.stash.get(reporting.RECORDER, None)
+    used = getattr(item, "funcargs", {})
+    if recorder is None or not report.failed or "agent_conversation" in used:
+        return
+    if "shared_agent_workspace" in used:
+        with suppress(OSError):
+            sandbox_evidence.of_shared(recorder, used["shared_agent_workspace"])
 
 
 def end_evidence(run: SandboxSession, item: pytest.Item, report: pytest.TestReport) -> None:

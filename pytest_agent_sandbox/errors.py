@@ -6,6 +6,9 @@ What the agent got wrong is an assertion failure of the test. What the sandbox g
 
 from __future__ import annotations
 
+#: How the note with a container's log begins; it is an error's first.
+LOG_TITLE = "The container's last log lines:"
+
 
 class SandboxError(Exception):
     """Something the sandbox, not the agent, got wrong: what happened, to what, what to do next.
@@ -26,7 +29,7 @@ class SandboxError(Exception):
         super().__init__(message)
         self.log = log
         if log:
-            self.add_note(f"The container's last log lines:\n{log.rstrip()}")
+            self.add_note(f"{LOG_TITLE}\n{log.rstrip()}")
 
 
 class SettingsError(SandboxError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
@@ -111,6 +110,7 @@ class WorkspaceFactory:
                 recorder = self._session.recorder(self._item)
                 for workspace in self._workspaces:
                     sandbox_evidence.at_end(recorder, workspace)
+                    sandbox_evidence.changes(recorder, workspace)
 
 
 class ConversationFactory:
@@ -212,9 +212,8 @@ class ConversationFactory:
                 closing.enter_context(_EVIDENCE_MAY_FAIL)
                 recorder = self._session.recorder(self._item)
                 if self._shared:
-                    shutil.copyfile(self._workspace.log_path, recorder.new_log())
-                    sandbox_evidence.at_start(recorder, self._workspace)
-                    sandbox_evidence.at_end(recorder, self._workspace)
+                    sandbox_evidence.of_shared(recorder, self._workspace)
+                    sandbox_evidence.changes(recorder, self._workspace)
                 for number, conversation in enumerate(self._conversations, start=1):
                     sandbox_evidence.record_conversation(recorder, number, conversation)
 

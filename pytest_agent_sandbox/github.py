@@ -99,7 +99,7 @@ def _table_line(row: Row) -> str:
 
 def _escaped(text: str) -> str:
     """A text, from an agent perhaps, as Markdown that shows it and does nothing else."""
-    line = " ".join(sections.printable(text).split())
+    line = sections.printable(" ".join(text.split()))
     return _MARKDOWN.sub(lambda found: f"&#{ord(found[0])};", line)
 
 

@@ -82,6 +82,8 @@ def pytest_runtest_makereport(
     reporting.note_phase(item, call, report)
     if report.when == "setup":
         ending.show_setup(run, item, report)
+    elif report.when == "call":
+        ending.note_call(item, report)
     elif report.when == "teardown":
         ending.end_evidence(run, item, report)
     return report

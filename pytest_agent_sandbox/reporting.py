@@ -11,7 +11,8 @@ import _pytest
 import pluggy
 import pytest
 
-from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.errors import LOG_TITLE, SandboxError
+from pytest_agent_sandbox.evidence.log_lines import readable
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.recorder import Recorder
@@ -21,6 +22,8 @@ _PHASES = pytest.StashKey[dict[str, "Phase"]]()
 RECORDER: pytest.StashKey[Recorder] = pytest.StashKey()
 
 _PACKAGE = Path(__file__).parent
+#: Lines of a container's log in an error.
+_LOG_LINES = 20
 _LIBRARIES = {"docker", "httpcore", "httpx", "requests", "urllib3", "websockets"}
 
 
@@ -56,7 +59,10 @@ def prepare_failure(
     error = call.excinfo.value
     if isinstance(error, SandboxError):
         error.args = tuple(mask(part) if isinstance(part, str) else part for part in error.args)
-        error.__notes__ = [mask(note) for note in getattr(error, "__notes__", ())]
+        notes = [mask(note) for note in getattr(error, "__notes__", ())]
+        if error.log and notes and notes[0].startswith(LOG_TITLE):
+            notes[0] = f"{LOG_TITLE}\n{readable(mask(error.log), _LOG_LINES)}"
+        error.__notes__ = notes
     if item.config.getoption("fulltrace", False):
         return
     for entry in call.excinfo.traceback:

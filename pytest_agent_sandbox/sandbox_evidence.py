@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from pytest_agent_sandbox.containers.effective import effective_settings
@@ -23,6 +24,7 @@ def at_start(recorder: Recorder, workspace: DockerWorkspace) -> None:
     facts: dict[str, Any] = {
         "image": workspace.image.reference,
         "image id": workspace.image.id,
+        "platform": workspace.image.platform,
         "digest": workspace.image.digest,
         "server": workspace.image.labels.get(VERSION_LABEL),
         "engine": workspace.engine.description,
@@ -36,7 +38,7 @@ def at_start(recorder: Recorder, workspace: DockerWorkspace) -> None:
 
 
 def at_end(recorder: Recorder, workspace: DockerWorkspace) -> None:
-    """Keeps how a container ended, and what only one that is still there can tell."""
+    """Keeps how a container is at the end of a test."""
     facts: dict[str, Any] = {}
     try:
         state = workspace.container.state()
@@ -48,6 +50,17 @@ def at_end(recorder: Recorder, workspace: DockerWorkspace) -> None:
     except SandboxError as error:
         facts["state"] = f"unknown: {error}"
     recorder.record_sandbox(workspace.container.name, **facts)
+
+
+def of_shared(recorder: Recorder, workspace: DockerWorkspace) -> None:
+    """Keeps what there is to know of a workspace that tests share, its log so far included."""
+    shutil.copyfile(workspace.log_path, recorder.new_log())
+    at_start(recorder, workspace)
+    at_end(recorder, workspace)
+
+
+def changes(recorder: Recorder, workspace: DockerWorkspace) -> None:
+    """Keeps what changed on the workspace's disk, which only a server that is there can tell."""
     recorder.record_diff(workspace.container.name, _diff(workspace))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,24 @@ def read(path: Path, clock: Clock, container: str = "") -> list[LogLine]:
         clock: Reads the server's times.
         container: The container's name.
     """
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return _read(file, clock, container)
+
+
+def readable(log: str, most: int) -> str:
+    """The last lines of a log's text, at most so many, each with its level."""
+    lines = [
+        f"{line.level.lower():<7}  {line.text}" if line.level else line.text
+        for line in _read(log.splitlines(), Clock(0.0), "")
+    ]
+    return "\n".join("\n".join(lines).splitlines()[-most:])
+
+
+def _read(log: Iterable[str], clock: Clock, container: str) -> list[LogLine]:
     lines: list[LogLine] = []
-    for is_plain, group in groupby(_records(path), lambda record: isinstance(record, str)):
+    for is_plain, group in groupby(_records(log), lambda record: isinstance(record, str)):
         if is_plain:
             # Joined at once: there may be a million of them.
             time = lines[-1].time if lines else None
@@ -55,22 +71,19 @@ def is_trouble(line: LogLine) -> bool:
     return line.level in TROUBLE and not line.text.startswith(_USUAL)
 
 
-def _records(path: Path) -> Iterator[dict[str, Any] | str]:
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            text = line.rstrip("\r\n")
-            try:
-                record = json.loads(text)
-            except (ValueError, RecursionError):
-                record = None
-            is_record = isinstance(record, dict) and {"asctime", "message"} <= set(record)
-            yield record if is_record else text
+def _records(log: Iterable[str]) -> Iterator[dict[str, Any] | str]:
+    for line in log:
+        text = line.rstrip("\r\n")
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError):
+            record = None
+        is_record = isinstance(record, dict) and {"asctime", "message"} <= set(record)
+        yield record if is_record else text
 
 
 def _line(record: dict[str, Any], clock: Clock, container: str) -> LogLine:
-    text = str(record["message"])
+    text = str(record["message"]).rstrip()
     if record.get("exc_info"):
         text += f"\n{record['exc_info']}"
     return LogLine(

@@ -75,7 +75,7 @@ def write_index(output: Path, title: str) -> list[Row]:
     found = rows(output)
     for folder in _test_folders(output):
         if not (folder / PAGE).exists():
-            with suppress(OSError):
+            with suppress(Exception):  # one that cannot be told must not hide the others
                 write_page(folder)
     ends = [row.started + row.duration for row in found if row.duration is not None]
     started = min((row.started for row in found), default=0.0)

@@ -24,7 +24,7 @@ _MARGIN = " " * 20
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
 #: GitHub's runner obeys such lines, whoever has printed them.
-_WORKFLOW_COMMAND = re.compile(r"^(\s*):(?=:\w)|##(?=\[)", re.MULTILINE)
+_WORKFLOW_COMMAND = re.compile(r"^(\s*):(?=:)|##(?=\[)", re.MULTILINE)
 #: The labels of texts that somebody said.
 _SAID = ("thought", "text")
 #: What is told of a story beside messages and tool calls.
@@ -52,7 +52,7 @@ def transcript(story: TestStory) -> str:
     steps = [
         step for step in story.steps if step.kind in _TOLD or (step.kind == "llm" and step.is_error)
     ]
-    several = len({step.conversation for step in steps}) > 1
+    several = len({step.conversation for step in steps if step.conversation}) > 1
     full = _last(steps)
     early = steps[: len(steps) - len(full)]
     hidden = len(early) - _SHORT_STEPS
@@ -82,8 +82,8 @@ def outcome(step: Step) -> Iterator[str]:
     """The lines of a tool call's result by itself."""
     texts = [part.text for part in step.parts]
     first, *rest = _shortened("\n".join(texts) or "(no output)")
-    code = next((f"  [exit {code}]" for name, code in step.facts if name == "exit code"), "")
-    note = code if step.is_error else ""
+    codes = [code for name, code in step.facts if name == "exit code" and code != "0"]
+    note = f"  [exit {codes[0]}]" if codes else ""
     name = "error" if step.is_error else "result"
     yield f"{_clock(step)}  {name:<7}  {first}{note}"
     yield from (f"{_MARGIN}{line}" for line in rest)
@@ -91,7 +91,8 @@ def outcome(step: Step) -> Iterator[str]:
 
 def printable(text: str) -> str:
     """The text without control characters: what a sandbox prints must not steer a terminal."""
-    plain = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", _COLOURS.sub("", text))
+    text = _COLOURS.sub("", text.replace("\r\n", "\n"))
+    plain = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
     return _WORKFLOW_COMMAND.sub(lambda found: f"{found[0]}\N{ZERO WIDTH SPACE}", plain)
 
 
@@ -184,7 +185,8 @@ def _changes(story: TestStory) -> str:
         shown.append(f"… {len(diff) - len(shown)} more lines are in {DIFF}")
     if len(lines) > _DIFF_LINES:
         lines[_DIFF_LINES:] = [f"… {len(lines) - _DIFF_LINES} more files"]
-    return "\n".join([story.changes_note, *lines, "", *shown]).strip()
+    note = _shortened(story.changes_note)
+    return "\n".join([*note, *lines, "", *shown]).strip()
 
 
 def _evidence(story: TestStory, folder: Path | None) -> str:

@@ -63,7 +63,7 @@ def tell(folder: Path) -> TestStory:
         verdict=found.verdict,
         fault=found.fault,
         headline=found.headline,
-        hints=verdict.hints(found),
+        hints=[*verdict.hints(found), *verdict.failed_calls(steps)],
         rerun=found.rerun,
         started=started,
         duration=found.duration,

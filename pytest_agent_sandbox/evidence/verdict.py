@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_agent_sandbox import errors
 from pytest_agent_sandbox.evidence.result import Result
-from pytest_agent_sandbox.evidence.story import Fault, Verdict
+from pytest_agent_sandbox.evidence.story import Fault, Step, Verdict
 
 _LONGEST_HEADLINE = 300
+_LONGEST_CALL = 80
+#: Python names an error with its module, which is ours.
+_OWN_ERRORS = f"{errors.__name__}."
 _UNHAPPY = ("error", "stuck")
 
 
@@ -27,6 +31,19 @@ def judge(phases: Mapping[str, Mapping[str, Any]]) -> tuple[Verdict, Fault, str]
         if phase.get("outcome") == "skipped":
             return "skipped", "", ""
     return ("passed" if "call" in phases else "running"), "", ""
+
+
+def failed_calls(steps: Sequence[Step]) -> list[str]:
+    """A sentence on the tool calls that failed, for an agent may pass over them in silence."""
+    failed = [step for step in steps if step.kind == "tool" and step.is_error]
+    if not failed:
+        return []
+    last = failed[-1]
+    codes = [f", exit code {code}" for name, code in last.facts if name == "exit code"]
+    call = f"{last.title}: {last.summary[:_LONGEST_CALL]}{''.join(codes)}"
+    if len(failed) == 1:
+        return [f"A tool call failed ({call})."]
+    return [f"{len(failed)} tool calls failed, last of all {call}."]
 
 
 def hints(result: Result) -> list[str]:
@@ -66,6 +83,7 @@ def _of_conversations(result: Result) -> Iterator[str]:
 def _headline(error: str) -> str:
     lines = [line.strip() for line in error.splitlines() if line.strip()]
     first = lines[0] if lines else "The test failed without a word."
+    first = first.removeprefix(_OWN_ERRORS)
     if first.endswith(":") and len(lines) > 1:
         first = f"{first} {lines[1]}"
     if len(first) > _LONGEST_HEADLINE:

@@ -83,7 +83,7 @@ def _llm(number: int, time: float, duration: float, summary: str, tokens: str) -
         duration=duration,
         conversation="1",
         facts=[
-            ("Model", "anthropic/claude-sonnet-5"),
+            ("Model", "example/model-5"),
             ("Tokens", tokens),
             ("Cost", "$0.0214"),
             ("Answered by", "cassette, recording 1"),
@@ -187,7 +187,7 @@ def failing_story() -> TestStory:
                     ("Container", "3f1b0c9a7d21"),
                 ],
             ),
-            Section(title="Conversation 1", facts=[("Model", "claude-sonnet-5"), ("Tools", "2")]),
+            Section(title="Conversation 1", facts=[("Model", "model-5"), ("Tools", "2")]),
             Section(title="Machine", facts=[("Python", "3.11.9"), ("Docker", "27.3.1")]),
         ],
         files=[

@@ -59,7 +59,9 @@ def test_a_clock_that_is_wrong_by_days_is_set_right():
     assert clock.seconds("2025-12-24T09:00:05") == 5
 
 
-@pytest.mark.parametrize("text", ["", "?", "yesterday", None, 5, 1.5, [], {}, "2026-13-01", "\ud800"])
+@pytest.mark.parametrize(
+    "text", ["", "?", "yesterday", None, 5, 1.5, [], {}, "2026-13-01", "\ud800"]
+)
 def test_what_is_no_time(text):
     clock = Clock(STARTED, [(text, STARTED), ("2026-01-01T11:00:00", STARTED)])
     assert clock.seconds(text) is None

@@ -168,8 +168,8 @@ def test_a_cost_that_is_not_known_makes_the_sum_unknown():
     [
         # OpenAI's chat completions
         ({"role": "user", "content": "hello"}, "hello"),
-        ({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
-         "a\nb"),
+        ({"role": "user", "content": [{"type": "text", "text": "a"},
+                                      {"type": "text", "text": "b"}]}, "a\nb"),
         ({"role": "assistant", "content": None, "reasoning_content": "Hm.", "tool_calls": [
             {"id": "c", "type": "function",
              "function": {"name": "terminal", "arguments": '{"command": "ls"}'}}]},
@@ -182,14 +182,16 @@ def test_a_cost_that_is_not_known_makes_the_sum_unknown():
                                          "cache_control": {"type": "ephemeral"}}]}, "You are …"),
         ({"role": "assistant", "content": [
             {"type": "thinking", "thinking": "Hm.", "signature": "x"},
-            {"type": "tool_use", "id": "t", "name": "terminal", "input": {"command": "ls \u00e9"}}]},
+            {"type": "tool_use", "id": "t", "name": "terminal",
+             "input": {"command": "ls \u00e9"}}]},
          'Hm.\nterminal\n{"command": "ls \u00e9"}'),
         ({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t",
                                        "content": [{"type": "text", "text": "a.txt"}]}]}, "a.txt"),
         ({"role": "user", "content": [{"type": "tool_result", "content": "plain"}]}, "plain"),
         ({"role": "user", "content": [{"type": "image", "source": {"data": "…"}}]}, "(image)"),
         # OpenAI's responses
-        ({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "a"}]}, "a"),
+        ({"type": "message", "role": "user",
+          "content": [{"type": "input_text", "text": "a"}]}, "a"),
         ({"type": "function_call", "name": "terminal", "arguments": "{}", "call_id": "c"},
          "terminal\n{}"),
         ({"type": "function_call_output", "call_id": "c", "output": "a.txt"}, "a.txt"),

@@ -42,7 +42,9 @@ def test_empty_and_very_short_values_garble_nothing():
 
 @pytest.mark.parametrize("ascii_only", [True, False])
 @pytest.mark.parametrize("levels", [1, 2, 3])
-@pytest.mark.parametrize("secret", ['two "words" \u00e9\\', KEY.strip(), "a\tb\u4e2d\U0001f600cdef"])
+@pytest.mark.parametrize(
+    "secret", ['two "words" \u00e9\\', KEY.strip(), "a\tb\u4e2d\U0001f600cdef"]
+)
 def test_a_value_is_masked_as_json_spells_it_however_often_it_is_put_into_json(
     secret, levels, ascii_only
 ):

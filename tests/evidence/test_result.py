@@ -128,7 +128,9 @@ def test_numbers_that_are_none_or_too_large(tmp_path):
     assert damaged(tmp_path, duration=10**400).duration is None
     assert damaged(tmp_path, verdict="exploded").verdict == "running"
     assert damaged(tmp_path, fault="x").fault == ""
-    assert damaged(tmp_path, llm={"calls": {"live": "many"}, "tokens": 7}).llm == LLMTotals(tokens=7)
+    assert damaged(tmp_path, llm={"calls": {"live": "many"}, "tokens": 7}).llm == LLMTotals(
+        tokens=7
+    )
 
 
 def test_what_a_newer_version_adds_is_passed_over(tmp_path):

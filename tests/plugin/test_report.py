@@ -185,6 +185,17 @@ def test_evidence_is_kept_under_xdist(project):
     assert len(project.results) == 2
 
 
+def test_a_shared_workspace_without_an_agent_has_evidence_too(project):
+    project.write("test_it.py", "def test_x(shared_agent_workspace): assert 0")
+    code, output = project.run()
+    assert code == 1
+    (folder,) = project.results
+    (sandbox,) = json.loads((folder / "result.json").read_text())["sandboxes"]
+    assert sandbox["state"] == "running"
+    assert "Uvicorn running" in (folder / "container.log").read_text()
+    assert str(folder / "transcript.html") in output
+
+
 def test_results_of_an_earlier_run_are_cleared(project):
     project.write("test_it.py", "def test_x(agent_workspace): assert 0, 'first'")
     project.run()
