@@ -53,15 +53,15 @@ def _apart(text: str) -> tuple[str, str]:
 
 
 def _change(text: str, title: str) -> Change:
-    lines = text.split("\n")  # nothing else ends a line of a diff
-    first = next((n for n, line in enumerate(lines) if line.startswith("@@")), len(lines))
-    head, body = lines[:first], lines[first:]
+    # Nothing but a line feed ends a line of a diff.
+    head_text, _, body = text.partition("\n@@")
+    head = head_text.split("\n")
     marks = (_MARKS[mark] for mark in _MARKS for line in head if line.startswith(mark))
     return Change(
         path=f"{title}{_path(head)}",
         status=next(marks, "modified"),
-        added=sum(line.startswith("+") for line in body),
-        removed=sum(line.startswith("-") for line in body),
+        added=body.count("\n+"),
+        removed=body.count("\n-"),
         diff=text,
     )
 

@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
 
-from pytest_agent_sandbox.evidence import result
-
 #: Marks a folder as ours: only such a folder is ever cleared.
 SIGN = ".agent-results"
 #: Holds a `Row` on each line; all processes of a run append to it.
 ROWS = "results.jsonl"
+#: In each test's folder from its first moment on.
+RESULT = "result.json"
 #: The run's page.
 INDEX = "index.html"
 _SLUG_LIMIT = 60
@@ -82,7 +82,7 @@ def _clear(output: Path) -> None:
 def _is_of_a_test(folder: Path) -> bool:
     """Whether a folder is ours; a user may keep other reports beside it, such as a coverage's."""
     with suppress(OSError):
-        return (folder / result.NAME).exists() or not any(folder.iterdir())
+        return (folder / RESULT).exists() or not any(folder.iterdir())
     return False
 
 

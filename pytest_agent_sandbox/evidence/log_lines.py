@@ -74,12 +74,16 @@ def is_trouble(line: LogLine) -> bool:
 def _records(log: Iterable[str]) -> Iterator[dict[str, Any] | str]:
     for line in log:
         text = line.rstrip("\r\n")
-        try:
-            record = json.loads(text)
-        except (ValueError, RecursionError):
-            record = None
-        is_record = isinstance(record, dict) and {"asctime", "message"} <= set(record)
-        yield record if is_record else text
+        record = _record(text) if text.startswith("{") else None
+        yield text if record is None else record
+
+
+def _record(text: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return record if {"asctime", "message"} <= set(record) else None
 
 
 def _line(record: dict[str, Any], clock: Clock, container: str) -> LogLine:

@@ -8,14 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pytest_agent_sandbox.evidence import limits
+from pytest_agent_sandbox.evidence.folders import RESULT
 from pytest_agent_sandbox.evidence.story import Fault, Row, Verdict
 
-NAME = "result.json"
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+NAME = RESULT
 #: The form of result.json; counts up when a field changes its meaning.
 VERSION = 1
 
@@ -126,10 +128,14 @@ def of(kind: Any, content: Any) -> Any:
 
 @cache
 def _checkers(kind: Any) -> dict[str, TypeAdapter[Any]]:
+    from pydantic import TypeAdapter
+
     return {name: TypeAdapter(hint) for name, hint in get_type_hints(kind).items()}
 
 
 def _fits(value: Any, checker: TypeAdapter[Any]) -> bool:
+    from pydantic import ValidationError
+
     try:
         checker.validate_python(value, strict=True)
     except ValidationError:

@@ -610,6 +610,19 @@ def test_index(show: Callable[..., Page]) -> None:
     expect(page.locator(".count")).to_have_text("3 of 12")
 
 
+def test_an_attempt_that_was_tried_again_does_not_count(show: Callable[..., Page]) -> None:
+    story = run_story()
+    story.rows[1].attempt, story.rows[1].superseded = 1, True
+    page = show(story)
+    assert page.locator(".page-header dd").all_text_contents()[:3] == ["2", "1", "1"]
+    expect(page).to_have_title("2 failed of 11: Agent tests")
+    retried = page.locator("tr.retried")
+    expect(retried).to_contain_text("Tried again")
+    expect(retried.locator("td.attempt")).to_have_text("1")
+    page.locator(".chip.failed").click()
+    assert len(shown_tests(page)) == 2
+
+
 def test_index_of_two_thousand_tests(show: Callable[..., Page]) -> None:
     page = show(run_story(2000))
     assert page.evaluate("performance.now()") < 5000

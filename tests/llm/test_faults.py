@@ -68,7 +68,7 @@ class Host:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    def open_lane(self, source: Any, *, name: str, policy: Any) -> Lane:
+    def open_lane(self, source: Any, *, name: str, policy: Any, observer: Any) -> Lane:
         return self._gateway.open_lane(source, name, policy)
 
     def llm_fields(self, lane: Lane, model: str) -> dict[str, str]:

@@ -150,6 +150,7 @@ const VERDICTS = {
   passed: "Passed",
   skipped: "Skipped",
   running: "Unfinished",
+  retried: "Tried again",
 };
 
 const FAULTS = {

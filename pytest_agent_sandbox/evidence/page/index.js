@@ -1,13 +1,18 @@
 // The table of all tests of a run: sorted by any column, searched, filtered by verdict.
 
-const VERDICT_ORDER = { failed: 0, running: 1, skipped: 2, passed: 3 };
+const VERDICT_ORDER = { failed: 0, running: 1, retried: 2, skipped: 3, passed: 4 };
+
+/** An attempt that a later one has made up for, or failed like, does not count for its test. */
+function verdictOf(row) {
+  return row.superseded ? "retried" : row.verdict;
+}
 
 // Columns without a word in any row are left out.
 const COLUMNS = [
-  { id: "verdict", label: "Verdict", value: (row) => VERDICT_ORDER[row.verdict] ?? 4, cell: (row) => verdictBadge(row.verdict) },
+  { id: "verdict", label: "Verdict", value: (row) => VERDICT_ORDER[verdictOf(row)] ?? 5, cell: (row) => verdictBadge(verdictOf(row)) },
   { id: "test", label: "Test", value: (row) => row.test, cell: testCell },
   { id: "fault", label: "Fault", value: (row) => row.fault, cell: (row) => FAULTS[row.fault] ?? row.fault },
-  { id: "attempt", label: "Attempt", isNumber: true, value: (row) => row.attempt, cell: (row) => (row.attempt > 1 ? String(row.attempt) : "") },
+  { id: "attempt", label: "Attempt", isNumber: true, value: (row) => row.attempt, cell: (row) => (row.attempt > 1 || row.superseded ? String(row.attempt) : "") },
   { id: "duration", label: "Duration", isNumber: true, value: (row) => row.duration, cell: (row) => formatDuration(row.duration) },
   { id: "startup", label: "Start-up", isNumber: true, value: (row) => row.startup, cell: (row) => formatDuration(row.startup) },
   { id: "steps", label: "Steps", isNumber: true, value: (row) => row.steps, cell: (row) => formatNumber(row.steps) },
@@ -67,7 +72,7 @@ class Table {
         column.cell(row) || null,
       ),
     );
-    return element("tr", { class: row.verdict }, cells);
+    return element("tr", { class: verdictOf(row) }, cells);
   }
 
   drawHead(column) {
@@ -98,7 +103,7 @@ class Table {
     const words = this.search.value.trim().toLowerCase();
     let shown = 0;
     for (const { row, node, words: found } of this.entries) {
-      const passes = !this.verdicts.size || this.verdicts.has(row.verdict);
+      const passes = !this.verdicts.size || this.verdicts.has(verdictOf(row));
       node.hidden = !passes || !found.includes(words);
       if (!node.hidden) shown += 1;
     }
@@ -115,7 +120,7 @@ class Table {
 
   verdictChips() {
     return Object.keys(VERDICT_ORDER).map((verdict) => {
-      const number = this.entries.filter((entry) => entry.row.verdict === verdict).length;
+      const number = this.entries.filter((entry) => verdictOf(entry.row) === verdict).length;
       if (!number) return null;
       const chip = element(
         "button",
@@ -160,7 +165,7 @@ function wordsOf(row) {
 function runHeader(story) {
   const { rows } = story;
   const sum = (pick) => rows.reduce((total, row) => total + (pick(row) ?? 0), 0);
-  const number = (verdict) => rows.filter((row) => row.verdict === verdict).length;
+  const number = (verdict) => rows.filter((row) => verdictOf(row) === verdict).length;
   const tokens = sum((row) => row.tokens);
   const cost = rows.some((row) => row.cost !== null) ? sum((row) => row.cost) : null;
   const totals = [

@@ -104,8 +104,9 @@ def render_test(story: TestStory) -> str:
 
 def render_run(story: RunStory) -> str:
     """The page of a whole run; its rows lead to the pages of the tests."""
-    failed = sum(row.verdict == "failed" for row in story.rows)
-    said = f"{failed:,} failed of {len(story.rows):,}"
+    last = [row for row in story.rows if not row.superseded]
+    failed = sum(row.verdict == "failed" for row in last)
+    said = f"{failed:,} failed of {len(last):,}"
     summary = f'<h1 dir="auto">{_escape(story.title)}</h1>\n<p>{said}</p>'
     return _page(
         title=f"{said}: {story.title}",
