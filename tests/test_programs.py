@@ -52,7 +52,7 @@ def test_two_messages_and_two_runs():
         provider.verify()
     assert "Hello from the sandbox!\n/workspace/project" in result.stdout
     assert result.stdout.count("status: finished") == 2
-    assert "agent    terminal  command: rm FACTS.txt" in result.stdout
+    assert "agent    terminal  rm FACTS.txt" in result.stdout
     found = re.search(r"(\d+) events, cost: ([\d.]+) US dollars", result.stdout)
     assert found is not None
     assert int(found[1]) > 10
