@@ -81,9 +81,10 @@ def _test_text(folder: Path) -> str:
 def _run_text(folder: Path) -> str:
     rows = run_results.rows(folder)
     lines = [_row_text(row) for row in rows]
-    failed = sum(row.verdict == "failed" for row in rows)
-    noun = "test" if len(rows) == 1 else "tests"
-    return "\n".join([*lines, f"{len(rows)} {noun} with a sandbox, {failed} failed"]) + "\n"
+    last = [row for row in rows if not row.superseded]
+    failed = sum(row.verdict == "failed" for row in last)
+    noun = "test" if len(last) == 1 else "tests"
+    return "\n".join([*lines, f"{len(last)} {noun} with a sandbox, {failed} failed"]) + "\n"
 
 
 def _row_text(row: Row) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,18 @@ def test_gateway(tmp_path):
         - milliseconds["whole call, direct"]["median"]
     )
     assert {"request", "cores"} <= result["facts"].keys()
+
+
+def test_evidence(tmp_path):
+    printed, result = run("evidence.py", tmp_path)
+    assert "at the end, ours / floor" in printed
+    milliseconds = result["milliseconds"]
+    assert {"events as they come, ours", "at the end, ours"} <= milliseconds.keys()
+    comparisons = result["comparisons"]
+    assert comparisons["at the end, ours / floor"]["median"] == pytest.approx(
+        milliseconds["at the end, ours"]["median"] / milliseconds["at the end, floor"]["median"]
+    )
+    # Flat: the ids of the events, and nothing of what they hold.
+    assert comparisons["memory while collecting (MB)"]["median"] < 3
+    if any(shutil.which(name) for name in ("chromium", "google-chrome", "chromium-browser")):
+        assert {"opening the page", "longest pause while scrolling"} <= milliseconds.keys()

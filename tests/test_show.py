@@ -138,6 +138,16 @@ def test_a_damaged_result(folder, content, capsys):
     assert "--- agent evidence" in capsys.readouterr().out
 
 
+def test_only_the_last_attempt_counts(output, capsys):
+    for attempt, verdict in ((1, "failed"), (2, "passed")):
+        flaky = Result(test="t.py::test_flaky", attempt=attempt, verdict=verdict, started=attempt)
+        run_results.add(output, flaky, None)
+    show(output, as_text=True)
+    text = capsys.readouterr().out
+    assert "t.py::test_flaky (attempt 2)" in text
+    assert text.endswith("4 tests with a sandbox, 1 failed\n")
+
+
 def test_an_empty_run(tmp_path, capsys):
     folders.begin_run(tmp_path / "x", "run")
     show(tmp_path / "x", as_text=True)

@@ -82,7 +82,8 @@ def _clear(output: Path) -> None:
 def _is_of_a_test(folder: Path) -> bool:
     """Whether a folder is ours; a user may keep other reports beside it, such as a coverage's."""
     with suppress(OSError):
-        return (folder / RESULT).exists() or not any(folder.iterdir())
+        names = {entry.name for entry in folder.iterdir()}
+        return not names or bool(names & {RESULT, f".{RESULT}"})  # or killed while it was written
     return False
 
 

@@ -54,5 +54,11 @@ def change_texts(value: Any, change: Callable[[str], str], depth: int = _DEEPEST
         return {
             change(str(name)): change_texts(item, change, depth - 1) for name, item in value.items()
         }
-    is_data = isinstance(value, list | tuple | dict)
-    return change(json.dumps(value, default=str) if is_data else str(value))
+    return change(_as_text(value) if isinstance(value, list | tuple | dict) else str(value))
+
+
+def _as_text(value: Any) -> str:
+    try:
+        return json.dumps(value, default=str)
+    except RecursionError:
+        return "(nested too deeply to be kept)"

@@ -81,6 +81,7 @@ def test_a_missing_and_an_empty_folder_become_ours(output):
 def test_a_new_run_removes_once_what_earlier_runs_left(output):
     begin_run(output, "one")
     old, broken = leave(output, "old"), make_folder(output, "killed-at-its-first-moment")
+    (make_folder(output, "killed-while-it-was-written") / ".result.json").touch()
     (output / ROWS).touch()
     (output / INDEX).touch()
     begin_run(output, "one")  # another worker of the same run

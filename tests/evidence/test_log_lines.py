@@ -93,6 +93,28 @@ def test_lines_of_any_kind(read, bad):
     assert all(isinstance(line.text, str) and isinstance(line.level, str) for line in lines)
 
 
+def test_the_last_lines_of_a_log_in_an_error():
+    log = "\n".join(
+        [
+            "starting",
+            server_line(message="ready\n"),
+            server_line(name="uvicorn.access", message="GET /alive 200"),
+            server_line(levelname="ERROR", message="it broke", exc_info="Traceback:\nno"),
+            "panic",
+        ]
+    )
+    assert log_lines.readable(log, 100).splitlines() == [
+        "starting",
+        "info     ready",
+        "error    it broke",
+        "Traceback:",
+        "no",
+        "panic",
+    ]
+    assert log_lines.readable(log, 2) == "no\npanic"
+    assert log_lines.readable("", 2) == ""
+
+
 def test_no_log_and_an_empty_one(read, tmp_path):
     assert log_lines.read(tmp_path / "none", Clock(0)) == []
     assert read("") == []

@@ -3,7 +3,8 @@
 import pytest
 
 from pytest_agent_sandbox.evidence.result import Result
-from pytest_agent_sandbox.evidence.verdict import hints, judge
+from pytest_agent_sandbox.evidence.story import Step
+from pytest_agent_sandbox.evidence.verdict import failed_calls, hints, judge
 
 PASSED = {"outcome": "passed", "error": "", "fault": "", "report": ""}
 SKIPPED = {**PASSED, "outcome": "skipped"}
@@ -72,11 +73,13 @@ def test_phases_of_another_version():
         ("\n\n  ValueError: x  \nmore", "ValueError: x"),
         ("CassetteMiss:\n  The call is not there", "CassetteMiss: The call is not there"),
         ("CassetteMiss:", "CassetteMiss:"),
+        ("pytest_agent_sandbox.errors.SandboxDied: gone", "SandboxDied: gone"),
+        ("E: pytest_agent_sandbox.errors.X", "E: pytest_agent_sandbox.errors.X"),
         ("CassetteMiss:\n \n", "CassetteMiss:"),
         ("E: " + "x" * 300, "E: " + "x" * 297 + "…"),
         ("x" * 10_000_000, "x" * 300 + "…"),
     ],
-    ids=range(7),
+    ids=range(9),
 )
 def test_the_headline_is_one_line(error, headline):
     assert judge({"call": failed(error)})[2] == headline
@@ -119,6 +122,20 @@ def test_hints_name_what_happened():
         "Conversation 2 was still running when the test ended.",
         "a note",
     ]
+
+
+def call(summary, is_error=True, kind="tool", facts=()):
+    return Step(kind=kind, title="terminal", summary=summary, is_error=is_error, facts=list(facts))
+
+
+def test_tool_calls_that_failed():
+    fine, log = call("ls", is_error=False), call("x", kind="log")
+    assert failed_calls([fine, log]) == []
+    one = call("make " + "x" * 200, facts=[("exit code", "2")])
+    assert failed_calls([one, fine, log]) == [
+        f"A tool call failed (terminal: make {'x' * 75}, exit code 2)."
+    ]
+    assert failed_calls([one, call("rm x")]) == ["2 tool calls failed, last of all terminal: rm x."]
 
 
 def test_a_test_that_never_ended_says_so():

@@ -8,6 +8,9 @@ import time
 
 import pytest
 
+from pytest_agent_sandbox.containers.engine import Engine
+from tests.containers.fake_engine import EngineProxy
+
 HANGING = """
 from pytest_agent_sandbox import delay, say, tool
 
@@ -61,6 +64,54 @@ def test_a_killed_container_leaves_its_story(project):
     assert row["fault"] == "sandbox"
     (folder,) = project.results
     assert "last words" in (folder / "transcript.html").read_text("utf-8")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the engine has no Unix socket there")
+def test_evidence_outlives_the_engine(project, engine_client):
+    project.write(
+        "test_it.py",
+        "import time\n"
+        "from pathlib import Path\n"
+        "from pytest_agent_sandbox import say, tool\n"
+        "def test_x(agent_workspace, agent_llm, agent_conversation):\n"
+        "    agent_llm.script([tool('terminal', command='echo while it was there'), say('Ok.')])\n"
+        "    conversation = agent_conversation()\n"
+        "    conversation.send_message('Go.')\n"
+        "    conversation.run(timeout=60)\n"
+        "    Path('ready').touch()\n"
+        "    while not Path('cut').exists():\n"
+        "        time.sleep(0.05)\n"
+        "    assert 0, 'the engine is gone'\n",
+    )
+    with Engine.connect() as engine:
+        if not engine.endpoint.startswith("unix://"):
+            pytest.skip(f"the engine at {engine.endpoint} has no Unix socket")
+        proxy = EngineProxy(engine.endpoint.removeprefix("unix://"))
+    gateway = engine_client.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+    project.environment |= {"DOCKER_HOST": proxy.address, "PYTEST_SANDBOX_GATEWAY_ADDRESS": gateway}
+    try:
+        with project.start() as process:
+            end = time.monotonic() + 60
+            while not (project.folder / "ready").exists():
+                assert process.poll() is None and time.monotonic() < end, "it never got ready"
+                time.sleep(0.1)
+            proxy.close()
+            (project.folder / "cut").touch()
+            output, _ = process.communicate(timeout=100)
+        assert process.returncode == 1, output
+        (folder,) = project.results
+        result = json.loads((folder / "result.json").read_text("utf-8"))
+        (sandbox,) = result["sandboxes"]
+        assert sandbox["state"].startswith("unknown: ")
+        assert "while it was there" in (folder / "transcript.html").read_text("utf-8")
+        assert "Uvicorn running" in (folder / "container.log").read_text()
+        assert "terminal  echo while it was there" in output
+    finally:
+        proxy.close()
+        for container in engine_client.containers.list(
+            all=True, filters={"label": "pytest-agent-sandbox.test=test_it.py::test_x"}
+        ):
+            container.remove(force=True)
 
 
 def test_the_test_that_killed_its_worker_is_in_the_runs_page(project):
