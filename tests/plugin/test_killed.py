@@ -93,7 +93,8 @@ def test_evidence_outlives_the_engine(project, engine_client):
         with project.start() as process:
             end = time.monotonic() + 60
             while not (project.folder / "ready").exists():
-                assert process.poll() is None and time.monotonic() < end, "it never got ready"
+                assert process.poll() is None, "it has ended"
+                assert time.monotonic() < end, "it never got ready"
                 time.sleep(0.1)
             proxy.close()
             (project.folder / "cut").touch()
