@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.exchange import FIRST_ERROR
 from pytest_agent_sandbox.llm.observer import ANSWER_LIMIT, News
 
+_INDENTED_CHANGE = re.compile(r"^\s+([-+] )", re.MULTILINE)
 #: What parts of a message hold their text in, in the three dialects.
 _TEXTS = (
     "text",
@@ -131,7 +133,9 @@ def _add_answer(step: Step, record: Mapping[str, Any]) -> None:
         said.append(cost)
     if problem:
         said = [problem.partition("\n")[0]]
-        step.parts.insert(0, Part(label="problem", text=problem, format="diff"))
+        # What a miss says of a difference is indented: as a diff, it has colours.
+        text = _INDENTED_CHANGE.sub(r"\1", problem)
+        step.parts.insert(0, Part(label="problem", text=text, format="diff"))
     step.is_error = bool(problem) or _is_bad(status)
     step.summary = " · ".join(said)
     if record.get("answer"):

@@ -1,6 +1,8 @@
 """A test's story out of its files, whole and broken."""
 
+import copy
 import json
+import random
 import time
 
 import pytest
@@ -232,6 +234,40 @@ def test_a_damaged_file_does_not_take_the_others_along(folder, name, content):
     for title, text in sections.of(shorten(story), folder):
         assert len(text) < 100_000, title
     render_test(story)
+
+
+ODD = [None, 0, -1.5, float("nan"), float("inf"), 10**30, True, "", "\ud800\x1b[2J\n::error::x",
+       [], [None], {}, {"text": 5}, "9999-12-31T23:59:59+14:00", "ActionEvent", "MessageEvent",
+       "AgentErrorEvent", "ACPToolCallEvent", "ObservationEvent"]  # fmt: skip
+
+
+def places(value):
+    """Where something can be replaced in JSON data: pairs of a container and a key."""
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield value, key
+            yield from places(value[key])
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_any_value_may_be_any_other(folder, seed):
+    chance = random.Random(seed)
+    for name in ("events.jsonl", "llm-calls.jsonl", "result.json", "container.log"):
+        content = (folder / name).read_text("utf-8")
+        lines = [content] if name == "result.json" else content.splitlines()
+        for number, line in enumerate(lines):
+            if line.startswith("{"):
+                value = json.loads(line)
+                for _ in range(chance.randrange(4)):
+                    container, key = chance.choice(list(places(value)))
+                    container[key] = copy.deepcopy(chance.choice(ODD))
+                lines[number] = json.dumps(value)
+        (folder / name).write_text("\n".join(lines))
+    story = tell(folder)
+    for _, text in sections.of(story, folder):
+        assert not set(text) & set("\x1b\ud800")
+        assert "\n::" not in text
+    render_test(shorten(story))
 
 
 def test_facts_of_any_kind(folder):

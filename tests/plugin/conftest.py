@@ -72,10 +72,20 @@ class Project:
     @property
     def index_rows(self) -> list[dict[str, Any]]:
         """What the run's page shows."""
-        page = (self.folder / "agent-results" / "index.html").read_text("utf-8")
-        content = re.search(r'<script[^>]*id="story"[^>]*>(.*?)</script>', page, re.DOTALL)
-        assert content is not None
-        return json.loads(content[1])["rows"]
+        return list(_story(self.folder / "agent-results" / "index.html")["rows"])
+
+    @property
+    def story(self) -> dict[str, Any]:
+        """What the page of the only failed test shows."""
+        (folder,) = self.results
+        return _story(folder / "transcript.html")
+
+
+def _story(page: Path) -> dict[str, Any]:
+    """The data in a page."""
+    found = re.search(r'<script[^>]*id="story"[^>]*>(.*?)</script>', page.read_text("utf-8"), re.S)
+    assert found is not None
+    return dict(json.loads(found[1]))
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ def test_what_was_recorded_is_replayed_strictly_and_offline(
     assert "MODE replayed 3" in output
     assert "3 LLM calls replayed" in output
     assert (project.folder / CASSETTE).read_bytes() == before
-    assert not (project.folder / "agent-results").exists()
+    assert project.results == []
 
 
 STREAMING = THREE_STEPS.replace(
@@ -153,6 +153,14 @@ def test_a_changed_prompt_misses_at_once_and_shows_the_word(
     line = next(line for line in output.splitlines() if "SECONDS" in line)
     assert float(line.rpartition("SECONDS ")[2]) < 1.5
     assert "1 refused" in output or "LLM call refused" in output
+    assert "fault: the agent" in output
+    (call,) = [step for step in project.story["steps"] if step["kind"] == "llm"]
+    assert call["is_error"]
+    difference = next(part for part in call["parts"] if part["label"] == "problem")
+    assert difference["format"] == "diff"
+    lines = difference["text"].splitlines()
+    assert any(line.startswith("- ") and "[-write down-]" in line for line in lines)
+    assert any(line.startswith("+ ") and "[+describe+]" in line for line in lines)
 
 
 def test_what_only_a_tool_printed_is_drift(
