@@ -138,7 +138,14 @@ class LogView {
 // The whole of a longer line is in the file of the log.
 const LONGEST_LOG_TEXT = 10_000;
 
+// A traceback, say: what it began with and what it came to.
+const LONG_LOG_TEXT = 12;
+const LOG_FOLDED = { head: 3, tail: 4 };
+
 function logText(text) {
+  if (text.split("\n", LONG_LOG_TEXT + 1).length > LONG_LOG_TEXT) {
+    return element("div", { class: "log-text" }, textBox(text, "terminal", { folded: LOG_FOLDED }));
+  }
   const cut = text.length - LONGEST_LOG_TEXT;
   const shown = cut > 0 ? text.slice(0, LONGEST_LOG_TEXT) : text;
   const drawn = element("span", { class: "log-text" }, drawLines(linesOf(shown, "terminal")));

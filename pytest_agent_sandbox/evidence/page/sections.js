@@ -5,7 +5,7 @@ function section(id, title, ...children) {
   return element("section", { id, class: "panel" }, head, ...children);
 }
 
-const FAILURE_FOLD = { head: 24, tail: 24 };
+const FAILURE_FOLD = { head: 6, tail: 18 };
 
 function failures(story) {
   if (!story.failures.length) return null;

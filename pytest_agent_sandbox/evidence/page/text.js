@@ -72,7 +72,7 @@ function jsonClass(token, next) {
 }
 
 function diffLines(text) {
-  let isInHunk = false;
+  let isInHunk = true; // what differs in a request has no head of files
   return text.split(/\r?\n/).map((line) => {
     if (line.startsWith("diff ")) isInHunk = false;
     else if (line.startsWith("@@")) isInHunk = true;
