@@ -85,6 +85,7 @@ class WorkspaceFactory:
             clean_log=recorder.mask,
         )
         self._workspaces.append(workspace)
+        workspace.on_command = sandbox_evidence.recording_commands(recorder)
         with _EVIDENCE_MAY_FAIL:
             sandbox_evidence.at_start(recorder, workspace)
         return workspace

@@ -23,7 +23,7 @@ RECORDER: pytest.StashKey[Recorder] = pytest.StashKey()
 
 _PACKAGE = Path(__file__).parent
 #: Lines of a container's log in an error.
-_LOG_LINES = 20
+_LOG_LINES = 8
 _LIBRARIES = {"docker", "httpcore", "httpx", "requests", "urllib3", "websockets"}
 
 

@@ -11,6 +11,9 @@ from pytest_agent_sandbox.containers.images import VERSION_LABEL
 from pytest_agent_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_agent_sandbox.client.commands import CommandResult
     from pytest_agent_sandbox.client.conversation import RemoteConversation
     from pytest_agent_sandbox.client.events import Event
     from pytest_agent_sandbox.evidence.recorder import Recorder
@@ -79,6 +82,18 @@ def record_conversation(recorder: Recorder, number: int, conversation: RemoteCon
         record = Recording(recorder, number)
         for event in known.events:
             record(event)
+
+
+def recording_commands(recorder: Recorder) -> Callable[[CommandResult], None]:
+    """What keeps the commands that a test itself runs in its workspace."""
+
+    def record(result: CommandResult) -> None:
+        try:
+            recorder.record_command(result)
+        except OSError:
+            logger.warning("a command could not be kept as evidence", exc_info=True)
+
+    return record
 
 
 class Recording:

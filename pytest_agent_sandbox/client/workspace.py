@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import shlex
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +51,8 @@ class RemoteWorkspace:
         if not working_dir.startswith("/"):
             raise ValueError(f"working_dir must be an absolute path, not {working_dir!r}")
         self.working_dir = working_dir
+        #: Called with the result of each `execute_command`.
+        self.on_command: Callable[[CommandResult], object] | None = None
         self.connection = ServerConnection(host, api_key, guard=guard, read_timeout=read_timeout)
 
     @property
@@ -115,6 +118,12 @@ class RemoteWorkspace:
             CommandTimeout: The command's end was not reported well past its timeout.
             ServerError: The server refused or could not start the command.
         """
+        result = self._execute(command, cwd, timeout)
+        if self.on_command is not None:
+            self.on_command(result)
+        return result
+
+    def _execute(self, command: str, cwd: str | None, timeout: float) -> CommandResult:
         folder = self.path(cwd or "")
         try:
             return run_command(self.connection, command, cwd=folder, timeout=timeout)
@@ -229,7 +238,7 @@ class RemoteWorkspace:
         try:
             return git.snapshot(self.connection, self.working_dir)
         except FileNotFoundError:
-            self.execute_command("true")  # makes the folder
+            self._execute("true", None, 30.0)  # makes the folder
             return git.snapshot(self.connection, self.working_dir)
 
     def changes_as_diff(self, *, base: str | Snapshot = "HEAD", max_bytes: int = 200_000) -> str:

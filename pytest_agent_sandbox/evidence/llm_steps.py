@@ -12,9 +12,11 @@ from pytest_agent_sandbox.evidence import records
 from pytest_agent_sandbox.evidence.result import LLMTotals
 from pytest_agent_sandbox.evidence.story import Fact, Part, Step
 from pytest_agent_sandbox.llm.calls import LLMCall
+from pytest_agent_sandbox.llm.dialects.dialect import objects
 from pytest_agent_sandbox.llm.exchange import FIRST_ERROR
 from pytest_agent_sandbox.llm.observer import ANSWER_LIMIT, News
 
+_LONGEST_REPLY = 120
 _INDENTED_CHANGE = re.compile(r"^\s+([-+] )", re.MULTILINE)
 #: What parts of a message hold their text in, in the three dialects.
 _TEXTS = (
@@ -137,9 +139,26 @@ def _add_answer(step: Step, record: Mapping[str, Any]) -> None:
         text = _INDENTED_CHANGE.sub(r"\1", problem)
         step.parts.insert(0, Part(label="problem", text=text, format="diff"))
     step.is_error = bool(problem) or _is_bad(status)
-    step.summary = " · ".join(said)
-    if record.get("answer"):
-        step.parts.append(Part(label="answer", text=str(record["answer"]), format="json"))
+    answer = str(record.get("answer") or "")
+    told = "" if problem else _reply(answer)
+    step.summary = " · ".join([*said, *([told] if told else [])])
+    if answer:
+        step.parts.append(Part(label="answer", text=answer, format="json"))
+
+
+def _reply(answer: str) -> str:
+    """What an answer in one piece says, on one line; empty for a streamed one."""
+    try:
+        content = json.loads(answer)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(content, dict):
+        return ""
+    choices = objects(content.get("choices"))
+    messages = [choice.get("message") for choice in choices]
+    text = message_text(messages or content.get("content") or content.get("output"))
+    line = " ".join(text[: 4 * _LONGEST_REPLY].split())
+    return line if len(line) <= _LONGEST_REPLY else f"{line[:_LONGEST_REPLY]}…"
 
 
 def _answer_text(answer: bytes) -> str:

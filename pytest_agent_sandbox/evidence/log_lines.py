@@ -21,6 +21,9 @@ _FRACTION = re.compile(r",(\d{3})$")
 #: is no git repository yet.
 _USUAL = ("Current configuration will not reload", "Git command failed: git rev-parse --git-dir")
 
+#: Their level, so that nobody takes them for a cause.
+_USUAL_LEVEL = "usual"
+
 
 def read(path: Path, clock: Clock, container: str = "") -> list[LogLine]:
     """The lines of a log; one that is missing has none.
@@ -68,7 +71,7 @@ def _read(log: Iterable[str], clock: Clock, container: str) -> list[LogLine]:
 
 def is_trouble(line: LogLine) -> bool:
     """Whether a line says that something is wrong."""
-    return line.level in TROUBLE and not line.text.startswith(_USUAL)
+    return line.level in TROUBLE
 
 
 def _records(log: Iterable[str]) -> Iterator[dict[str, Any] | str]:
@@ -92,7 +95,7 @@ def _line(record: dict[str, Any], clock: Clock, container: str) -> LogLine:
         text += f"\n{record['exc_info']}"
     return LogLine(
         time=clock.seconds(_FRACTION.sub(r".\1", str(record["asctime"]))),
-        level=str(record.get("levelname", "")),
+        level=_USUAL_LEVEL if text.startswith(_USUAL) else str(record.get("levelname", "")),
         text=text,
         container=container,
     )

@@ -21,6 +21,7 @@ from pytest_agent_sandbox.evidence.verdict import judge
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from pytest_agent_sandbox.client.commands import CommandResult
     from pytest_agent_sandbox.client.events import Event
     from pytest_agent_sandbox.evidence.redaction import Redactor
     from pytest_agent_sandbox.evidence.story import TestStory
@@ -73,6 +74,7 @@ class Recorder:
         self._recorded: set[tuple[str, str]] = set()
         self._events = Records(self.folder / records.EVENTS, self.mask)
         self._llm_calls = Records(self.folder / records.LLM_CALLS, self.mask)
+        self._commands = Records(self.folder / records.COMMANDS, self.mask)
         self._logs: list[Path] = []
         self._write_result()
 
@@ -124,6 +126,12 @@ class Recorder:
             if ended is not None:
                 self._write_result()  # pytest may be killed
 
+    def record_command(self, result: CommandResult) -> None:
+        """Appends a command that the test itself ran to `commands.jsonl`."""
+        with self._lock:
+            if not self.ended:
+                self._commands.add({"time": time.time() - result.duration, **asdict(result)})
+
     def record_diff(self, container: str, diff: str) -> None:
         """Adds what changed on a workspace's disk to `workspace.diff`."""
         path = self.folder / DIFF
@@ -169,7 +177,8 @@ class Recorder:
             self._judge(phases)
             self._llm_calls.end()
             self._events.end()
-            for file in (self._events, self._llm_calls):
+            self._commands.end()
+            for file in (self._events, self._llm_calls, self._commands):
                 if file.left_out:
                     self.result.cuts.append(
                         f"{file.left_out:,} records before the last ones found no room in "
@@ -177,9 +186,12 @@ class Recorder:
                     )
             self.result.masked = self._masked
             self._write_result()
-        if keep:
-            return sections.of(write_page(self.folder), self.folder)
-        return sections.of(tell(self.folder), None)
+        if not keep:
+            return sections.of(tell(self.folder), None)
+        story = write_page(self.folder)
+        self.result.hints = [hint.text for hint in story.hints]
+        self._write_result()
+        return sections.of(story, self.folder)
 
     def sections_so_far(self, phases: Mapping[str, DataclassInstance]) -> list[tuple[str, str]]:
         """The sections of a test that goes on only to be cleared away."""

@@ -13,6 +13,7 @@ from pytest_agent_sandbox.evidence import limits
 
 EVENTS = "events.jsonl"
 LLM_CALLS = "llm-calls.jsonl"
+COMMANDS = "commands.jsonl"
 
 #: Records that are kept beyond a file's limit: how it ended.
 _LAST = 50

@@ -62,7 +62,9 @@ class Result:
     llm: LLMTotals = field(default_factory=LLMTotals)
     #: What the agents did: tool calls and messages.
     steps: int = 0
-    #: What else a reader should know.
+    #: What explains a failure more often than not.
+    hints: list[str] = field(default_factory=list)
+    #: What else was noticed.
     notes: list[str] = field(default_factory=list)
     #: How many times a secret's value was masked; None until the end.
     masked: int | None = None

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_agent_sandbox.evidence import log_lines
+from pytest_agent_sandbox.evidence.steps import NO_RESULT
 from pytest_agent_sandbox.evidence.story import LogLine, Part, Step, TestStory
 from pytest_agent_sandbox.evidence.telling import DIFF, PAGE
 
@@ -28,7 +29,7 @@ _WORKFLOW_COMMAND = re.compile(r"^(\s*):(?=:)|##(?=\[)", re.MULTILINE)
 #: The labels of texts that somebody said.
 _SAID = ("thought", "text")
 #: What is told of a story beside messages and tool calls.
-_TOLD = ("message", "tool", "error", "state")
+_TOLD = ("message", "tool", "test", "error", "state")
 
 
 def of(story: TestStory, folder: Path | None) -> list[tuple[str, str]]:
@@ -115,6 +116,8 @@ def _what(step: Step) -> str:
     who = f"{step.title}  " if step.kind in ("tool", "llm") else ""
     text = f"{who}{step.summary}"
     codes = [f"exit {code}" for name, code in step.facts if name == "exit code" and code != "0"]
+    if NO_RESULT in step.facts:
+        codes = ["no result"]
     notes = [*codes, *(["failed"] if step.is_error and not codes and step.kind == "tool" else [])]
     note = f"  [{', '.join(notes)}]" if notes else ""
     return f"{_cut(text)}{note}"
@@ -193,7 +196,7 @@ def _evidence(story: TestStory, folder: Path | None) -> str:
     fault = {"assertion": "the assertion", "test": "the test's own code"}.get(story.fault)
     whose = fault or (f"the {story.fault}" if story.fault else "")
     lines = [f"fault: {whose}"] if whose else []
-    lines += [f"note:  {hint}" for hint in story.hints]
+    lines += [f"note:  {hint.text}" for hint in story.hints]
     lines.append(f"page:  {folder / PAGE if folder else 'not kept (sandbox_artifacts = none)'}")
     if story.rerun:
         lines.append(f"again: {story.rerun}")

@@ -24,10 +24,14 @@ from pytest_agent_sandbox.client.events import (
     parse_event,
 )
 from pytest_agent_sandbox.evidence.clock import Clock
-from pytest_agent_sandbox.evidence.story import Part, Step
+from pytest_agent_sandbox.evidence.story import Fact, Part, Step
 
 _SUMMARY = 300
 _TITLE = 80
+#: The fact of a tool call that had not ended when all was over.
+NO_RESULT: Fact = ("result", "none: it had not ended")
+#: In which a conversation keeps a tool call waiting on purpose.
+_MAY_WAIT = ("waiting_for_confirmation", "paused")
 #: How a tool call goes on and ends.
 _OUTCOMES = (ObservationEvent, UserRejectObservation, AgentErrorEvent, ACPToolCallEvent)
 
@@ -41,10 +45,17 @@ def tell(event: Event) -> Step | None:
 
 
 class StepTeller:
-    """Joins the events of a test's conversations to steps: a tool call and its result are one."""
+    """Joins the events of a test's conversations to steps: a tool call and its result are one.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: Reads the server's times.
+        end: When it was over: a call without a result is taken to have lasted until then.
+    """
+
+    def __init__(self, clock: Clock, end: float | None = None) -> None:
         self._clock = clock
+        self._end = end
+        self._waiting: dict[tuple[str, str], Step] = {}
         self._steps: list[Step] = []
         self._open: dict[tuple[str, str], Step] = {}
         self._latest: dict[str, float] = {}
@@ -54,12 +65,22 @@ class StepTeller:
         """The steps, in the order of the records: those of events.jsonl."""
         for record in records:
             self._add(str(record.get("conversation", "")), parse_event(record.get("event")))
+        for (conversation, _), step in self._waiting.items():
+            if self._status.get(conversation) not in _MAY_WAIT:
+                self._note_no_result(step)
         return self._steps
+
+    def _note_no_result(self, step: Step) -> None:
+        step.is_error = True
+        step.facts.append(NO_RESULT)
+        if self._end is not None and step.time is not None:
+            step.duration = max(0.0, self._end - step.time)
 
     def _add(self, conversation: str, event: Event) -> None:
         time = self._time(conversation, event)
         if isinstance(event, _OUTCOMES) and (conversation, event.tool_call_id) in self._open:
             _add_outcome(self._open[conversation, event.tool_call_id], event, time)
+            self._waiting.pop((conversation, event.tool_call_id), None)
             return
         step = tell(event)
         if step is None or self._is_known_status(conversation, event):
@@ -67,6 +88,8 @@ class StepTeller:
         step.conversation, step.time = conversation, time
         if isinstance(event, ActionEvent | ACPToolCallEvent) and event.tool_call_id:
             self._open[conversation, event.tool_call_id] = step
+            if isinstance(event, ActionEvent):
+                self._waiting[conversation, event.tool_call_id] = step
         self._steps.append(step)
 
     def _time(self, conversation: str, event: Event) -> float | None:

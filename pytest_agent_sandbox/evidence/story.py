@@ -13,7 +13,8 @@ from typing import Literal
 Verdict = Literal["failed", "passed", "skipped", "running"]
 #: `assertion`: of the test. `test`: any other error in it.
 Fault = Literal["assertion", "test", "agent", "budget", "sandbox", ""]
-StepKind = Literal["message", "tool", "llm", "error", "state", "log", "other"]
+#: `test`: a command that the test itself ran in the sandbox.
+StepKind = Literal["message", "tool", "test", "llm", "error", "state", "log", "other"]
 #: How a text is drawn: as it is, with ANSI colours, as JSON, or as a diff.
 TextFormat = Literal["text", "terminal", "json", "diff"]
 #: A label and a value, both for people.
@@ -50,6 +51,15 @@ class Step:
     is_error: bool = False
     facts: list[Fact] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Hint:
+    """A sentence that explains a failure, more often than not."""
+
+    text: str
+    #: The step that it is about, counted from 1.
+    step: int | None = None
 
 
 @dataclass(kw_only=True)
@@ -112,8 +122,12 @@ class TestStory:
     fault: Fault = ""
     #: What went wrong, in one line.
     headline: str = ""
+    #: The line of the test's code that failed.
+    code: str = ""
     #: What a reader should know before anything else, such as that memory ran out.
-    hints: list[str] = field(default_factory=list)
+    hints: list[Hint] = field(default_factory=list)
+    #: What the agent was asked, what it said last, what it changed: a line each.
+    brief: list[Fact] = field(default_factory=list)
     #: The command that runs this test again.
     rerun: str = ""
     #: Seconds since 1970.

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pytest_agent_sandbox.evidence import (
     changes,
+    command_steps,
     folders,
     limits,
     llm_steps,
@@ -16,13 +17,16 @@ from pytest_agent_sandbox.evidence import (
     result,
     verdict,
 )
+from pytest_agent_sandbox.evidence.brief import brief
 from pytest_agent_sandbox.evidence.clock import Clock
 from pytest_agent_sandbox.evidence.folders import INDEX
+from pytest_agent_sandbox.evidence.hints import hints
 from pytest_agent_sandbox.evidence.result import Result
 from pytest_agent_sandbox.evidence.steps import StepTeller
 from pytest_agent_sandbox.evidence.story import (
     Fact,
     Failure,
+    Hint,
     LogLine,
     RawFile,
     Section,
@@ -54,33 +58,38 @@ def tell(folder: Path) -> TestStory:
     started = found.started or min((here for _, here in received), default=0.0)
     clock = Clock(started, received)
     log = _log(folder, found, clock)
-    steps = StepTeller(clock).tell(events)
+    steps = StepTeller(clock, _end(found)).tell(events)
     steps += llm_steps.tell(records.read(folder / records.LLM_CALLS), started)
+    steps += command_steps.tell(records.read(folder / records.COMMANDS), started)
     steps += [_log_step(line) for line in log if log_lines.is_trouble(line)]
-    story = TestStory(
+    steps = _in_order(steps)
+    failures = list(_failures(found))
+    diff = _text(folder / DIFF)
+    changed, note = changes.read(diff) if diff is not None else ([], "")
+    return TestStory(
         test=found.test,
         attempt=found.attempt,
         verdict=found.verdict,
         fault=found.fault,
         headline=found.headline,
-        hints=[*verdict.hints(found), *verdict.failed_calls(steps)],
+        code=verdict.failed_line(failures[0].text) if failures else "",
+        hints=hints(found, steps),
+        brief=brief(steps, changed, note, found.llm.calls),
         rerun=found.rerun,
         started=started,
         duration=found.duration,
-        failures=list(_failures(found)),
+        failures=failures,
         totals=list(_totals(found)),
-        steps=_in_order(steps),
+        steps=steps,
         log=log,
+        changes=changed,
+        changes_note=note,
         environment=list(_environment(found)),
         files=_files(folder),
         masked=found.masked,
         cuts=list(found.cuts),
         index=f"../{INDEX}" if folders.is_ours(folder.absolute().parent) else "",
     )
-    if (folder / DIFF).exists():
-        diff = (folder / DIFF).read_text(encoding="utf-8", errors="replace")
-        story.changes, story.changes_note = changes.read(diff)
-    return story
 
 
 def shorten(story: TestStory) -> TestStory:
@@ -92,7 +101,9 @@ def shorten(story: TestStory) -> TestStory:
     for change in story.changes:
         change.diff, change.cut = room.shorten(change.diff)
     story.changes_note, _ = room.shorten(story.changes_note)
+    before = len(story.steps)
     story.steps = _last(story, story.steps, "steps", records.EVENTS)
+    _renumber(story.hints, before - len(story.steps))
     story.log = _last(story, story.log, "lines of the log", "container.log")
     for step in reversed(story.steps):
         for part in step.parts:
@@ -104,6 +115,13 @@ def shorten(story: TestStory) -> TestStory:
             f"{room.shortened} long texts are shortened on this page; the raw files hold more."
         )
     return story
+
+
+def _renumber(found: list[Hint], dropped: int) -> None:
+    """Lets the hints lead to their steps where the first ones were dropped."""
+    for hint in found:
+        if hint.step is not None:
+            hint.step = hint.step - dropped if hint.step > dropped else None
 
 
 def _last(story: TestStory, things: list[_Thing], name: str, file: str) -> list[_Thing]:
@@ -165,6 +183,18 @@ def _in_order(steps: list[Step]) -> list[Step]:
         latest = latest if step.time is None else step.time
         keyed.append((latest, step))
     return [step for _, step in sorted(keyed, key=lambda pair: pair[0])]
+
+
+def _end(found: Result) -> float | None:
+    """When the test's own function was over, in seconds since the test began."""
+    if "call" not in found.phases:
+        return None
+    durations = (found.phases.get(name, {}).get("duration") for name in ("setup", "call"))
+    return sum(value for value in durations if isinstance(value, int | float))
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
 
 
 def _failures(found: Result) -> Iterator[Failure]:

@@ -84,7 +84,7 @@ def test_a_refused_call_says_why():
     assert (step.is_error, step.summary) == (True, "CassetteMiss: The call is not there:")
     assert (step.parts[0].label, step.parts[0].text, step.parts[0].format) == (
         "problem",
-        miss,
+        "CassetteMiss: The call is not there:\n- old\n+ new",
         "diff",
     )
     assert ("answer", "refused") in step.facts
@@ -241,3 +241,25 @@ def test_messages_that_are_nested_deeply():
         deep = {"content": [deep]}
     (step,) = llm_steps.tell([asked_record("1", call(), News([deep]))], 0)
     assert step.parts[0].text == "(nested too deeply to be shown)"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"choices": [{"message": {"role": "assistant", "content": "I will look.", "tool_calls": [
+            {"type": "function", "function": {"name": "terminal", "arguments": "{}"}}]}}]},
+        {"content": [{"type": "text", "text": "I will look."},
+                     {"type": "tool_use", "name": "terminal", "input": {}}]},
+        {"output": [{"type": "message", "content": [{"text": "I will look."}]},
+                    {"type": "function_call", "name": "terminal", "arguments": "{}"}]},
+    ],
+    ids=["chat", "anthropic", "responses"],
+)  # fmt: skip
+def test_the_summary_says_what_was_answered(answer):
+    step = told(call(), answer=json.dumps(answer).encode())
+    assert step.summary.partition("I will look. ")[2].startswith("terminal")
+
+
+@pytest.mark.parametrize("answer", [b"data: {}", b"[]", b'{"choices": [7], "content": 7}', b""])
+def test_an_answer_that_is_no_such_thing_says_nothing(answer):
+    assert "None" not in told(call(), answer=answer).summary

@@ -143,7 +143,14 @@ def test_the_first_look_tells_what_went_wrong(show: Callable[..., Page]) -> None
     expect(header.locator("h1")).to_have_text("AssertionError: LICENSE is gone")
     for words in ("Failed", "Fault: the assertion", "Attempt 2", TEST, "41.7 s", "42,561"):
         expect(header).to_contain_text(words)
-    expect(header.locator(".callout")).to_have_text(failing_story().hints[0])
+    first, second = header.locator(".callout").all()
+    expect(first).to_have_text(f"{failing_story().hints[0].text} step 6")
+    expect(second).to_have_text(failing_story().hints[1].text)
+    expect(header.locator(".code")).to_have_text(failing_story().code)
+    expect(header.locator(".facts")).to_contain_text("The tests pass, and the project is tidy.")
+    first.get_by_role("link").click()
+    expect(row(page, 6)).to_be_in_viewport()
+    assert is_open(page, 6)
     expect(header.locator("time")).to_have_attribute("datetime", "2026-01-01T10:00:00.000Z")
     expect(page.locator("#failure")).to_contain_text("E       AssertionError: LICENSE is gone")
     assert page.title() == f"Failed: {TEST}"

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_agent_sandbox.evidence import sections
 from pytest_agent_sandbox.evidence.sections import printable
-from pytest_agent_sandbox.evidence.story import Change, LogLine, Part, Step, TestStory
+from pytest_agent_sandbox.evidence.story import Change, Hint, LogLine, Part, Step, TestStory
 from tests.evidence.stories import failing_story, hostile_story, long_story
 
 FOLDER = Path("results/x")
@@ -42,7 +42,7 @@ def test_the_sections_of_a_failed_test():
         steps=[said("Tidy up.", 0, "user"), called("ls", 1, "a.txt\nb.txt"), said("Done.", 2.5)],
         log=[LogLine(time=1.0, level="INFO", text="x")],
         changes=[Change(path="a.txt", status="deleted", added=0, removed=1, diff="-a\n")],
-        hints=["Memory ran out."],
+        hints=[Hint(text="Memory ran out.")],
         rerun="pytest t.py::test_x",
     )
     assert list(told) == [
@@ -229,7 +229,7 @@ def test_hostile_agents_steer_nothing_by_any_section():
         log=[LogLine(time=None, level=evil, text=evil)],
         changes=[Change(path=evil, status="", added=0, removed=0, diff=evil)],
         changes_note=evil,
-        hints=[evil],
+        hints=[Hint(text=evil)],
         rerun=evil,
     )
     told = sections.of(hostile, FOLDER)

@@ -184,7 +184,7 @@ def test_a_test_whose_pytest_was_killed(folder):
     story = tell(folder)
     assert story.verdict == "running"
     assert [step.summary for step in story.steps] == ["hello", "no answer", "ls", "memory"]
-    assert "never came to its end" in story.hints[0]
+    assert "never came to its end" in story.hints[0].text
 
 
 def test_an_empty_folder(tmp_path):

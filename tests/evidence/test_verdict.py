@@ -2,9 +2,7 @@
 
 import pytest
 
-from pytest_agent_sandbox.evidence.result import Result
-from pytest_agent_sandbox.evidence.story import Step
-from pytest_agent_sandbox.evidence.verdict import failed_calls, hints, judge
+from pytest_agent_sandbox.evidence.verdict import failed_line, judge
 
 PASSED = {"outcome": "passed", "error": "", "fault": "", "report": ""}
 SKIPPED = {**PASSED, "outcome": "skipped"}
@@ -85,65 +83,7 @@ def test_the_headline_is_one_line(error, headline):
     assert judge({"call": failed(error)})[2] == headline
 
 
-def test_nothing_unusual_needs_no_hint():
-    sandbox = {"container": "box", "state": "running", "out_of_memory": False, "exit_code": None}
-    result = Result(
-        verdict="failed",
-        sandboxes=[sandbox],
-        conversations=[{"number": 1, "status": "finished"}],
-    )
-    assert hints(result) == []
-
-
-def test_hints_name_what_happened():
-    result = Result(
-        verdict="failed",
-        sandboxes=[
-            {"container": "one", "state": "exited", "exit_code": 137, "out_of_memory": True,
-             "memory": "256 MB"},
-            {"container": "two", "state": "removed"},
-            {"container": "three", "state": "paused"},
-            {"container": "four", "out_of_memory": True, "memory": "no limit"},
-        ],
-        conversations=[
-            {"number": 1, "status": "stuck"},
-            {"number": 2, "status": "running"},
-        ],
-        notes=["a note"],
-    )  # fmt: skip
-    assert hints(result) == [
-        "Memory ran out in sandbox one, and the kernel killed a process in it; its limit is "
-        "256 MB.",
-        "Sandbox one had ended, with exit code 137.",
-        "Sandbox two was removed while the test still ran.",
-        "Sandbox three was paused when the test ended.",
-        "Memory ran out in sandbox four, and the kernel killed a process in it.",
-        "Conversation 1 ended as stuck.",
-        "Conversation 2 was still running when the test ended.",
-        "a note",
-    ]
-
-
-def call(summary, is_error=True, kind="tool", facts=()):
-    return Step(kind=kind, title="terminal", summary=summary, is_error=is_error, facts=list(facts))
-
-
-def test_tool_calls_that_failed():
-    fine, log = call("ls", is_error=False), call("x", kind="log")
-    assert failed_calls([fine, log]) == []
-    one = call("make " + "x" * 200, facts=[("exit code", "2")])
-    assert failed_calls([one, fine, log]) == [
-        f"A tool call failed (terminal: make {'x' * 75}, exit code 2)."
-    ]
-    assert failed_calls([one, call("rm x")]) == ["2 tool calls failed, last of all terminal: rm x."]
-
-
-def test_a_test_that_never_ended_says_so():
-    (hint,) = hints(Result())
-    assert "never came to its end" in hint
-
-
-def test_facts_that_are_not_what_they_should_be():
-    odd = [{}, {"state": None, "out_of_memory": "?"}, {"number": [], "status": {}}]
-    result = Result(verdict="failed", sandboxes=odd, conversations=odd)
-    assert len(hints(result)) == 1
+def test_the_line_of_code_that_failed():
+    report = "def test_x():\n    a = 1\n>   assert a == 2\nE   AssertionError\n\n>   again\n"
+    assert failed_line(report) == "again"
+    assert failed_line("E  ValueError") == ""

@@ -64,6 +64,13 @@ def story(planted, test):
 def test_a_wrong_file_written(planted):
     told = story(planted, "test_wrong_file")
     assert told["fault"] == "assertion"
+    (hint,) = told["hints"]
+    assert hint["text"].startswith("The test's own command failed: cat report/largest.txt (exit ")
+    assert "No such file" in hint["text"]
+    assert told["steps"][hint["step"] - 1]["kind"] == "test"
+    assert ["asked", "Write Lagos to report/largest.txt."] in told["brief"]
+    assert ["changed", "+ reports/largest.txt"] in told["brief"]
+    assert told["code"].startswith("assert agent_workspace.execute_command(")
     assert [(change["path"], change["status"]) for change in told["changes"]] == [
         ("reports/largest.txt", "added")
     ]
@@ -72,14 +79,28 @@ def test_a_wrong_file_written(planted):
 
 def test_a_tools_error_ignored(planted):
     told = story(planted, "test_error_ignored")
-    assert told["hints"] == ["A tool call failed (terminal: sh release.sh, exit code 3)."]
+    call, own = told["hints"]
+    assert call["text"] == (
+        "A tool call failed: terminal: sh release.sh (exit code 3): no release date"
+    )
+    assert told["steps"][call["step"] - 1]["summary"] == "sh release.sh"
+    assert own["text"] == "The test's own command failed: test -f RELEASED (exit code 1)."
+    assert ["agent said last", "Released."] in told["brief"]
+    assert ["changed", "nothing on disk"] in told["brief"]
     assert "no release date" in planted[2]
     assert "terminal  sh release.sh  [exit 3]" in planted[2]
 
 
 def test_memory_ran_out(planted):
     told = story(planted, "test_memory")
-    assert any("Memory ran out" in hint and "600m" in hint for hint in told["hints"])
+    (hint,) = told["hints"]
+    assert hint["text"] == (
+        "Memory ran out in the sandbox (limit: 600m) while terminal: python3 sum.py ran; the "
+        "kernel killed a process, and the sandbox ended with exit code 137."
+    )
+    step = told["steps"][hint["step"] - 1]
+    assert step["is_error"]
+    assert step["duration"] > 0
     (sandbox,) = [one for one in told["environment"] if one["title"].startswith("Sandbox")]
     assert ["out of memory", "yes"] in sandbox["facts"]
     assert ["memory", "600m"] in sandbox["facts"]
@@ -110,7 +131,9 @@ def test_the_pages_open_from_their_files(planted):
             headline = story(planted, test)["headline"]
             expect(page.get_by_role("heading", level=1)).to_have_text(headline)
             for hint in story(planted, test)["hints"]:
-                expect(page.get_by_text(hint)).to_be_visible()
+                expect(page.get_by_text(hint["text"])).to_be_visible()
+                page.get_by_role("link", name=f"step {hint['step']}", exact=True).first.click()
+                expect(page.locator(f"#step-{hint['step']} .step-body")).to_be_visible()
             page.get_by_role("link", name="All tests").click()
         browser.close()
     assert complaints == []

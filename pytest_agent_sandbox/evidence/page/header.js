@@ -11,10 +11,12 @@ function pageHeader(story) {
       story.fault && faultBadge(story.fault),
       story.attempt > 1 && element("span", { class: "badge plain" }, `Attempt ${story.attempt}`),
     ),
-    headline(story),
     element("p", { class: "test-name" }, testName(story.test)),
+    headline(story),
+    story.code && element("p", { class: "code" }, outside(story.code)),
+    story.hints.map(callout),
+    story.brief.length > 0 && factList(story.brief),
     element("p", { class: "when" }, whenItRan(story)),
-    story.hints.map((hint) => element("p", { class: "callout" }, outside(hint))),
     story.totals.length > 0 && tiles(story.totals),
     story.rerun && rerunLine(story.rerun),
   );
@@ -23,6 +25,13 @@ function pageHeader(story) {
 function headline(story) {
   if (!story.headline) return element("h1", { class: "headline" }, outside(story.test));
   return element("h1", { class: "headline" }, outside(story.headline));
+}
+
+function callout({ text, step }) {
+  const words = outside(text);
+  if (!step) return element("p", { class: "callout" }, words);
+  const link = element("a", { href: `#step-${step}` }, `step ${step}`);
+  return element("p", { class: "callout" }, words, " ", link);
 }
 
 function faultBadge(fault) {

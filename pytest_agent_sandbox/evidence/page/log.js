@@ -37,6 +37,7 @@ class LogView {
     this.lines = story.log.map((line, at) => ({ ...line, number: at + 1, grade: levelOf(line) }));
     this.several = new Set(story.log.map((line) => line.container)).size > 1;
     this.nearest = nearestStep(story.steps);
+    this.first = Math.min(...story.steps.map((step) => step.time).filter((time) => time !== null));
     this.isFolded = this.lines.length > LOG_TAIL;
     this.onlyBad = false;
     this.pattern = null;
@@ -101,7 +102,7 @@ class LogView {
   drawLine(line) {
     const number = this.nearest(line.time);
     const time = formatClock(line.time);
-    const isLinked = number !== null && line.time !== null;
+    const isLinked = number !== null && line.time !== null && line.time >= this.first;
     return element(
       "div",
       { class: `log-line ${line.grade}`, id: `log-${line.number}` },

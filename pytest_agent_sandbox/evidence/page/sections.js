@@ -80,14 +80,17 @@ function changeCut(cut) {
 }
 
 function changes(story, views) {
-  if (!views.length && !story.changes_note) return null;
+  const isKnown = story.brief.length > 0 || story.changes_note;
+  if (!views.length && !isKnown) return null;
   const isShort = ({ change }) => change.added + change.removed <= LONG_CHANGE;
   views.slice(0, OPEN_CHANGES).filter(isShort).forEach((view) => view.toggle(true));
   return section(
     "changes",
     "Changes",
     story.changes_note && element("p", { class: "callout" }, outside(story.changes_note)),
-    element("ul", { class: "changes" }, views.map((view) => view.row)),
+    views.length > 0
+      ? element("ul", { class: "changes" }, views.map((view) => view.row))
+      : !story.changes_note && element("p", { class: "nothing" }, "Nothing changed on disk."),
   );
 }
 

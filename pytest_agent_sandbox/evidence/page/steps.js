@@ -3,6 +3,7 @@
 const KINDS = {
   message: "Messages",
   tool: "Tools",
+  test: "Test\u2019s own",
   llm: "LLM calls",
   error: "Errors",
   state: "State",
@@ -12,6 +13,7 @@ const KINDS = {
 const KIND_NAMES = {
   message: "Message",
   tool: "Tool",
+  test: "Command of the test",
   llm: "LLM call",
   error: "Error",
   state: "State",
@@ -44,7 +46,7 @@ class StepView {
         "span",
         { class: "summary" },
         showConversation && step.conversation && conversationTag(step),
-        needsErrorTag(step) && element("span", { class: "error-tag" }, "error"),
+        outcomeTag(step),
         outside(step.summary),
       ),
       element("span", { class: "duration" }, formatDuration(step.duration)),
@@ -105,9 +107,14 @@ function titleOf(step) {
   return outside(step.title || KIND_NAMES[step.kind], { class: "title" });
 }
 
-/** Whether nothing else in the row says in words that it is an error. */
-function needsErrorTag(step) {
-  return step.is_error && step.kind !== "error" && step.title.toLowerCase() !== "error";
+/** Says in words that it is an error, where nothing else in the row does. */
+function outcomeTag(step) {
+  const facts = new Map(step.facts);
+  const code = facts.get("exit code");
+  if (code && code !== "0") return element("span", { class: "error-tag" }, `exit ${code}`);
+  if (!step.is_error || step.kind === "error" || step.title.toLowerCase() === "error") return null;
+  const isOpen = facts.get("result")?.startsWith("none");
+  return element("span", { class: "error-tag" }, isOpen ? "no result" : "error");
 }
 
 function conversationTag(step) {
@@ -164,7 +171,7 @@ function cutNote(cut) {
 /** The steps that are open when the page opens: errors, and the last things that were done. */
 function openAtFirst(views) {
   const errors = views.filter((view) => view.step.is_error || view.step.kind === "error");
-  const deeds = views.filter(({ step }) => ["tool", "message", "error"].includes(step.kind));
+  const deeds = views.filter(({ step }) => ["tool", "test", "message", "error"].includes(step.kind));
   return new Set([...errors.slice(0, 5), ...deeds.slice(-3)]);
 }
 

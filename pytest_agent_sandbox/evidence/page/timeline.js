@@ -14,7 +14,8 @@ function spansOf(steps, isWanted) {
   steps.forEach((step, at) => {
     if (!hasTime(step) || !isWanted(step)) return;
     const end = step.time + Math.max(step.duration ?? 0, 0);
-    spans.push({ start: step.time, end, steps: [at + 1], title: step.title });
+    const title = step.is_error ? `${step.title}, failed` : step.title;
+    spans.push({ start: step.time, end, steps: [at + 1], title, isError: step.is_error });
   });
   return spans.sort((one, other) => one.start - other.start);
 }
@@ -54,6 +55,7 @@ function merged(spans, whole) {
       last.covered += Math.max(span.end - Math.max(span.start, last.end), 0);
       last.end = Math.max(last.end, span.end);
       last.steps.push(...span.steps);
+      last.isError ||= span.isError;
     } else {
       bars.push({ ...span, steps: [...span.steps], isSmall, covered: length });
     }
@@ -93,11 +95,13 @@ function timeline(story, jump) {
   const scale = { start, whole: end - start };
   const llm = spansOf(story.steps, (step) => step.kind === "llm");
   const tools = spansOf(story.steps, (step) => step.kind === "tool");
+  const own = spansOf(story.steps, (step) => step.kind === "test");
   const busy = union([...llm, ...tools].sort((one, other) => one.start - other.start));
   const idle = gapsBetween(busy, start, end);
   const lanes = [
     lane("LLM", "llm", merged(llm, scale.whole), scale, jump),
     lane("Tools", "tool", merged(tools, scale.whole), scale, jump),
+    own.length ? lane("Test", "test", merged(own, scale.whole), scale, jump) : null,
     marksLane(story, scale, jump),
   ];
   return element(
@@ -151,7 +155,7 @@ function lane(label, kind, bars, scale, jump) {
     const what = bar.steps.length > 1 ? count(bar.steps.length, "step") : bar.title;
     const title = `${what}, ${formatDuration(bar.covered)} from ${formatClock(bar.start)}`;
     const isMerged = bar.steps.length > 1;
-    const className = `bar ${kind}${isMerged ? " merged" : ""}`;
+    const className = `bar ${kind}${isMerged ? " merged" : ""}${bar.isError ? " failed" : ""}`;
     const button = place(barButton(className, title, bar, jump), bar, scale);
     if (isMerged) button.style.setProperty("height", `${heightOf(bar)}%`);
     return button;
@@ -180,7 +184,7 @@ function marksLane(story, scale, jump) {
     const button = barButton(`mark ${bar.kind}`, `${what} at ${formatClock(bar.start)}`, bar, jump);
     return place(button, { start: bar.start, end: bar.start }, scale);
   });
-  return buttons.length ? laneOf("Marks", buttons) : null;
+  return buttons.length ? laneOf("Errors", buttons) : null;
 }
 
 function barButton(className, title, bar, jump) {

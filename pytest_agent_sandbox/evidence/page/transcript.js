@@ -54,7 +54,7 @@ function stepSection(views, filters) {
 function navigationEntry(drawn, story) {
   const counts = {
     steps: story.steps.length,
-    changes: story.changes.length,
+    changes: story.changes_note ? undefined : story.changes.length,
     log: story.log.length,
   };
   const labels = {

@@ -1,0 +1,126 @@
+"""What a reader should know before anything else: what explains a failure more often than not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pytest_agent_sandbox.evidence.result import Result
+from pytest_agent_sandbox.evidence.steps import NO_RESULT
+from pytest_agent_sandbox.evidence.story import Hint, Step
+
+_LONGEST = 160
+_UNHAPPY = ("error", "stuck")
+_GONE = ("exited", "dead", "removed")
+
+
+def hints(result: Result, steps: Sequence[Step]) -> list[Hint]:
+    """Sentences on a test, the likeliest causes first.
+
+    Args:
+        result: Its result.
+        steps: Its steps, in the order in which they are numbered.
+    """
+    numbered = list(enumerate(steps, start=1))
+    found = [
+        *_of_the_run(result),
+        *_of_sandboxes(result, numbered),
+        *_of_calls(numbered),
+        *_of_the_test(result, numbered),
+        *_of_conversations(result),
+    ]
+    return found + [Hint(text=note) for note in result.notes]
+
+
+def _of_the_run(result: Result) -> Iterator[Hint]:
+    if result.verdict == "running":
+        yield Hint(
+            text="The test never came to its end: pytest was killed, or is still running. What was "
+            "written up to that moment is here."
+        )
+
+
+def _of_sandboxes(result: Result, numbered: list[tuple[int, Step]]) -> Iterator[Hint]:
+    number, during = _unfinished(numbered)
+    several = len(result.sandboxes) > 1
+    for facts in result.sandboxes:
+        name = f"sandbox {facts.get('container')}" if several else "the sandbox"
+        state = str(facts.get("state", ""))
+        ended = f"{name} ended with exit code {facts.get('exit_code')}"
+        if facts.get("out_of_memory"):
+            limit = facts.get("memory", "")
+            its = f" (limit: {limit})" if limit and limit != "no limit" else ""
+            then = f", and {ended}" if state in _GONE else ""
+            text = f"Memory ran out in {name}{its}{during}; the kernel killed a process{then}."
+            yield Hint(text=text, step=number)
+        elif state in ("exited", "dead"):
+            yield Hint(text=f"{_capital(ended)}{during}.", step=number)
+        elif state == "removed":
+            yield Hint(text=f"{_capital(name)} was removed while the test still ran.")
+        elif state == "paused":
+            yield Hint(text=f"{_capital(name)} was paused when the test ended.")
+
+
+def _unfinished(numbered: list[tuple[int, Step]]) -> tuple[int | None, str]:
+    """The tool call that was under way at the end, and how to say so."""
+    for number, step in reversed(numbered):
+        if step.kind == "tool" and NO_RESULT in step.facts:
+            return number, f" while {_call(step)} ran"
+    return None, ""
+
+
+def _of_calls(numbered: list[tuple[int, Step]]) -> Iterator[Hint]:
+    """An agent may pass over tool calls that failed in silence."""
+    failed = [
+        (number, step)
+        for number, step in numbered
+        if step.kind == "tool" and step.is_error and NO_RESULT not in step.facts
+    ]
+    if not failed:
+        return
+    number, step = failed[-1]
+    what = (
+        "A tool call failed" if len(failed) == 1 else f"{len(failed)} tool calls failed, the last"
+    )
+    yield Hint(text=f"{what}: {_call(step)}{_outcome(step)}", step=number)
+
+
+def _of_the_test(result: Result, numbered: list[tuple[int, Step]]) -> Iterator[Hint]:
+    """What the test looked for with its last command was not there, perhaps."""
+    own = [(number, step) for number, step in numbered if step.kind == "test"]
+    if not own or result.fault not in ("assertion", "test"):
+        return
+    number, step = own[-1]
+    if _exit_code(step) not in ("", "0"):
+        text = f"The test's own command failed: {step.summary[:_LONGEST]}{_outcome(step)}"
+        yield Hint(text=text, step=number)
+
+
+def _of_conversations(result: Result) -> Iterator[Hint]:
+    is_gone = any(facts.get("state") in _GONE for facts in result.sandboxes)
+    for facts in result.conversations:
+        number, status = facts.get("number"), facts.get("status")
+        if status in _UNHAPPY:
+            yield Hint(text=f"Conversation {number} ended as {status}.")
+        elif status == "running" and not is_gone:
+            yield Hint(text=f"Conversation {number} was still running when the test ended.")
+
+
+def _call(step: Step) -> str:
+    return f"{step.title}: {step.summary[:_LONGEST]}"
+
+
+def _outcome(step: Step) -> str:
+    """How a command or a call ended: its exit code, and the last thing it said."""
+    code = _exit_code(step)
+    said = [part.text for part in step.parts if part.label in ("result", "error", "errors")]
+    lines = [line.strip() for text in said for line in text[-4000:].splitlines() if line.strip()]
+    ended = f" (exit code {code})" if code else ""
+    return f"{ended}: {lines[-1][:_LONGEST]}" if lines else f"{ended}."
+
+
+def _exit_code(step: Step) -> str:
+    return next((value for name, value in step.facts if name == "exit code"), "")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
