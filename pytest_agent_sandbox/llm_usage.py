@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 PROPERTY = "agent_llm_usage"
 
 _MOST_TESTS = 20
+_FIRST_ERROR = 400
 
 
 @dataclass
@@ -45,7 +46,8 @@ class LLMUsage:
                 sum_.saved += call.cost or 0.0
             else:
                 sum_.cost += call.cost or 0.0
-            sum_.unpriced |= call.cost is None and call.origin is not None and not call.problem
+            is_answered = call.origin is not None and not call.problem and not _is_error(call)
+            sum_.unpriced |= call.cost is None and is_answered
         return sum_
 
     def add(self, other: LLMUsage) -> None:
@@ -86,6 +88,11 @@ class LLMUsage:
         if self.unpriced:
             parts.append("cost of some unknown" if self.cost or self.saved else "cost unknown")
         return ", ".join(parts)
+
+
+def _is_error(call: LLMCall) -> bool:
+    """Whether the provider refused it, which costs nothing."""
+    return call.status is not None and call.status >= _FIRST_ERROR
 
 
 def attach(usage: LLMUsage, properties: list[tuple[str, object]]) -> None:

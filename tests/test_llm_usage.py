@@ -14,7 +14,7 @@ from pytest_agent_sandbox.llm_usage import LLMUsage, attach, summary
 
 
 def call(origin: Any, **fields: Any) -> LLMCall:
-    return LLMCall(1, datetime.now(UTC), "/x", origin=origin, status=200, **fields)
+    return LLMCall(1, datetime.now(UTC), "/x", origin=origin, **{"status": 200} | fields)
 
 
 TOKENS = {"usage": Usage(1000, 234)}
@@ -28,6 +28,7 @@ TOKENS = {"usage": Usage(1000, 234)}
             "1 LLM call replayed, 1,234 tokens, $0.5000 saved",
         ),
         ([call("live", cost=0.5), call("live", cost=1)], "2 LLM calls live, $1.5000"),
+        ([call("live", cost=0.5), call("live", status=429)], "2 LLM calls live, $0.5000"),
         ([call("live", **TOKENS)], "1 LLM call live, 1,234 tokens, cost unknown"),
         (
             [call("live", cost=0.5), call("recorded"), call(None, problem="no")],

@@ -176,8 +176,11 @@ def test_renamed_copied_deleted_and_other_modes(repository):
     git(repository, "add", "moved with.txt")
     git(repository, "rm", "-q", "kept/tab\there")
     git(repository, "update-index", "--chmod=+x", "kept/-dash")
-    found, _ = read(git(repository, "diff", "--cached", "-M"))
+    (repository / "copy").write_bytes((repository / "kept" / "back\\slash").read_bytes())
+    git(repository, "add", "copy")
+    found, _ = read(git(repository, "diff", "--cached", "-M", "-C", "--find-copies-harder"))
     assert sorted(found) == [
+        ("copy", "added", 0, 0),
         ("kept/-dash", "modified", 0, 0),
         ("kept/tab\there", "deleted", 0, 20),
         ("moved plain.txt", "renamed", 0, 0),

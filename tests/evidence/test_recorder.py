@@ -215,6 +215,12 @@ def test_diffs_of_several_workspaces_are_told_apart(recorder):
     recorder.record_diff("one", "diff --git a/x b/x\nnew file mode 100644")
     recorder.record_diff("two", "")
     recorder.record_diff("three", "(the workspace could not be read: gone)\n")
+    text = (recorder.folder / "workspace.diff").read_text("utf-8")
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "# one",
+        "# two",
+        "# three",
+    ]
     told = dict(recorder.finish({"call": Phase("failed")}))
     assert told["workspace changes"].startswith(
         "three: (the workspace could not be read: gone)\nadded     one: x  +0 -0\n"
@@ -269,6 +275,13 @@ def test_a_test_that_was_interrupted_has_its_result_too(recorder):
     found = on_disk(recorder)
     assert (found.verdict, found.masked) == ("running", 0)
     assert (recorder.folder / "transcript.html").exists()
+
+
+def test_a_failure_that_is_judged_twice_is_counted_once(recorder):
+    failure = {"setup": Phase("failed", error=f"E: {SECRET}", fault="sandbox")}
+    recorder.sections_so_far(failure)
+    recorder.finish(failure)
+    assert on_disk(recorder).masked == 1
 
 
 def test_what_is_known_of_an_interrupted_test_stays(recorder):

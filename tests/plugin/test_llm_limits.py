@@ -52,7 +52,7 @@ def test_within(start):
     start(LS, say("Done.")).run(timeout=60)
 """,
     )
-    code, output = project.run("-v")
+    code, output = project.run("-v", "--no-sandbox-live")
     assert code == 1
     assert outcomes(output) == {
         "test_calls": "FAILED",
@@ -157,7 +157,7 @@ def test_a_status_that_is_no_error(agent_llm):
     agent_llm.fail_next(200)
 """,
     )
-    _, output = project.run("-v")
+    _, output = project.run("-v", "--no-sandbox-live")
     results = outcomes(output)
     failed = {name for name, outcome in results.items() if outcome == "FAILED"}
     assert failed == {"test_a_fault_that_never_happens", "test_a_status_that_is_no_error"}

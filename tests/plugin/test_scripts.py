@@ -70,7 +70,7 @@ def test_no_script_and_no_live_llm(agent_conversation):
     agent_conversation()
 """,
     )
-    code, output = project.run("-rs", "-v")
+    code, output = project.run("-rs", "-v", "--no-sandbox-live")
     assert code == 1
     results = {
         name: line.split()[1]
