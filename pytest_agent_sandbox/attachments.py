@@ -27,7 +27,9 @@ def to_pytest_html(config: pytest.Config, report: pytest.TestReport, page: Path)
         return
     from pytest_html import extras  # type: ignore[import-untyped]
 
-    folder = Path(os.path.expandvars(report_file)).expanduser().absolute().parent
+    # A test may have changed the working directory since pytest-html took the path.
+    given = Path(os.path.expandvars(report_file)).expanduser()
+    folder = (config.invocation_params.dir / given).parent
     link = page.as_posix()
     with suppress(ValueError):  # on Windows: on another drive
         link = Path(os.path.relpath(page, folder)).as_posix()

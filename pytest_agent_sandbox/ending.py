@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,21 +32,23 @@ def show_setup(run: SandboxSession, item: pytest.Item, report: pytest.TestReport
     except Exception:  # noqa: BLE001 - the end of the evidence meets it too, and says so
         return
     if run.settings.artifacts != "none":
-        for title, text in sections:
-            report.sections.append((f"Captured stdout {title} setup", text))
+        _show(report, sections)
 
 
 def note_call(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Keeps what the shared workspace tells of a test that has failed without an agent in it.
+    """Keeps that a test has failed, and what the shared workspace tells where no agent was in it.
 
-    Now, for the run's last test takes it down before its own evidence ends.
+    Now, for pytest may not live to the test's end: the reader of its output leaves, a debugger or
+    Ctrl-C ends it. And the run's last test takes the shared workspace down before its own end.
     """
     recorder = item.stash.get(reporting.RECORDER, None)
-    used = getattr(item, "funcargs", {})
-    if recorder is None or not report.failed or "agent_conversation" in used:
+    if recorder is None or not report.failed:
         return
-    if "shared_agent_workspace" in used:
-        with suppress(OSError):
+    used = getattr(item, "funcargs", {})
+    with suppress(OSError):
+        recorder.judge_so_far(reporting.phases(item))
+        is_told = recorder.result.sandboxes  # of an earlier subtest
+        if "shared_agent_workspace" in used and "agent_conversation" not in used and not is_told:
             sandbox_evidence.of_shared(recorder, used["shared_agent_workspace"])
 
 
@@ -62,18 +65,31 @@ def end_evidence(run: SandboxSession, item: pytest.Item, report: pytest.TestRepo
     is_kept = run.wants_evidence(item) and run.settings.artifacts != "none"
     try:
         sections = _end(recorder, item, is_wanted=run.wants_evidence(item), is_kept=is_kept)
-        if is_kept:
-            _attach(item, report, recorder)
     except Exception as error:  # noqa: BLE001 - evidence is never worth the results of a run
         # A full disk, a folder that somebody removed; or an event that nobody has thought of.
-        what = error if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-        sections = [("agent evidence", f"could not be kept: {what}\n")]
+        sections = [("agent evidence", f"could not be kept: {_in_words(error)}\n")]
+        is_kept = is_kept and recorder.folder.exists()
+    else:
+        if is_kept:
+            sections += _attach(item, report, recorder)
     if reporting.failed(item):
-        for title, text in sections:
-            report.sections.append((f"Captured stdout {title} teardown", text))
-    if run.settings.artifacts != "none" and run.has_own_output:
-        with suppress(OSError):
+        _show(report, sections)
+    with suppress(OSError):
+        if run.settings.artifacts != "none" and run.has_own_output:
             run_results.add(run.output, recorder.result, recorder.folder if is_kept else None)
+
+
+def _show(report: pytest.TestReport, sections: list[tuple[str, str]]) -> None:
+    # Where a single character of a section is not to be had on the terminal, pytest (9.2) shows all
+    # of it as one line of escapes. A worker of xdist has no terminal.
+    encoding = getattr(sys.__stdout__, "encoding", None) or "utf-8"
+    for title, text in sections:
+        shown = text.encode(encoding, "backslashreplace").decode(encoding)
+        report.sections.append((f"Captured stdout {title} {report.when}", shown))
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
 def _end(
@@ -91,14 +107,20 @@ def _end(
             recorder.discard()
 
 
-def _attach(item: pytest.Item, report: pytest.TestReport, recorder: Recorder) -> None:
-    """Leads to the evidence from everywhere that people look."""
+def _attach(
+    item: pytest.Item, report: pytest.TestReport, recorder: Recorder
+) -> list[tuple[str, str]]:
+    """Leads to the evidence from everywhere that people look; returns what to say of it."""
     page = recorder.folder / PAGE
     report.user_properties.append((EVIDENCE, _shown(page, item.config.rootpath)))
     if recorder.result.fault:
         report.user_properties.append((FAULT, recorder.result.fault))
-    attachments.to_pytest_html(item.config, report, page)
-    attachments.to_allure(item.config, recorder.folder)
+    try:
+        attachments.to_pytest_html(item.config, report, page)
+        attachments.to_allure(item.config, recorder.folder)
+    except Exception as error:  # noqa: BLE001 - as above: a report that others write
+        return [("agent attachments", f"could not be attached: {_in_words(error)}\n")]
+    return []
 
 
 def _shown(path: Path, root: Path) -> str:

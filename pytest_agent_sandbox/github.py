@@ -16,6 +16,7 @@ _SUMMARY_LIMIT = 900_000
 _MOST_ANNOTATIONS = 10
 #: What Markdown would take for its own; the rest of a text is harmless.
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]<>()#+!|~&@$.:-]")
+_UNFINISHED = "The test did not come to its end."
 _SIGNS = {"failed": "❌", "passed": "✅", "skipped": "⏭", "running": "❔"}
 
 
@@ -39,18 +40,23 @@ def write_step_summary(rows: Sequence[Row], environment: Mapping[str, str] = os.
 def step_summary(rows: Sequence[Row], room: int = _SUMMARY_LIMIT) -> str:
     """The table, in Markdown: failed tests first, as many as there is room for, in bytes."""
     failed = sum(row.verdict == "failed" for row in rows)
+    unfinished = sum(row.verdict == "running" for row in rows)
+    noun = "test" if len(rows) == 1 else "tests"
+    # "Passed" would be said of skipped ones too.
+    told = (
+        f"{failed} of {len(rows)} {noun} failed" if failed else f"{len(rows)} {noun}, none failed"
+    )
+    if unfinished:
+        told += f", {unfinished} did not come to {'its' if unfinished == 1 else 'their'} end"
     lines = [
         "",
-        f"### Agent sandbox: {failed} of {len(rows)} tests failed"
-        if failed
-        # "Passed" would be said of skipped ones too.
-        else f"### Agent sandbox: {len(rows)} tests, none failed",
+        f"### Agent sandbox: {told}",
         "",
         "| | test | what happened | fault | seconds | LLM calls | tokens | cost |",
         "|---|---|---|---|--:|--:|--:|--:|",
     ]
     size = sum(len(line) for line in lines)
-    ordered = sorted(rows, key=lambda row: row.verdict != "failed")
+    ordered = sorted(rows, key=lambda row: (row.verdict != "failed", row.verdict != "running"))
     for position, row in enumerate(ordered):
         line = _table_line(row)
         size += len(line.encode(errors="replace")) + 1
@@ -64,7 +70,9 @@ def step_summary(rows: Sequence[Row], room: int = _SUMMARY_LIMIT) -> str:
 def workflow_commands(
     rows: Iterable[Row], root: Path, environment: Mapping[str, str] = os.environ
 ) -> Iterator[str]:
-    """Workflow commands that mark the failed tests in their files; none outside of GitHub Actions.
+    """Workflow commands that mark failed tests in their files; none outside of GitHub Actions.
+
+    A test that never came to its end, for its process has died, is one of them.
 
     Args:
         rows: The results of the run.
@@ -73,12 +81,16 @@ def workflow_commands(
     """
     if environment.get("GITHUB_ACTIONS") != "true":
         return
-    failed = [row for row in rows if row.verdict == "failed"]
+    failed = sorted(
+        (row for row in rows if row.verdict in ("failed", "running")),
+        key=lambda row: row.verdict != "failed",
+    )
     for row in failed[:_MOST_ANNOTATIONS]:
         file = _in_repository(root / row.test.partition("::")[0], environment)
         place = f"file={_property(file)},line={row.line},title={_property(row.test)}"
         fault = f" (fault: {row.fault})" if row.fault else ""
-        yield f"::error {place}::{_message(row.headline + fault)}"
+        what = row.headline if row.verdict == "failed" else _UNFINISHED
+        yield f"::error {place}::{_message(what + fault)}"
 
 
 def _table_line(row: Row) -> str:
@@ -87,7 +99,7 @@ def _table_line(row: Row) -> str:
     cells = [
         _SIGNS.get(row.verdict, ""),
         _escaped(row.test) + again,
-        _escaped(row.headline),
+        _escaped(_UNFINISHED if row.verdict == "running" else row.headline),
         row.fault,
         "" if row.duration is None else f"{row.duration:.1f}",
         str(row.llm_calls),

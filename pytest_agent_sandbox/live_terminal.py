@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import sys
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Self, TextIO
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import pytest
 
+from pytest_agent_sandbox.evidence import sections
 from pytest_agent_sandbox.evidence.live import LiveView
 from pytest_agent_sandbox.run import is_worker, worker_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_agent_sandbox.client.events import Event
+
+logger = logging.getLogger(__name__)
+
 _STDOUT, _STDERR = 1, 2
+#: What pytest's `--color` means to rich; without it rich looks at the terminal itself.
+_COLOURS: dict[str, dict[str, Any]] = {"yes": {"force_terminal": True}, "no": {"no_color": True}}
 
 
 class LiveTerminal:
@@ -24,15 +33,21 @@ class LiveTerminal:
     Args:
         file: The terminal, or whatever pytest itself writes to.
         worker: xdist's name of this process, where there are several.
+        color: pytest's `--color`: `yes`, `no` or `auto`.
     """
 
-    def __init__(self, file: TextIO, worker: str = "") -> None:
+    def __init__(self, file: TextIO, worker: str = "", color: str = "auto") -> None:
         from rich.console import Console
 
         self._file = file
         self._worker = worker
         self._console = Console(
-            file=file, soft_wrap=True, highlight=False, markup=False, emoji=False
+            file=file,
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            **_COLOURS.get(color, {}),
         )
 
     @classmethod
@@ -40,6 +55,9 @@ class LiveTerminal:
         """The terminal of this run. To be called from pytest's own thread.
 
         A worker of xdist has none, but the standard error of the process that started it.
+
+        Raises:
+            OSError: It is closed.
         """
         capture = config.pluginmanager.get_plugin("capturemanager")
         uncaptured = nullcontext() if capture is None else capture.global_and_fixture_disabled()
@@ -47,12 +65,21 @@ class LiveTerminal:
             # A copy: capturing goes on, and must not get what is written here.
             descriptor = os.dup(_STDERR if is_worker(config) else _STDOUT)
         encoding = getattr(sys.__stdout__, "encoding", None) or "utf-8"
-        file = open(  # noqa: PTH123, SIM115 - a descriptor, which close() closes
-            descriptor, "w", encoding=encoding, errors="replace", buffering=1
+        file = _Unfailing(
+            open(descriptor, "wb"),  # noqa: PTH123, SIM115 - a descriptor, which close() closes
+            encoding=encoding,
+            errors="replace",
+            line_buffering=True,
         )
-        return cls(file, worker_id(config) if is_worker(config) else "")
+        return cls(
+            file,
+            worker_id(config) if is_worker(config) else "",
+            config.getoption("color", "auto"),
+        )
 
-    def view(self, test: str, conversation: int, mask: Callable[[str], str]) -> LiveView:
+    def view(
+        self, test: str, conversation: int, mask: Callable[[str], str]
+    ) -> Callable[[Event], None]:
         """A callback for one conversation of a test.
 
         Args:
@@ -61,10 +88,19 @@ class LiveTerminal:
             mask: Masks the secrets in a text.
         """
         number = f" #{conversation}" if conversation > 1 else ""
-        prefix = f"[{self._worker} {test}{number}] " if self._worker else f"{number[1:]:<3}"
+        name = sections.printable(mask(test))
+        prefix = f"[{self._worker} {name}{number}] " if self._worker else f"{number[1:]:<3}"
         if conversation == 1:
             self._file.write("\n")  # pytest has begun a line with a test's name
-        return LiveView(self._console, prefix=prefix, mask=mask)
+        view = LiveView(self._console, prefix=prefix, mask=mask)
+
+        def show(event: Event) -> None:
+            try:
+                view(event)
+            except Exception:  # an event that nobody has thought of is not the test's failure
+                logger.warning("an event could not be shown", exc_info=True)
+
+        return show
 
     def close(self) -> None:
         """Lets go of the terminal."""
@@ -75,3 +111,23 @@ class LiveTerminal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Unfailing(io.TextIOWrapper):
+    """A file that takes no notice of a reader who has left, or of a full disk.
+
+    What the test is about goes on; rich would end the thread, and send pytest's output nowhere.
+    """
+
+    def write(self, text: str, /) -> int:
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()

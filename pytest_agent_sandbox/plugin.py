@@ -55,6 +55,8 @@ def pytest_report_collectionfinish(
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Begins the evidence of a test that asks for a sandbox."""
     run = item.config.stash.get(SESSION, None)
+    if item.config.getoption("setupplan", False):
+        return  # nothing is going to be run
     if run is not None and fixtures.count_sandbox_tests([item]):
         run.recorder(item)
 
@@ -79,6 +81,7 @@ def pytest_runtest_makereport(
     run = item.config.stash[SESSION]
     reporting.prepare_failure(item, call, run.redactor)
     report = yield
+    report = reporting.masked_report(item, report, run.redactor)
     reporting.note_phase(item, call, report)
     if report.when == "setup":
         ending.show_setup(run, item, report)
@@ -96,7 +99,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if output is None and (run is not None or fixtures.HAS_WORKERS in session.config.stash):
         from pytest_agent_sandbox import run_report
 
-        run_report.write(session.config)
+        lost = run is not None and run.has_lost_output
+        run_report.write(session.config, has_lost_output=lost)
     if run is not None and output is not None:
         output[HEADER] = run.header(fixtures.count_sandbox_tests(session.items))
 

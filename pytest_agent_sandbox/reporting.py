@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ import pluggy
 import pytest
 
 from pytest_agent_sandbox.errors import LOG_TITLE, SandboxError
+from pytest_agent_sandbox.evidence import limits
 from pytest_agent_sandbox.evidence.log_lines import readable
 
 if TYPE_CHECKING:
@@ -22,6 +25,13 @@ _PHASES = pytest.StashKey[dict[str, "Phase"]]()
 RECORDER: pytest.StashKey[Recorder] = pytest.StashKey()
 
 _PACKAGE = Path(__file__).parent
+#: What an error of ours may have come through: pytest for a fixture, contextlib for a `with`.
+_BETWEEN = {
+    _PACKAGE,
+    Path(_pytest.__file__).parent,
+    Path(pluggy.__file__).parent,
+    Path(contextlib.__file__),
+}
 #: Lines of a container's log in an error.
 _LOG_LINES = 8
 _LIBRARIES = {"docker", "httpcore", "httpx", "requests", "urllib3", "websockets"}
@@ -50,29 +60,65 @@ class Phase:
 def prepare_failure(
     item: pytest.Item, call: pytest.CallInfo[None], mask: Callable[[str], str]
 ) -> None:
-    """Ends a failure's traceback at the user's own line, and masks what an error of ours quotes.
+    """Ends a failure's traceback at the user's own line, and masks what an error quotes.
 
     `--full-trace` shows all frames, as it does with pytest's own.
     """
     if call.excinfo is None:
         return
     error = call.excinfo.value
+    _mask_error(error, mask)
     if isinstance(error, SandboxError):
-        error.args = tuple(mask(part) if isinstance(part, str) else part for part in error.args)
-        notes = [mask(note) for note in getattr(error, "__notes__", ())]
+        notes = getattr(error, "__notes__", [])
         if error.log and notes and notes[0].startswith(LOG_TITLE):
             notes[0] = f"{LOG_TITLE}\n{readable(mask(error.log), _LOG_LINES)}"
-        error.__notes__ = notes
     if item.config.getoption("fulltrace", False):
         return
+    # Without any the rest is needed: pytest takes the summary's line from a frame that it shows.
+    only_the_users = isinstance(error, SandboxError) and _has_user_frames(call.excinfo)
     for entry in call.excinfo.traceback:
         if _PACKAGE in Path(entry.path).parents:
             # pytest (9.2) looks for this name in a frame's locals, then in its module.
             entry.frame.f_globals["__tracebackhide__"] = True
+        elif only_the_users and not _is_of_the_user(entry.path):
+            entry.frame.f_locals["__tracebackhide__"] = True  # here; other errors may need it
     if isinstance(error, SandboxError) and _is_of_a_library(error.__cause__ or error.__context__):
         # The message says what happened; the HTTP library's frames below it do not.
         error.__cause__ = None
         error.__suppress_context__ = True
+
+
+def _mask_error(error: BaseException, mask: Callable[[str], str]) -> None:
+    """Masks an error's own words, which every report of it begins with."""
+    with contextlib.suppress(AttributeError, TypeError):  # a class that has its own idea of them
+        masked = tuple(mask(part) if isinstance(part, str) else part for part in error.args)
+        if masked != error.args:
+            error.args = masked
+        notes = getattr(error, "__notes__", [])
+        notes[:] = [mask(note) if isinstance(note, str) else note for note in notes]
+
+
+def masked_report(
+    item: pytest.Item, report: pytest.TestReport, mask: Callable[[str], str]
+) -> pytest.TestReport:
+    """A report without secrets in its lines of code, values and captured output.
+
+    Those are not the sandbox's, but they end up in the same places as the evidence.
+    """
+    texts = [report.longreprtext, *(text for _, text in report.sections)]
+    if all(mask(text) == text for text in texts):
+        return report
+    hook = item.config.hook
+    content = hook.pytest_report_to_serializable(config=item.config, report=report)
+    if isinstance(report.longrepr, tuple):  # where and why it was skipped; it must stay a tuple
+        content["longrepr"] = tuple(limits.change_texts(report.longrepr, mask))
+    else:
+        content["longrepr"] = limits.change_texts(content["longrepr"], mask)
+    content["sections"] = [(title, mask(text)) for title, text in report.sections]
+    masked: pytest.TestReport = hook.pytest_report_from_serializable(
+        config=item.config, data=content
+    )
+    return masked
 
 
 def note_phase(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
@@ -88,12 +134,18 @@ def note_phase(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.Te
     if report.when == "setup":  # the first phase; a rerun comes by here again with the same item
         item.stash[_PHASES] = {}
     so_far: dict[str, Phase] = item.stash.setdefault(_PHASES, {})
-    # A failed subtest has its report before the test's own: that one must not undo it.
-    if report.when not in so_far or so_far[report.when].outcome != "failed":
-        so_far[report.when] = Phase(report.outcome, report.duration, error, fault, text)
+    found = Phase(report.outcome, report.duration, error, fault, text)
+    before = so_far.get(report.when)
+    if before is not None and before.outcome == "failed":
+        # A failed subtest has its report before the test's own: that one must not undo it.
+        text = "\n\n".join(part for part in (before.report, text) if part)
+        found = replace(before, duration=report.duration, report=text)
+    so_far[report.when] = found
 
 
 def _fault(error: BaseException) -> str:
+    if isinstance(error, pytest.fail.Exception) and "from pytest-timeout" in str(error):
+        return "test"  # nothing was asserted
     if isinstance(error, AssertionError | pytest.fail.Exception):
         return "assertion"
     return str(getattr(error, "fault", "test"))
@@ -116,8 +168,12 @@ def passed(item: pytest.Item) -> bool:
 
 
 def _has_user_frames(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
-    others = {_PACKAGE, Path(_pytest.__file__).parent, Path(pluggy.__file__).parent}
-    return any(not others & set(Path(entry.path).parents) for entry in excinfo.traceback)
+    return any(_is_of_the_user(entry.path) for entry in excinfo.traceback)
+
+
+def _is_of_the_user(file: str | os.PathLike[str]) -> bool:
+    """Whether a frame's file is none of those that only lead from a test to an error of ours."""
+    return _BETWEEN.isdisjoint({Path(file), *Path(file).parents})
 
 
 def _is_of_a_library(error: BaseException | None) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -13,11 +16,22 @@ from pytest_agent_sandbox.options import RUN_WIDE, SandboxSettings, flag, ini_ke
 
 
 def rerun_command(config: pytest.Config, node_id: str) -> str:
-    """The command, for a shell in pytest's root folder, with the settings that were given as flags.
+    """The command, for a shell where pytest was started, with the settings given as flags.
 
     What came from the environment or the ini file is there the next time too.
     """
-    return shlex.join(["pytest", node_id, *_flags(config)])
+    return shlex.join(["pytest", _from_here(config, node_id), *_flags(config)])
+
+
+def _from_here(config: pytest.Config, node_id: str) -> str:
+    """The test's id as pytest takes it; by itself it starts from pytest's root folder."""
+    started, root = config.invocation_params.dir, config.rootpath
+    path, colons, name = node_id.partition("::")
+    if started == root or not path:
+        return node_id
+    with suppress(ValueError):  # on Windows: on another drive
+        path = Path(os.path.relpath(root / path, started)).as_posix()
+    return f"{path}{colons}{name}"
 
 
 def _flags(config: pytest.Config) -> Iterator[str]:

@@ -17,36 +17,58 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.story import Row
 
 _ROWS: pytest.StashKey[list[Row]] = pytest.StashKey()
+#: Why the run's results are not where they should be.
+_TROUBLE = pytest.StashKey[str]()
 
 
-def write(config: pytest.Config) -> None:
-    """Writes the run's page, where it has left anything. Does nothing in a worker of xdist."""
+def write(config: pytest.Config, *, has_lost_output: bool = False) -> None:
+    """Writes the run's page, where it has left anything. Does nothing in a worker of xdist.
+
+    Args:
+        config: pytest's.
+        has_lost_output: Whether another run has taken the output folder.
+    """
     output = output_folder(config, resolve(config))
-    if is_worker(config) or not folders.is_of(output, run_id(config)):
-        return
     try:
+        if is_worker(config):
+            return
+        if not folders.is_of(output, run_id(config)):
+            if has_lost_output:
+                config.stash[_TROUBLE] = (
+                    f"another run of pytest has taken over {output}, and this run's results with "
+                    "it; give each run its own folder, with --sandbox-output"
+                )
+            return
         attempts = run_results.write_index(output, config.rootpath.name)
         rows = [row for row in attempts if not row.superseded]
         config.stash[_ROWS] = rows
         github.write_step_summary(rows)
-    except Exception:
-        logging.getLogger(__name__).warning("the run's page could not be written", exc_info=True)
+    except Exception as error:
+        logging.getLogger(__name__).warning("the run's results could not be written", exc_info=True)
+        config.stash[_TROUBLE] = f"the run's results could not be written: {error}"
 
 
 def lines(config: pytest.Config) -> list[str]:
     """What the terminal says of it."""
     rows = config.stash.get(_ROWS, [])
+    trouble = config.stash.get(_TROUBLE, "")
+    told = [f"agent-sandbox: {trouble}"] if trouble else []
     if not rows:
-        return []
+        return told
     page = output_folder(config, resolve(config)) / folders.INDEX
     failed = sum(row.verdict == "failed" for row in rows)
     noun = "test" if len(rows) == 1 else "tests"
-    said = f"agent-sandbox: {failed} of {len(rows)} sandbox {noun} failed: {_shown(page)}"
-    return [said, *github.workflow_commands(rows, config.rootpath)]
+    said = f"agent-sandbox: {failed} of {len(rows)} sandbox {noun} failed"
+    unfinished = sum(row.verdict == "running" for row in rows)
+    if unfinished:
+        said += f", {unfinished} did not come to {'its' if unfinished == 1 else 'their'} end"
+    shown = _shown(page, config.invocation_params.dir)
+    return [f"{said}: {shown}", *told, *github.workflow_commands(rows, config.rootpath)]
 
 
-def _shown(page: Path) -> str:
+def _shown(page: Path, seen_from: Path) -> str:
+    # Not from the working directory: a test may have changed it, or removed it.
     try:
-        return str(page.relative_to(Path.cwd()))
+        return str(page.relative_to(seen_from))
     except ValueError:
         return str(page)

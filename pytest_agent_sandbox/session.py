@@ -73,7 +73,7 @@ class SandboxSession:
             return self._connected()
         except EngineUnavailable as error:
             if self.settings.no_engine == "skip":
-                pytest.skip(f"no container engine answers (sandbox_no_engine = skip): {error}")
+                pytest.skip(f"sandbox_no_engine = skip: {error}")
             raise
 
     def _connected(self) -> Engine:
@@ -279,17 +279,30 @@ class SandboxSession:
         """
         if self._output is None:
             if self.settings.artifacts == "none":
-                folder = tempfile.TemporaryDirectory(prefix="agent-results-")
-                self._output = Path(self._closing.enter_context(folder))
+                temporary = tempfile.TemporaryDirectory(prefix="agent-results-")
+                self._output = Path(self._closing.enter_context(temporary))
             else:
-                self._output = output_folder(self._config, self.settings)
-                folders.begin_run(self._output, run_id(self._config))
+                folder = output_folder(self._config, self.settings)
+                folders.begin_run(folder, run_id(self._config))
+                self._output = folder
+        elif self.settings.artifacts != "none" and not folders.is_ours(self._output):
+            # Somebody has removed it. Without its sign no later run would clear what comes now.
+            folders.begin_run(self._output, run_id(self._config))
         return self._output
 
     @property
     def has_own_output(self) -> bool:
         """Whether the output folder is the run's own, and so gets a page of the run."""
         return folders.is_of(self.output, run_id(self._config))
+
+    @property
+    def has_lost_output(self) -> bool:
+        """Whether another run has taken the output folder for its own since this one began it."""
+        if self._output is None or self.settings.artifacts == "none":
+            return False
+        return folders.is_ours(self._output) and not folders.is_of(
+            self._output, run_id(self._config)
+        )
 
     def wants_evidence(self, item: pytest.Item) -> bool:
         """Whether there is a use for what a test has left behind, as it went so far."""
@@ -305,7 +318,10 @@ class SandboxSession:
             return None
         from pytest_agent_sandbox.live_terminal import LiveTerminal
 
-        return self._closing.enter_context(LiveTerminal.of(self._config))
+        try:
+            return self._closing.enter_context(LiveTerminal.of(self._config))
+        except OSError:  # a process without a terminal, its standard output closed
+            return None
 
     def close(self) -> None:
         """Closes the gateway and the connection to the engine; no container of ours is left."""

@@ -60,7 +60,7 @@ def test_the_summary():
 
 def test_the_summary_of_a_run_without_failures():
     text = github.step_summary([Row(test="x", verdict="skipped")])
-    assert "### Agent sandbox: 1 tests, none failed" in text
+    assert "### Agent sandbox: 1 test, none failed" in text
 
 
 def test_what_is_not_known():

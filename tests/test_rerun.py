@@ -89,3 +89,12 @@ def test_the_command_means_the_same_as_what_was_given(command, pytester, given):
     again = pytester.parseconfig(*words[2:])
     assert again.getoption(name) == pytester.parseconfig(given).getoption(name)
     assert again.getoption(name)
+
+
+def test_from_another_folder(pytester, monkeypatch):
+    for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(pytester.mkdir("sub"))
+    config = pytester.parseconfig(f"--rootdir={pytester.path}")
+    assert rerun_command(config, "sub/t.py::test_x[a::b]") == "pytest 't.py::test_x[a::b]'"
+    assert rerun_command(config, "other/t.py::test_x") == "pytest ../other/t.py::test_x"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
 import threading
 import time
@@ -56,7 +57,7 @@ class Recorder:
         rerun: str = "",
         worker: str = "",
     ) -> None:
-        self.folder = folders.make_folder(output, folders.folder_name(node_id, attempt))
+        self.folder = folders.make_folder(output, _folder_name(node_id, attempt, redactor))
         #: Whether `finish` or `discard` has ended it.
         self.ended = False
         self.result = Result(
@@ -195,12 +196,20 @@ class Recorder:
 
     def sections_so_far(self, phases: Mapping[str, DataclassInstance]) -> list[tuple[str, str]]:
         """The sections of a test that goes on only to be cleared away."""
+        self.judge_so_far(phases)
+        return sections.of(tell(self.folder), self.folder)
+
+    def judge_so_far(self, phases: Mapping[str, DataclassInstance]) -> None:
+        """Keeps how a test went so far: pytest may not live to its end.
+
+        Raises:
+            OSError: The disk is full, or the like.
+        """
         with self._lock:
             counted = self._masked
             self._judge(phases)
             self._masked = counted  # the end judges again
             self._write_result()
-        return sections.of(tell(self.folder), self.folder)
 
     def judge_only(self, phases: Mapping[str, DataclassInstance]) -> None:
         """Completes the result of a test that leaves nothing else behind."""
@@ -264,6 +273,14 @@ class _LLMObserver:
         with contextlib.suppress(OSError):
             record = llm_steps.answered_record(self._conversation, call, answer)
             self._recorder.record_llm_call(record, ended=call)
+
+
+def _folder_name(node_id: str, attempt: int, redactor: Redactor) -> str:
+    """The folder's name; a secret in a parameter's id must not be read there either."""
+    masked = redactor(node_id)
+    if masked != node_id:  # two tests may differ in nothing but their secrets
+        masked += hashlib.sha256(node_id.encode()).hexdigest()[:12]
+    return folders.folder_name(masked, attempt)
 
 
 def write_page(folder: Path) -> TestStory:

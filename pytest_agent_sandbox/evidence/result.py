@@ -48,7 +48,7 @@ class Result:
     verdict: Verdict = "running"
     fault: Fault = ""
     headline: str = ""
-    #: The command that runs the test again, from pytest's root folder.
+    #: The command that runs the test again, from where pytest was started.
     rerun: str = ""
     #: xdist's name of the process; empty where there is one only.
     worker: str = ""

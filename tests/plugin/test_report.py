@@ -184,10 +184,17 @@ def test_evidence_is_kept_under_xdist(project):
 
 
 def test_a_shared_workspace_without_an_agent_has_evidence_too(project):
-    project.write("test_it.py", "def test_x(shared_agent_workspace): assert 0")
+    project.write(
+        "test_it.py",
+        "def test_x(shared_agent_workspace, subtests):\n"
+        "    for number in range(2):\n"
+        "        with subtests.test(str(number)):\n"
+        "            assert 0\n",
+    )
     code, output = project.run()
     assert code == 1
     (folder,) = project.results
+    assert not (folder / "container-2.log").exists(), "kept once"
     (sandbox,) = json.loads((folder / "result.json").read_text())["sandboxes"]
     assert sandbox["state"] == "running"
     assert "Uvicorn running" in (folder / "container.log").read_text()
