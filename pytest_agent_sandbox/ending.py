@@ -62,9 +62,11 @@ def end_evidence(run: SandboxSession, item: pytest.Item, report: pytest.TestRepo
     if recorder is None:
         return
     del item.stash[reporting.RECORDER]
-    is_kept = run.wants_evidence(item) and run.settings.artifacts != "none"
+    evidence, is_off = run.evidence, run.settings.artifacts == "none"
+    is_wanted = evidence.wants_evidence(item)
+    is_kept = is_wanted and not is_off
     try:
-        sections = _end(recorder, item, is_wanted=run.wants_evidence(item), is_kept=is_kept)
+        sections = _end(recorder, item, is_wanted=is_wanted, is_kept=is_kept)
     except Exception as error:  # noqa: BLE001 - evidence is never worth the results of a run
         # A full disk, a folder that somebody removed; or an event that nobody has thought of.
         sections = [("agent evidence", f"could not be kept: {_in_words(error)}\n")]
@@ -75,8 +77,8 @@ def end_evidence(run: SandboxSession, item: pytest.Item, report: pytest.TestRepo
     if reporting.failed(item):
         _show(report, sections)
     with suppress(OSError):
-        if run.settings.artifacts != "none" and run.has_own_output:
-            run_results.add(run.output, recorder.result, recorder.folder if is_kept else None)
+        if not is_off and evidence.has_own_output:
+            run_results.add(evidence.output, recorder.result, recorder.folder if is_kept else None)
 
 
 def _show(report: pytest.TestReport, sections: list[tuple[str, str]]) -> None:

@@ -76,7 +76,7 @@ class WorkspaceFactory:
         image = changed.image if "image" in settings else self._image
         if changed.platform != self._run_settings.platform and image == self._chosen():
             image = None  # the choice was for another platform
-        recorder = self._session.recorder(self._item)
+        recorder = self._session.evidence.recorder(self._item)
         workspace = self._session.start_workspace(
             changed,
             image or self._session.choose_image(changed),
@@ -106,9 +106,9 @@ class WorkspaceFactory:
         with ExitStack() as closing:
             for workspace in self._workspaces:
                 closing.callback(workspace.close)
-            if self._session.wants_evidence(self._item):
+            if self._session.evidence.wants_evidence(self._item):
                 closing.enter_context(_EVIDENCE_MAY_FAIL)
-                recorder = self._session.recorder(self._item)
+                recorder = self._session.evidence.recorder(self._item)
                 for workspace in self._workspaces:
                     sandbox_evidence.at_end(recorder, workspace)
                     sandbox_evidence.changes(recorder, workspace)
@@ -164,7 +164,7 @@ class ConversationFactory:
         workspace = workspace or self._workspace
         if workspace.before_agents is None:
             workspace.before_agents = _snapshot(workspace)
-        recorder = self._session.recorder(self._item)
+        recorder = self._session.evidence.recorder(self._item)
         number = len(self._conversations) + 1
         described, lane = self._llm.connect(
             agent or default_agent(LLM(model="default")),
@@ -174,7 +174,7 @@ class ConversationFactory:
             known=self._session.identity(workspace),
             observer=recorder.llm_observer(str(number)),
         )
-        shown = self._session.live_view
+        shown = self._session.evidence.live_view
         views = [shown.view(self._item.name, number, self._session.redactor)] if shown else []
         conversation = RemoteConversation(
             workspace,
@@ -209,9 +209,9 @@ class ConversationFactory:
         with ExitStack() as closing:
             for conversation in self._conversations:
                 closing.callback(conversation.close)
-            if self._session.wants_evidence(self._item):
+            if self._session.evidence.wants_evidence(self._item):
                 closing.enter_context(_EVIDENCE_MAY_FAIL)
-                recorder = self._session.recorder(self._item)
+                recorder = self._session.evidence.recorder(self._item)
                 if self._shared:
                     sandbox_evidence.of_shared(recorder, self._workspace)
                     sandbox_evidence.changes(recorder, self._workspace)

@@ -109,7 +109,7 @@ def agent_llm(
             llm.finish(
                 passed=reporting.passed(request.node),
                 evidence=lambda: (
-                    run.recorder(request.node).folder
+                    run.evidence.recorder(request.node).folder
                     if reporting.failed(request.node) or reporting.passed(request.node)
                     else None
                 ),

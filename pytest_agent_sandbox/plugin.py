@@ -58,7 +58,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.config.getoption("setupplan", False):
         return  # nothing is going to be run
     if run is not None and fixtures.count_sandbox_tests([item]):
-        run.recorder(item)
+        run.evidence.recorder(item)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -99,7 +99,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if output is None and (run is not None or fixtures.HAS_WORKERS in session.config.stash):
         from pytest_agent_sandbox import run_report
 
-        lost = run is not None and run.has_lost_output
+        lost = run is not None and run.evidence.has_lost_output
         run_report.write(session.config, has_lost_output=lost)
     if run is not None and output is not None:
         output[HEADER] = run.header(fixtures.count_sandbox_tests(session.items))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 from contextlib import ExitStack, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_agent_sandbox import reporting
-from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError, SettingsError
-from pytest_agent_sandbox.evidence import folders
-from pytest_agent_sandbox.rerun import rerun_command
+from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
 from pytest_agent_sandbox.run import (
     end_on_sigterm,
-    is_worker,
     ledger_file,
-    output_folder,
     remove_containers,
     run_id,
     used_sign,
@@ -31,13 +25,12 @@ from pytest_agent_sandbox.run import (
 if TYPE_CHECKING:
     from pytest_agent_sandbox.agent_llm import AgentLLM
     from pytest_agent_sandbox.containers.engine import Engine
-    from pytest_agent_sandbox.evidence.recorder import Recorder
     from pytest_agent_sandbox.evidence.redaction import Redactor
     from pytest_agent_sandbox.host_gateway import HostGateway
-    from pytest_agent_sandbox.live_terminal import LiveTerminal
     from pytest_agent_sandbox.llm.budgets import Budget
     from pytest_agent_sandbox.llm.prices import Prices
     from pytest_agent_sandbox.options import SandboxSettings
+    from pytest_agent_sandbox.run_evidence import RunEvidence
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 _SECRET_NAME = re.compile("key|token|secret|passw|credential", re.IGNORECASE)
@@ -55,8 +48,6 @@ class SandboxSession:
         self.settings = settings
         self._config = config
         self._engine: Engine | EngineUnavailable | None = None
-        self._output: Path | None = None
-        self._open_recorders: list[Recorder] = []
         self._closing = ExitStack()
         self._gateways: dict[tuple[str | None, str | None], HostGateway] = {}
         self._prepared: set[tuple[str, str | None, str]] = set()
@@ -98,6 +89,13 @@ class SandboxSession:
         redactor = Redactor()
         redactor.add(os.environ.get("LLM_API_KEY", ""))
         return redactor
+
+    @cached_property
+    def evidence(self) -> RunEvidence:
+        """What the run's tests leave behind."""
+        from pytest_agent_sandbox.run_evidence import RunEvidence
+
+        return self._closing.enter_context(RunEvidence(self._config, self.settings, self.redactor))
 
     def header(self, count: int) -> list[str]:
         """Lines for the top of the terminal: how many tests, which engine, which image."""
@@ -242,92 +240,9 @@ class SandboxSession:
             secrets=self.redactor,
         )
 
-    def recorder(self, item: pytest.Item) -> Recorder:
-        """The evidence of this attempt at a test; begun when it is first asked for."""
-        from pytest_agent_sandbox.evidence.recorder import Recorder
-
-        if reporting.RECORDER not in item.stash:
-            # pytest-rerunfailures counts the attempts at an item in this attribute, from 1.
-            attempt = int(getattr(item, "execution_count", 1))
-            worker = worker_id(self._config) if is_worker(self._config) else ""
-            output = output_folder(self._config, self.settings)
-            try:
-                recorder = Recorder(
-                    self.output,
-                    item.nodeid,
-                    self.redactor,
-                    line=(item.location[1] or 0) + 1,
-                    attempt=attempt,
-                    rerun=rerun_command(self._config, item.nodeid),
-                    worker=worker,
-                )
-            except OSError as error:
-                raise SettingsError(
-                    f"--sandbox-output: no evidence can be kept in {output}: {error}"
-                ) from None
-            item.stash[reporting.RECORDER] = recorder
-            self._open_recorders = [one for one in self._open_recorders if not one.ended]
-            self._open_recorders.append(recorder)
-        return item.stash[reporting.RECORDER]
-
-    @property
-    def output(self) -> Path:
-        """The folder of the run's evidence, ready to be written to.
-
-        Raises:
-            OSError: It cannot be.
-        """
-        if self._output is None:
-            if self.settings.artifacts == "none":
-                temporary = tempfile.TemporaryDirectory(prefix="agent-results-")
-                self._output = Path(self._closing.enter_context(temporary))
-            else:
-                folder = output_folder(self._config, self.settings)
-                folders.begin_run(folder, run_id(self._config))
-                self._output = folder
-        elif self.settings.artifacts != "none" and not folders.is_ours(self._output):
-            # Somebody has removed it. Without its sign no later run would clear what comes now.
-            folders.begin_run(self._output, run_id(self._config))
-        return self._output
-
-    @property
-    def has_own_output(self) -> bool:
-        """Whether the output folder is the run's own, and so gets a page of the run."""
-        return folders.is_of(self.output, run_id(self._config))
-
-    @property
-    def has_lost_output(self) -> bool:
-        """Whether another run has taken the output folder for its own since this one began it."""
-        if self._output is None or self.settings.artifacts == "none":
-            return False
-        return folders.is_ours(self._output) and not folders.is_of(
-            self._output, run_id(self._config)
-        )
-
-    def wants_evidence(self, item: pytest.Item) -> bool:
-        """Whether there is a use for what a test has left behind, as it went so far."""
-        return self.settings.artifacts == "all" or reporting.failed(item)
-
-    @cached_property
-    def live_view(self) -> LiveTerminal | None:
-        """Shows on the terminal what agents do, if that is wanted."""
-        wanted = self.settings.live
-        if wanted is None:
-            wanted = self._config.get_verbosity() > 0
-        if not wanted:
-            return None
-        from pytest_agent_sandbox.live_terminal import LiveTerminal
-
-        try:
-            return self._closing.enter_context(LiveTerminal.of(self._config))
-        except OSError:  # a process without a terminal, its standard output closed
-            return None
-
     def close(self) -> None:
         """Closes the gateway and the connection to the engine; no container of ours is left."""
         with self._closing:
-            for recorder in self._open_recorders:
-                recorder.end_interrupted()
             sign = used_sign(run_id(self._config), worker_id(self._config))
             if sign.exists():
                 sign.unlink(missing_ok=True)

@@ -1,0 +1,136 @@
+"""What the tests of one pytest process leave behind: where it goes, and what of it is wanted."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+from pytest_agent_sandbox import reporting
+from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.evidence import folders
+from pytest_agent_sandbox.rerun import rerun_command
+from pytest_agent_sandbox.run import is_worker, output_folder, run_id, worker_id
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.evidence.recorder import Recorder
+    from pytest_agent_sandbox.evidence.redaction import Redactor
+    from pytest_agent_sandbox.live_terminal import LiveTerminal
+    from pytest_agent_sandbox.options import SandboxSettings
+
+
+class RunEvidence:
+    """The evidence of a run, as far as this process writes it; a context manager.
+
+    Args:
+        config: pytest's.
+        settings: The settings of the run.
+        redactor: Masks the secrets that the run knows.
+    """
+
+    def __init__(
+        self, config: pytest.Config, settings: SandboxSettings, redactor: Redactor
+    ) -> None:
+        self._config = config
+        self._settings = settings
+        self._redactor = redactor
+        self._output: Path | None = None
+        self._open_recorders: list[Recorder] = []
+        self._closing = ExitStack()
+
+    def recorder(self, item: pytest.Item) -> Recorder:
+        """The evidence of this attempt at a test; begun when it is first asked for."""
+        from pytest_agent_sandbox.evidence.recorder import Recorder
+
+        if reporting.RECORDER not in item.stash:
+            # pytest-rerunfailures counts the attempts at an item in this attribute, from 1.
+            attempt = int(getattr(item, "execution_count", 1))
+            worker = worker_id(self._config) if is_worker(self._config) else ""
+            output = output_folder(self._config, self._settings)
+            try:
+                recorder = Recorder(
+                    self.output,
+                    item.nodeid,
+                    self._redactor,
+                    line=(item.location[1] or 0) + 1,
+                    attempt=attempt,
+                    rerun=rerun_command(self._config, item.nodeid),
+                    worker=worker,
+                )
+            except OSError as error:
+                raise SettingsError(
+                    f"--sandbox-output: no evidence can be kept in {output}: {error}"
+                ) from None
+            item.stash[reporting.RECORDER] = recorder
+            self._open_recorders = [one for one in self._open_recorders if not one.ended]
+            self._open_recorders.append(recorder)
+        return item.stash[reporting.RECORDER]
+
+    @property
+    def output(self) -> Path:
+        """The folder of the run's evidence, ready to be written to.
+
+        Raises:
+            OSError: It cannot be.
+        """
+        if self._output is None:
+            if self._settings.artifacts == "none":
+                temporary = tempfile.TemporaryDirectory(prefix="agent-results-")
+                self._output = Path(self._closing.enter_context(temporary))
+            else:
+                folder = output_folder(self._config, self._settings)
+                folders.begin_run(folder, run_id(self._config))
+                self._output = folder
+        elif self._settings.artifacts != "none" and not folders.is_ours(self._output):
+            # Somebody has removed it. Without its sign no later run would clear what comes now.
+            folders.begin_run(self._output, run_id(self._config))
+        return self._output
+
+    @property
+    def has_own_output(self) -> bool:
+        """Whether the output folder is the run's own, and so gets a page of the run."""
+        return folders.is_of(self.output, run_id(self._config))
+
+    @property
+    def has_lost_output(self) -> bool:
+        """Whether another run has taken the output folder for its own since this one began it."""
+        if self._output is None or self._settings.artifacts == "none":
+            return False
+        return folders.is_ours(self._output) and not folders.is_of(
+            self._output, run_id(self._config)
+        )
+
+    def wants_evidence(self, item: pytest.Item) -> bool:
+        """Whether there is a use for what a test has left behind, as it went so far."""
+        return self._settings.artifacts == "all" or reporting.failed(item)
+
+    @cached_property
+    def live_view(self) -> LiveTerminal | None:
+        """Shows on the terminal what agents do, if that is wanted."""
+        wanted = self._settings.live
+        if wanted is None:
+            wanted = self._config.get_verbosity() > 0
+        if not wanted:
+            return None
+        from pytest_agent_sandbox.live_terminal import LiveTerminal
+
+        try:
+            return self._closing.enter_context(LiveTerminal.of(self._config))
+        except OSError:  # a process without a terminal, its standard output closed
+            return None
+
+    def close(self) -> None:
+        """Completes what tests that were interrupted have left, and lets go of the terminal."""
+        with self._closing:
+            for recorder in self._open_recorders:
+                recorder.end_interrupted()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
