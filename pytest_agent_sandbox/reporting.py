@@ -124,7 +124,9 @@ def masked_report(
 def note_phase(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
     """Keeps a phase's outcome with its test."""
     error, fault, text = "", "", ""
-    if report.failed and call.excinfo is not None:
+    if report.failed and call.excinfo is None:  # it passed, and must not: xfail(strict=True)
+        error, fault, text = report.longreprtext, "assertion", report.longreprtext
+    elif report.failed and call.excinfo is not None:
         fault = _fault(call.excinfo.value)
         error = call.excinfo.exconly()
         if isinstance(call.excinfo.value, SandboxError) and not _has_user_frames(call.excinfo):

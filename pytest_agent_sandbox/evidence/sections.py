@@ -158,7 +158,7 @@ def _cut(line: str) -> str:
 
 def _log(story: TestStory) -> str:
     """The log's end where the sandbox is to blame, else only what it complains of."""
-    if story.fault in ("sandbox", "") or not story.steps:
+    if story.fault == "sandbox" or story.verdict == "running":
         lines, most = story.log, _LOG_LINES
     else:
         lines, most = [line for line in story.log if log_lines.is_trouble(line)], _TROUBLE_LINES

@@ -132,7 +132,9 @@ def test_the_log_where_the_sandbox_is_not_to_blame():
     assert loud.splitlines()[1:] == ["    1.00s  warning  memory is low"] * 5
 
 
-@pytest.mark.parametrize("fields", [{"fault": "sandbox", "steps": [said("a")]}, {"steps": []}])
+@pytest.mark.parametrize(
+    "fields", [{"fault": "sandbox", "steps": [said("a")]}, {"verdict": "running", "fault": ""}]
+)
 def test_the_log_s_end_where_the_sandbox_may_be_to_blame(fields):
     lines = [LogLine(time=None, level="", text=str(number)) for number in range(40)]
     text = shown(log=lines, **fields)["container log"]

@@ -53,6 +53,10 @@ def test_an_odd_error(sandbox_image):
 def test_takes_too_long(sandbox_image):
     pytest.fail("Timeout (>1.0s) from pytest-timeout.")
 
+@pytest.mark.xfail(strict=True, reason="not yet")
+def test_passes_too_early(sandbox_image):
+    pass
+
 def test_another_folder(sandbox_image, tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
@@ -113,6 +117,12 @@ def test_all_failed_subtests_are_in_the_page(run):
     assert "second words" in page
     assert "first words" in found["headline"]
     assert found["duration"] > 0.3
+
+
+def test_a_test_that_passes_and_must_not_says_so(run):
+    (row,) = [row for row in run.rows if "too_early" in row["test"]]
+    assert (row["verdict"], row["fault"]) == ("failed", "assertion")
+    assert row["headline"] == "[XPASS(strict)] not yet"
 
 
 def test_a_timeout_is_no_assertion(run):
@@ -310,7 +320,7 @@ def test_no_live_view_where_there_is_no_terminal(pytester, monkeypatch):
 
     session = SandboxSession(pytester.parseconfig(), SandboxSettings(live=True))
     monkeypatch.setattr("pytest_agent_sandbox.live_terminal.os.dup", closed)
-    assert session.live_view is None
+    assert session.evidence.live_view is None
     monkeypatch.undo()
     session.close()
 
