@@ -133,7 +133,7 @@ def test_the_link_where_a_test_has_left_its_folder(run):
     assert "could not be" not in run.output
     report = unescape((run.folder / "out" / "report.html").read_text("utf-8"))
     assert f'"../agent-results/{row(run, "test_another_folder")["page"]}"' in report
-    assert "6 of 7 sandbox tests failed: agent-results" in run.output
+    assert "7 of 8 sandbox tests failed: agent-results" in run.output
 
 
 def test_an_attachment_that_fails_costs_nothing_else(project):
