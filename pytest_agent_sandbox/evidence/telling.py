@@ -204,7 +204,7 @@ def _failures(found: Result) -> Iterator[Failure]:
 
 
 def _totals(found: Result) -> Iterator[Fact]:
-    yield "steps", str(found.steps)
+    yield "agent steps", str(found.steps)
     calls = found.llm.calls
     kinds = next(iter(calls)) if len(calls) == 1 else ""
     yield "LLM calls", f"{sum(calls.values())} {kinds}".strip()

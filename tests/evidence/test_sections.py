@@ -61,7 +61,7 @@ def test_the_sections_of_a_failed_test():
     ]
     assert told["workspace changes"] == "deleted   a.txt  +0 -1\n\n-a\n"
     assert told["agent evidence"].splitlines() == [
-        "fault: the assertion",
+        "fault: an assertion did not hold",
         "note:  Memory ran out.",
         f"page:  {FOLDER / 'transcript.html'}",
         "again: pytest t.py::test_x",

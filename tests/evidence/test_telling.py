@@ -93,7 +93,7 @@ def test_the_story(folder):
     assert [line.text for line in story.log] == ["starting", "memory\nis low"]
     assert [(one.path, one.added, one.removed) for one in story.changes] == [("x", 1, 1)]
     assert story.totals == [
-        ("steps", "2"),
+        ("agent steps", "2"),
         ("LLM calls", "1 live"),
         ("tokens", "12,345"),
         ("cost", "$0.5000"),
@@ -123,7 +123,7 @@ def test_the_run_s_page_is_linked_where_there_is_one(tmp_path, monkeypatch):
 def test_totals_of_other_kinds(folder):
     Result(llm=LLMTotals(calls={"replayed": 2, "refused": 1}, cost=None, saved=0.25)).write(folder)
     assert tell(folder).totals == [
-        ("steps", "0"),
+        ("agent steps", "0"),
         ("LLM calls", "3"),
         ("tokens", "0"),
         ("cost", "unknown"),

@@ -53,7 +53,7 @@ def test_the_report_tells_the_story(failed_run):
     assert "terminal  echo two >> keep.txt && echo DONE" in output
     assert "result: DONE" in output
     assert "+two" in output
-    assert "fault: the assertion" in output
+    assert "fault: an assertion did not hold" in output
     assert "again: pytest test_it.py::test_agent" in output
     assert "1 of 1 sandbox test failed: agent-results/index.html" in output.replace(os.sep, "/")
     assert "1 failed" in output

@@ -154,7 +154,7 @@ const VERDICTS = {
 };
 
 const FAULTS = {
-  assertion: "the assertion",
+  assertion: "an assertion did not hold",
   test: "the test\u2019s own code",
   agent: "the agent",
   budget: "the budget",

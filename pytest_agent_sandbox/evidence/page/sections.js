@@ -5,7 +5,7 @@ function section(id, title, ...children) {
   return element("section", { id, class: "panel" }, head, ...children);
 }
 
-const FAILURE_FOLD = { head: 6, tail: 18 };
+const FAILURE_FOLD = { head: 10, tail: 26 };
 
 function failures(story) {
   if (!story.failures.length) return null;
@@ -117,7 +117,7 @@ function files(story) {
 
 function masked(number) {
   if (number === null) return "Secret values were masked, but not counted.";
-  if (number === 0) return "No known secret was found in it.";
+  if (number === 0) return "No known secret was found in this evidence.";
   return `${count(number, "secret value")} ${number === 1 ? "was" : "were"} masked.`;
 }
 
