@@ -193,7 +193,9 @@ def _changes(story: TestStory) -> str:
 
 
 def _evidence(story: TestStory, folder: Path | None) -> str:
-    fault = {"assertion": "an assertion did not hold", "test": "the test's own code"}.get(story.fault)
+    fault = {"assertion": "an assertion did not hold", "test": "the test's own code"}.get(
+        story.fault
+    )
     whose = fault or (f"the {story.fault}" if story.fault else "")
     lines = [f"fault: {whose}"] if whose else []
     lines += [f"note:  {hint.text}" for hint in story.hints]

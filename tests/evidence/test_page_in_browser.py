@@ -141,7 +141,14 @@ def test_the_first_look_tells_what_went_wrong(show: Callable[..., Page]) -> None
     page = show(failing_story())
     header = page.locator(".page-header")
     expect(header.locator("h1")).to_have_text("AssertionError: LICENSE is gone")
-    for words in ("Failed", "Fault: an assertion did not hold", "Attempt 2", TEST, "41.7 s", "42,561"):
+    for words in (
+        "Failed",
+        "Fault: an assertion did not hold",
+        "Attempt 2",
+        TEST,
+        "41.7 s",
+        "42,561",
+    ):
         expect(header).to_contain_text(words)
     first, second = header.locator(".callout").all()
     expect(first).to_have_text(f"{failing_story().hints[0].text} step 6")
