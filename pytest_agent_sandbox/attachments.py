@@ -16,6 +16,7 @@ _ALLURE_FILES = {
     "container.log": ("text/plain", "log"),
     "events.jsonl": ("text/plain", "jsonl"),
     "llm-calls.jsonl": ("text/plain", "jsonl"),
+    "commands.jsonl": ("text/plain", "jsonl"),
     "result.json": ("application/json", "json"),
 }
 
