@@ -111,7 +111,10 @@ def _parser() -> argparse.ArgumentParser:
         help="version of the agent server (%(default)s)",
     )
     build.add_argument(
-        "--target", default=building.MINIMAL_TARGET, help="what to put into it (%(default)s)"
+        "--target",
+        default=images.MINIMAL_TARGET,
+        help="source-minimal: the agent server and its tools; source: VS Code, a desktop and "
+        "Chromium too (%(default)s)",
     )
     build.add_argument(
         "--platform", metavar="OS/ARCH", help="such as linux/arm64 (the engine's own)"

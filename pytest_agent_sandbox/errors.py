@@ -81,6 +81,12 @@ class SandboxDied(SandboxError):
         self.out_of_memory = out_of_memory
 
 
+class ServiceUnavailable(SandboxError):
+    """A sandbox has no VS Code or desktop, does not publish it, or it does not answer."""
+
+    fault = "test"
+
+
 class ServerError(SandboxError):
     """The agent server refused a request, or could not be reached.
 

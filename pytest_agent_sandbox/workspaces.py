@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import posixpath
 import secrets
 import sys
 import tempfile
@@ -36,13 +37,20 @@ from pytest_agent_sandbox.errors import (
     SandboxDied,
     SandboxError,
     SandboxStartFailed,
+    ServiceUnavailable,
     SettingsError,
 )
 from pytest_agent_sandbox.host_gateway import HostGateway
+from pytest_agent_sandbox.services import (
+    SERVER_PORT,
+    VNC_PORT,
+    VSCODE_PORT,
+    SandboxServices,
+    Service,
+    ServiceName,
+    has_services,
+)
 
-#: The ports inside the container. Agent server 1.58 takes its own as an argument; those of VS Code
-#: and the desktop are fixed.
-SERVER_PORT, VSCODE_PORT, VNC_PORT = 8000, 8001, 8002
 WORKING_DIR = "/workspace/project"
 _SERVER_COMMAND = ("--host", "0.0.0.0", "--port", str(SERVER_PORT))  # noqa: S104 - inside it
 
@@ -60,8 +68,10 @@ class DockerWorkspace(RemoteWorkspace):
             machine, else the published one of the agent-server version tested with this release.
         host_port: Publish the server on this port of 127.0.0.1; by default the engine chooses.
         platform: Such as `linux/arm64`; by default the engine's own.
-        extra_ports: Publish VS Code and the desktop too: on `host_port + 1` and `host_port + 2`,
-            or where the engine chooses; see `vscode_port` and `vnc_port`.
+        extra_ports: Start and publish VS Code and the desktop too: on `host_port + 1` and
+            `host_port + 2`, or where the engine chooses; see `vscode_url` and `vnc_url`.
+        desktop: Start the desktop also where it is not published, as to record it. The image has
+            to have one: see `DockerDevWorkspace`.
         working_dir: The workspace's folder in the container; made where it is missing.
         volumes: Folders of this machine to mount, as `host:container[:ro]`.
         forward_env: Names of environment variables that the container gets with their values.
@@ -100,6 +110,7 @@ class DockerWorkspace(RemoteWorkspace):
         host_port: int | None = None,
         platform: str | None = None,
         extra_ports: bool = False,
+        desktop: bool = False,
         working_dir: str = WORKING_DIR,
         volumes: Sequence[str] = (),
         forward_env: Iterable[str] = (),
@@ -134,7 +145,14 @@ class DockerWorkspace(RemoteWorkspace):
                 image = self._prepare_image(engine, server_image, platform, pull, shown)
             if cleanup_image:
                 undo.callback(_try_to_remove, engine, image)
+            if desktop and not has_services(image):
+                raise ServiceUnavailable(
+                    f"The image {image.reference} has no desktop that could be started; "
+                    "`agent-sandbox build --target source` builds one that has."
+                )
             self.image = image
+            #: Whether the sandbox has a desktop, on which the agent's browser then shows.
+            self.has_desktop = has_services(image) and (desktop or extra_ports)
             #: The files before the first agent came; a report shows what changed since then.
             self.before_agents: Snapshot | None = None
             self.engine = engine
@@ -180,6 +198,44 @@ class DockerWorkspace(RemoteWorkspace):
     def vnc_port(self) -> int | None:
         """The port of 127.0.0.1 on which the desktop is published; None without `extra_ports`."""
         return self.container.ports.get(VNC_PORT)
+
+    def services(self) -> dict[ServiceName, Service]:
+        """How the `server`, `vscode` and the `desktop` are right now: running, down, off, missing.
+
+        Example:
+            ```python
+            assert workspace.services()["desktop"].state == "running"
+            ```
+        """
+        return self._services.states()
+
+    def vscode_url(self, folder: str | None = None, *, timeout: float = 30.0) -> str:
+        """Wait for VS Code and return its address, which holds its token: who has it gets in.
+
+        Args:
+            folder: The folder to open; the workspace's by default.
+            timeout: Seconds for VS Code to answer.
+
+        Raises:
+            ServiceUnavailable: The image has none, it is not published, or it does not answer.
+        """
+        opened = posixpath.join(self.working_dir, folder) if folder else self.working_dir
+        return self._services.vscode_url(opened, timeout)
+
+    def vnc_url(self, *, timeout: float = 30.0) -> str:
+        """Wait for the desktop and return its address, which holds its token: who has it gets in.
+
+        Args:
+            timeout: Seconds for the desktop to answer.
+
+        Raises:
+            ServiceUnavailable: The image has none, it is not published, or it does not answer.
+        """
+        return self._services.desktop_url(timeout, view_only=False, scale=False)
+
+    def browser_view_url(self, *, timeout: float = 30.0) -> str:
+        """As `vnc_url`, to watch the agent's browser on the desktop without touching anything."""
+        return self._services.desktop_url(timeout, view_only=True, scale=True)
 
     def __enter__(self) -> Self:
         return self
@@ -227,14 +283,16 @@ class DockerWorkspace(RemoteWorkspace):
                     f"forward_env names {name!r}, which is not set in this process's environment."
                 )
             forwarded[name] = os.environ[name]
-        services = "true" if extra_ports else "false"
         return {
             "LOG_JSON": "true",
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "OPENHANDS_SUPPRESS_BANNER": "1",
             "OH_PRELOAD_TOOLS": "false",
-            "OH_ENABLE_VSCODE": services,
-            "OH_ENABLE_VNC": services,
+            "OH_ENABLE_VSCODE": _switch(extra_ports),
+            # Of images that are not ours. Servers since 1.45 start no desktop themselves; what
+            # earlier ones start lets in everybody.
+            "OH_ENABLE_VNC": _switch(extra_ports and not has_services(self.image)),
+            "AGENT_SANDBOX_DESKTOP": _switch(self.has_desktop),
             **forwarded,
             "OH_SESSION_API_KEYS_0": self.session_key.get_secret_value(),
             # Without it, 1.58 does not keep an LLM's key for a fork of the conversation.
@@ -277,6 +335,7 @@ class DockerWorkspace(RemoteWorkspace):
                 undo.callback(self.connection.close)
                 wait_until(self.alive, self.container, timeout=timeout)
                 self.start_seconds = time.monotonic() - began
+                self._services = SandboxServices(self.container, self.connection, self.image)
                 undo.pop_all()
         except SandboxDied as death:
             # The log is a note of its own: the first error's notes do not show.
@@ -293,7 +352,8 @@ class DockerDevWorkspace(DockerWorkspace):
 
     Args:
         base_image: Any image with Python >= 3.12, or with apt and such a Python in its packages.
-        target: `source-minimal`: the agent server and its tools, without VS Code and desktop.
+        target: `source-minimal`: the agent server and its tools. `source`: VS Code, a desktop and
+            Chromium too, for which the base image has to be a Debian, or made from one.
         server_version: The agent server's version.
         options: Everything else that `DockerWorkspace` takes, except `server_image`.
 
@@ -344,6 +404,10 @@ def _ports(host_port: int | None, extra_ports: bool) -> dict[int, int | None]:
     return {
         port: None if host_port is None else host_port + offset for offset, port in enumerate(inner)
     }
+
+
+def _switch(on: bool) -> str:
+    return "true" if on else "false"
 
 
 def _try_to_remove(engine: Engine, image: Image) -> None:

@@ -101,8 +101,8 @@ def test_doctor_never_shows_values(server_image: images.Image) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--target", "source"], r"comes with a later release; use 'source-minimal'\."),
-        (["--target", "binary"], r"use 'source-minimal'"),
+        (["--target", "desktop"], r"no target 'desktop'; use 'source-minimal', or 'source'"),
+        (["--target", "binary"], r"use 'source', which runs the same server"),
         (["--base-image", "127.0.0.1:9/x:1"], r"registry 127\.0\.0\.1:9 is out of reach"),
         (["--base-image", "Not A Name"], r"'Not A Name' is no image reference"),
         (["--ca-bundle", "/nowhere/ca.pem"], r"/nowhere/ca\.pem cannot be read: No such file"),

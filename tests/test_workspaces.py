@@ -170,7 +170,7 @@ def test_a_start_that_fails_leaves_no_container(engine, agent_server_image):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"target": "source"}, "source-minimal"),
+        ({"target": "desktop"}, "source-minimal"),
         ({"target": "binary"}, "source"),
         ({"server_image": "x"}, "base_image"),
     ],

@@ -111,7 +111,8 @@ def default_agent(llm: LLM, *, browser: bool = False, cli_mode: bool | None = No
 
     Args:
         llm: The agent's language model.
-        browser: Give the agent a browser too; the image must hold one.
+        browser: Give the agent a browser too; the image must hold one, as that of `agent-sandbox
+            build --target source` does. It shows on the sandbox's desktop where that is started.
         cli_mode: Upstream's spelling of the opposite: `cli_mode=False` is `browser=True`.
 
     Raises:
@@ -134,16 +135,31 @@ def default_agent(llm: LLM, *, browser: bool = False, cli_mode: bool | None = No
     )
 
 
-def agent_payload(agent: object) -> dict[str, Any]:
+def agent_payload(agent: object, *, has_desktop: bool = False) -> dict[str, Any]:
     """Return the agent as the server takes it, API keys in clear: for sending, never for logs.
 
     Args:
         agent: Our `Agent`, a dict of the server's own making, or anything else with a pydantic
             `model_dump`, such as an agent of openhands-sdk.
+        has_desktop: Let its browser show, unless it says itself whether it shall (`headless`).
 
     Raises:
         SettingsError: It is none of these.
     """
+    payload = _payload(agent)
+    if has_desktop:
+        payload["tools"] = [_shown_on_desktop(tool) for tool in payload.get("tools") or ()]
+    return payload
+
+
+def _shown_on_desktop(tool: Any) -> Any:
+    # Agent server 1.58 shows no browser unless it is told to.
+    if not isinstance(tool, dict) or tool.get("name") != _BROWSER_TOOL:
+        return tool
+    return {**tool, "params": {"headless": False, **(tool.get("params") or {})}}
+
+
+def _payload(agent: object) -> dict[str, Any]:
     if isinstance(agent, dict):
         return {"kind": "Agent", **_plain(agent)}
     if isinstance(agent, Agent):

@@ -49,6 +49,10 @@ class Workspace(Protocol):
     def working_dir(self) -> str:
         """Where the agent works."""
 
+    @property
+    def has_desktop(self) -> bool:
+        """Whether there is a desktop for the agent's browser to show on."""
+
 
 class RemoteConversation:
     """A conversation between a test and an agent.
@@ -118,7 +122,7 @@ class RemoteConversation:
                 info = self._connection.get_json(f"/api/conversations/{conversation_id}")
             else:
                 body: dict[str, Any] = {
-                    "agent": agent_payload(agent),
+                    "agent": agent_payload(agent, has_desktop=workspace.has_desktop),
                     "workspace": {"kind": "LocalWorkspace", "working_dir": workspace.working_dir},
                     "max_iterations": max_iterations,
                     "confirmation_policy": {"kind": "AlwaysConfirm" if confirm else "NeverConfirm"},

@@ -39,6 +39,9 @@ class RemoteWorkspace:
         guard: Raises the reason once waiting for the server has become pointless.
     """
 
+    #: Whether there is a desktop, on which an agent's browser then shows.
+    has_desktop = False
+
     def __init__(
         self,
         host: str,

@@ -19,6 +19,7 @@ from pytest_agent_sandbox.errors import SettingsError
 
 CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
 INDEX_VARIABLES = ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL")
+NPM_VARIABLES = ("NPM_CONFIG_REGISTRY", "npm_config_registry")
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -33,6 +34,7 @@ class HostNetwork:
         index_url: The package index instead of PyPI; it may hold credentials.
         extra_index_urls: Further package indexes; they may hold credentials.
         trusted_hosts: Indexes that pip may use without a certificate.
+        npm_registry: The npm registry instead of the public one; it may hold credentials.
         proxies: Proxy variables by name, in upper case; they may hold credentials.
     """
 
@@ -40,13 +42,14 @@ class HostNetwork:
     index_url: str | None = field(default=None, repr=False)
     extra_index_urls: tuple[str, ...] = field(default=(), repr=False)
     trusted_hosts: tuple[str, ...] = ()
+    npm_registry: str | None = field(default=None, repr=False)
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_environment(
         cls, environment: Mapping[str, str] | None = None, *, ca_bundle: str | Path | None = None
     ) -> Self:
-        """Read the variables that pip, uv, curl and Python themselves go by.
+        """Read the variables that pip, uv, npm, curl and Python themselves go by.
 
         A bundle that a variable names but that is not there is passed over, as such variables
         are often left behind. Indexes on this machine's disk are passed over too: a build cannot
@@ -74,6 +77,9 @@ class HostNetwork:
             index_url=indexes[0] if indexes else None,
             extra_index_urls=tuple(_urls(variables.get("PIP_EXTRA_INDEX_URL", ""))),
             trusted_hosts=tuple(variables.get("PIP_TRUSTED_HOST", "").split()),
+            npm_registry=next(
+                (url for name in NPM_VARIABLES for url in _urls(variables.get(name, ""))), None
+            ),
             proxies={
                 name: value
                 for name in PROXY_VARIABLES
@@ -84,7 +90,7 @@ class HostNetwork:
     @property
     def has_index_credentials(self) -> bool:
         """Whether an index's address holds a user name or password."""
-        urls = [url for url in (self.index_url, *self.extra_index_urls) if url]
+        urls = [url for url in (self.index_url, *self.extra_index_urls, self.npm_registry) if url]
         return any("@" in urlsplit(url).netloc for url in urls)
 
     def pip_configuration(self) -> str:
@@ -100,6 +106,10 @@ class HostNetwork:
                 lines.append(f"{key} =")
                 lines += [f"    {value}" for value in values]
         return "\n".join(lines) + "\n"
+
+    def npm_configuration(self) -> str:
+        """The text of an .npmrc; it may hold credentials."""
+        return f"registry={self.npm_registry}\n" if self.npm_registry else ""
 
     def certificate_files(self) -> dict[str, str]:
         """The certificates as one file each, which is what a trust store wants."""

@@ -32,6 +32,9 @@ BUILT_REPOSITORY = "pytest-agent-sandbox/agent-server"
 
 LABEL_PREFIX = "pytest-agent-sandbox."
 VERSION_LABEL = f"{LABEL_PREFIX}version"
+TARGET_LABEL = f"{LABEL_PREFIX}target"
+#: The targets of a build: the agent server and its tools; VS Code, desktop and browser too.
+MINIMAL_TARGET, FULL_TARGET = "source-minimal", "source"
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armhf": "arm/v7"}
 _BUILD_IT = "Or build the image on this machine: `agent-sandbox build`."
@@ -100,13 +103,20 @@ def find_built(
     engine: Engine,
     version: str = DEFAULT_AGENT_SERVER_VERSION,
     *,
+    target: str | None = None,
     platform: str | None = None,
 ) -> Image | None:
     """The image that the last `agent-sandbox build` of a version made; None where there is none.
 
     Images built for one `DockerDevWorkspace` do not count: they must not become everybody's.
+
+    Args:
+        engine: The engine that may have it.
+        version: The agent server's version.
+        target: The build's target; None for the last build of any.
+        platform: The platform that is wanted; None for the engine's own.
     """
-    image = find_local(engine, f"{BUILT_REPOSITORY}:{version}")
+    image = find_local(engine, f"{BUILT_REPOSITORY}:{version}" + (f"-{target}" if target else ""))
     wanted = normal_platform(platform or engine.platform)
     return image if image is not None and image.platform == wanted else None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_agent_sandbox.containers import building
+from pytest_agent_sandbox.containers import building, images
 from pytest_agent_sandbox.containers.building import build_agent_server, make_default
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.host_network import HostNetwork
@@ -128,7 +128,7 @@ def test_second_build_costs_nothing(engine: Engine, base_image: str, built: Imag
 def test_labels_say_what_it_is(built: Image, base_image: str) -> None:
     assert built.reference.startswith(f"{BUILT_REPOSITORY}:1.58.0-source-minimal-")
     assert built.labels[VERSION_LABEL] == "1.58.0"
-    assert built.labels[building.TARGET_LABEL] == "source-minimal"
+    assert built.labels[images.TARGET_LABEL] == "source-minimal"
     assert built.labels[building.BASE_LABEL].startswith(base_image)
 
 
@@ -164,13 +164,19 @@ def test_server_answers(engine: Engine, built: Image) -> None:
 
 
 def test_becomes_the_default(engine: Engine, built: Image, derived: DerivedImages) -> None:
-    named = Image(built.reference, built.id, None, built.platform, {VERSION_LABEL: "0.0.1"})
+    labels = {VERSION_LABEL: "0.0.1", images.TARGET_LABEL: "source-minimal"}
+    named = Image(built.reference, built.id, None, built.platform, labels)
     default = make_default(engine, named)
     try:
         assert default.reference == f"{BUILT_REPOSITORY}:0.0.1"
         assert default.id == built.id
+        own = images.find_built(engine, "0.0.1", target="source-minimal")
+        assert own is not None
+        assert own.id == built.id
+        assert images.find_built(engine, "0.0.1", target="source") is None
     finally:
         engine.client.images.remove(default.reference)
+        engine.client.images.remove(f"{BUILT_REPOSITORY}:0.0.1-source-minimal")
 
 
 def test_every_input_changes_the_name(engine: Engine, base_image: str, built: Image) -> None:
@@ -178,22 +184,22 @@ def test_every_input_changes_the_name(engine: Engine, base_image: str, built: Im
     assert base is not None
     plain = HostNetwork()
     other_ca = HostNetwork(certificates=("-----BEGIN CERTIFICATE-----x",))
-    keys = {
-        building._key(base, "1.58.0", "source-minimal", building._content("1.58.0", plain)),
-        building._key(base, "1.58.1", "source-minimal", building._content("1.58.1", plain)),
-        building._key(base, "1.58.0", "source-minimal", building._content("1.58.0", other_ca)),
-        building._key(built, "1.58.0", "source-minimal", building._content("1.58.0", plain)),
-    }
-    assert len(keys) == 4
+    recipes = [
+        building._server_recipe(base, "1.58.0", plain),
+        building._server_recipe(base, "1.58.1", plain),
+        building._server_recipe(base, "1.58.0", other_ca),
+        building._server_recipe(built, "1.58.0", plain),
+    ]
+    recipes += [building._full_recipe(base, recipe.version, recipe) for recipe in recipes]
+    assert len({recipe.key for recipe in recipes}) == 8
 
 
 @pytest.mark.parametrize(
     ("target", "advice"),
     [
-        ("source", "later release; use 'source-minimal'"),
-        ("binary", "use 'source-minimal'"),
-        ("binary-minimal", "use 'source-minimal'"),
-        ("desk", "use 'source-minimal'"),
+        ("binary", "use 'source', which runs the same server"),
+        ("binary-minimal", "use 'source-minimal', which runs the same server"),
+        ("desk", "no target 'desk'; use 'source-minimal', or 'source'"),
     ],
 )
 def test_target_that_is_not_there(engine: Engine, target: str, advice: str) -> None:
@@ -239,24 +245,34 @@ def test_index_credentials_and_proxies_stay_out_of_the_image(
 ) -> None:
     """With stand-ins for the long steps, which show what they were given."""
     base = derived.make("LABEL secrets=none")
-    content = building._content
+    stand_ins = {
+        "prepare-system": "useradd openhands; mkdir /agent-server; chown 1000 /agent-server",
+        "install-server": "cat /opt/agent-sandbox/pip.conf; env; touch /agent-server/done",
+        "install-vscode": "cat /opt/agent-sandbox/npmrc /opt/agent-sandbox/pip.conf; env; "
+        "mkdir /openhands",
+        "install-desktop": "env",
+        "configure-vscode": "touch /openhands/configured",
+    }
+    texts = building._texts
 
-    def quick(version: str, network: HostNetwork) -> dict[str, str]:
-        scripts = {
-            "prepare-system": "useradd openhands; mkdir /agent-server; chown 1000 /agent-server",
-            "install-server": "cat /opt/agent-sandbox/pip.conf; env; touch /agent-server/done",
+    def quick(folder: str, *names: str) -> dict[str, str]:
+        return texts(folder, *names) | {
+            name: stand_ins[name] for name in names if name in stand_ins
         }
-        return content(version, network) | scripts
 
-    monkeypatch.setattr(building, "_content", quick)
+    monkeypatch.setattr(building, "_texts", quick)
     progress = Recording()
     network = HostNetwork(
         index_url="https://user:s3cret-index@index.example/simple",
+        npm_registry="https://user:s3cret-npm@npm.example",
         proxies={"FTP_PROXY": "http://user:s3cret-proxy@proxy.example:3128"},
     )
-    image = build_agent_server(engine, base_image=base, host_network=network, progress=progress)
+    image = build_agent_server(
+        engine, base_image=base, target="source", host_network=network, progress=progress
+    )
 
     seen = "\n".join(progress.lines)
+    assert "s3cret-npm" in seen, "the build did not get the npm registry"
     assert "s3cret-index" in seen, "the build did not get the index"
     assert "s3cret-proxy" in seen, "the build did not get the proxy"
 
@@ -269,10 +285,23 @@ def test_index_credentials_and_proxies_stay_out_of_the_image(
             file = archive.extractfile(member)
             if file is not None:
                 assert b"s3cret" not in file.read(), member.name
-    left = engine.client.images.list(
-        all=True, filters={"label": f"{building.INSTALLER_LABEL}={image.reference[-12:]}"}
-    )
-    assert left == []
+    for name in (image.reference, *minimal_names(engine, base)):
+        left = engine.client.images.list(
+            all=True, filters={"label": f"{building.INSTALLER_LABEL}={name[-12:]}"}
+        )
+        assert left == []
+
+
+def minimal_names(engine: Engine, base_image: str) -> list[str]:
+    filters = {
+        "label": [
+            f"{building.BASE_LABEL}={base_image}",
+            f"{images.TARGET_LABEL}={images.MINIMAL_TARGET}",
+        ]
+    }
+    names = [tag for image in engine.client.images.list(filters=filters) for tag in image.tags]
+    assert names
+    return names
 
 
 class TestHostNetwork:
@@ -280,6 +309,13 @@ class TestHostNetwork:
         network = HostNetwork.from_environment({})
         assert network == HostNetwork()
         assert network.pip_configuration() == "[global]\n"
+        assert network.npm_configuration() == ""
+
+    def test_npm_registry(self) -> None:
+        network = HostNetwork.from_environment({"npm_config_registry": "https://u:p%40w@n.example"})
+        assert network.npm_configuration() == "registry=https://u:p%40w@n.example\n"
+        assert "p%40w" not in repr(network)
+        assert network.has_index_credentials
 
     def test_certificates_of_all_variables_each_once(self, tmp_path: Path) -> None:
         one, two = (
