@@ -6,13 +6,25 @@ A machine without an engine skips what needs one; CI fails instead.
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.images import choose_image, ensure_image
+from pytest_agent_sandbox.containers.images import (
+    FULL_TARGET,
+    choose_image,
+    ensure_image,
+    find_built,
+)
 from pytest_agent_sandbox.errors import SandboxError
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext
 
 pytest_plugins = ["pytester"]
 
@@ -38,7 +50,53 @@ def agent_server_image(engine: Engine) -> str:
         missing(str(error))
 
 
-def missing(reason: str) -> None:
+@pytest.fixture(scope="session")
+def full_image(engine: Engine) -> str:
+    """The image with VS Code, desktop and browser; scripts/test makes it ready."""
+    image = find_built(engine, target=FULL_TARGET)
+    if image is None:
+        missing("There is no image of `agent-sandbox build --target source`.")
+    return image.reference
+
+
+@pytest.fixture(scope="module")  # a test that runs an event loop of its own must not meet this one
+def browser() -> Iterator[BrowserContext]:
+    """A real Chromium on this machine."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - most tests go without it
+
+    names = ("chromium", "google-chrome", "chromium-browser")
+    path = next((found for name in names if (found := shutil.which(name))), None)
+    if path is None:
+        missing(f"There is no browser to look at pages with: none of {', '.join(names)}.")
+    arguments = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield browser.new_context()
+        browser.close()
+
+
+@pytest.fixture
+def free_ports() -> int:
+    """The first of three ports in a row that are free right now."""
+    for first in range(20000, 60000, 3):
+        with ExitStack() as taken:
+            try:
+                for port in range(first, first + 3):
+                    taken.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue
+        return first
+    raise AssertionError("no free ports")
+
+
+def missing(reason: str) -> NoReturn:
     """Skips a test for want of what it needs; in CI that is a failure."""
     if os.environ.get("CI"):
         pytest.fail(f"{reason}\nCI has to have it: scripts/setup makes it ready.", pytrace=False)

@@ -16,10 +16,11 @@ import requests
 from docker.errors import DockerException
 
 from pytest_agent_sandbox.containers import building, images
+from pytest_agent_sandbox.containers.cleanup import kept_containers, remove_container
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import DEFAULT_AGENT_SERVER_VERSION, DEFAULT_IMAGE
 from pytest_agent_sandbox.containers.progress import megabytes, show_progress
-from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.errors import SandboxError, SettingsError
 
 LLM_VARIABLES = ("LLM_MODEL", "LLM_API_KEY", "LLM_BASE_URL")
 
@@ -146,6 +147,16 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--text", action="store_true", help="print it in any case")
     show.set_defaults(command=_show)
 
+    prune = commands.add_parser(
+        "prune",
+        help="end the sandboxes that --sandbox-keep has left running",
+        description="Removes the containers that --sandbox-keep has left for you to look into.",
+    )
+    prune.add_argument(
+        "names", nargs="*", metavar="NAME", help="container to remove (nothing: all of them)"
+    )
+    prune.set_defaults(command=_prune)
+
     cassettes = commands.add_parser("cassettes", help="look after recorded LLM answers")
     of_cassettes = cassettes.add_subparsers(required=True, metavar="COMMAND")
     check = of_cassettes.add_parser(
@@ -172,6 +183,22 @@ def _check_cassettes(options: argparse.Namespace) -> int:
         print(f"{file}: {problem}")
     print(f"agent-sandbox: {count} cassettes, {len(problems)} with problems")
     return 1 if problems else 0
+
+
+def _prune(options: argparse.Namespace) -> int:
+    with Engine.connect() as engine:
+        kept = kept_containers(engine)
+        unknown = [name for name in options.names if name not in kept]
+        if unknown:
+            there = ", ".join(kept) or "none at all"
+            raise SettingsError(f"No kept sandbox is called {unknown[0]}; there are: {there}.")
+        chosen = options.names or kept
+        for name in chosen:
+            remove_container(engine, name)
+            print(f"agent-sandbox: removed {name}")
+    if not chosen:
+        print("agent-sandbox: there are no kept sandboxes")
+    return 0
 
 
 def _show(options: argparse.Namespace) -> int:

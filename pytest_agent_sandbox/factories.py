@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from pytest_agent_sandbox import sandbox_evidence
+from pytest_agent_sandbox import reporting, sandbox_evidence
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
-from pytest_agent_sandbox.errors import CommandTimeout, ServerError
+from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError
+from pytest_agent_sandbox.video import DesktopVideo
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.agent_llm import AgentLLM
@@ -59,7 +60,9 @@ class WorkspaceFactory:
         self._settings = settings
         self._image = image
         self._run_settings = run_settings
-        self._workspaces: list[DockerWorkspace] = []
+        #: Those it has started.
+        self.workspaces: list[DockerWorkspace] = []
+        self._videos: dict[DockerWorkspace, DesktopVideo] = {}
 
     def __call__(self, **settings: Any) -> DockerWorkspace:
         """Starts a workspace.
@@ -84,11 +87,23 @@ class WorkspaceFactory:
             log_path=recorder.new_log(),
             clean_log=recorder.mask,
         )
-        self._workspaces.append(workspace)
+        self.workspaces.append(workspace)
+        if changed.video != "none":
+            self._videos[workspace] = DesktopVideo(workspace)
         workspace.on_command = sandbox_evidence.recording_commands(recorder)
         with _EVIDENCE_MAY_FAIL:
             sandbox_evidence.at_start(recorder, workspace)
         return workspace
+
+    def _keep(self, workspace: DockerWorkspace) -> None:
+        recorder, name = self._session.evidence.recorder(self._item), workspace.container.name
+        with _EVIDENCE_MAY_FAIL:
+            try:
+                workspace.keep()
+            except SandboxError as error:
+                recorder.note(f"The sandbox could not be kept: {error}")
+            else:
+                recorder.record_sandbox(name, **{"kept as": workspace.container.name})
 
     def _chosen(self) -> str:
         """The image that the run's settings mean, where no fixture says otherwise."""
@@ -103,15 +118,22 @@ class WorkspaceFactory:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._videos and self._settings.video == "all":
+            self._session.evidence.want(self._item)
+        keeps = self._session.keeps(failed=reporting.failed(self._item))
         with ExitStack() as closing:
-            for workspace in self._workspaces:
+            for workspace in self.workspaces:
                 closing.callback(workspace.close)
+                if keeps:
+                    closing.callback(self._keep, workspace)
             if self._session.evidence.wants_evidence(self._item):
                 closing.enter_context(_EVIDENCE_MAY_FAIL)
                 recorder = self._session.evidence.recorder(self._item)
-                for workspace in self._workspaces:
+                for workspace in self.workspaces:
                     sandbox_evidence.at_end(recorder, workspace)
                     sandbox_evidence.changes(recorder, workspace)
+                    if workspace in self._videos:
+                        sandbox_evidence.video(recorder, self._videos[workspace])
 
 
 class ConversationFactory:

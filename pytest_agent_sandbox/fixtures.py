@@ -84,10 +84,11 @@ def shared_agent_workspace(
     request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, sandbox_image: str
 ) -> Iterator[DockerWorkspace]:
     """One workspace for all the tests of this process that accept to share it."""
-    with _session(request.config).start_workspace(
-        sandbox_settings, sandbox_image, test="(shared)"
-    ) as workspace:
+    run = _session(request.config)
+    with run.start_workspace(sandbox_settings, sandbox_image, test="(shared)") as workspace:
         yield workspace
+        if run.keeps(failed=run.shared_has_failed):
+            workspace.keep()
 
 
 @pytest.fixture

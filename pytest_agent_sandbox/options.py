@@ -24,7 +24,9 @@ from pytest_agent_sandbox import option_types as types
 MARKER = "agent_sandbox"
 
 #: Settings of the run as a whole, which a single test cannot change.
-RUN_WIDE = frozenset({"artifacts", "live", "llm_prices", "no_engine", "output"})
+RUN_WIDE = frozenset(
+    {"artifacts", "keep", "live", "llm_prices", "no_engine", "output", "pause_on_failure"}
+)
 
 
 def _setting(
@@ -79,8 +81,12 @@ class SandboxSettings:
     gpu: bool = _setting(
         False, types.switch, "true|false", "give the sandbox all GPUs of the engine"
     )
-    extra_ports: bool = _setting(
-        False, types.switch, "true|false", "publish the ports of VS Code and the desktop as well"
+    extra_ports: bool | None = _setting(
+        None,
+        types.switch,
+        "true|false",
+        "start and publish VS Code and the desktop too (default: where a failed test is kept or "
+        "held to be looked at)",
     )
     working_dir: str = _setting(
         "/workspace/project",
@@ -118,6 +124,25 @@ class SandboxSettings:
         types.choice("failed", "all", "none"),
         "failed|all|none",
         "of which tests the evidence is kept (default: failed)",
+    )
+    keep: Literal["failed", "all", "none"] = _setting(
+        "none",
+        types.choice("failed", "all", "none"),
+        "failed|all|none",
+        "of which tests the sandboxes stay after the run, to be looked into; `agent-sandbox prune` "
+        "ends them (default: none)",
+    )
+    pause_on_failure: bool = _setting(
+        False,
+        types.switch,
+        "true|false",
+        "hold each failed test, its sandbox alive, until Enter is pressed",
+    )
+    video: Literal["failed", "all", "none"] = _setting(
+        "none",
+        types.choice("failed", "all", "none"),
+        "failed|all|none",
+        "of which tests to keep a video of the sandbox's desktop (default: none)",
     )
     live: bool | None = _setting(
         None,

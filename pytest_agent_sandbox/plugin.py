@@ -40,6 +40,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         settings = options.resolve(session.config)
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from None
+    _check_holding(session.config, settings)
     session.config.stash[SESSION] = SandboxSession(session.config, settings)
 
 
@@ -86,10 +87,25 @@ def pytest_runtest_makereport(
     if report.when == "setup":
         ending.show_setup(run, item, report)
     elif report.when == "call":
-        ending.note_call(item, report)
+        ending.note_call(run, item, report)
     elif report.when == "teardown":
         ending.end_evidence(run, item, report)
     return report
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest's own, which is the debugger
+def pytest_exception_interact(
+    node: pytest.Item | pytest.Collector, report: pytest.CollectReport | pytest.TestReport
+) -> None:
+    """Says how to look into the sandbox of a test that has failed, while it is held."""
+    run = node.config.stash.get(SESSION, None)
+    if run is None or not isinstance(node, pytest.Item):
+        return
+    is_debugged = node.config.getoption("usepdb")
+    if run.settings.pause_on_failure or is_debugged:
+        from pytest_agent_sandbox import holding
+
+        holding.hold(run, node, report, is_debugged=is_debugged)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -130,6 +146,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for line in run_report.lines(config):
         if config.get_verbosity() >= 0 or line.startswith("::"):
             terminalreporter.write_line(line)
+    if options.resolve(config).keep != "none":
+        from pytest_agent_sandbox import holding
+
+        for line in holding.kept_lines(config):
+            terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(trylast=True)
@@ -155,9 +176,17 @@ def pytest_configure_node(node: Any) -> None:
     if not node.config.stash.get(fixtures.HAS_WORKERS, False):
         node.config.stash[fixtures.HAS_WORKERS] = True
         try:
-            options.resolve(node.config)
+            settings = options.resolve(node.config)
         except SettingsError as error:  # here, not in each worker
             raise pytest.UsageError(str(error)) from None
+        _check_holding(node.config, settings)
         # Its workers end in good order only where it does so itself.
         node.config.add_cleanup(end_on_sigterm())
     tell_worker(node.config, node.workerinput)
+
+
+def _check_holding(config: pytest.Config, settings: options.SandboxSettings) -> None:
+    if settings.pause_on_failure and not hasattr(config, "workerinput"):
+        from pytest_agent_sandbox import holding
+
+        holding.check_terminal(config)

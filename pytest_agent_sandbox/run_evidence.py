@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.options import SandboxSettings
 
 
+_WANTED = pytest.StashKey[bool]()
+
+
 class RunEvidence:
     """The evidence of a run, as far as this process writes it; a context manager.
 
@@ -106,7 +109,12 @@ class RunEvidence:
 
     def wants_evidence(self, item: pytest.Item) -> bool:
         """Whether there is a use for what a test has left behind, as it went so far."""
-        return self._settings.artifacts == "all" or reporting.failed(item)
+        is_wanted = self._settings.artifacts == "all" or item.stash.get(_WANTED, False)
+        return is_wanted or reporting.failed(item)
+
+    def want(self, item: pytest.Item) -> None:
+        """Keeps what a test leaves behind also where it passes."""
+        item.stash[_WANTED] = True
 
     @cached_property
     def live_view(self) -> LiveTerminal | None:

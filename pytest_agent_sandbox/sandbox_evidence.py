@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.client.conversation import RemoteConversation
     from pytest_agent_sandbox.client.events import Event
     from pytest_agent_sandbox.evidence.recorder import Recorder
+    from pytest_agent_sandbox.video import DesktopVideo
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,14 @@ def of_shared(recorder: Recorder, workspace: DockerWorkspace) -> None:
 def changes(recorder: Recorder, workspace: DockerWorkspace) -> None:
     """Keeps what changed on the workspace's disk, which only a server that is there can tell."""
     recorder.record_diff(workspace.container.name, _diff(workspace))
+
+
+def video(recorder: Recorder, recording: DesktopVideo) -> None:
+    """Keeps the video of a sandbox's desktop, which is lost where the container is."""
+    try:
+        recording.save(recorder.new_video())
+    except SandboxError as error:
+        recorder.note(f"There is no video of the desktop: {error}")
 
 
 def record_conversation(recorder: Recorder, number: int, conversation: RemoteConversation) -> None:

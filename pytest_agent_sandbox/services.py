@@ -14,7 +14,7 @@ from websockets.sync.client import connect
 
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.containers.container import Container
-from pytest_agent_sandbox.containers.images import FULL_TARGET, TARGET_LABEL, Image
+from pytest_agent_sandbox.containers.images import FULL_TARGET, MINIMAL_TARGET, TARGET_LABEL, Image
 from pytest_agent_sandbox.errors import SandboxError, ServerError, ServiceUnavailable
 
 #: The ports inside the container. Agent server 1.58 takes its own as an argument; those of VS Code
@@ -53,6 +53,11 @@ class Service:
 def has_services(image: Image) -> bool:
     """Whether an image is known to have VS Code, the desktop and a browser."""
     return image.labels.get(TARGET_LABEL) == FULL_TARGET
+
+
+def lacks_services(image: Image) -> bool:
+    """Whether an image is known to have none of them."""
+    return image.labels.get(TARGET_LABEL) == MINIMAL_TARGET
 
 
 def desktop_address(port: int, key: str, *, view_only: bool = False, scale: bool = False) -> str:
@@ -191,7 +196,7 @@ class SandboxServices:
         return str(answer["url"]) if answer.get("url") else None
 
     def _desktop_state(self) -> ServiceState:
-        if self._image.labels.get(TARGET_LABEL, FULL_TARGET) != FULL_TARGET:
+        if lacks_services(self._image):
             return "missing"
         address = f"ws://127.0.0.1:{self._container.ports[VNC_PORT]}/websockify?token="
         try:

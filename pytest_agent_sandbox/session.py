@@ -46,6 +46,8 @@ class SandboxSession:
 
     def __init__(self, config: pytest.Config, settings: SandboxSettings) -> None:
         self.settings = settings
+        #: Whether a test has failed that used the workspace that tests share.
+        self.shared_has_failed = False
         self._config = config
         self._engine: Engine | EngineUnavailable | None = None
         self._closing = ExitStack()
@@ -178,8 +180,20 @@ class SandboxSession:
             on_secret=self.redactor.add,
             engine=self.engine,
             gateway=self._gateway(settings),
-            **{"extra_ports": settings.extra_ports, "clean_log": self.redactor, **options},
+            extra_ports=self._wants_to_look(settings),
+            desktop=settings.video != "none",
+            **{"clean_log": self.redactor, **options},
         )
+
+    def _wants_to_look(self, settings: SandboxSettings) -> bool:
+        if settings.extra_ports is not None:
+            return settings.extra_ports
+        is_held = settings.pause_on_failure or self._config.getoption("usepdb", False)
+        return is_held or settings.keep != "none"
+
+    def keeps(self, *, failed: bool) -> bool:
+        """Whether sandboxes stay that were used by tests of which one failed, or none did."""
+        return self.settings.keep == "all" or (self.settings.keep == "failed" and failed)
 
     def identity(self, workspace: DockerWorkspace) -> dict[str, str]:
         """What is different in this workspace from any other, and what to call it."""

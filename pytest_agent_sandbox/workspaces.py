@@ -41,6 +41,7 @@ from pytest_agent_sandbox.errors import (
     SettingsError,
 )
 from pytest_agent_sandbox.host_gateway import HostGateway
+from pytest_agent_sandbox.looking_inside import WORKING_DIR_LABEL
 from pytest_agent_sandbox.services import (
     SERVER_PORT,
     VNC_PORT,
@@ -49,6 +50,7 @@ from pytest_agent_sandbox.services import (
     Service,
     ServiceName,
     has_services,
+    lacks_services,
 )
 
 WORKING_DIR = "/workspace/project"
@@ -147,8 +149,9 @@ class DockerWorkspace(RemoteWorkspace):
                 undo.callback(_try_to_remove, engine, image)
             if desktop and not has_services(image):
                 raise ServiceUnavailable(
-                    f"The image {image.reference} has no desktop that could be started; "
-                    "`agent-sandbox build --target source` builds one that has."
+                    f"The image {image.reference} has no desktop, which desktop=True "
+                    "(--sandbox-video) wants; `agent-sandbox build --target source` builds "
+                    "one that has."
                 )
             self.image = image
             #: Whether the sandbox has a desktop, on which the agent's browser then shows.
@@ -177,7 +180,7 @@ class DockerWorkspace(RemoteWorkspace):
                 cpus=cpus,
                 pids_limit=pids_limit,
                 user=user,
-                labels=labels or {},
+                labels={WORKING_DIR_LABEL: working_dir, **(labels or {})},
                 platform=platform,
             )
             self._echo = None if detach_logs else _to_stderr
@@ -248,6 +251,17 @@ class DockerWorkspace(RemoteWorkspace):
         """Lets a paused container go on."""
         self.container.unpause()
 
+    def keep(self) -> None:
+        """Lets the container outlive this object, so that people can look into it.
+
+        `close` leaves it alone then; `agent-sandbox prune` ends it, whose name begins with
+        `agent-sandbox-kept-` from now on. An agent in it gets no more answers from its LLM.
+
+        Raises:
+            SandboxError: The container is gone, or its engine does not answer.
+        """
+        self.container.keep()
+
     def close(self) -> None:
         """Removes the container and what came with it. May be called more than once."""
         with self._closing:  # closed also where the container cannot be removed
@@ -288,7 +302,7 @@ class DockerWorkspace(RemoteWorkspace):
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "OPENHANDS_SUPPRESS_BANNER": "1",
             "OH_PRELOAD_TOOLS": "false",
-            "OH_ENABLE_VSCODE": _switch(extra_ports),
+            "OH_ENABLE_VSCODE": _switch(extra_ports and not lacks_services(self.image)),
             # Of images that are not ours. Servers since 1.45 start no desktop themselves; what
             # earlier ones start lets in everybody.
             "OH_ENABLE_VNC": _switch(extra_ports and not has_services(self.image)),

@@ -2,6 +2,8 @@
 
 The published image is used where it can be pulled. Else one is built from a base image with
 Python, and where no registry gives that either, from a Debian that `mmdebstrap` makes.
+
+With `--full`, the image with VS Code, desktop and browser is built too; it becomes nobody's default.
 """
 
 from __future__ import annotations
@@ -15,11 +17,14 @@ from pathlib import Path
 
 from pytest_agent_sandbox.containers.building import (
     DEFAULT_BASE_IMAGE,
+    add_name,
     build_agent_server,
     make_default,
+    target_name,
 )
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import (
+    FULL_TARGET,
     Image,
     choose_image,
     describe,
@@ -38,12 +43,15 @@ def main() -> int:
     """Makes the image ready, and says which it is."""
     try:
         with Engine.connect() as engine, show_progress(sys.stderr) as progress:
-            image = prepare(engine, progress)
+            made = [prepare(engine, progress)]
+            if "--full" in sys.argv[1:]:
+                made.append(prepare_full(engine, progress))
     except SandboxError as error:
         notes = "\n".join(getattr(error, "__notes__", ()))
         print(f"setup: {error}\n{notes}".rstrip(), file=sys.stderr)
         return 1
-    print(f"setup: image {describe(image)}, {megabytes(image.size)}")
+    for image in made:
+        print(f"setup: image {describe(image)}, {megabytes(image.size)}")
     return 0
 
 
@@ -56,6 +64,15 @@ def prepare(engine: Engine, progress: Progress) -> Image:
     base_image = find_base(engine, progress)
     image = build_agent_server(engine, base_image=base_image, progress=progress)
     return make_default(engine, image)
+
+
+def prepare_full(engine: Engine, progress: Progress) -> Image:
+    """The image that tests of VS Code, desktop and browser use, made ready."""
+    base_image = find_base(engine, progress)
+    image = build_agent_server(
+        engine, base_image=base_image, target=FULL_TARGET, progress=progress
+    )
+    return add_name(engine, image, target_name(image))
 
 
 def find_base(engine: Engine, progress: Progress) -> str:

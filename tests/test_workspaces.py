@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -31,22 +30,6 @@ def workspace(engine: Engine, agent_server_image: str) -> Iterator[DockerWorkspa
         server_image=agent_server_image, engine=engine, memory="1g", cpus=1.5, pids_limit=300
     ) as workspace:
         yield workspace
-
-
-def free_ports(count: int) -> int:
-    """The first of so many ports in a row that are free right now."""
-    for first in range(20000, 60000, count):
-        sockets = []
-        try:
-            for port in range(first, first + count):
-                sockets.append(socket.create_server(("127.0.0.1", port)))
-        except OSError:
-            continue
-        finally:
-            for one in sockets:
-                one.close()
-        return first
-    raise AssertionError("no free ports")
 
 
 def inspect(engine: Engine, workspace: DockerWorkspace) -> dict:
@@ -86,19 +69,6 @@ def test_paused_and_resumed(workspace):
     finally:
         workspace.resume()
     assert workspace.execute_command("echo awake").stdout == "awake\n"
-
-
-def test_fixed_ports_and_the_two_after_them(engine, agent_server_image):
-    port = free_ports(3)
-    with DockerWorkspace(
-        server_image=agent_server_image, engine=engine, host_port=port, extra_ports=True
-    ) as workspace:
-        assert workspace.host == f"http://127.0.0.1:{port}"
-        assert (workspace.host_port, workspace.vscode_port, workspace.vnc_port) == (
-            port,
-            port + 1,
-            port + 2,
-        )
 
 
 def test_the_end_of_the_container_ends_what_waits_for_it(engine, agent_server_image):

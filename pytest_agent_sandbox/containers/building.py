@@ -107,9 +107,17 @@ def make_default(engine: Engine, image: Image) -> Image:
         engine: The engine that has it.
         image: What `build_agent_server` returned.
     """
-    name = f"{BUILT_REPOSITORY}:{image.labels[VERSION_LABEL]}"
-    add_name(engine, image, f"{name}-{image.labels[TARGET_LABEL]}")
-    return add_name(engine, image, name)
+    add_name(engine, image, target_name(image))
+    return add_name(engine, image, f"{BUILT_REPOSITORY}:{image.labels[VERSION_LABEL]}")
+
+
+def target_name(image: Image) -> str:
+    """The name by which `find_built` finds the last build of a version and target.
+
+    Args:
+        image: What `build_agent_server` returned.
+    """
+    return f"{BUILT_REPOSITORY}:{image.labels[VERSION_LABEL]}-{image.labels[TARGET_LABEL]}"
 
 
 def add_name(engine: Engine, image: Image, reference: str) -> Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from docker.errors import APIError, NotFound
 
@@ -12,6 +13,9 @@ from pytest_agent_sandbox.errors import SandboxError
 
 #: What the names of this package's labels begin with, on the engine.
 LABEL_PREFIX = "pytest-agent-sandbox."
+
+#: What the names of containers begin with that were left for people to look into.
+KEPT_PREFIX = "agent-sandbox-kept-"
 
 _CONFLICT = 409
 # Seconds another process's removal of the same container may take.
@@ -52,7 +56,8 @@ def remove_container(engine: Engine, container: str) -> None:
 def remove_labelled(engine: Engine, labels: Mapping[str, str]) -> int:
     """Remove all containers and networks that carry all these labels: a run's final sweep.
 
-    One that cannot be removed does not keep the others; the first such error is raised at the end.
+    Containers that were left for people to look into stay. One that cannot be removed does not keep
+    the others; the first such error is raised at the end.
 
     Args:
         engine: The engine to sweep.
@@ -69,10 +74,11 @@ def remove_labelled(engine: Engine, labels: Mapping[str, str]) -> int:
     if not labels:
         raise ValueError("give at least one label")
     api = engine.client.api
-    filters = {"label": [f"{name}={value}" for name, value in prefixed(labels).items()]}
+    filters = _filters(labels)
     errors: list[SandboxError] = []
     with engine.calling("list containers"):
         containers = api.containers(all=True, filters=filters)
+    containers = [container for container in containers if not _kept_name(container)]
     for container in containers:
         try:
             remove_container(engine, container["Id"])
@@ -88,6 +94,33 @@ def remove_labelled(engine: Engine, labels: Mapping[str, str]) -> int:
     if errors:
         raise errors[0]
     return len(containers) + len(networks)
+
+
+def kept_containers(engine: Engine, labels: Mapping[str, str] | None = None) -> list[str]:
+    """The names of the containers that were left for people to look into.
+
+    Args:
+        engine: The engine that has them.
+        labels: Only those that carry all these labels.
+
+    Raises:
+        EngineUnavailable: The engine did not answer.
+    """
+    with engine.calling("list containers"):
+        found = engine.client.api.containers(
+            all=True, filters={"name": KEPT_PREFIX, **_filters(labels or {})}
+        )
+    return sorted(filter(None, map(_kept_name, found)))
+
+
+def _filters(labels: Mapping[str, str]) -> dict[str, list[str]]:
+    return {"label": [f"{name}={value}" for name, value in prefixed(labels).items()]}
+
+
+def _kept_name(container: Mapping[str, Any]) -> str:
+    """Its name where it was left for people to look into, else nothing."""
+    names = [str(name).lstrip("/") for name in container.get("Names") or ()]
+    return next((name for name in names if name.startswith(KEPT_PREFIX)), "")
 
 
 def _remove_network(engine: Engine, network: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from docker.errors import APIError, NotFound
 
-from pytest_agent_sandbox.containers.cleanup import prefixed, remove_container
+from pytest_agent_sandbox.containers.cleanup import KEPT_PREFIX, prefixed, remove_container
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.faults import explain_exit, start_failure
 from pytest_agent_sandbox.containers.log_file import LogFile
@@ -221,6 +221,28 @@ class Container:
             finally:
                 self._follower.close()
                 self._over.set()
+
+    def keep(self) -> None:
+        """Let go of it: it stays on the engine, under a name that no clean-up but `prune` touches.
+
+        `remove` does nothing then. Its log file ends here.
+
+        Raises:
+            SandboxError: The engine cannot, or does not answer; `remove` is still to be called.
+        """
+        with self._remove_lock:
+            if self._removed:
+                return
+            kept = f"{KEPT_PREFIX}{self.name.rpartition('-')[2]}"
+            with self._engine.calling(f"rename container {self.name}"):
+                if self._api.inspect_container(self.id)["State"].get("Paused"):
+                    self._api.unpause(self.id)  # whoever looks inside wants it alive
+                self._api.rename(self.id, kept)
+            self._removing.set()
+            self._removed = True
+            self.name = kept
+            self._follower.close()
+            self._over.set()
 
     def __enter__(self) -> Self:
         return self

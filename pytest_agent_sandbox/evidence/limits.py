@@ -15,6 +15,12 @@ RECORDED_FILE = 64 * MEGABYTE
 RECORDED_LAST = 4 * MEGABYTE
 #: Characters of workspace.diff.
 RECORDED_DIFF = 16 * MEGABYTE
+#: How many pictures a test's folder holds, and bytes of them together.
+RECORDED_PICTURES = 200
+RECORDED_PICTURES_SIZE = 64 * MEGABYTE
+#: Bytes of the pictures that are in the page itself, and pixels that one of them may have.
+PAGE_PICTURES = 8 * MEGABYTE
+PAGE_PIXELS = 50_000_000
 #: Characters of one text on a page, and of all of them together.
 PAGE_TEXT = 100_000
 PAGE_TEXTS = 16 * MEGABYTE
@@ -26,7 +32,7 @@ PAGE_THINGS = 20_000
 FAILURE_TEXT = 200_000
 #: How deep data may be nested; what is deeper is written as one text. That of real runs is nested
 #: some ten levels deep.
-_DEEPEST = 50
+DEEPEST = 50
 
 
 def shorten(text: str, limit: int) -> tuple[str, int]:
@@ -42,7 +48,7 @@ def shorten(text: str, limit: int) -> tuple[str, int]:
     return f"{begin}\n… {cut:,} characters are left out here …\n{rest}", cut
 
 
-def change_texts(value: Any, change: Callable[[str], str], depth: int = _DEEPEST) -> Any:
+def change_texts(value: Any, change: Callable[[str], str], depth: int = DEEPEST) -> Any:
     """Plain JSON data with each text in it changed, names included."""
     if isinstance(value, str):
         return change(value)

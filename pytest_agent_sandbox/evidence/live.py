@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from pytest_agent_sandbox.client.events import ObservationEvent, parse_event
-from pytest_agent_sandbox.evidence import limits, sections, steps
+from pytest_agent_sandbox.evidence import limits, pictures, sections, steps
 from pytest_agent_sandbox.evidence.clock import Clock
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pytest_agent_sandbox.client.events import Event
+    from pytest_agent_sandbox.evidence.picture_kinds import Picture
     from pytest_agent_sandbox.evidence.story import Step
 
 _STYLES = {"message": "bold", "tool": "cyan", "error": "red", "state": "yellow"}
@@ -42,10 +43,18 @@ class LiveView:
 
     def __call__(self, event: Event) -> None:
         """Prints one event."""
+        shown: list[str] = []
+
+        def keep(picture: Picture) -> str:
+            shown.append(f"{picture.kind.upper()}, {picture.width}x{picture.height} pixels")
+            return shown[-1]
+
+        raw = pictures.replace(event.raw, keep)
         # Masked before anything is cut: half a secret is not found any more.
-        step = steps.tell(parse_event(limits.change_texts(event.raw, self._mask)))
+        step = steps.tell(parse_event(limits.change_texts(raw, self._mask)))
         if step is None or step.kind == "other":
             return
+        step.pictures = shown
         with self._lock:
             if step.kind == "state" and step.summary == self._status:
                 return

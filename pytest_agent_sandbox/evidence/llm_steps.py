@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pytest_agent_sandbox.evidence import records
+from pytest_agent_sandbox.evidence import picture_files, records
 from pytest_agent_sandbox.evidence.result import LLMTotals
 from pytest_agent_sandbox.evidence.story import Fact, Part, Step
 from pytest_agent_sandbox.llm.calls import LLMCall
@@ -113,6 +113,7 @@ def _asked(record: Mapping[str, Any], started: float) -> Step:
             Part(label=f"new: {_role(message)[:_LABEL]}", text=_whole_text(message))
             for message in messages
         ],
+        pictures=picture_files.names_in(record),
     )
 
 
@@ -211,5 +212,13 @@ def message_text(message: Any) -> str:
         texts += [json.dumps(arguments, ensure_ascii=False)] if arguments else []
     texts += [message_text(message["tool_calls"])] if message.get("tool_calls") else []
     if not texts and message.get("type") not in (None, "text"):
-        return f"({message['type']})"  # an image, say
+        return f"({message['type']}{_picture_name(message)})"  # an image, say
     return "\n".join(texts)
+
+
+def _picture_name(message: Mapping[str, Any]) -> str:
+    """The file's name that stands in place of a picture, where the three dialects have it."""
+    holders = (message.get("image_url"), message.get("source"))
+    inner = (holder.get(name) for holder in holders if isinstance(holder, dict) for name in holder)
+    names = filter(picture_files.is_name, (*holders, *inner))
+    return next((f": {name}" for name in names), "")

@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_agent_sandbox.client.events import ActionEvent, MessageEvent
-from pytest_agent_sandbox.evidence import folders, limits, llm_steps, records, sections
+from pytest_agent_sandbox.evidence import (
+    folders,
+    limits,
+    llm_steps,
+    picture_files,
+    records,
+    sections,
+)
+from pytest_agent_sandbox.evidence.llm_observer import LLMObserver
+from pytest_agent_sandbox.evidence.picture_files import PictureFiles
 from pytest_agent_sandbox.evidence.records import Records
 from pytest_agent_sandbox.evidence.result import Result
 from pytest_agent_sandbox.evidence.telling import DIFF, PAGE, shorten, tell
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.redaction import Redactor
     from pytest_agent_sandbox.evidence.story import TestStory
     from pytest_agent_sandbox.llm.calls import LLMCall
-    from pytest_agent_sandbox.llm.observer import News, Observer
+    from pytest_agent_sandbox.llm.observer import Observer
 
 
 class Recorder:
@@ -76,7 +85,9 @@ class Recorder:
         self._events = Records(self.folder / records.EVENTS, self.mask)
         self._llm_calls = Records(self.folder / records.LLM_CALLS, self.mask)
         self._commands = Records(self.folder / records.COMMANDS, self.mask)
+        self._pictures = PictureFiles(self.folder, self.mask)
         self._logs: list[Path] = []
+        self._videos = 0
         self._write_result()
 
     def mask(self, text: str) -> str:
@@ -95,6 +106,12 @@ class Recorder:
             self._logs.append(path)
         return path
 
+    def new_video(self) -> Path:
+        """A path for the video of one more desktop: `desktop.mp4`, then `desktop-2.mp4`."""
+        with self._lock:
+            self._videos += 1
+            return self.folder / f"desktop{'' if self._videos == 1 else f'-{self._videos}'}.mp4"
+
     def record_event(self, conversation_id: str, event: Event) -> None:
         """Appends one event of a conversation to `events.jsonl`, unless it is there already."""
         with self._lock:
@@ -108,13 +125,12 @@ class Recorder:
                 isinstance(event, MessageEvent) and event.source == "agent"
             )
             self.result.steps += is_step
-            self._events.add(
-                {"conversation": conversation_id, "received": time.time(), "event": event.raw}
-            )
+            record = {"conversation": conversation_id, "received": time.time(), "event": event.raw}
+            self._events.add(self._pictures.take_out(record))
 
     def llm_observer(self, conversation_id: str) -> Observer:
         """What keeps the LLM calls of a conversation, in `llm-calls.jsonl`."""
-        return _LLMObserver(self, conversation_id)
+        return LLMObserver(self, conversation_id)
 
     def record_llm_call(self, record: dict[str, Any], ended: LLMCall | None = None) -> None:
         """Appends to `llm-calls.jsonl`; a call that has ended counts in the totals."""
@@ -123,7 +139,7 @@ class Recorder:
                 llm_steps.add_to(self.result.llm, ended)
             if self.ended:
                 return
-            self._llm_calls.add(record)
+            self._llm_calls.add(self._pictures.take_out(record))
             if ended is not None:
                 self._write_result()  # pytest may be killed
 
@@ -185,6 +201,10 @@ class Recorder:
                         f"{file.left_out:,} records before the last ones found no room in "
                         f"{file.name}."
                     )
+            if self._pictures.left_out:
+                self.result.cuts.append(
+                    f"{self._pictures.left_out:,} screenshots found no room, or hold a secret."
+                )
             self.result.masked = self._masked
             self._write_result()
         if not keep:
@@ -258,23 +278,6 @@ class Recorder:
         self.result.write(self.folder, self._redactor)
 
 
-class _LLMObserver:
-    """Keeps the LLM calls of one conversation. A full disk is not the agent's failure."""
-
-    def __init__(self, recorder: Recorder, conversation: str) -> None:
-        self._recorder = recorder
-        self._conversation = conversation
-
-    def asked(self, call: LLMCall, news: News) -> None:
-        with contextlib.suppress(OSError):
-            self._recorder.record_llm_call(llm_steps.asked_record(self._conversation, call, news))
-
-    def answered(self, call: LLMCall, answer: bytes) -> None:
-        with contextlib.suppress(OSError):
-            record = llm_steps.answered_record(self._conversation, call, answer)
-            self._recorder.record_llm_call(record, ended=call)
-
-
 def _folder_name(node_id: str, attempt: int, redactor: Redactor) -> str:
     """The folder's name; a secret in a parameter's id must not be read there either."""
     masked = redactor(node_id)
@@ -292,6 +295,7 @@ def write_page(folder: Path) -> TestStory:
     from pytest_agent_sandbox.evidence.page.render import render_test
 
     story = shorten(tell(folder))
+    picture_files.embed(story, folder)
     page = folder / PAGE
     page.write_text(render_test(story), encoding="utf-8", errors="replace")
     return story

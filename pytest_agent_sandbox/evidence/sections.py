@@ -21,6 +21,7 @@ _SHORT_STEPS = 20
 _LOG_LINES = 15
 _TROUBLE_LINES = 5
 _DIFF_LINES = 40
+_MOST_PICTURES = 5
 _MARGIN = " " * 20
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
@@ -72,11 +73,13 @@ def in_full(step: Step, several: bool = False) -> Iterator[str]:
         yield f"{_head(step, several)}{first}"
         yield from (f"{_MARGIN}{line}" for line in rest)
     if step.kind in ("message", "state"):
+        yield from _pictures(step)
         return
     yield f"{_MARGIN}{_what(step)}" if said else _line(step, several)
     for part in step.parts:
         if part.label not in _SAID and part.text.strip() not in ("", step.summary):
             yield from _part(part)
+    yield from _pictures(step)
 
 
 def outcome(step: Step) -> Iterator[str]:
@@ -88,6 +91,7 @@ def outcome(step: Step) -> Iterator[str]:
     name = "error" if step.is_error else "result"
     yield f"{_clock(step)}  {name:<7}  {first}{note}"
     yield from (f"{_MARGIN}{line}" for line in rest)
+    yield from _pictures(step)
 
 
 def printable(text: str) -> str:
@@ -142,6 +146,13 @@ def _part(part: Part) -> Iterator[str]:
         return
     yield f"{_MARGIN}{part.label}:"
     yield from (f"{_MARGIN}  {line}" for line in (first, *rest))
+
+
+def _pictures(step: Step) -> Iterator[str]:
+    shown = step.pictures[:_MOST_PICTURES]
+    yield from (f"{_MARGIN}picture: {name}" for name in shown)
+    if len(step.pictures) > len(shown):
+        yield f"{_MARGIN}… {len(step.pictures) - len(shown)} more pictures"
 
 
 def _shortened(text: str) -> list[str]:
@@ -200,6 +211,8 @@ def _evidence(story: TestStory, folder: Path | None) -> str:
     lines = [f"fault: {whose}"] if whose else []
     lines += [f"note:  {hint.text}" for hint in story.hints]
     lines.append(f"page:  {folder / PAGE if folder else 'not kept (sandbox_artifacts = none)'}")
+    if folder:
+        lines += [f"video: {folder / video.name}" for video in story.videos]
     if story.rerun:
         lines.append(f"again: {story.rerun}")
     return "\n".join(lines)

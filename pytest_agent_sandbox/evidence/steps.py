@@ -24,6 +24,7 @@ from pytest_agent_sandbox.client.events import (
     parse_event,
 )
 from pytest_agent_sandbox.evidence.clock import Clock
+from pytest_agent_sandbox.evidence.picture_files import names_in
 from pytest_agent_sandbox.evidence.story import Fact, Part, Step
 
 _SUMMARY = 300
@@ -64,7 +65,7 @@ class StepTeller:
     def tell(self, records: Iterable[Mapping[str, Any]]) -> list[Step]:
         """The steps, in the order of the records: those of events.jsonl."""
         for record in records:
-            self._add(str(record.get("conversation", "")), parse_event(record.get("event")))
+            self._add(record)
         for (conversation, _), step in self._waiting.items():
             if self._status.get(conversation) not in _MAY_WAIT:
                 self._note_no_result(step)
@@ -76,16 +77,20 @@ class StepTeller:
         if self._end is not None and step.time is not None:
             step.duration = max(0.0, self._end - step.time)
 
-    def _add(self, conversation: str, event: Event) -> None:
+    def _add(self, record: Mapping[str, Any]) -> None:
+        conversation = str(record.get("conversation", ""))
+        event, pictures = parse_event(record.get("event")), names_in(record)
         time = self._time(conversation, event)
         if isinstance(event, _OUTCOMES) and (conversation, event.tool_call_id) in self._open:
-            _add_outcome(self._open[conversation, event.tool_call_id], event, time)
+            call = self._open[conversation, event.tool_call_id]
+            _add_outcome(call, event, time)
+            call.pictures += [name for name in pictures if name not in call.pictures]
             self._waiting.pop((conversation, event.tool_call_id), None)
             return
         step = tell(event)
         if step is None or self._is_known_status(conversation, event):
             return
-        step.conversation, step.time = conversation, time
+        step.conversation, step.time, step.pictures = conversation, time, pictures
         if isinstance(event, ActionEvent | ACPToolCallEvent) and event.tool_call_id:
             self._open[conversation, event.tool_call_id] = step
             if isinstance(event, ActionEvent):
@@ -233,7 +238,10 @@ def _step(kind: Any, title: str, text: str, parts: list[Part]) -> Step:
 
 
 def _argument_line(arguments: Any) -> str:
-    """The arguments on one line; a single one without its name, so that commands read well."""
+    """The arguments on one line; a single one without its name, so that commands read well.
+
+    A number, or a yes, says nothing without its name.
+    """
     if not isinstance(arguments, Mapping):
         return "" if arguments is None else _plain(arguments)
     given = {
@@ -241,8 +249,8 @@ def _argument_line(arguments: Any) -> str:
         for name, value in arguments.items()
         if value is not None and value is not False and value != ""
     }
-    if len(given) == 1:
-        return _plain(next(iter(given.values())))
+    if len(given) == 1 and not isinstance(value := next(iter(given.values())), int | float):
+        return _plain(value)
     return "  ".join(f"{name}: {_line(_plain(value), 80)}" for name, value in given.items())
 
 

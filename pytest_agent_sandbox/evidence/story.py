@@ -51,6 +51,8 @@ class Step:
     is_error: bool = False
     facts: list[Fact] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
+    #: The names of pictures that it shows, or what is known of them.
+    pictures: list[str] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
@@ -111,6 +113,19 @@ class RawFile:
 
 
 @dataclass(kw_only=True)
+class StoryPicture:
+    """A picture of a step: a file beside the page, and mostly in the page itself too."""
+
+    name: str
+    size: int
+    #: In pixels; 0 where they are not known.
+    width: int = 0
+    height: int = 0
+    #: A data URL; empty where the file is all there is.
+    data: str = ""
+
+
+@dataclass(kw_only=True)
 class TestStory:
     """All that one attempt at a test left behind."""
 
@@ -143,6 +158,10 @@ class TestStory:
     changes_note: str = ""
     environment: list[Section] = field(default_factory=list)
     files: list[RawFile] = field(default_factory=list)
+    #: What the steps show.
+    pictures: list[StoryPicture] = field(default_factory=list)
+    #: Of the sandboxes' desktops, beside the page.
+    videos: list[RawFile] = field(default_factory=list)
     #: How many times a secret's value was masked; None where nobody counted to the end.
     masked: int | None = None
     #: What the page leaves out, and where it is.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from pytest_agent_sandbox.evidence import (
     limits,
     llm_steps,
     log_lines,
+    picture_files,
     records,
     result,
     verdict,
@@ -36,6 +38,10 @@ from pytest_agent_sandbox.evidence.story import (
 
 PAGE = "transcript.html"
 DIFF = "workspace.diff"
+
+#: As Recorder.new_video() names them.
+_VIDEO = re.compile(r"desktop(?:-\d+)?\.mp4")
+_DIGITS = re.compile(r"(\D*)(\d{0,9})")
 
 #: How the fields of a sandbox and of a conversation are called for people.
 _LABELS = {
@@ -63,6 +69,8 @@ def tell(folder: Path) -> TestStory:
     steps += command_steps.tell(records.read(folder / records.COMMANDS), started)
     steps += [_log_step(line) for line in log if log_lines.is_trouble(line)]
     steps = _in_order(steps)
+    pictures = picture_files.find(folder, steps)
+    files = _files(folder)
     failures = list(_failures(found))
     diff = _text(folder / DIFF)
     changed, note = changes.read(diff) if diff is not None else ([], "")
@@ -85,7 +93,9 @@ def tell(folder: Path) -> TestStory:
         changes=changed,
         changes_note=note,
         environment=list(_environment(found)),
-        files=_files(folder),
+        files=files,
+        pictures=pictures,
+        videos=[file for file in files if _VIDEO.fullmatch(file.name) and file.size],
         masked=found.masked,
         cuts=list(found.cuts),
         index=f"../{INDEX}" if folders.is_ours(folder.absolute().parent) else "",
@@ -252,6 +262,11 @@ def _shown(name: str, value: Any) -> str:
 def _files(folder: Path) -> list[RawFile]:
     return [
         RawFile(name=path.name, size=path.stat().st_size)
-        for path in sorted(folder.iterdir())
+        for path in sorted(folder.iterdir(), key=_natural)
         if path.is_file() and path.name != PAGE and not path.name.startswith(".")
     ]
+
+
+def _natural(path: Path) -> list[tuple[str, int]]:
+    """By which names are sorted as people count: 10 after 9."""
+    return [(text, int(digits or 0)) for text, digits in _DIGITS.findall(path.stem)]

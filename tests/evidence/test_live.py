@@ -9,6 +9,7 @@ from rich.console import Console
 from pytest_agent_sandbox.client.events import parse_event
 from pytest_agent_sandbox.evidence.live import LiveView, terminal
 from tests.evidence.events import action, event, message, result, status
+from tests.evidence.images import JPEG, data_url, encoded, png
 
 SECRET = "sk-very-secret-value"
 
@@ -145,3 +146,24 @@ def test_conversations_that_print_at_once_keep_their_lines_whole():
 def test_the_terminal_is_standard_output(capsys):
     LiveView(terminal())(parse_event(message("user", "hello [x]")))
     assert capsys.readouterr().out == "    0.00s  user     hello [x]\n"
+
+
+def test_pictures_are_told_and_never_printed():
+    shown = message("user", "", 0)
+    shown["llm_message"]["content"] = [{"type": "image", "image_urls": [data_url(JPEG, "jpeg")]}]
+    text = printed(
+        shown,
+        action(1, tool="browser_get_state", include_screenshot=True),
+        result("{}", 2, tool="browser_get_state", screenshot_data=encoded(png(1280, 800))),
+    )
+    assert text.splitlines() == [
+        "    0.00s  user     ",
+        "                    picture: JPEG, 3x2 pixels",
+        "    1.00s  agent    browser_get_state  include_screenshot: true",
+        "                    arguments:",
+        "                      {",
+        '                       "include_screenshot": true',
+        "                      }",
+        "    2.00s  result   {}",
+        "                    picture: PNG, 1280x800 pixels",
+    ]

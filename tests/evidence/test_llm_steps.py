@@ -263,3 +263,22 @@ def test_the_summary_says_what_was_answered(answer):
 @pytest.mark.parametrize("answer", [b"data: {}", b"[]", b'{"choices": [7], "content": 7}', b""])
 def test_an_answer_that_is_no_such_thing_says_nothing(answer):
     assert "None" not in told(call(), answer=answer).summary
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "screenshot-7.png", "detail": "low"}},
+        {"type": "input_image", "image_url": "screenshot-7.png"},
+        {"type": "image", "source": {"type": "base64", "data": "screenshot-7.png"}},
+    ],
+)
+def test_pictures_of_a_request(part):
+    assert (
+        message_text({"role": "user", "content": [part]}) == f"({part['type']}: screenshot-7.png)"
+    )
+    other = json.loads(json.dumps(part).replace("screenshot-7.png", "https://x.example/x.png"))
+    assert message_text(other) == f"({part['type']})"
+    asked = asked_record("1", call(), News([{"role": "user", "content": [part]}]))
+    (step,) = llm_steps.tell([asked | {"pictures": ["screenshot-7.png"]}], 0.0)
+    assert step.pictures == ["screenshot-7.png"]

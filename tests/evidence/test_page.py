@@ -15,7 +15,14 @@ import pytest
 
 from pytest_agent_sandbox.evidence.page import render
 from pytest_agent_sandbox.evidence.page.render import render_run, render_test
-from pytest_agent_sandbox.evidence.story import Row, RunStory, Step, TestStory
+from pytest_agent_sandbox.evidence.story import (
+    RawFile,
+    Row,
+    RunStory,
+    Step,
+    StoryPicture,
+    TestStory,
+)
 
 from .stories import EVIL, failing_story, hostile_story, run_story
 
@@ -148,3 +155,17 @@ def test_a_long_text_in_other_letters_is_not_blown_up() -> None:
         TestStory(test="x", steps=[Step(kind="message", title="user", summary=text)])
     )
     assert len(page.encode()) - empty < len(text.encode()) + 500
+
+
+def test_only_a_page_with_videos_may_load_them_and_pictures_need_nothing_more() -> None:
+    plain = policy_of(failing_story())
+    story = failing_story()
+    story.pictures = [StoryPicture(name="screenshot-1.png", size=5, data="data:image/png;base64,")]
+    assert policy_of(story) == plain
+    story.videos = [RawFile(name="desktop.mp4", size=5)]
+    assert policy_of(story) == plain.replace("data:;", "data:; media-src 'self';")
+
+
+def policy_of(story: TestStory) -> str:
+    parsed = Page(render_test(story))
+    return parsed.attribute("meta", "http-equiv", "Content-Security-Policy", "content")

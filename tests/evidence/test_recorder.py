@@ -13,11 +13,13 @@ from pytest_agent_sandbox.containers.log_file import LogFile
 from pytest_agent_sandbox.evidence import limits, result
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.evidence.redaction import Redactor
+from pytest_agent_sandbox.evidence.telling import tell
 from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.observer import News
 from pytest_agent_sandbox.llm.replies import Usage
 from tests.evidence.events import action, message
 from tests.evidence.events import result as observation
+from tests.evidence.images import data_url, encoded, png
 
 SECRET = "sk-very-secret-value"
 KEY_LINES = ['first "line" of a key', "second l\u00efne of a key"]
@@ -353,3 +355,72 @@ def test_memory_does_not_grow_with_the_events(recorder):
     finally:
         tracemalloc.stop()
     assert kept < 2_000_000
+
+
+def browser_state(data, seconds=0.0):
+    return observation("{}", seconds, tool="browser_get_state", screenshot_data=data)
+
+
+def test_screenshots_are_files_and_the_event_stays_as_it_is(recorder):
+    shot = encoded(png(comment=b"x" * 2 * limits.RECORDED_TEXT))
+    event = parse_event(browser_state(shot))
+    recorder.record_event("1", event)
+    assert event.raw == browser_state(shot)
+    assert event.observation.model_extra["screenshot_data"] == shot
+    (line,) = lines(recorder)
+    assert line["event"]["observation"]["screenshot_data"] == "screenshot-1.png"
+    assert line["pictures"] == ["screenshot-1.png"]
+    assert encoded((recorder.folder / "screenshot-1.png").read_bytes()) == shot
+    assert (recorder.folder / "events.jsonl").stat().st_size < 2000
+
+
+def test_a_picture_of_an_event_and_of_a_request_is_one_file(recorder):
+    asked = {"role": "user", "content": [{"image_url": {"url": data_url(png())}}]}
+    record(recorder, browser_state(encoded(png())))
+    ask(recorder, messages=[asked])
+    asked["content"][0]["image_url"]["url"] = "screenshot-1.png"
+    assert lines(recorder, "llm-calls.jsonl")[0]["new_messages"] == [asked]
+    assert lines(recorder, "llm-calls.jsonl")[0]["pictures"] == ["screenshot-1.png"]
+    assert "pictures" not in lines(recorder, "llm-calls.jsonl")[1]
+    recorder.finish({"call": Phase("failed")})
+    page = (recorder.folder / "transcript.html").read_text("utf-8")
+    assert page.count(encoded(png())) == 1
+    assert len(list(recorder.folder.glob("screenshot-*"))) == 1
+
+
+def test_a_secret_is_not_looked_for_in_the_data_of_a_picture(tmp_path):
+    redactor = Redactor()
+    redactor.add(encoded(png())[20:40])
+    recorder = Recorder(tmp_path, "t.py::test_x", redactor)
+    record(recorder, browser_state(encoded(png())))
+    assert (recorder.folder / "screenshot-1.png").read_bytes() == png()
+
+
+def test_a_picture_that_is_left_out_is_said_to_be(recorder, monkeypatch):
+    monkeypatch.setattr(limits, "RECORDED_PICTURES_SIZE", 200)
+    record(recorder, action(1, tool="browser_get_state", include_screenshot=True),
+           browser_state(encoded(png(comment=b"x" * 200)), 2))  # fmt: skip
+    recorder.finish({"call": Phase("failed")})
+    said = "1 screenshots found no room, or hold a secret."
+    assert on_disk(recorder).cuts == [said]
+    (step,) = tell(recorder.folder).steps
+    assert step.facts[-1] == ("picture", "screenshot-1.png was left out")
+    assert said in (recorder.folder / "transcript.html").read_text("utf-8")
+
+
+def test_after_the_end_no_picture_is_written(recorder):
+    recorder.discard()
+    record(recorder, browser_state(encoded(png())))
+    ask(recorder, messages=[{"image_url": data_url(png())}])
+    assert not recorder.folder.exists()
+
+
+def test_several_desktops_have_a_video_each(recorder):
+    paths = [recorder.new_video() for _ in range(3)]
+    assert [path.name for path in paths] == ["desktop.mp4", "desktop-2.mp4", "desktop-3.mp4"]
+    paths[1].write_bytes(b"x")
+    paths[2].write_bytes(b"")
+    told = dict(recorder.finish({"call": Phase("failed")}))
+    assert [line for line in told["agent evidence"].splitlines() if "video" in line[:5]] == [
+        f"video: {paths[1]}"
+    ]

@@ -6,7 +6,15 @@ import pytest
 
 from pytest_agent_sandbox.evidence import sections
 from pytest_agent_sandbox.evidence.sections import printable
-from pytest_agent_sandbox.evidence.story import Change, Hint, LogLine, Part, Step, TestStory
+from pytest_agent_sandbox.evidence.story import (
+    Change,
+    Hint,
+    LogLine,
+    Part,
+    RawFile,
+    Step,
+    TestStory,
+)
 from tests.evidence.stories import failing_story, hostile_story, long_story
 
 FOLDER = Path("results/x")
@@ -246,3 +254,25 @@ def test_stories_of_all_kinds_fit_on_a_screen(make):
     for title, text in sections.of(make(), FOLDER):
         assert len(text.splitlines()) < 130, title
         text.encode()
+
+
+def test_pictures_and_videos_are_named():
+    looked = called("include_screenshot: true", 1, "{}", pictures=["screenshot-1.png"])
+    asked = said("Look.", 0, "user")
+    asked.pictures = [f"screenshot-{number}.png" for number in range(2, 10)]
+    assert transcript(asked, looked) == [
+        "    0.00s  user     Look.",
+        *(f"                    picture: screenshot-{number}.png" for number in range(2, 7)),
+        "                    … 3 more pictures",
+        "    1.00s  agent    terminal  include_screenshot: true",
+        "                    result: {}",
+        "                    picture: screenshot-1.png",
+    ]
+    videos = [RawFile(name="desktop.mp4", size=5), RawFile(name="desktop-2.mp4", size=5)]
+    told = shown(videos=videos)["agent evidence"].splitlines()
+    assert told[1:] == [
+        f"page:  {FOLDER / 'transcript.html'}",
+        f"video: {FOLDER / 'desktop.mp4'}",
+        f"video: {FOLDER / 'desktop-2.mp4'}",
+    ]
+    assert "video" not in dict(sections.of(story(videos=videos), None))["agent evidence"]

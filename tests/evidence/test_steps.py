@@ -286,3 +286,39 @@ def test_long_texts_have_a_short_summary_and_stay_whole_for_the_page():
     assert len(call.summary) <= 301
     assert len(call.title) <= 81
     assert said.parts[0].text == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "summary"),
+    [
+        ({"command": "ls"}, "ls"),
+        ({"include_screenshot": True}, "include_screenshot: true"),
+        ({"include_screenshot": False}, ""),
+        ({"index": 5}, "index: 5"),
+        ({"timeout": 1.5, "is_input": False}, "timeout: 1.5"),
+        ({"url": "http://x", "new_tab": True}, "url: http://x new_tab: true"),
+        ({"paths": ["a"]}, '["a"]'),
+        ({}, ""),
+    ],
+)
+def test_arguments_on_one_line(arguments, summary):
+    (step,) = told(action(1, tool="browser", **arguments))
+    assert step.summary == summary
+
+
+def test_pictures_are_those_of_the_call_and_of_its_result():
+    forged = {"pictures": ["screenshot-9.png"]}
+    records = [
+        record(message("user", "Look.")) | {"pictures": ["screenshot-1.png"]},
+        record(action(1, tool="browser", **forged) | forged),
+        record(result("{}", 2, tool="browser", **forged))
+        | {"pictures": ["screenshot-2.png", "screenshot-2.png", "../x.png", 5]},
+        record(result("{}", 3, "another")) | {"pictures": ["screenshot-3.jpg"]},
+        record(message("agent", "done", 4)) | {"pictures": "screenshot-1.png"},
+    ]
+    assert [step.pictures for step in records_told(*records)] == [
+        ["screenshot-1.png"],
+        ["screenshot-2.png"],
+        ["screenshot-3.jpg"],
+        [],
+    ]

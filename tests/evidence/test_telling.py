@@ -30,6 +30,7 @@ from tests.evidence.events import (
     status,
     write_records,
 )
+from tests.evidence.images import png
 
 WARNING = json.dumps(
     {"asctime": "2026-01-01 10:00:02,500", "levelname": "WARNING", "message": "memory\nis low"}
@@ -364,3 +365,29 @@ def test_five_thousand_events_with_results_are_told_in_no_time(folder):
     took = time.perf_counter() - began
     assert sum(step.kind == "tool" for step in story.steps) == 2500
     assert took < 5  # 0.2 seconds on a quick machine
+
+
+def test_pictures_and_videos_beside_the_page(folder):
+    for number in (1, 2, 10):
+        (folder / f"screenshot-{number}.png").write_bytes(png())
+    for name, content in {"desktop-2.mp4": b"two", "desktop-10.mp4": b"ten", "desktop.mp4": b"one",
+                          "desktop-3.mp4": b"", "my-desktop.mp4": b"x"}.items():  # fmt: skip
+        (folder / name).write_bytes(content)
+    events = [record(message("user", "x", n / 10)) for n in range(3)]
+    names = ["screenshot-10.png", "screenshot-2.png", "screenshot-5.png"]
+    write_records(
+        folder / "events.jsonl",
+        *(one | {"pictures": [name]} for one, name in zip(events, names, strict=True)),
+    )
+    write_records(folder / "llm-calls.jsonl", ASKED | {"pictures": ["screenshot-2.png"]}, ANSWERED)
+    story = tell(folder)
+    assert [step.pictures for step in story.steps[:4]] == [[names[0]], [names[1]], [], [names[1]]]
+    assert [(one.name, one.size, one.data) for one in story.pictures] == [
+        (names[0], len(png()), ""),
+        (names[1], len(png()), ""),
+    ]
+    assert story.videos == [
+        RawFile(name=name, size=3) for name in ("desktop.mp4", "desktop-2.mp4", "desktop-10.mp4")
+    ]
+    shots = [file.name for file in story.files if file.name.startswith("screenshot")]
+    assert shots == ["screenshot-1.png", "screenshot-2.png", "screenshot-10.png"]

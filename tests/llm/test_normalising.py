@@ -42,6 +42,7 @@ VOLATILE = [
     ("/tmp/tmpab12_xyz/file", "<path>/file"),
     ("/tmp/pytest-of-root/pytest-12/test_x0/a", "<path>/test_x0/a"),
     ("<object at 0x7f12ab34cd56>", "<object at <address>>"),
+    ("in: x/browser_screenshot_abeaa279.png", "in: x/browser_screenshot_<picture>.png"),
     ("2 passed in 0.12s", "2 passed in <duration>"),
     ("ran in 1.25 seconds", "ran in <duration>"),
 ]
@@ -64,6 +65,7 @@ KEPT = [
     "1500 of 2024 in 2025",
     "call_abc123",
     "0x1f and 0xff",
+    "screenshot_abeaa279.png, browser_screenshot_abeaa279.txt, my_browser_screenshot_abeaa279.png",
     "/tmp/out.txt, /tmp/tmp and /workspace/tests",
     "-1 +1 --flag=2 a_b c-d",
     "Grüße, 你好, 🎉 \ud800",

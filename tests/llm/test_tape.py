@@ -1299,3 +1299,34 @@ def test_an_error_that_stays_one_writes_nothing(studio: Studio, file: Path) -> N
     post(lane, ask("b"), ANYTHING)
     assert "call 1 of conversation 1 ended in an error of the provider" in tape.save("m")
     assert not file.exists()
+
+
+# Pictures
+
+
+def looking(data: str) -> Any:
+    """A request after a tool has taken a screenshot, as the agent server words it."""
+    turns = tool_turn("", "Look.")
+    shot = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    saved = f"Screenshot saved to: observations/browser_screenshot_{hash(data) % 2**32:08x}.png"
+    turns[2]["content"] = [{"type": "text", "text": saved}, shot]
+    return {"model": "gpt-4o", "messages": turns}
+
+
+@pytest.mark.parametrize("match", ["strict", "lenient"])
+def test_what_a_screenshot_shows_decides_nothing(studio: Studio, file: Path, match: str) -> None:
+    with studio.provided(Provider(lambda _: say("I see."))) as live:
+        tape = new_tape(file, "all")
+        studio.client(studio.lane(tape, live)).chat.completions.create(**looking("iVBORw0K"))
+    tape.save("openai/gpt-4o")
+    text = file.read_text("utf-8")
+    assert "iVBOR" not in text
+    # Cassettes of the time when a picture's data was kept hold what was recorded then.
+    for recorded in (text, text.replace('<picture>"', 'iVBORw0KOLD="')):
+        file.write_text(recorded, "utf-8")
+        tape = new_tape(file, "none", match=match)
+        client = studio.client(studio.lane(tape))
+        assert text_of(client.chat.completions.create(**looking("iVBORw0L"))) == "I see."
+        tape.verify()
+        assert tape.drift == []
+    assert "iVBORw0KOLD" in file.read_text("utf-8")

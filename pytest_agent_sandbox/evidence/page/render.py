@@ -23,13 +23,21 @@ from pytest_agent_sandbox.evidence.story import RunStory, TestStory, Verdict
 _FOLDER = Path(__file__).parent
 _SHARED_STYLES = ("common.css",)
 _SHARED_SCRIPTS = ("common.js",)
-_TEST_STYLES = (*_SHARED_STYLES, "text.css", "transcript.css", "steps.css", "timeline.css")
+_TEST_STYLES = (
+    *_SHARED_STYLES,
+    "text.css",
+    "transcript.css",
+    "steps.css",
+    "pictures.css",
+    "timeline.css",
+)
 _TEST_SCRIPTS = (
     *_SHARED_SCRIPTS,
     "ansi.js",
     "text.js",
     "search.js",
     "timeline.js",
+    "pictures.js",
     "steps.js",
     "filters.js",
     "log.js",
@@ -129,9 +137,11 @@ def _page(
     scripts: tuple[str, ...],
 ) -> str:
     style, script = _style(styles), _script(scripts)
+    # A video is too large to be part of the page: it is a file beside it.
+    media = "media-src 'self'; " if isinstance(story, TestStory) and story.videos else ""
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
+        f"img-src data:; {media}base-uri 'none'; form-action 'none'"
     )
     return _PAGE.format(
         policy=policy,

@@ -23,8 +23,9 @@ const KIND_NAMES = {
 
 /** A step, and what is on the page of it. */
 class StepView {
-  constructor(step, number, { showConversation, patternNow }) {
+  constructor(step, number, { showConversation, pictures, patternNow }) {
     this.step = step;
+    this.pictures = pictures;
     this.number = number;
     this.id = `step-${number}`;
     this.patternNow = patternNow;
@@ -47,6 +48,7 @@ class StepView {
         { class: "summary" },
         showConversation && step.conversation && conversationTag(step),
         outcomeTag(step),
+        pictureSign(step.pictures),
         outside(step.summary),
       ),
       element("span", { class: "duration" }, formatDuration(step.duration)),
@@ -72,7 +74,7 @@ class StepView {
     this.head.setAttribute("aria-expanded", String(open));
     this.row.classList.toggle("open", open);
     if (open && this.body === null) {
-      this.body = stepBody(this.step, this.patternNow);
+      this.body = stepBody(this.step, this.pictures, this.patternNow);
       this.row.append(this.body);
     }
     if (this.body) this.body.hidden = !open;
@@ -96,11 +98,11 @@ class StepView {
   }
 }
 
-function wordsOf({ title, summary, facts, parts }) {
+function wordsOf({ title, summary, facts, parts, pictures }) {
   const texts = parts.map((part) =>
     part.format === "terminal" ? withoutEscapes(part.text) : part.text,
   );
-  return [title, summary, ...facts.flat(), ...texts].join("\n");
+  return [title, summary, ...facts.flat(), ...texts, ...pictures].join("\n");
 }
 
 function titleOf(step) {
@@ -132,10 +134,12 @@ function factList(facts) {
   );
 }
 
-function stepBody(step, patternNow) {
+function stepBody(step, pictures, patternNow) {
   const body = element("div", { class: "step-body" });
   if (step.facts.length) body.append(factList(step.facts));
   for (const part of step.parts) body.append(partBox(part, patternNow));
+  const seen = pictureBoxes(step.pictures, pictures);
+  if (seen !== null) body.append(seen);
   if (!body.childElementCount) {
     body.append(textBox(step.summary || "There is nothing more to show.", "text"));
   }

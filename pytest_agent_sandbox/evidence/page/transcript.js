@@ -5,6 +5,7 @@ function drawTest(page, story) {
   let filters = null;
   const settings = {
     showConversation: several.size > 1,
+    pictures: new Map(story.pictures.map((picture) => [picture.name, picture])),
     patternNow: () => filters.pattern,
   };
   const views = story.steps.map((step, at) => new StepView(step, at + 1, settings));
@@ -17,6 +18,7 @@ function drawTest(page, story) {
   };
   const sections = [
     failures(story),
+    videos(story),
     timeline(story, goTo),
     views.length > 0 && stepSection(views, filters),
     changes(story, parts.changes),
@@ -30,6 +32,7 @@ function drawTest(page, story) {
     element("main", {}, sections),
     footer(story),
     helpDialog,
+    pictureDialog,
   );
   openAtFirst(views).forEach((view) => view.toggle(true));
   filters.apply();
@@ -59,6 +62,7 @@ function navigationEntry(drawn, story) {
   };
   const labels = {
     failure: "Failure",
+    video: "Video",
     timeline: "Timeline",
     steps: "Steps",
     changes: "Changes",
@@ -135,7 +139,7 @@ const isTyping = (target) => /^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName);
 
 function onKey({ views, filters }, event) {
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
-  if (helpDialog.open) return;
+  if (helpDialog.open || pictureDialog.open) return;
   const isOnStep = event.target.classList?.contains("step-head");
   const actions = {
     j: () => moveFocus(views, 1),

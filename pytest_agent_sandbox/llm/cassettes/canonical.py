@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,9 @@ _ID_FIELDS = {
 }
 #: Fields that prove to a provider that reasoning is its own.
 _SIGNATURE_FIELDS = {"encrypted_content", "signature", "thought_signature"}
+#: What stands in place of a picture's data: no two are the same, as a cursor blinks.
+_PICTURE = "<picture>"
+_PICTURE_URL = re.compile(r"(data:image/[\w.+-]+(?:;[\w.+=-]+)*;base64,).", re.IGNORECASE)
 #: Fields by which a request hands credentials on to tools of the provider.
 _SECRET_FIELDS = {"api_key", "authorization", "authorization_token"}
 
@@ -94,6 +98,19 @@ def without_tool_output(value: Any) -> Any:
     }
 
 
+def _picture(owner: Mapping[str, Any], name: str) -> str:
+    """What stands for a field that holds a picture's data; empty for other fields."""
+    # OpenAI's chat has the URL in an object, its responses have it in the field itself.
+    if name in ("image_url", "url"):
+        found = _PICTURE_URL.match(owner[name])
+        return f"{found[1]}{_PICTURE}" if found else ""
+    media_type = owner.get("media_type")
+    is_picture = isinstance(media_type, str) and media_type.lower().startswith("image/")
+    if name == "data" and owner.get("type") == "base64" and is_picture:
+        return _PICTURE
+    return ""
+
+
 def _is_arguments(owner: Mapping[str, Any], name: str) -> bool:
     """Whether a field holds a tool's arguments, in which names mean whatever the tool says."""
     return name == "input" and str(owner.get("type")).endswith("tool_use")
@@ -140,6 +157,8 @@ class _Walk:
                 name == "data" and owner.get("type") == "redacted_thinking"
             ):
                 return "<signature>"
+            if picture := _picture(owner, name):
+                return picture
             if name.lower() in _SECRET_FIELDS:
                 return "<secret>"
         # Not in the schema of a tool's parameters, one of which may be called so.

@@ -40,6 +40,8 @@ _PATTERNS = {
     r"(?:3[2-9]\d{3}|[45]\d{4}|6[0-5]\d{3})\b",
     "path": r"/tmp/(?:tmp(?:[a-z0-9_]{8}|\.[A-Za-z0-9]{6,10})"  # noqa: S108
     r"|pytest-of-\w+/pytest-\d+(?:/popen-gw\d+)?)\b",
+    # The browser's tool names the file of a screenshot by the hash of what it shows.
+    "picture": r"(?<=\bbrowser_screenshot_)[0-9a-f]{8}(?=\.(?:png|jpe?g|gif|webp)\b)",
     # More than 32 bits: those may as well be a constant.
     "address": r"\b0x[0-9a-f]{9,16}\b",
 }

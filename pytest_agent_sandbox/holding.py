@@ -1,0 +1,119 @@
+"""Sandboxes that people look into: of a failed test that is held, and those kept after the run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from pytest_agent_sandbox.containers.cleanup import kept_containers
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.looking_inside import test_of, ways_in
+from pytest_agent_sandbox.run import run_id
+from pytest_agent_sandbox.session import SandboxSession
+
+
+def check_terminal(config: pytest.Config) -> None:
+    """Refuses to hold tests where nobody could let them go on.
+
+    Raises:
+        pytest.UsageError: There is no terminal to press Enter in.
+    """
+    with _uncaptured(config):
+        is_terminal = sys.stdin is not None and sys.stdin.isatty()
+    if config.getoption("numprocesses", None) or not is_terminal:
+        raise pytest.UsageError(
+            "--sandbox-pause-on-failure waits for Enter, but standard input is no terminal, or "
+            "there are several workers: run it in a terminal without -n, or use "
+            "--sandbox-keep=failed, which leaves the sandboxes of failed tests running"
+        )
+
+
+def hold(
+    run: SandboxSession,
+    item: pytest.Item,
+    report: pytest.CollectReport | pytest.TestReport,
+    *,
+    is_debugged: bool,
+) -> None:
+    """Shows how to look into a failed test's sandboxes; waits for Enter unless a debugger does.
+
+    Args:
+        run: What the run shares.
+        item: The test.
+        report: Of its failure.
+        is_debugged: Whether pytest's debugger comes next, which shows the failure and waits.
+    """
+    lines = list(_ways_into(run, item))
+    if not lines:
+        return
+    terminal: Any = item.config.pluginmanager.get_plugin("terminalreporter")
+    with _uncaptured(item.config):
+        terminal.ensure_newline()
+        if not is_debugged:
+            terminal.section("held for you to look inside")
+            terminal.write_line(report.longreprtext)
+        for line in lines:
+            terminal.write_line(line)
+        if not is_debugged:
+            _wait_for_enter(item)
+
+
+@contextmanager
+def _uncaptured(config: pytest.Config) -> Iterator[None]:
+    """Gives back the terminal, standard input too, which pytest's capturing holds."""
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if capture is None:
+        yield
+        return
+    capture.suspend_global_capture(in_=True)
+    try:
+        yield
+    finally:
+        capture.resume_global_capture()
+
+
+def kept_lines(config: pytest.Config) -> list[str]:
+    """What the terminal says of the sandboxes that stay after the run."""
+    try:
+        with Engine.connect() as engine:
+            names = kept_containers(engine, {"run": run_id(config)})
+            lines = [line for name in names for line in _kept(engine, name)]
+    except SandboxError as error:
+        return [f"agent-sandbox: what sandboxes were kept is not known: {error}"]
+    if not lines:
+        return []
+    noun = "sandbox was" if len(names) == 1 else "sandboxes were"
+    title = f"agent-sandbox: {len(names)} {noun} kept; `agent-sandbox prune` ends all that were"
+    return [title, *lines]
+
+
+def _kept(engine: Engine, name: str) -> list[str]:
+    return [test_of(engine, name), *ways_in(engine, name)]
+
+
+def _ways_into(run: SandboxSession, item: pytest.Item) -> Iterator[str]:
+    used = getattr(item, "funcargs", {})
+    workspaces = list(getattr(used.get("agent_workspace_factory"), "workspaces", ()))
+    workspaces += [used["shared_agent_workspace"]] if "shared_agent_workspace" in used else []
+    for workspace in workspaces:
+        yield f"the sandbox of {item.nodeid}:"
+        try:
+            yield from ways_in(run.engine, workspace.container.name)
+        except SandboxError as error:
+            yield f"  {error}"
+
+
+def _wait_for_enter(item: pytest.Item) -> None:
+    # A person takes longer than any test may: pytest-timeout would end what is held.
+    cancel_timeout = getattr(item.config.hook, "pytest_timeout_cancel_timer", None)
+    if cancel_timeout is not None:
+        cancel_timeout(item=item)
+    try:
+        input("agent-sandbox: press Enter to go on; the sandbox ends then. ")
+    except EOFError:  # the terminal is gone
+        return

@@ -1,0 +1,107 @@
+"""How a person gets into a sandbox that is still there: addresses and commands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import httpx
+
+from pytest_agent_sandbox.containers.cleanup import KEPT_PREFIX
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.images import LABEL_PREFIX, MINIMAL_TARGET, TARGET_LABEL
+from pytest_agent_sandbox.services import VNC_PORT, VSCODE_PORT, desktop_address
+
+#: The label that holds a workspace's folder.
+WORKING_DIR_LABEL = "working-dir"
+_KEY_VARIABLE = "OH_SESSION_API_KEYS_0"
+# Seconds for a service to answer.
+_PROBE_TIMEOUT = 2.0
+
+
+def ways_in(engine: Engine, container: str) -> list[str]:
+    """Lines that say how to look into a sandbox, and how to end it where it was kept.
+
+    Its addresses hold its session key, and let in whoever reads them. In CI, whose logs many
+    people read, they are left out.
+
+    Args:
+        engine: The container's engine.
+        container: Its name.
+
+    Raises:
+        SandboxError: There is no such container, or the engine does not answer.
+    """
+    with engine.calling(f"show container {container}"):
+        found = engine.client.api.inspect_container(container)
+    return [f"  {title:<9} {text}" for title, text in _ways(found)]
+
+
+def test_of(engine: Engine, container: str) -> str:
+    """The test that a container was started for.
+
+    Raises:
+        SandboxError: There is no such container, or the engine does not answer.
+    """
+    with engine.calling(f"show container {container}"):
+        labels = engine.client.api.inspect_container(container)["Config"]["Labels"] or {}
+    return str(labels.get(f"{LABEL_PREFIX}test", ""))
+
+
+def _ways(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    name = str(found["Name"]).lstrip("/")
+    labels = found["Config"]["Labels"] or {}
+    folder = str(labels.get(f"{LABEL_PREFIX}{WORKING_DIR_LABEL}", "/"))
+    yield "container", f"{name}, of {found['Config']['Image']}"
+    if found["State"]["Running"]:
+        yield "shell", f"docker exec -it -w {folder} {name} bash"
+        yield from _addresses(found, folder)
+    else:
+        yield "ended", f"with exit code {found['State']['ExitCode']}"
+        yield "log", f"docker logs {name}"
+        yield "files", f"docker cp {name}:{folder} ."
+    if name.startswith(KEPT_PREFIX):
+        yield "end it", f"agent-sandbox prune {name}"
+
+
+def _addresses(found: Mapping[str, Any], folder: str) -> Iterator[tuple[str, str]]:
+    if (found["Config"]["Labels"] or {}).get(TARGET_LABEL) == MINIMAL_TARGET:
+        yield "VS Code", "and desktop: in an image of `agent-sandbox build --target source`"
+        return
+    key = _key(found)
+    titles = {"VS Code": VSCODE_PORT, "desktop": VNC_PORT}
+    for title, inner in titles.items():
+        bindings = (found["NetworkSettings"].get("Ports") or {}).get(f"{inner}/tcp")
+        if not bindings:
+            continue
+        port = int(bindings[0]["HostPort"])
+        address = (
+            _vscode_address(port, key, folder)
+            if inner == VSCODE_PORT
+            else desktop_address(port, key)
+        )
+        if _answers(address):
+            yield title, "not shown in CI, for its key" if os.environ.get("CI") else address
+
+
+def _key(found: Mapping[str, Any]) -> str:
+    for variable in found["Config"]["Env"] or ():
+        name, _, value = str(variable).partition("=")
+        if name == _KEY_VARIABLE:
+            return value
+    return ""
+
+
+def _vscode_address(port: int, key: str, folder: str) -> str:
+    query = urlencode({"tkn": key, "folder": folder}, quote_via=quote, safe="/")
+    return f"http://127.0.0.1:{port}/?{query}"
+
+
+def _answers(address: str) -> bool:
+    try:
+        answer = httpx.get(address, timeout=_PROBE_TIMEOUT, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return answer.status_code < httpx.codes.BAD_REQUEST
