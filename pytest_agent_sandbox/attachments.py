@@ -12,6 +12,7 @@ import pytest
 #: What Allure gets, and as what: the page first.
 _ALLURE_FILES = {
     "transcript.html": ("text/html", "html"),
+    "desktop.mp4": ("video/mp4", "mp4"),
     "workspace.diff": ("text/plain", "diff"),
     "container.log": ("text/plain", "log"),
     "events.jsonl": ("text/plain", "jsonl"),

@@ -3,7 +3,7 @@
 The published image is used where it can be pulled. Else one is built from a base image with
 Python, and where no registry gives that either, from a Debian that `mmdebstrap` makes.
 
-With `--full`, the image with VS Code, desktop and browser is built too; it becomes nobody's default.
+With `--full`, the image with VS Code, desktop and browser is built too, as nobody's default.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pytest_agent_sandbox.containers.building import (
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import (
     FULL_TARGET,
+    MINIMAL_TARGET,
     Image,
     choose_image,
     describe,
@@ -69,10 +70,10 @@ def prepare(engine: Engine, progress: Progress) -> Image:
 def prepare_full(engine: Engine, progress: Progress) -> Image:
     """The image that tests of VS Code, desktop and browser use, made ready."""
     base_image = find_base(engine, progress)
-    image = build_agent_server(
-        engine, base_image=base_image, target=FULL_TARGET, progress=progress
-    )
-    return add_name(engine, image, target_name(image))
+    for target in (MINIMAL_TARGET, FULL_TARGET):
+        image = build_agent_server(engine, base_image=base_image, target=target, progress=progress)
+        image = add_name(engine, image, target_name(image))
+    return image
 
 
 def find_base(engine: Engine, progress: Progress) -> str:

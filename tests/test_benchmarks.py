@@ -39,6 +39,14 @@ def test_cold_start(tmp_path):
     assert {"image", "engine", "cores"} <= result["facts"].keys()
 
 
+@pytest.mark.usefixtures("full_image")
+def test_full_sandbox(tmp_path):
+    printed, result = run("full_sandbox.py", tmp_path)
+    assert "up, full off / minimal" in printed
+    assert result["comparisons"].keys() == {"up, full off / minimal", "up, full on / minimal"}
+    assert "VS Code and desktop answer" in result["milliseconds"]
+
+
 def test_import_time(tmp_path):
     printed, result = run("import_time.py", tmp_path)
     assert "the plugin (ms)" in printed
