@@ -12,13 +12,13 @@ from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.replies import say, tool
 from pytest_agent_sandbox.llm.script import Script
 
-PROGRAM = Path(__file__).parent.parent / "examples" / "basic_docker_sandbox.py"
+EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def run(environment):
+def run(environment, program="basic_docker_sandbox.py", *arguments):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LLM_")}
     return subprocess.run(
-        [sys.executable, "-W", "error", str(PROGRAM)],
+        [sys.executable, "-W", "error", str(EXAMPLES / program), *arguments],
         env=kept | environment,
         capture_output=True,
         text=True,
@@ -60,7 +60,54 @@ def test_two_messages_and_two_runs():
     assert provider.token not in result.stdout
 
 
-def test_a_missing_key_is_a_clear_message():
-    result = run({"LLM_MODEL": "openai/gpt-4o-mini"})
+def test_vs_code(full_image):
+    script = Script([tool("terminal", command="echo 'print(1)' > hello.py"), say("Written.")])
+    with Gateway() as gateway:
+        provider = gateway.open_lane(script)
+        result = run(of(provider, full_image), "vscode_in_sandbox.py")
+        print(result.stdout, result.stderr)
+        assert (result.returncode, result.stderr) == (0, "")
+        provider.verify()
+    assert re.search(
+        r"^VS Code: http://127\.0\.0\.1:\d+/\?tkn=[\w-]+&folder=/workspace/project$",
+        result.stdout,
+        re.MULTILINE,
+    )
+
+
+def test_a_browser(full_image):
+    page = "data:text/html,<h1>It is about bridges</h1>"
+    script = Script(
+        [
+            tool("browser_navigate", url=page),
+            tool("browser_get_content"),
+            say("It is about bridges."),
+        ]
+    )
+    with Gateway() as gateway:
+        provider = gateway.open_lane(script)
+        result = run(of(provider, full_image), "browser_in_sandbox.py", f"Look at {page}")
+        print(result.stdout, result.stderr)
+        assert (result.returncode, result.stderr) == (0, "")
+        provider.verify()
+    assert re.search(r"Watch the agent's browser: http://127\.0\.0\.1:\d+/vnc", result.stdout)
+    assert "# It is about bridges" in result.stdout
+    assert re.search(r"^cost: 0\.\d+ US dollars$", result.stdout, re.MULTILINE)
+
+
+def of(provider, image):
+    return {
+        "LLM_MODEL": "openai/gpt-4o-mini",
+        "LLM_API_KEY": provider.token,
+        "LLM_BASE_URL": provider.base_url("127.0.0.1"),
+        "SANDBOX_IMAGE": image,
+    }
+
+
+@pytest.mark.parametrize(
+    "program", ["basic_docker_sandbox.py", "vscode_in_sandbox.py", "browser_in_sandbox.py"]
+)
+def test_a_missing_key_is_a_clear_message(program):
+    result = run({"LLM_MODEL": "openai/gpt-4o-mini"}, program)
     assert result.returncode == 1
     assert result.stderr == "LLM_API_KEY is not set: it says which LLM the agent is to use.\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, SecretStr, field_serializer
@@ -133,3 +134,25 @@ def test_an_sdk_agent_is_asked_for_its_keys_in_the_sdks_way() -> None:
 def test_anything_else_is_refused() -> None:
     with pytest.raises(SettingsError, match="not str"):
         agent_payload("agent")
+
+
+def browser_params(payload: dict[str, Any]) -> object:
+    (tool,) = [tool for tool in payload["tools"] if tool["name"] == "browser_tool_set"]
+    return tool.get("params")
+
+
+def test_a_browser_shows_where_there_is_a_desktop() -> None:
+    agent = default_agent(llm(), browser=True)
+    assert browser_params(agent_payload(agent)) == {}
+    assert browser_params(agent_payload(agent, has_desktop=True)) == {"headless": False}
+    names = [tool["name"] for tool in agent_payload(agent, has_desktop=True)["tools"]]
+    assert names == [tool["name"] for tool in agent_payload(agent)["tools"]]
+
+
+def test_an_agent_that_says_how_its_browser_runs_is_left_alone() -> None:
+    tool = {"name": "browser_tool_set", "params": {"headless": True, "allowed_domains": ["x"]}}
+    payload = agent_payload({"tools": [tool], "llm": {"model": "x"}}, has_desktop=True)
+    assert payload["tools"] == [tool]
+    bare = agent_payload({"tools": [{"name": "browser_tool_set"}, "odd"]}, has_desktop=True)
+    assert bare["tools"] == [{"name": "browser_tool_set", "params": {"headless": False}}, "odd"]
+    assert agent_payload({"kind": "ACPAgent"}, has_desktop=True).get("tools") in (None, [])

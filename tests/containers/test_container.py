@@ -10,12 +10,22 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_agent_sandbox.containers.cleanup import remove_labelled
+from pytest_agent_sandbox.containers.cleanup import (
+    kept_containers,
+    remove_container,
+    remove_labelled,
+)
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.inside import Process, copy_file
 from pytest_agent_sandbox.containers.readiness import wait_until
 from pytest_agent_sandbox.containers.spec import ContainerSpec
-from pytest_agent_sandbox.errors import SandboxDied, SandboxStartFailed, SettingsError
+from pytest_agent_sandbox.errors import (
+    SandboxDied,
+    SandboxError,
+    SandboxStartFailed,
+    SettingsError,
+)
 
 from .conftest import SpecFactory, Start
 
@@ -389,3 +399,53 @@ def test_gpus_are_asked_for_as_the_command_line_does(engine: Engine) -> None:
     arguments = ContainerSpec(image="any", gpus=True).create_arguments(engine.client.api)
     [request] = arguments["host_config"]["DeviceRequests"]
     assert (request["Count"], request["Capabilities"]) == (-1, [["gpu"]])
+
+
+def test_kept_it_outlives_clean_ups(engine: Engine, start: Start, run_label: str) -> None:
+    container = start("echo here; sleep 60")
+    hexadecimal = container.name.rpartition("-")[2]
+    container.pause()
+    container.keep()
+    try:
+        assert container.name == f"agent-sandbox-kept-{hexadecimal}"
+        assert container.state().status == "running"  # a frozen one is of no use to who looks
+        container.keep()
+        container.remove()
+        assert remove_labelled(engine, {"run": run_label}) == 0
+        assert kept_containers(engine, {"run": run_label}) == [container.name]
+        assert container.name in kept_containers(engine)
+        assert kept_containers(engine, {"run": "another"}) == []
+        with pytest.raises(SandboxDied):
+            container.check()
+    finally:
+        remove_container(engine, container.name)
+    assert kept_containers(engine, {"run": run_label}) == []
+
+
+def test_what_is_gone_cannot_be_kept(engine: Engine, start: Start) -> None:
+    container = start("sleep 60")
+    remove_container(engine, container.id)
+    with pytest.raises(SandboxError, match="could not rename container"):
+        container.keep()
+    container.remove()
+
+
+def test_a_process_inside_and_a_file_from_it(engine: Engine, start: Start, tmp_path: Path) -> None:
+    container = start("sleep 60")
+    process = Process(engine, container, ["sh", "-c", "echo written > /tmp/file; sleep 60"])
+    assert process.is_running()
+    assert not process.wait(0.1)
+    copied = tmp_path / "copied"
+    copy_file(engine, container, "/tmp/file", copied)
+    assert copied.read_text() == "written\n"
+    with pytest.raises(SandboxError, match=r"copy /tmp/none from container"):
+        copy_file(engine, container, "/tmp/none", tmp_path / "none")
+    with pytest.raises(SandboxError, match="is no file"):
+        copy_file(engine, container, "/tmp", tmp_path / "folder")
+
+
+def test_a_process_ends_with_its_container(engine: Engine, start: Start) -> None:
+    container = start("sleep 0.5")
+    began = time.monotonic()
+    assert Process(engine, container, ["sleep", "60"]).wait(30)
+    assert time.monotonic() - began < 10

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from pytest_agent_sandbox.evidence.page.render import render_run, render_test
 from pytest_agent_sandbox.evidence.story import RawFile, RunStory, Step, StoryPicture, TestStory
@@ -19,14 +17,6 @@ from pytest_agent_sandbox.evidence.story import RawFile, RunStory, Step, StoryPi
 from .images import GIF, JPEG, SVG, WEBP, data_url, png
 from .stories import EVIL, TEST, failing_story, hostile_story, long_story, run_story
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 WIDTHS = (390, 768, 1280)
 Opened = tuple[Page, "Seen"]
 
@@ -48,22 +38,6 @@ class Seen:
     def check(self) -> None:
         assert self.complaints == []
         assert {url.partition("#")[0] for url in self.requests} == {self.address}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[BrowserContext]:
-    names = ("chromium", "google-chrome", "chromium-browser")
-    path = next((found for name in names if (found := shutil.which(name))), None)
-    if path is None:
-        reason = f"There is no browser to look at the pages with: none of {', '.join(names)}."
-        if os.environ.get("CI"):
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        context = browser.new_context()
-        yield context
-        browser.close()
 
 
 @pytest.fixture

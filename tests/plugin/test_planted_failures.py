@@ -1,11 +1,10 @@
 """Three planted failures in real sandboxes, and whether one look at what they leave tells why."""
 
 import json
-import os
 import re
-import shutil
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.plugin.conftest import Project
 
@@ -107,35 +106,24 @@ def test_memory_ran_out(planted):
     assert "note:  Memory ran out" in planted[2]
 
 
-def test_the_pages_open_from_their_files(planted):
+def test_the_pages_open_from_their_files(planted, browser):
     results, pages, _ = planted
-    names = ("chromium", "google-chrome", "chromium-browser")
-    browser_path = next((found for name in names if (found := shutil.which(name))), None)
-    if browser_path is None:
-        assert not os.environ.get("CI"), "CI has to have a Chromium"
-        pytest.skip("no Chromium to open the pages in")
-    from playwright.sync_api import expect, sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_page()
-        complaints, requests = [], []
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto((results / "index.html").as_uri())
-        for test in pages:
-            page.get_by_role("link", name=f"test_it.py::{test}").click()
-            headline = story(planted, test)["headline"]
-            expect(page.get_by_role("heading", level=1)).to_have_text(headline)
-            for hint in story(planted, test)["hints"]:
-                expect(page.get_by_text(hint["text"])).to_be_visible()
-                page.get_by_role("link", name=f"step {hint['step']}", exact=True).first.click()
-                expect(page.locator(f"#step-{hint['step']} .step-body")).to_be_visible()
-            page.get_by_role("link", name="All tests").click()
-        browser.close()
+    page = browser.new_page()
+    complaints, requests = [], []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto((results / "index.html").as_uri())
+    for test in pages:
+        page.get_by_role("link", name=f"test_it.py::{test}").click()
+        headline = story(planted, test)["headline"]
+        expect(page.get_by_role("heading", level=1)).to_have_text(headline)
+        for hint in story(planted, test)["hints"]:
+            expect(page.get_by_text(hint["text"])).to_be_visible()
+            page.get_by_role("link", name=f"step {hint['step']}", exact=True).first.click()
+            expect(page.locator(f"#step-{hint['step']} .step-body")).to_be_visible()
+        page.get_by_role("link", name="All tests").click()
+    page.close()
     assert complaints == []
     expected = {(results / page).as_uri() for page in pages.values()}
     assert {request.partition("#")[0] for request in requests} == {
