@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.client.conversation import RemoteConversation
     from pytest_agent_sandbox.client.workspace import RemoteWorkspace
     from pytest_agent_sandbox.conversations import Conversation
+    from pytest_agent_sandbox.dev_workspaces import DockerDevWorkspace
     from pytest_agent_sandbox.llm.replies import delay, error, say, tool
-    from pytest_agent_sandbox.workspaces import DockerDevWorkspace, DockerWorkspace
+    from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 _HOMES = {
     "Agent": "client.agents",
     "Conversation": "conversations",
-    "DockerDevWorkspace": "workspaces",
+    "DockerDevWorkspace": "dev_workspaces",
     "DockerWorkspace": "workspaces",
     "LLM": "client.agents",
     "RemoteConversation": "client.conversation",

@@ -192,13 +192,18 @@ def _prune(options: argparse.Namespace) -> int:
         if unknown:
             there = ", ".join(kept) or "none at all"
             raise SettingsError(f"No kept sandbox is called {unknown[0]}; there are: {there}.")
-        chosen = options.names or kept
-        for name in chosen:
-            remove_container(engine, name)
-            print(f"agent-sandbox: removed {name}")
-    if not chosen:
+        left = 0
+        for name in options.names or kept:
+            try:
+                remove_container(engine, name)
+            except SandboxError as error:
+                left += 1
+                print(f"agent-sandbox: {error}", file=sys.stderr)
+            else:
+                print(f"agent-sandbox: removed {name}")
+    if not kept:
         print("agent-sandbox: there are no kept sandboxes")
-    return 0
+    return 1 if left else 0
 
 
 def _show(options: argparse.Namespace) -> int:

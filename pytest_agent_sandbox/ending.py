@@ -35,7 +35,7 @@ def show_setup(run: SandboxSession, item: pytest.Item, report: pytest.TestReport
         _show(report, sections)
 
 
-def note_call(run: SandboxSession, item: pytest.Item, report: pytest.TestReport) -> None:
+def note_call(item: pytest.Item, report: pytest.TestReport) -> None:
     """Keeps that a test has failed, and what the shared workspace tells where no agent was in it.
 
     Now, for pytest may not live to the test's end: the reader of its output leaves, a debugger or
@@ -45,7 +45,6 @@ def note_call(run: SandboxSession, item: pytest.Item, report: pytest.TestReport)
     if recorder is None or not report.failed:
         return
     used = getattr(item, "funcargs", {})
-    run.shared_has_failed = run.shared_has_failed or "shared_agent_workspace" in used
     with suppress(OSError):
         recorder.judge_so_far(reporting.phases(item))
         is_told = recorder.result.sandboxes  # of an earlier subtest

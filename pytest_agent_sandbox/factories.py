@@ -60,9 +60,9 @@ class WorkspaceFactory:
         self._settings = settings
         self._image = image
         self._run_settings = run_settings
-        #: Those it has started.
-        self.workspaces: list[DockerWorkspace] = []
-        self._videos: dict[DockerWorkspace, DesktopVideo] = {}
+        self._workspaces: list[DockerWorkspace] = []
+        #: The videos, and of which tests they are kept.
+        self._videos: dict[DockerWorkspace, tuple[DesktopVideo, str]] = {}
 
     def __call__(self, **settings: Any) -> DockerWorkspace:
         """Starts a workspace.
@@ -86,10 +86,11 @@ class WorkspaceFactory:
             test=self._item.nodeid,
             log_path=recorder.new_log(),
             clean_log=recorder.mask,
+            desktop=changed.video != "none",
         )
-        self.workspaces.append(workspace)
+        self._workspaces.append(workspace)
         if changed.video != "none":
-            self._videos[workspace] = DesktopVideo(workspace)
+            self._videos[workspace] = (DesktopVideo(workspace), changed.video)
         workspace.on_command = sandbox_evidence.recording_commands(recorder)
         with _EVIDENCE_MAY_FAIL:
             sandbox_evidence.at_start(recorder, workspace)
@@ -97,9 +98,10 @@ class WorkspaceFactory:
 
     def _keep(self, workspace: DockerWorkspace) -> None:
         recorder, name = self._session.evidence.recorder(self._item), workspace.container.name
+        workspace.keep()
         with _EVIDENCE_MAY_FAIL:
             try:
-                workspace.keep()
+                workspace.close()
             except SandboxError as error:
                 recorder.note(f"The sandbox could not be kept: {error}")
             else:
@@ -118,22 +120,26 @@ class WorkspaceFactory:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._videos and self._settings.video == "all":
+        failed = reporting.failed(self._item)
+        if any(kept_of == "all" for _, kept_of in self._videos.values()):
             self._session.evidence.want(self._item)
-        keeps = self._session.keeps(failed=reporting.failed(self._item))
+        close = self._keep if self._session.keeps(failed=failed) else _close
         with ExitStack() as closing:
-            for workspace in self.workspaces:
-                closing.callback(workspace.close)
-                if keeps:
-                    closing.callback(self._keep, workspace)
+            for workspace in self._workspaces:
+                closing.callback(close, workspace)
             if self._session.evidence.wants_evidence(self._item):
                 closing.enter_context(_EVIDENCE_MAY_FAIL)
                 recorder = self._session.evidence.recorder(self._item)
-                for workspace in self.workspaces:
+                for workspace in self._workspaces:
                     sandbox_evidence.at_end(recorder, workspace)
                     sandbox_evidence.changes(recorder, workspace)
-                    if workspace in self._videos:
-                        sandbox_evidence.video(recorder, self._videos[workspace])
+                for video, kept_of in self._videos.values():
+                    if failed or kept_of == "all":
+                        sandbox_evidence.video(recorder, video)
+
+
+def _close(workspace: DockerWorkspace) -> None:
+    workspace.close()
 
 
 class ConversationFactory:

@@ -44,8 +44,9 @@ def count_sandbox_tests(items: Iterable[pytest.Item]) -> int:
 def sandbox_settings(pytestconfig: pytest.Config) -> SandboxSettings:
     """The settings of this run; override it in a conftest.py to change them in code.
 
-    Those that concern the run as a whole, `output`, `no_engine`, `llm_prices` and the run's budget,
-    are taken from the flag, the environment or the ini file only.
+    Those that concern the run as a whole, `artifacts`, `keep`, `live`, `llm_prices`, `no_engine`,
+    `output`, `pause_on_failure` and the run's budget, are taken from the flag, the environment or
+    the ini file only.
     """
     return _session(pytestconfig).settings
 
@@ -84,8 +85,10 @@ def shared_agent_workspace(
     request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, sandbox_image: str
 ) -> Iterator[DockerWorkspace]:
     """One workspace for all the tests of this process that accept to share it."""
+    from pytest_agent_sandbox.session import SHARED
+
     run = _session(request.config)
-    with run.start_workspace(sandbox_settings, sandbox_image, test="(shared)") as workspace:
+    with run.start_workspace(sandbox_settings, sandbox_image, test=SHARED) as workspace:
         yield workspace
         if run.keeps(failed=run.shared_has_failed):
             workspace.keep()

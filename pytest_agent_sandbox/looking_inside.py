@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -11,7 +13,12 @@ import httpx
 
 from pytest_agent_sandbox.containers.cleanup import KEPT_PREFIX
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.images import LABEL_PREFIX, MINIMAL_TARGET, TARGET_LABEL
+from pytest_agent_sandbox.containers.images import (
+    FULL_TARGET,
+    LABEL_PREFIX,
+    MINIMAL_TARGET,
+    TARGET_LABEL,
+)
 from pytest_agent_sandbox.services import VNC_PORT, VSCODE_PORT, desktop_address
 
 #: The label that holds a workspace's folder.
@@ -19,6 +26,11 @@ WORKING_DIR_LABEL = "working-dir"
 _KEY_VARIABLE = "OH_SESSION_API_KEYS_0"
 # Seconds for a service to answer.
 _PROBE_TIMEOUT = 2.0
+# Seconds in which services of a sandbox that has just started come up.
+_PATIENCE = 10.0
+_PAUSE = 0.1
+# By which CI services make themselves known.
+_CI_VARIABLES = ("CI", "BUILD_NUMBER", "TF_BUILD", "TEAMCITY_VERSION")
 
 
 def ways_in(engine: Engine, container: str) -> list[str]:
@@ -56,18 +68,19 @@ def _ways(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     folder = str(labels.get(f"{LABEL_PREFIX}{WORKING_DIR_LABEL}", "/"))
     yield "container", f"{name}, of {found['Config']['Image']}"
     if found["State"]["Running"]:
-        yield "shell", f"docker exec -it -w {folder} {name} bash"
+        yield "shell", f"docker exec -it -w {shlex.quote(folder)} {name} bash"
         yield from _addresses(found, folder)
     else:
         yield "ended", f"with exit code {found['State']['ExitCode']}"
         yield "log", f"docker logs {name}"
-        yield "files", f"docker cp {name}:{folder} ."
+        yield "files", f"docker cp {shlex.quote(f'{name}:{folder}')} ."
     if name.startswith(KEPT_PREFIX):
         yield "end it", f"agent-sandbox prune {name}"
 
 
 def _addresses(found: Mapping[str, Any], folder: str) -> Iterator[tuple[str, str]]:
-    if (found["Config"]["Labels"] or {}).get(TARGET_LABEL) == MINIMAL_TARGET:
+    target = (found["Config"]["Labels"] or {}).get(TARGET_LABEL)
+    if target == MINIMAL_TARGET:
         yield "VS Code", "and desktop: in an image of `agent-sandbox build --target source`"
         return
     key = _key(found)
@@ -80,10 +93,13 @@ def _addresses(found: Mapping[str, Any], folder: str) -> Iterator[tuple[str, str
         address = (
             _vscode_address(port, key, folder)
             if inner == VSCODE_PORT
-            else desktop_address(port, key)
+            else desktop_address(port, key, scale=True)
         )
-        if _answers(address):
-            yield title, "not shown in CI, for its key" if os.environ.get("CI") else address
+        patience = _PATIENCE if target == FULL_TARGET else 0.0
+        if _answers(address, patience):
+            yield title, "not shown in CI, for its key" if _is_ci() else address
+        elif target == FULL_TARGET:
+            yield title, f"does not answer on port {port}"
 
 
 def _key(found: Mapping[str, Any]) -> str:
@@ -99,9 +115,19 @@ def _vscode_address(port: int, key: str, folder: str) -> str:
     return f"http://127.0.0.1:{port}/?{query}"
 
 
-def _answers(address: str) -> bool:
-    try:
-        answer = httpx.get(address, timeout=_PROBE_TIMEOUT, trust_env=False)
-    except httpx.HTTPError:
-        return False
-    return answer.status_code < httpx.codes.BAD_REQUEST
+def _answers(address: str, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            answer = httpx.get(address, timeout=_PROBE_TIMEOUT, trust_env=False)
+        except httpx.HTTPError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_PAUSE)
+        else:
+            return answer.status_code < httpx.codes.BAD_REQUEST
+
+
+def _is_ci() -> bool:
+    values = (os.environ.get(name, "") for name in _CI_VARIABLES)
+    return any(value.lower() not in ("", "0", "false") for value in values)

@@ -84,10 +84,12 @@ def pytest_runtest_makereport(
     report = yield
     report = reporting.masked_report(item, report, run.redactor)
     reporting.note_phase(item, call, report)
+    if report.failed and "shared_agent_workspace" in getattr(item, "fixturenames", ()):
+        run.shared_has_failed = True
     if report.when == "setup":
         ending.show_setup(run, item, report)
     elif report.when == "call":
-        ending.note_call(run, item, report)
+        ending.note_call(item, report)
     elif report.when == "teardown":
         ending.end_evidence(run, item, report)
     return report
@@ -101,7 +103,7 @@ def pytest_exception_interact(
     run = node.config.stash.get(SESSION, None)
     if run is None or not isinstance(node, pytest.Item):
         return
-    is_debugged = node.config.getoption("usepdb")
+    is_debugged = node.config.getoption("usepdb", False)
     if run.settings.pause_on_failure or is_debugged:
         from pytest_agent_sandbox import holding
 

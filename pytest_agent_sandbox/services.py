@@ -94,7 +94,7 @@ class SandboxServices:
         self._image = image
 
     def states(self) -> dict[ServiceName, Service]:
-        """How each service is right now; it takes six seconds at the most."""
+        """How each service is right now; where one does not answer, that takes some seconds."""
         questions: dict[ServiceName, tuple[int, Callable[[], ServiceState]]] = {
             "server": (SERVER_PORT, self._server_state),
             "vscode": (VSCODE_PORT, self._vscode_state),

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 _SECRET_NAME = re.compile("key|token|secret|passw|credential", re.IGNORECASE)
 
 
+#: Whom a workspace is for that tests share, in place of a test.
+SHARED = "(shared)"
+
+
 class SandboxSession:
     """Owns what outlives a single test; closed when pytest ends.
 
@@ -48,6 +52,7 @@ class SandboxSession:
         self.settings = settings
         #: Whether a test has failed that used the workspace that tests share.
         self.shared_has_failed = False
+        self._workspaces: list[tuple[str, DockerWorkspace]] = []
         self._config = config
         self._engine: Engine | EngineUnavailable | None = None
         self._closing = ExitStack()
@@ -157,12 +162,13 @@ class SandboxSession:
         """
         from pytest_agent_sandbox.workspaces import DockerWorkspace
 
+        self._workspaces = [one for one in self._workspaces if not one[1].container.is_let_go]
         self._prepare_image(image, settings)
         # A path or a proxy may be forwarded too; only what is named like a secret is masked.
         secret_names = filter(_SECRET_NAME.search, settings.forward_env)
         self.redactor.add(*(os.environ.get(name, "") for name in secret_names))
         used_sign(run_id(self._config), worker_id(self._config)).touch()
-        return DockerWorkspace(
+        workspace = DockerWorkspace(
             server_image=image,
             platform=settings.platform,
             pull="never",  # it is ready by now
@@ -181,15 +187,27 @@ class SandboxSession:
             engine=self.engine,
             gateway=self._gateway(settings),
             extra_ports=self._wants_to_look(settings),
-            desktop=settings.video != "none",
             **{"clean_log": self.redactor, **options},
         )
+        self._workspaces.append((test, workspace))
+        return workspace
+
+    def workspaces_of(self, item: pytest.Item) -> list[DockerWorkspace]:
+        """The workspaces that a test and its fixtures use, as far as they are still there."""
+        tests = {item.nodeid}
+        if "shared_agent_workspace" in getattr(item, "fixturenames", ()):
+            tests.add(SHARED)
+        return [
+            workspace
+            for test, workspace in self._workspaces
+            if test in tests and not workspace.container.is_let_go
+        ]
 
     def _wants_to_look(self, settings: SandboxSettings) -> bool:
         if settings.extra_ports is not None:
             return settings.extra_ports
-        is_held = settings.pause_on_failure or self._config.getoption("usepdb", False)
-        return is_held or settings.keep != "none"
+        is_held = self.settings.pause_on_failure or self._config.getoption("usepdb", False)
+        return is_held or self.settings.keep != "none"
 
     def keeps(self, *, failed: bool) -> bool:
         """Whether sandboxes stay that were used by tests of which one failed, or none did."""

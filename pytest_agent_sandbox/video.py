@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
 _FILE = "/tmp/agent-sandbox-desktop/desktop.mp4"  # noqa: S108 - in the sandbox
 _RECORD = ("/bin/sh", "/opt/agent-sandbox/record-desktop", _FILE)
-_STOP = ("pkill", "-INT", "-x", "ffmpeg")
+# By the file's name: the agent may run an ffmpeg of its own.
+_STOP = ("pkill", "-INT", "-f", _FILE)
 # Seconds for the recorder to write what it has; what is lost after them is the last second or two.
 _STOP_TIMEOUT = 5.0
+_LARGEST = 512 * 1024 * 1024
 
 
 class DesktopVideo:
@@ -42,4 +44,4 @@ class DesktopVideo:
         if container.state().status == "running":
             Process(engine, container, _STOP)
             self._recorder.wait(_STOP_TIMEOUT)
-        copy_file(engine, container, _FILE, path)
+        copy_file(engine, container, _FILE, path, limit=_LARGEST)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import posixpath
 import secrets
 import sys
@@ -12,18 +11,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.git import Snapshot
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
-from pytest_agent_sandbox.containers.building import DEFAULT_BASE_IMAGE, build_agent_server
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.faults import is_transient
 from pytest_agent_sandbox.containers.images import (
-    DEFAULT_AGENT_SERVER_VERSION,
     Image,
     Pull,
     choose_image,
@@ -38,10 +35,14 @@ from pytest_agent_sandbox.errors import (
     SandboxError,
     SandboxStartFailed,
     ServiceUnavailable,
-    SettingsError,
 )
 from pytest_agent_sandbox.host_gateway import HostGateway
 from pytest_agent_sandbox.looking_inside import WORKING_DIR_LABEL
+from pytest_agent_sandbox.server_start import (
+    SERVER_COMMAND,
+    published_ports,
+    server_environment,
+)
 from pytest_agent_sandbox.services import (
     SERVER_PORT,
     VNC_PORT,
@@ -50,11 +51,9 @@ from pytest_agent_sandbox.services import (
     Service,
     ServiceName,
     has_services,
-    lacks_services,
 )
 
 WORKING_DIR = "/workspace/project"
-_SERVER_COMMAND = ("--host", "0.0.0.0", "--port", str(SERVER_PORT))  # noqa: S104 - inside it
 
 
 class DockerWorkspace(RemoteWorkspace):
@@ -156,6 +155,8 @@ class DockerWorkspace(RemoteWorkspace):
             self.image = image
             #: Whether the sandbox has a desktop, on which the agent's browser then shows.
             self.has_desktop = has_services(image) and (desktop or extra_ports)
+            self._is_recorded = desktop
+            self._is_kept = False
             #: The files before the first agent came; a report shows what changed since then.
             self.before_agents: Snapshot | None = None
             self.engine = engine
@@ -169,9 +170,11 @@ class DockerWorkspace(RemoteWorkspace):
             self.start_seconds = 0.0
             spec = ContainerSpec(
                 image=image.reference,
-                command=_SERVER_COMMAND,
-                environment=self._environment(forward_env, extra_ports),
-                ports=_ports(host_port, extra_ports),
+                command=SERVER_COMMAND,
+                environment=server_environment(
+                    image, self.session_key, forward_env, extra_ports, self.has_desktop
+                ),
+                ports=published_ports(host_port, extra_ports),
                 volumes=volumes,
                 network=network,
                 extra_hosts=gateway.extra_hosts,
@@ -234,7 +237,8 @@ class DockerWorkspace(RemoteWorkspace):
         Raises:
             ServiceUnavailable: The image has none, it is not published, or it does not answer.
         """
-        return self._services.desktop_url(timeout, view_only=False, scale=False)
+        # A recording wants the desktop to keep its size.
+        return self._services.desktop_url(timeout, view_only=False, scale=self._is_recorded)
 
     def browser_view_url(self, *, timeout: float = 30.0) -> str:
         """As `vnc_url`, to watch the agent's browser on the desktop without touching anything."""
@@ -252,21 +256,26 @@ class DockerWorkspace(RemoteWorkspace):
         self.container.unpause()
 
     def keep(self) -> None:
-        """Lets the container outlive this object, so that people can look into it.
+        """Lets the container go on when this is closed, so that people can look into it.
 
-        `close` leaves it alone then; `agent-sandbox prune` ends it, whose name begins with
-        `agent-sandbox-kept-` from now on. An agent in it gets no more answers from its LLM.
-
-        Raises:
-            SandboxError: The container is gone, or its engine does not answer.
+        `close` gives it a name that begins with `agent-sandbox-kept-` (see `container.name`), and
+        `agent-sandbox prune` ends it. An agent in it gets no more answers from its LLM.
         """
-        self.container.keep()
+        self._is_kept = True
 
     def close(self) -> None:
-        """Removes the container and what came with it. May be called more than once."""
+        """Removes the container and what came with it. May be called more than once.
+
+        Raises:
+            SandboxError: The container cannot be removed, or kept.
+        """
         with self._closing:  # closed also where the container cannot be removed
             super().close()
-            self.container.remove()
+            try:
+                if self._is_kept:
+                    self.container.keep()
+            finally:
+                self.container.remove()  # does nothing where it is kept
 
     def _prepare_image(
         self,
@@ -283,35 +292,6 @@ class DockerWorkspace(RemoteWorkspace):
             pull=pull,
             progress=progress,
         )
-
-    def _environment(self, forward_env: Iterable[str], extra_ports: bool) -> dict[str, str]:
-        """What the server is told at its start; the user's own variables win.
-
-        The names are those of agent server 1.58. Tools load on first use and the price table comes
-        from the package, both for a quicker start.
-        """
-        forwarded = {}
-        for name in forward_env:
-            if name not in os.environ:
-                raise SettingsError(
-                    f"forward_env names {name!r}, which is not set in this process's environment."
-                )
-            forwarded[name] = os.environ[name]
-        return {
-            "LOG_JSON": "true",
-            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-            "OPENHANDS_SUPPRESS_BANNER": "1",
-            "OH_PRELOAD_TOOLS": "false",
-            "OH_ENABLE_VSCODE": _switch(extra_ports and not lacks_services(self.image)),
-            # Of images that are not ours. Servers since 1.45 start no desktop themselves; what
-            # earlier ones start lets in everybody.
-            "OH_ENABLE_VNC": _switch(extra_ports and not has_services(self.image)),
-            "AGENT_SANDBOX_DESKTOP": _switch(self.has_desktop),
-            **forwarded,
-            "OH_SESSION_API_KEYS_0": self.session_key.get_secret_value(),
-            # Without it, 1.58 does not keep an LLM's key for a fork of the conversation.
-            "OH_SECRET_KEY": secrets.token_urlsafe(32),
-        }
 
     def _start(
         self, spec: ContainerSpec, timeout: float, working_dir: str, read_timeout: float
@@ -354,74 +334,6 @@ class DockerWorkspace(RemoteWorkspace):
         except SandboxDied as death:
             # The log is a note of its own: the first error's notes do not show.
             raise SandboxStartFailed(f"While starting: {death}", log=death.log) from None
-
-
-class DockerDevWorkspace(DockerWorkspace):
-    """A `DockerWorkspace` whose image is built on this machine, from a base image of your choice.
-
-    The build is cached by content: with the same arguments the second one costs nothing::
-
-        with DockerDevWorkspace(base_image="python:3.13-slim-trixie") as workspace:
-            print(workspace.server_info().version)
-
-    Args:
-        base_image: Any image with Python >= 3.12, or with apt and such a Python in its packages.
-        target: `source-minimal`: the agent server and its tools. `source`: VS Code, a desktop and
-            Chromium too, for which the base image has to be a Debian, or made from one.
-        server_version: The agent server's version.
-        options: Everything else that `DockerWorkspace` takes, except `server_image`.
-
-    Raises:
-        ImageBuildFailed: The build failed; the message names the step, the note shows its output.
-        SandboxError: Whatever starting a `DockerWorkspace` raises.
-    """
-
-    def __init__(
-        self,
-        *,
-        base_image: str = DEFAULT_BASE_IMAGE,
-        target: str = "source-minimal",
-        server_version: str = DEFAULT_AGENT_SERVER_VERSION,
-        **options: Any,
-    ) -> None:
-        if "server_image" in options:
-            raise SettingsError(
-                "DockerDevWorkspace builds its image: give base_image, or use DockerWorkspace "
-                "with server_image."
-            )
-        self._base_image = base_image
-        self._target = target
-        self._server_version = server_version
-        super().__init__(**options)
-
-    def _prepare_image(
-        self,
-        engine: Engine,
-        reference: str | None,  # noqa: ARG002 - never given: the image is built
-        platform: str | None,
-        pull: Pull,
-        progress: Progress,
-    ) -> Image:
-        return build_agent_server(
-            engine,
-            base_image=self._base_image,
-            version=self._server_version,
-            target=self._target,
-            platform=platform,
-            pull=pull,
-            progress=progress,
-        )
-
-
-def _ports(host_port: int | None, extra_ports: bool) -> dict[int, int | None]:
-    inner = [SERVER_PORT, VSCODE_PORT, VNC_PORT] if extra_ports else [SERVER_PORT]
-    return {
-        port: None if host_port is None else host_port + offset for offset, port in enumerate(inner)
-    }
-
-
-def _switch(on: bool) -> str:
-    return "true" if on else "false"
 
 
 def _try_to_remove(engine: Engine, image: Image) -> None:

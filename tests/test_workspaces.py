@@ -11,8 +11,9 @@ import pytest
 
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import find_local
+from pytest_agent_sandbox.dev_workspaces import DockerDevWorkspace
 from pytest_agent_sandbox.errors import SandboxDied, SandboxStartFailed, SettingsError
-from pytest_agent_sandbox.workspaces import DockerDevWorkspace, DockerWorkspace
+from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 FLAKY = """#!/bin/sh
 if [ ! -e /marks/seen ]; then
@@ -150,13 +151,12 @@ def test_a_dev_workspace_says_what_it_cannot_do(engine, arguments, message):
         DockerDevWorkspace(engine=engine, **arguments)
 
 
-def test_a_dev_workspace_builds_once_and_runs(engine, agent_server_image):
-    built = find_local(engine, agent_server_image)
+def test_a_dev_workspace_builds_once_and_runs(engine, full_image):
+    built = find_local(engine, full_image)
     assert built is not None
-    base = built.labels.get("pytest-agent-sandbox.base")
-    if base is None:
-        pytest.skip("the image was pulled: building one is tested in tests/containers")
+    base = built.labels["pytest-agent-sandbox.base"]
     began = time.monotonic()
-    with DockerDevWorkspace(base_image=base, engine=engine) as workspace:
+    with DockerDevWorkspace(base_image=base, target="source", engine=engine) as workspace:
+        assert workspace.image.id == built.id
         assert workspace.server_info()["version"] == "1.58.0"
     assert time.monotonic() - began < 60, "the same build has been made before"

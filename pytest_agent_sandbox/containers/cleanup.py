@@ -78,10 +78,12 @@ def remove_labelled(engine: Engine, labels: Mapping[str, str]) -> int:
     errors: list[SandboxError] = []
     with engine.calling("list containers"):
         containers = api.containers(all=True, filters=filters)
-    containers = [container for container in containers if not _kept_name(container)]
-    for container in containers:
+    # By name: one that is kept from now on has another.
+    names = [_name(container) for container in containers]
+    names = [name for name in names if not name.startswith(KEPT_PREFIX)]
+    for name in names:
         try:
-            remove_container(engine, container["Id"])
+            remove_container(engine, name)
         except SandboxError as error:
             errors.append(error)
     with engine.calling("list networks"):
@@ -93,7 +95,7 @@ def remove_labelled(engine: Engine, labels: Mapping[str, str]) -> int:
             errors.append(error)
     if errors:
         raise errors[0]
-    return len(containers) + len(networks)
+    return len(names) + len(networks)
 
 
 def kept_containers(engine: Engine, labels: Mapping[str, str] | None = None) -> list[str]:
@@ -110,17 +112,17 @@ def kept_containers(engine: Engine, labels: Mapping[str, str] | None = None) -> 
         found = engine.client.api.containers(
             all=True, filters={"name": KEPT_PREFIX, **_filters(labels or {})}
         )
-    return sorted(filter(None, map(_kept_name, found)))
+    return sorted(name for name in map(_name, found) if name.startswith(KEPT_PREFIX))
 
 
 def _filters(labels: Mapping[str, str]) -> dict[str, list[str]]:
     return {"label": [f"{name}={value}" for name, value in prefixed(labels).items()]}
 
 
-def _kept_name(container: Mapping[str, Any]) -> str:
-    """Its name where it was left for people to look into, else nothing."""
+def _name(container: Mapping[str, Any]) -> str:
+    """Its own name; one that is being removed, or linked, has none or more than one."""
     names = [str(name).lstrip("/") for name in container.get("Names") or ()]
-    return next((name for name in names if name.startswith(KEPT_PREFIX)), "")
+    return next((name for name in names if "/" not in name), str(container["Id"]))
 
 
 def _remove_network(engine: Engine, network: str) -> None:

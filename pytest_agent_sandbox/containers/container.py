@@ -149,6 +149,11 @@ class Container:
             raise
         return container
 
+    @property
+    def is_let_go(self) -> bool:
+        """Whether it was removed, or kept, by this object."""
+        return self._removed
+
     def check(self) -> None:
         """Raise if the container is gone; costs nothing, for it asks nobody.
 
@@ -241,7 +246,7 @@ class Container:
             self._removing.set()
             self._removed = True
             self.name = kept
-            self._follower.close()
+            self._follower.stop()
             self._over.set()
 
     def __enter__(self) -> Self:

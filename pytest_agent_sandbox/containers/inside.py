@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_agent_sandbox.containers.container import Container
@@ -53,15 +54,16 @@ class Process:
         Raises:
             SandboxError: The engine does not answer.
         """
-        left = timeout
+        deadline = time.monotonic() + timeout
         while self.is_running():
-            if left <= 0 or self._container.wait_for_end(_POLL):
-                return left > 0
-            left -= _POLL
+            if self._container.wait_for_end(_POLL):
+                return True
+            if time.monotonic() > deadline:
+                return False
         return True
 
 
-def copy_file(engine: Engine, container: Container, path: str, target: Path) -> None:
+def copy_file(engine: Engine, container: Container, path: str, target: Path, *, limit: int) -> None:
     """Copy a file out of a container, which may have ended.
 
     Args:
@@ -69,19 +71,37 @@ def copy_file(engine: Engine, container: Container, path: str, target: Path) -> 
         container: The container.
         path: The file's path in it. Folders in memory (tmpfs) are out of the engine's reach.
         target: Where to write it.
+        limit: Bytes it may have.
 
     Raises:
-        SandboxError: There is no such file, or the engine does not answer.
+        SandboxError: There is no such file, it is too large, or the engine does not answer.
         OSError: The file cannot be written.
     """
+    what = f"{path} in container {container.name}"
     with tempfile.TemporaryFile() as archived:
         with engine.calling(f"copy {path} from container {container.name}"):
-            chunks, _ = engine.client.api.get_archive(container.id, path)
-            archived.writelines(chunks)
+            chunks, facts = engine.client.api.get_archive(container.id, path)
+            if int(facts.get("size") or 0) > limit:
+                raise SandboxError(f"{what} is larger than {limit:,} bytes.")
+        for chunk in _reading(engine, what, chunks):
+            archived.write(chunk)
         archived.seek(0)
-        with tarfile.open(fileobj=archived) as archive:
-            source = archive.extractfile(archive.getmembers()[0])
-            if source is None:
-                raise SandboxError(f"{path} in container {container.name} is no file.")
-            with target.open("wb") as file:
-                shutil.copyfileobj(source, file)
+        try:
+            with tarfile.open(fileobj=archived) as archive:
+                source = archive.extractfile(archive.getmembers()[0])
+                if source is None:
+                    raise SandboxError(f"{what} is no file.")
+                with target.open("wb") as file:
+                    shutil.copyfileobj(source, file)
+        except (tarfile.TarError, IndexError) as error:
+            raise SandboxError(f"{what} came in pieces: {error}") from error
+
+
+def _reading(engine: Engine, what: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The chunks; an error in reading them is the engine's, one in their use is not."""
+    while True:
+        with engine.calling(f"send {what}"):
+            chunk = next(chunks, None)
+        if chunk is None:
+            return
+        yield chunk

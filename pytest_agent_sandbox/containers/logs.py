@@ -93,15 +93,22 @@ class LogFollower:
         Never call it from the thread itself. The container should be gone by now.
         """
         if not self.join(timeout):
-            response = self._response
-            # Only urllib3 from 2.3 can wake up a blocked reader. The thread is a daemon: without
-            # that it ends when the engine closes the connection, or with this process.
-            shutdown = getattr(response.raw, "shutdown", None) if response is not None else None
-            if shutdown is not None:
-                shutdown()
-                self.join(timeout)
-        if not self._thread.is_alive():
-            self._file.close()
+            self.stop(timeout)
+        self._file.close()
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """End the thread at once, although more may come.
+
+        Never call it from the thread itself.
+        """
+        response = self._response
+        # Only urllib3 from 2.3 can wake up a blocked reader. The thread is a daemon: without
+        # that it ends when the engine closes the connection, or with this process.
+        shutdown = getattr(response.raw, "shutdown", None) if response is not None else None
+        if shutdown is not None:
+            shutdown()
+            self.join(timeout)
+        self._file.close()
 
     def _run(self) -> None:
         request = self._request_attach
@@ -153,7 +160,7 @@ class LogFollower:
                 try:
                     if writable:
                         self._file.write(chunk)
-                except OSError:
+                except (OSError, ValueError):  # ValueError: the file has been closed
                     # A full disk must not hide that the container dies later.
                     writable = False
                     _log.warning("cannot write a container's log", exc_info=True)
@@ -164,7 +171,7 @@ class LogFollower:
         finally:
             self._response = None
             response.close()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
                 self._file.flush()
 
 

@@ -436,12 +436,14 @@ def test_a_process_inside_and_a_file_from_it(engine: Engine, start: Start, tmp_p
     assert process.is_running()
     assert not process.wait(0.1)
     copied = tmp_path / "copied"
-    copy_file(engine, container, "/tmp/file", copied)
+    copy_file(engine, container, "/tmp/file", copied, limit=8)
     assert copied.read_text() == "written\n"
     with pytest.raises(SandboxError, match=r"copy /tmp/none from container"):
-        copy_file(engine, container, "/tmp/none", tmp_path / "none")
+        copy_file(engine, container, "/tmp/none", tmp_path / "none", limit=8)
     with pytest.raises(SandboxError, match="is no file"):
-        copy_file(engine, container, "/tmp", tmp_path / "folder")
+        copy_file(engine, container, "/var", tmp_path / "folder", limit=1 << 30)
+    with pytest.raises(SandboxError, match="is larger than 7 bytes"):
+        copy_file(engine, container, "/tmp/file", tmp_path / "large", limit=7)
 
 
 def test_a_process_ends_with_its_container(engine: Engine, start: Start) -> None:

@@ -99,8 +99,12 @@ def test_a_dead_and_a_shared_sandbox_are_kept_too(project: Project, sandboxes: S
     import pytest
     from pytest_agent_sandbox.errors import SandboxDied
 
-    def test_shared(shared_agent_workspace):
+    @pytest.fixture
+    def broken(shared_agent_workspace):
         assert 0
+
+    def test_shared(broken):
+        pass
 
     def test_dies(agent_workspace):
         with pytest.raises(SandboxDied):
@@ -151,12 +155,47 @@ class TestInATerminal:
         write(project, FAILS)
         with Terminal(project, "--sandbox-pause-on-failure", "--timeout=20") as terminal:
             terminal.wait_for("press Enter to go on")
+            assert "collected 2 items" in terminal.output
+            assert "agent-sandbox: 2 tests on" in terminal.output
             assert "held for you to look inside" in terminal.output
             assert "a.txt" in terminal.output
             assert "docker exec -it -w /workspace/project agent-sandbox-" in terminal.output
             assert len(sandboxes()) == 1
             terminal.type("\n")
             terminal.wait_for("1 failed, 1 passed")
+        assert sandboxes() == []
+
+    def test_a_failing_fixture_is_held_and_a_failing_teardown_is_not(
+        self, project: Project, sandboxes: Sandboxes
+    ) -> None:
+        write(
+            project,
+            """
+    import pytest
+
+    @pytest.fixture
+    def broken(agent_workspace):
+        raise ValueError("in the fixture")
+
+    @pytest.fixture
+    def late():
+        yield
+        raise ValueError("in the teardown")
+
+    def test_set_up(broken):
+        pass
+
+    def test_torn_down(late, agent_workspace):
+        pass
+    """,
+        )
+        with Terminal(project, "--sandbox-pause-on-failure") as terminal:
+            terminal.wait_for("press Enter to go on")
+            assert "in the fixture" in terminal.output
+            assert len(sandboxes()) == 1
+            terminal.type("\n")
+            terminal.wait_for("1 passed, 2 errors")
+            assert terminal.output.count("press Enter") == 1
         assert sandboxes() == []
 
     def test_the_debugger_finds_the_sandbox_alive(

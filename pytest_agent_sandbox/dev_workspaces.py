@@ -1,0 +1,74 @@
+"""A workspace whose image is built on this machine first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_agent_sandbox.containers.building import DEFAULT_BASE_IMAGE, build_agent_server
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.images import (
+    DEFAULT_AGENT_SERVER_VERSION,
+    MINIMAL_TARGET,
+    Image,
+    Pull,
+)
+from pytest_agent_sandbox.containers.progress import Progress
+from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.workspaces import DockerWorkspace
+
+
+class DockerDevWorkspace(DockerWorkspace):
+    """A `DockerWorkspace` whose image is built on this machine, from a base image of your choice.
+
+    The build is cached by content: with the same arguments the second one costs nothing::
+
+        with DockerDevWorkspace(base_image="python:3.13-slim-trixie") as workspace:
+            print(workspace.server_info().version)
+
+    Args:
+        base_image: Any image with Python >= 3.12, or with apt and such a Python in its packages.
+        target: `source-minimal`: the agent server and its tools. `source`: VS Code, a desktop and
+            Chromium too, for which the base image has to be a Debian, or made from one.
+        server_version: The agent server's version.
+        options: Everything else that `DockerWorkspace` takes, except `server_image`.
+
+    Raises:
+        ImageBuildFailed: The build failed; the message names the step, the note shows its output.
+        SandboxError: Whatever starting a `DockerWorkspace` raises.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_image: str = DEFAULT_BASE_IMAGE,
+        target: str = MINIMAL_TARGET,
+        server_version: str = DEFAULT_AGENT_SERVER_VERSION,
+        **options: Any,
+    ) -> None:
+        if "server_image" in options:
+            raise SettingsError(
+                "DockerDevWorkspace builds its image: give base_image, or use DockerWorkspace "
+                "with server_image."
+            )
+        self._base_image = base_image
+        self._target = target
+        self._server_version = server_version
+        super().__init__(**options)
+
+    def _prepare_image(
+        self,
+        engine: Engine,
+        reference: str | None,  # noqa: ARG002 - never given: the image is built
+        platform: str | None,
+        pull: Pull,
+        progress: Progress,
+    ) -> Image:
+        return build_agent_server(
+            engine,
+            base_image=self._base_image,
+            version=self._server_version,
+            target=self._target,
+            platform=platform,
+            pull=pull,
+            progress=progress,
+        )
