@@ -88,6 +88,12 @@ def _story(page: Path) -> dict[str, Any]:
     return dict(json.loads(found[1]))
 
 
+def outcomes(output: str) -> dict[str, str]:
+    """The outcome of each test, by its name, out of what pytest prints with ``-n 2 -v``."""
+    found = re.findall(r"^\[gw\d\] \[ *\d+%\] (\w+) test_it\.py::(\S+)", output, re.MULTILINE)
+    return {name: outcome for outcome, name in found}
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     folder = tmp_path / "project"

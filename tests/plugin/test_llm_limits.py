@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytest_agent_sandbox.llm.replies import say
 
 from ..provider import Provider, serving
-from .conftest import Project
+from .conftest import Project, outcomes
 
 SCRIPTED = """
 import pytest
@@ -26,14 +26,6 @@ def start(agent_llm, agent_conversation):
 """
 
 
-def outcomes(output: str) -> dict[str, str]:
-    return {
-        line.split("::")[1].split()[0]: line.split()[1]
-        for line in output.splitlines()
-        if line.startswith("test_it.py::") and line.rstrip().endswith("%]")
-    }
-
-
 def test_a_test_s_own_budget_ends_it(project: Project) -> None:
     project.write(
         "test_it.py",
@@ -52,7 +44,7 @@ def test_within(start):
     start(LS, say("Done.")).run(timeout=60)
 """,
     )
-    code, output = project.run("-v", "--no-sandbox-live")
+    code, output = project.run("-n", "2", "-v", "--no-sandbox-live")
     assert code == 1
     assert outcomes(output) == {
         "test_calls": "FAILED",
@@ -157,7 +149,7 @@ def test_a_status_that_is_no_error(agent_llm):
     agent_llm.fail_next(200)
 """,
     )
-    _, output = project.run("-v", "--no-sandbox-live")
+    _, output = project.run("-n", "2", "-v", "--no-sandbox-live")
     results = outcomes(output)
     failed = {name for name, outcome in results.items() if outcome == "FAILED"}
     assert failed == {"test_a_fault_that_never_happens", "test_a_status_that_is_no_error"}

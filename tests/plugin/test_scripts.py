@@ -1,5 +1,7 @@
 """Scripted LLMs: the test fails when agent and script do not agree."""
 
+from tests.plugin.conftest import outcomes
+
 HEAD = """
 from pytest_agent_sandbox import error, say, tool
 import pytest
@@ -70,14 +72,9 @@ def test_no_script_and_no_live_llm(agent_conversation):
     agent_conversation()
 """,
     )
-    code, output = project.run("-rs", "-v", "--no-sandbox-live")
+    code, output = project.run("-n", "2", "-rs", "-v", "--no-sandbox-live")
     assert code == 1
-    results = {
-        name: line.split()[1]
-        for line in output.splitlines()
-        if line.startswith("test_it.py::") and (name := line.split("::")[1].split()[0])
-    }
-    assert results == {
+    assert outcomes(output) == {
         "test_exhausted": "FAILED",
         "test_unused": "FAILED",
         "test_a_function_of_the_request": "PASSED",
