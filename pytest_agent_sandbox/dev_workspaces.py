@@ -23,7 +23,7 @@ class DockerDevWorkspace(DockerWorkspace):
     The build is cached by content: with the same arguments the second one costs nothing::
 
         with DockerDevWorkspace(base_image="python:3.13-slim-trixie") as workspace:
-            print(workspace.server_info().version)
+            print(workspace.server_info()["version"])
 
     Args:
         base_image: Any image with Python >= 3.12, or with apt and such a Python in its packages.

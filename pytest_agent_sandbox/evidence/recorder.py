@@ -130,7 +130,7 @@ class Recorder:
 
     def llm_observer(self, conversation_id: str) -> Observer:
         """What keeps the LLM calls of a conversation, in `llm-calls.jsonl`."""
-        return LLMObserver(self, conversation_id)
+        return LLMObserver(self.record_llm_call, conversation_id)
 
     def record_llm_call(self, record: dict[str, Any], ended: LLMCall | None = None) -> None:
         """Appends to `llm-calls.jsonl`; a call that has ended counts in the totals."""
