@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 class Record(Protocol):
-    """Appends a record of a call; one of a call that has ended comes with it."""
+    """What keeps the records of calls."""
 
-    def __call__(self, record: dict[str, Any], ended: LLMCall | None = None) -> None: ...
+    def __call__(self, record: dict[str, Any], ended: LLMCall | None = None) -> None:
+        """Appends a record; one of a call that has ended comes with the call."""
 
 
 class LLMObserver:
