@@ -50,7 +50,10 @@ const pictureDialog = element("dialog", {
   click: (event) => {
     if (event.target === pictureDialog) pictureDialog.close(); // the ground beside the picture
   },
-  close: () => pictureDialog.replaceChildren(),
+  close: () => {
+    // It comes a moment after the end, when the next picture may be there already.
+    if (!pictureDialog.open) pictureDialog.replaceChildren();
+  },
 });
 
 function showInFull(picture) {
