@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import httpx
-
 from pytest_agent_sandbox.containers.cleanup import KEPT_PREFIX
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import (
@@ -19,13 +17,11 @@ from pytest_agent_sandbox.containers.images import (
     MINIMAL_TARGET,
     TARGET_LABEL,
 )
-from pytest_agent_sandbox.services import VNC_PORT, VSCODE_PORT, desktop_address
+from pytest_agent_sandbox.services import VNC_PORT, VSCODE_PORT, answers, desktop_address
 
 #: The label that holds a workspace's folder.
 WORKING_DIR_LABEL = "working-dir"
 _KEY_VARIABLE = "OH_SESSION_API_KEYS_0"
-# Seconds for a service to answer.
-_PROBE_TIMEOUT = 2.0
 # Seconds in which services of a sandbox that has just started come up.
 _PATIENCE = 10.0
 _PAUSE = 0.1
@@ -96,7 +92,7 @@ def _addresses(found: Mapping[str, Any], folder: str) -> Iterator[tuple[str, str
             else desktop_address(port, key, scale=True)
         )
         patience = _PATIENCE if target == FULL_TARGET else 0.0
-        if _answers(address, patience):
+        if _comes_up(port, patience):
             yield title, "not shown in CI, for its key" if _is_ci() else address
         elif target == FULL_TARGET:
             yield title, f"does not answer on port {port}"
@@ -115,17 +111,13 @@ def _vscode_address(port: int, key: str, folder: str) -> str:
     return f"http://127.0.0.1:{port}/?{query}"
 
 
-def _answers(address: str, patience: float) -> bool:
+def _comes_up(port: int, patience: float) -> bool:
     deadline = time.monotonic() + patience
-    while True:
-        try:
-            answer = httpx.get(address, timeout=_PROBE_TIMEOUT, trust_env=False)
-        except httpx.HTTPError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_PAUSE)
-        else:
-            return answer.status_code < httpx.codes.BAD_REQUEST
+    while not answers(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_PAUSE)
+    return True
 
 
 def _is_ci() -> bool:

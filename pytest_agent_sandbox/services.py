@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,6 +78,25 @@ def desktop_address(port: int, key: str, *, view_only: bool = False, scale: bool
     if view_only:
         query["view_only"] = "1"
     return f"http://127.0.0.1:{port}/vnc.html?{urlencode(query)}"
+
+
+def answers(port: int) -> bool:
+    """Whether an HTTP server answers on a port of 127.0.0.1, be it by a refusal.
+
+    It is asked without the token: httpx logs the addresses that it asks.
+    """
+    try:
+        httpx.get(f"http://127.0.0.1:{port}/", timeout=_PROBE_TIMEOUT, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return True
+
+
+def _silent() -> logging.Logger:
+    """A logger that says nothing: websockets logs the address, which has to hold the token."""
+    logger = logging.getLogger("pytest_agent_sandbox.desktop_probe")
+    logger.disabled = True
+    return logger
 
 
 class SandboxServices:
@@ -173,11 +193,7 @@ class SandboxServices:
             # Agent server 1.58 starts it before it answers itself: what does not run by now is
             # either not there or has ended.
             return "down" if has_services(self._image) else "missing"
-        try:
-            answer = httpx.get(address, timeout=_PROBE_TIMEOUT, trust_env=False)
-        except httpx.HTTPError:
-            return "down"
-        return "running" if answer.status_code < httpx.codes.BAD_REQUEST else "down"
+        return "running" if answers(self._container.ports[VSCODE_PORT]) else "down"
 
     def _vscode_address(self, folder: str) -> str | None:
         """What the server says, for the port on this machine; None where VS Code does not run."""
@@ -205,6 +221,7 @@ class SandboxServices:
                 open_timeout=_PROBE_TIMEOUT,
                 close_timeout=_PROBE_TIMEOUT,
                 proxy=None,
+                logger=_silent(),
             ) as socket:
                 greeting = socket.recv(timeout=_PROBE_TIMEOUT)
         except (OSError, TimeoutError, WebSocketException):

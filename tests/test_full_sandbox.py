@@ -1,5 +1,6 @@
 """The sandbox with VS Code, desktop and browser, looked at with a real browser as a person does."""
 
+import logging
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,7 @@ from websockets.sync.client import connect
 from pytest_agent_sandbox import LLM, DockerWorkspace, RemoteConversation, default_agent, say, tool
 from pytest_agent_sandbox.errors import ServiceUnavailable
 from pytest_agent_sandbox.llm.script import Script
+from pytest_agent_sandbox.looking_inside import ways_in
 
 #: The colour of the page that the agent visits: nothing else on the desktop has it.
 COLOUR = (18, 52, 255)
@@ -79,12 +81,17 @@ def greeting(address):
         return socket.recv(timeout=5)
 
 
-def test_all_services_run_and_are_published_on_this_machine_only(sandbox, engine):
+def test_all_services_run_and_are_published_on_this_machine_only(sandbox, engine, caplog):
+    caplog.set_level(logging.DEBUG)
     assert {name: service.state for name, service in sandbox.services().items()} == {
         "server": "running",
         "vscode": "running",
         "desktop": "running",
     }
+    sandbox.vscode_url()
+    sandbox.vnc_url()
+    ways_in(engine, sandbox.container.name)
+    assert sandbox.session_key.get_secret_value() not in caplog.text
     found = engine.client.api.inspect_container(sandbox.container.id)
     published = [one for some in found["NetworkSettings"]["Ports"].values() for one in some or ()]
     assert {one["HostIp"] for one in published} == {"127.0.0.1"}

@@ -264,7 +264,7 @@ def test_index_credentials_and_proxies_stay_out_of_the_image(
     progress = Recording()
     network = HostNetwork(
         index_url="https://user:s3cret-index@index.example/simple",
-        npm_registry="https://user:s3cret-npm@npm.example",
+        npm_registry="https://user:s3cret-node@packages.example",
         proxies={"FTP_PROXY": "http://user:s3cret-proxy@proxy.example:3128"},
     )
     image = build_agent_server(
@@ -272,7 +272,7 @@ def test_index_credentials_and_proxies_stay_out_of_the_image(
     )
 
     seen = "\n".join(progress.lines)
-    assert "s3cret-npm" in seen, "the build did not get the npm registry"
+    assert "s3cret-node" in seen, "the build did not get the npm registry"
     assert "s3cret-index" in seen, "the build did not get the index"
     assert "s3cret-proxy" in seen, "the build did not get the proxy"
 
