@@ -99,10 +99,13 @@ function listen(parts) {
   document.addEventListener("keydown", (event) => onKey(parts, event));
 }
 
-/** Goes to a part of the page as a link does, so that Back comes back. */
+/**
+ * Goes to a part of the page as a link does, so that Back comes back. Unlike a link it is there at
+ * once: a link's own event comes later, and would take the focus from what was asked for since.
+ */
 function goTo(id) {
-  element("a", { href: `#${id}` }).click();
-  if (location.hash === `#${id}`) dispatchEvent(new HashChangeEvent("hashchange"));
+  history.pushState(null, "", new URL(`#${id}`, location.href));
+  dispatchEvent(new HashChangeEvent("hashchange"));
 }
 
 /** Shows what an address leads to: opened, not filtered out, scrolled to, and lit up. */
