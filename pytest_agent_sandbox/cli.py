@@ -16,11 +16,10 @@ import requests
 from docker.errors import DockerException
 
 from pytest_agent_sandbox.containers import building, images
-from pytest_agent_sandbox.containers.cleanup import kept_containers, remove_container
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import DEFAULT_AGENT_SERVER_VERSION, DEFAULT_IMAGE
 from pytest_agent_sandbox.containers.progress import megabytes, show_progress
-from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.errors import SandboxError
 
 LLM_VARIABLES = ("LLM_MODEL", "LLM_API_KEY", "LLM_BASE_URL")
 
@@ -149,12 +148,15 @@ def _parser() -> argparse.ArgumentParser:
 
     prune = commands.add_parser(
         "prune",
-        help="end the sandboxes that --sandbox-keep has left running",
-        description="Removes the containers that --sandbox-keep has left for you to look into.",
+        help="show the sandboxes on the engine, and end those that nobody uses",
+        description="Shows all sandboxes on the engine, and removes those that --sandbox-keep has "
+        "left to be looked into, and those whose run was killed. Those of a run that goes on stay, "
+        "and so do those of other machines, unless they are named.",
     )
     prune.add_argument(
-        "names", nargs="*", metavar="NAME", help="container to remove (nothing: all of them)"
+        "names", nargs="*", metavar="NAME", help="sandbox to remove (nothing: as said above)"
     )
+    prune.add_argument("--dry-run", action="store_true", help="show them only")
     prune.set_defaults(command=_prune)
 
     cassettes = commands.add_parser("cassettes", help="look after recorded LLM answers")
@@ -186,24 +188,9 @@ def _check_cassettes(options: argparse.Namespace) -> int:
 
 
 def _prune(options: argparse.Namespace) -> int:
-    with Engine.connect() as engine:
-        kept = kept_containers(engine)
-        unknown = [name for name in options.names if name not in kept]
-        if unknown:
-            there = ", ".join(kept) or "none at all"
-            raise SettingsError(f"No kept sandbox is called {unknown[0]}; there are: {there}.")
-        left = 0
-        for name in options.names or kept:
-            try:
-                remove_container(engine, name)
-            except SandboxError as error:
-                left += 1
-                print(f"agent-sandbox: {error}", file=sys.stderr)
-            else:
-                print(f"agent-sandbox: removed {name}")
-    if not kept:
-        print("agent-sandbox: there are no kept sandboxes")
-    return 1 if left else 0
+    from pytest_agent_sandbox.pruning import prune
+
+    return 0 if prune(options.names, dry_run=options.dry_run) else 1
 
 
 def _show(options: argparse.Namespace) -> int:

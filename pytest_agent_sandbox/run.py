@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import tempfile
 import threading
 import uuid
@@ -14,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.evidence import folders
 from pytest_agent_sandbox.options import resolve
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.containers.engine import Engine
     from pytest_agent_sandbox.options import SandboxSettings
 
 _RUN = pytest.StashKey[str]()
@@ -61,10 +58,9 @@ def tell_worker(config: pytest.Config, worker_input: dict[str, Any]) -> None:
 
 
 def clean_up_run(config: pytest.Config) -> None:
-    """Removes what is left when the run is over. For the main process; a worker does nothing here.
+    """Removes the files of the run as a whole. For the main process; a worker does nothing here.
 
-    Containers are removed with their tests; those that are left belong to a worker that was killed.
-    It costs nothing where no sandbox was started.
+    Containers are removed by the process that they belong to, or by its watcher.
     """
     if is_worker(config) or _RUN not in config.stash:
         return
@@ -74,33 +70,6 @@ def clean_up_run(config: pytest.Config) -> None:
 
         with suppress(OSError):  # on Windows: a worker that is just ending still has it open
             SharedLedger(ledger_file(run_id(config))).remove()
-    signs = list(Path(tempfile.gettempdir()).glob(used_sign(run_id(config), "*").name))
-    if not signs:
-        return
-    from pytest_agent_sandbox.containers.engine import Engine
-
-    for sign in signs:
-        sign.unlink(missing_ok=True)
-    try:
-        with Engine.connect() as engine:
-            remove_containers(engine, {"run": run_id(config)})
-    except SandboxError as error:
-        _report_left(error)
-
-
-def remove_containers(engine: Engine, labels: dict[str, str]) -> None:
-    """Removes all containers with these labels; says so where it cannot."""
-    from pytest_agent_sandbox.containers.cleanup import remove_labelled
-
-    try:
-        remove_labelled(engine, labels)
-    except SandboxError as error:
-        _report_left(error)
-
-
-def _report_left(error: SandboxError) -> None:
-    # The terminal reporter may be gone by now, and workers never had one.
-    print(f"agent-sandbox: containers of this run may be left: {error}", file=sys.__stderr__)
 
 
 def output_folder(config: pytest.Config, settings: SandboxSettings) -> Path:
@@ -121,8 +90,3 @@ def worker_id(config: pytest.Config) -> str:
 def ledger_file(run: str) -> Path:
     """Where it is kept what the run has spent on live LLMs, if it has a budget."""
     return Path(tempfile.gettempdir(), f"pytest-agent-sandbox-spent-{run}")
-
-
-def used_sign(run: str, worker: str) -> Path:
-    """A file that is there while a process of this run has sandboxes, also after it was killed."""
-    return Path(tempfile.gettempdir(), f"pytest-agent-sandbox-{run}-{worker}")

@@ -16,15 +16,14 @@ from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
 from pytest_agent_sandbox.run import (
     end_on_sigterm,
     ledger_file,
-    remove_containers,
     run_id,
-    used_sign,
     worker_id,
 )
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.agent_llm import AgentLLM
     from pytest_agent_sandbox.containers.engine import Engine
+    from pytest_agent_sandbox.containers.watcher import Watcher
     from pytest_agent_sandbox.evidence.redaction import Redactor
     from pytest_agent_sandbox.host_gateway import HostGateway
     from pytest_agent_sandbox.llm.budgets import Budget
@@ -58,6 +57,7 @@ class SandboxSession:
         self._closing = ExitStack()
         self._gateways: dict[tuple[str | None, str | None], HostGateway] = {}
         self._prepared: set[tuple[str, str | None, str]] = set()
+        self._watcher: Watcher | None = None
         self._closing.callback(end_on_sigterm())
 
     @property
@@ -167,7 +167,7 @@ class SandboxSession:
         # A path or a proxy may be forwarded too; only what is named like a secret is masked.
         secret_names = filter(_SECRET_NAME.search, settings.forward_env)
         self.redactor.add(*(os.environ.get(name, "") for name in secret_names))
-        used_sign(run_id(self._config), worker_id(self._config)).touch()
+        self._watch()
         workspace = DockerWorkspace(
             server_image=image,
             platform=settings.platform,
@@ -272,11 +272,27 @@ class SandboxSession:
             secrets=self.redactor,
         )
 
+    def _watch(self) -> None:
+        """Sees to it that no container outlives this process, before the first one starts."""
+        if self._watcher is not None:
+            return
+        from pytest_agent_sandbox.containers.watcher import Watcher
+
+        self._watcher = self._closing.enter_context(Watcher(self.engine.owner.id))
+
     def close(self) -> None:
         """Closes the gateway and the connection to the engine; no container of ours is left."""
         with self._closing:
-            sign = used_sign(run_id(self._config), worker_id(self._config))
-            if sign.exists():
-                sign.unlink(missing_ok=True)
-                labels = {"run": run_id(self._config), "worker": worker_id(self._config)}
-                remove_containers(self._connected(), labels)
+            if self._watcher is not None:
+                self._remove_the_rest()
+
+    def _remove_the_rest(self) -> None:
+        from pytest_agent_sandbox.containers.cleanup import remove_labelled
+        from pytest_agent_sandbox.containers.ownership import OWNER
+
+        engine = self._connected()
+        try:
+            remove_labelled(engine, {OWNER: engine.owner.id})
+        except SandboxError as error:
+            # The terminal reporter may be gone by now, and workers never had one.
+            print(f"agent-sandbox: sandboxes may be left: {error}", file=sys.__stderr__)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from docker.errors import APIError, NotFound
 
 from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.ownership import OWNER, OwnerState, forget, owner_state
 from pytest_agent_sandbox.errors import SandboxError
 
 #: What the names of this package's labels begin with, on the engine.
@@ -98,8 +100,39 @@ def remove_labelled(engine: Engine, labels: Mapping[str, str]) -> int:
     return len(names) + len(networks)
 
 
-def kept_containers(engine: Engine, labels: Mapping[str, str] | None = None) -> list[str]:
-    """The names of the containers that were left for people to look into.
+@dataclass(frozen=True)
+class Found:
+    """A container or network of this package, on an engine.
+
+    Attributes:
+        name: Its name.
+        id: The engine's id of it.
+        is_network: Whether it is a network.
+        labels: Its labels, without their prefix: `run`, `worker`, `test`, the owner's, `started`.
+        use: `kept` for people to look into; `alive` where the process lives that it belongs to;
+            `dead` where that has ended; `unknown` where that cannot be told from here.
+    """
+
+    name: str
+    id: str
+    is_network: bool
+    labels: Mapping[str, str]
+    use: Literal["kept", "alive", "dead", "unknown"]
+
+    def remove(self, engine: Engine) -> None:
+        """Remove it; fine if it is gone.
+
+        Raises:
+            SandboxError: The engine cannot, or does not answer.
+        """
+        if self.is_network:
+            _remove_network(engine, self.id)
+        else:
+            remove_container(engine, self.name)  # one that is kept from now on has another
+
+
+def find(engine: Engine, labels: Mapping[str, str] | None = None) -> list[Found]:
+    """All containers and networks of this package, whoever made them, ordered by name.
 
     Args:
         engine: The engine that has them.
@@ -108,11 +141,60 @@ def kept_containers(engine: Engine, labels: Mapping[str, str] | None = None) -> 
     Raises:
         EngineUnavailable: The engine did not answer.
     """
+    filters = {"label": [f"{LABEL_PREFIX}{OWNER}", *_filters(labels or {})["label"]]}
+    api = engine.client.api
     with engine.calling("list containers"):
-        found = engine.client.api.containers(
-            all=True, filters={"name": KEPT_PREFIX, **_filters(labels or {})}
-        )
-    return sorted(name for name in map(_name, found) if name.startswith(KEPT_PREFIX))
+        containers = api.containers(all=True, filters=filters)
+    with engine.calling("list networks"):
+        networks = api.networks(filters=filters)
+    # An owner has many: each is asked after once.
+    states: dict[str, OwnerState] = {}
+    found = [_found(shown, states, is_network=False) for shown in containers]
+    found += [_found(shown, states, is_network=True) for shown in networks]
+    return sorted(found, key=lambda one: (one.is_network, one.name))
+
+
+def remove_left_behind(engine: Engine) -> list[str]:
+    """Remove what processes have left that were killed, and their watchers too.
+
+    What belongs to a living process, or was kept, or may be another machine's, stays.
+
+    Returns:
+        The names of what was removed.
+
+    Raises:
+        SandboxError: Something could not be removed.
+        EngineUnavailable: The engine did not answer.
+    """
+    left = [one for one in find(engine) if one.use == "dead"]
+    for one in left:
+        one.remove(engine)
+    for owner in {one.labels[OWNER] for one in left}:
+        forget(owner)
+    return [one.name for one in left]
+
+
+def kept_containers(engine: Engine, labels: Mapping[str, str]) -> list[str]:
+    """The names of the containers with these labels that were left for people to look into.
+
+    Raises:
+        EngineUnavailable: The engine did not answer.
+    """
+    return [one.name for one in find(engine, labels) if one.use == "kept"]
+
+
+def _found(shown: Mapping[str, Any], states: dict[str, OwnerState], *, is_network: bool) -> Found:
+    name = str(shown["Name"]) if is_network else _name(shown)
+    labels = {
+        label.removeprefix(LABEL_PREFIX): value
+        for label, value in (shown.get("Labels") or {}).items()
+    }
+    if name.startswith(KEPT_PREFIX) and not is_network:
+        return Found(name, str(shown["Id"]), is_network, labels, "kept")
+    owner = labels[OWNER]
+    if owner not in states:
+        states[owner] = owner_state(labels)
+    return Found(name, str(shown["Id"]), is_network, labels, states[owner])
 
 
 def _filters(labels: Mapping[str, str]) -> dict[str, list[str]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -310,7 +309,8 @@ class Container:
 
 
 def _create(engine: Engine, spec: ContainerSpec, name: str) -> str:
-    labels = prefixed({**spec.labels, "owner-pid": str(os.getpid())})
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    labels = prefixed({**spec.labels, **engine.owner.labels, "started": started})
     with engine.calling(f"create container {name}"):
         # The low-level client: the other one inspects image and container again at every step.
         api = engine.client.api

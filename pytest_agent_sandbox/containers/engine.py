@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -20,6 +21,7 @@ from pytest_agent_sandbox.containers.host_route import (
     route_by_address,
     route_by_gateway,
 )
+from pytest_agent_sandbox.containers.ownership import Owner
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError, SettingsError
 
 #: Seconds one address gets to answer before the next one is tried.
@@ -59,6 +61,8 @@ class Engine:
         architecture = str(version.get("Arch", "unknown"))
         architecture = _ARCHITECTURES.get(architecture, architecture)
         self.platform = f"{version.get('Os', 'linux')}/{architecture}"
+        self._owner: Owner | None = None
+        self._owner_lock = threading.Lock()
 
     @classmethod
     def connect(cls, host: str | None = None, *, call_timeout: int = CALL_TIMEOUT) -> Self:
@@ -172,9 +176,25 @@ class Engine:
         with self.calling(f"show the network {network or 'bridge'!r}"):
             return route_by_gateway(self.client.api.inspect_network(network or "bridge"))
 
+    @property
+    def owner(self) -> Owner:
+        """Whom the containers belong to that are started by this connection: this process.
+
+        Raises:
+            SandboxError: Its lock cannot be made.
+        """
+        with self._owner_lock:
+            if self._owner is None:
+                self._owner = Owner()
+            return self._owner
+
     def close(self) -> None:
         """Close the connections to the engine; containers keep running."""
         self.client.close()
+        with self._owner_lock:
+            if self._owner is not None:
+                self._owner.close()
+                self._owner = None
 
     def __enter__(self) -> Self:
         return self

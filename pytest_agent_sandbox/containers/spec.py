@@ -49,7 +49,8 @@ class ContainerSpec:
         ulimits: Resource limits, such as ``{"nofile": 4096}``. Engines may not be allowed to raise
             them: set what is needed only.
         user: User (and group) of its processes; None for the image's own.
-        labels: Labels, put under the prefix ``pytest-agent-sandbox.``; ``owner-pid`` is added.
+        labels: Labels, put under the prefix ``pytest-agent-sandbox.``; the owner (see
+            `ownership`) and the time of the start are added.
         platform: Such as ``linux/arm64``; None for the image's own.
         read_only: Whether its root file system is read-only.
         name_prefix: What its name begins with; the rest is random.

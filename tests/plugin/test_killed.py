@@ -31,20 +31,16 @@ def test_evidence_outlives_the_death_of_pytest(project, engine_client):
         folder = _folder_with(project, "llm-calls.jsonl", '"number": 2', process)
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=30)
-    try:
-        result = json.loads((folder / "result.json").read_text("utf-8"))
-        assert result["verdict"] == "running"
-        assert result["sandboxes"][0]["image"]
-        assert "before the end" in (folder / "events.jsonl").read_text("utf-8")
-        assert "Uvicorn running" in (folder / "container.log").read_text()
-        shown = _show(project, str(folder))
-        assert "test_it.py::test_hangs: running" in shown
-        assert "terminal  echo before the end" in shown
-        assert "pytest was killed" in shown
-        assert "test_it.py::test_hangs" in _show(project)
-    finally:
-        name = result["sandboxes"][0]["container"]
-        engine_client.containers.get(name).remove(force=True)
+    result = json.loads((folder / "result.json").read_text("utf-8"))
+    assert result["verdict"] == "running"
+    assert result["sandboxes"][0]["image"]
+    assert "before the end" in (folder / "events.jsonl").read_text("utf-8")
+    assert "Uvicorn running" in (folder / "container.log").read_text()
+    shown = _show(project, str(folder))
+    assert "test_it.py::test_hangs: running" in shown
+    assert "terminal  echo before the end" in shown
+    assert "pytest was killed" in shown
+    assert "test_it.py::test_hangs" in _show(project)
 
 
 def test_a_killed_container_leaves_its_story(project):
@@ -89,7 +85,7 @@ def test_evidence_outlives_the_engine(project, engine_client):
         if not engine.endpoint.startswith("unix://"):
             pytest.skip(f"the engine at {engine.endpoint} has no Unix socket")
         proxy = EngineProxy(engine.endpoint.removeprefix("unix://"))
-    gateway = engine_client.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+        gateway = engine.host_route().bind_address
     project.environment |= {"DOCKER_HOST": proxy.address, "PYTEST_SANDBOX_GATEWAY_ADDRESS": gateway}
     try:
         with project.start() as process:

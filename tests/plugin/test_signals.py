@@ -4,7 +4,10 @@ import os
 import signal
 import time
 
+import psutil
 import pytest
+
+from tests.plugin.conftest import Project
 
 SLOW = """
 import os, time
@@ -66,6 +69,50 @@ def test_no_container_is_left(project, engine_client, number, workers):
     while list(scratch.glob("*agent-sandbox-*-*")) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert list(scratch.glob("*agent-sandbox-*-*")) == []
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("workers", [0, 4])
+def test_killed_outright(project, engine_client, workers, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = Project(tmp_path / "other")
+    for each, count in ((project, workers or 1), (other, 1)):
+        (each.folder / "signs").mkdir()
+        (each.folder / "scratch").mkdir()
+        each.environment["TMPDIR"] = str(each.folder / "scratch")
+        each.environment["SIGNS"] = str(each.folder / "signs")
+        for number in range(count):
+            each.write(f"test_{number}.py", SLOW)
+    with other.start() as bystander, project.start("-n", str(workers)) as process:
+        try:
+            theirs = started(other, 1, bystander)
+            names = started(project, workers or 1, process)
+            processes = psutil.Process(process.pid).children(recursive=True)
+            assert len(processes) >= 2 * workers, "workers and their watchers"
+            process.kill()
+            deadline = time.monotonic() + 10
+            # The evidence of the test that was under way stays; nothing else does.
+            while (
+                left(engine_client, names)
+                or any(map(is_alive, processes))
+                or list((project.folder / "scratch").glob("*/owner-*"))
+            ):
+                assert time.monotonic() < deadline, (left(engine_client, names), processes)
+                time.sleep(0.1)
+            assert left(engine_client, theirs) == theirs
+            assert bystander.poll() is None
+        finally:
+            process.kill()
+            bystander.send_signal(signal.SIGINT)
+            bystander.communicate(timeout=60)
+    assert left(engine_client, theirs) == []
+
+
+def is_alive(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def left(engine_client, names):

@@ -1,0 +1,108 @@
+"""Which process a container belongs to, and whether that process still lives."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, Self
+
+from filelock import FileLock, Timeout
+
+from pytest_agent_sandbox.containers.locks import lock_folder
+
+#: Names of labels: the owner, where its lock is, and, for people, its process and machine.
+OWNER, PLACE, PID, HOST = "owner", "owner-place", "owner-pid", "owner-host"
+
+OwnerState = Literal["alive", "dead", "unknown"]
+
+
+class Owner:
+    """A process that has containers. It holds a lock, which ends with it, however it ends.
+
+    A process number would not do: numbers are used again, and other machines and containers that
+    share an engine have their own.
+
+    Attributes:
+        id: What its containers are labelled with.
+        labels: Everything they are labelled with.
+    """
+
+    def __init__(self) -> None:
+        self.id = secrets.token_hex(8)
+        self._lock = FileLock(owner_file(self.id), thread_local=False)
+        self._lock.acquire()
+        self.labels = {
+            OWNER: self.id,
+            PLACE: _place(),
+            PID: str(os.getpid()),
+            HOST: socket.gethostname(),
+        }
+
+    def close(self) -> None:
+        """Give up the lock: containers that are still there count as left behind."""
+        self._lock.release()
+        forget(self.id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def owner_file(owner: str) -> Path:
+    """The file that a living owner holds a lock on.
+
+    Raises:
+        SandboxError: The folder of locks cannot be made.
+    """
+    return lock_folder() / f"owner-{owner}.lock"
+
+
+def forget(owner: str) -> None:
+    """Remove what is left of an owner that has ended."""
+    with suppress(OSError):  # on Windows: somebody is just asking whether it lives
+        owner_file(owner).unlink(missing_ok=True)
+
+
+def owner_state(labels: Mapping[str, str]) -> OwnerState:
+    """Whether the process that a container belongs to lives.
+
+    Args:
+        labels: The container's, without their prefix.
+
+    Returns:
+        `unknown` where that cannot be told from here: the process is on another machine, in
+        another container, of another user, or has another folder for temporary files.
+    """
+    owner = labels.get(OWNER, "")
+    if not owner.isalnum() or labels.get(PLACE) != _place():
+        return "unknown"
+    file = owner_file(owner)
+    if not file.exists():  # it was let go of in good order
+        return "dead"
+    lock = FileLock(file, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return "alive"
+    except OSError:
+        return "unknown"
+    lock.release()
+    return "dead"
+
+
+def _place() -> str:
+    """Names the folder of locks, so that one of the same path elsewhere is told apart."""
+    file = lock_folder() / "place"
+    if not file.exists():
+        with FileLock(file.with_suffix(".lock")):
+            if not file.exists():
+                begun = file.with_suffix(".new")
+                begun.write_text(secrets.token_hex(8), "ascii")
+                begun.replace(file)  # whole from the first moment
+    return file.read_text("ascii")

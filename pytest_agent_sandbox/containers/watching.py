@@ -1,0 +1,90 @@
+"""What the watcher's process does: wait for the end of another one, and clean up after it.
+
+It runs as a program of its own, isolated, and so far with the standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+# Seconds between two looks at the parent: a copy of the pipe may live on in a child of it.
+_LOOK = 1.0
+# Seconds in which an engine that does not answer is asked again.
+_PATIENCE = 30.0
+# Seconds in which the engine may still be creating what the dead process asked for.
+_LATE = 2.0
+_PAUSE = 0.5
+
+
+def main() -> None:
+    """Waits, then cleans up unless it was told that all is done."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # it ends when the pipe does, and not before
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    owner, files = "", []
+    for line in _lines(sys.stdin.fileno()):
+        message = json.loads(line)
+        if "done" in message:
+            return
+        if "owner" in message:
+            owner = message["owner"]
+            sys.path = message["path"]
+        else:
+            files.append(Path(message["file"]))
+    if owner:
+        clean_up(owner, files)
+
+
+def _lines(pipe: int) -> Iterator[bytes]:
+    """The lines from the parent, until the pipe breaks or the parent is gone."""
+    parent = os.getppid()
+    rest = b""
+    while True:
+        # On Windows only sockets can be waited for, and a child has no copy of the pipe.
+        if sys.platform != "win32" and not select.select([pipe], [], [], _LOOK)[0]:
+            if os.getppid() != parent:
+                return
+            continue
+        read = os.read(pipe, 65536)
+        if not read:
+            return
+        *lines, rest = (rest + read).split(b"\n")
+        yield from lines
+
+
+def clean_up(owner: str, files: list[Path]) -> None:
+    """Removes the containers, networks and files that a dead process has left."""
+    for file in files:
+        if file.is_dir():
+            shutil.rmtree(file, ignore_errors=True)
+        else:
+            file.unlink(missing_ok=True)
+    from pytest_agent_sandbox.containers.cleanup import remove_labelled
+    from pytest_agent_sandbox.containers.engine import Engine
+    from pytest_agent_sandbox.containers.ownership import OWNER, forget
+    from pytest_agent_sandbox.errors import SandboxError
+
+    began = time.monotonic()
+    removed = True
+    while removed or time.monotonic() - began < _LATE:
+        try:
+            with Engine.connect() as engine:
+                removed = remove_labelled(engine, {OWNER: owner}) > 0
+        except SandboxError:
+            if time.monotonic() - began > _PATIENCE:
+                return  # its lock's file stays: a later run cleans up
+            removed = True
+        time.sleep(_PAUSE)
+    forget(owner)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""What a process leaves behind that was killed, and who removes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pytest_agent_sandbox.containers.cleanup import find, prefixed, remove_left_behind
+from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.ownership import OWNER, PLACE, Owner, owner_file, owner_state
+from pytest_agent_sandbox.containers.watcher import Watcher
+
+# A process that has a container, a network and a file, and a watcher unless told otherwise. It
+# says what they are called; then it ends as it is told to.
+PROGRAM = """
+import json, os, signal, sys, time
+from pathlib import Path
+from pytest_agent_sandbox.containers.cleanup import prefixed
+from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.spec import ContainerSpec
+from pytest_agent_sandbox.containers.watcher import Watcher
+
+image, folder, watched = sys.argv[1:]
+folder = Path(folder)
+engine = Engine.connect()
+watcher = Watcher(engine.owner.id, [folder / "scratch"]) if watched == "yes" else None
+(folder / "scratch").mkdir()
+(folder / "scratch" / "a.txt").write_text("x")
+spec = ContainerSpec(image=image, entrypoint=["sleep"], command=["600"])
+container = Container.start(engine, spec, log_path=folder / "log")
+network = engine.client.api.create_network(
+    f"agent-sandbox-{engine.owner.id}", labels=prefixed(engine.owner.labels))
+found = {"owner": engine.owner.id, "container": container.name, "network": network["Id"],
+         "watcher": watcher.pid if watcher else None}
+print(json.dumps(found), flush=True)
+line = sys.stdin.readline()
+if line == "fork\\n" and os.fork() == 0:  # a child that holds on to all that is open
+    time.sleep(5)
+    os._exit(0)
+if line == "end\\n":
+    container.remove()
+    engine.client.api.remove_network(network["Id"])
+    watcher.close()
+    engine.close()
+    sys.exit()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+Begin = Callable[..., tuple[subprocess.Popen[str], dict]]
+
+
+@pytest.fixture
+def begin(image: str, tmp_path: Path) -> Iterator[Begin]:
+    processes = []
+
+    def begin(*, watched: bool = True) -> tuple[subprocess.Popen[str], dict]:
+        folder = tmp_path / str(len(processes))
+        folder.mkdir()
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, image, str(folder), "yes" if watched else "no"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        assert process.stdout is not None
+        return process, {**json.loads(process.stdout.readline()), "folder": folder}
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def tell(process: subprocess.Popen[str], word: str) -> None:
+    process.communicate(f"{word}\n", timeout=30)
+
+
+def names(engine: Engine, owner: str) -> list[str]:
+    return [one.name for one in find(engine, {"owner": owner})]
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+
+
+@posix
+@pytest.mark.parametrize("word", ["die", "fork"])
+def test_the_watcher_cleans_up(engine: Engine, begin: Begin, word: str) -> None:
+    process, found = begin()
+    bystander, other = begin()
+    assert len(names(engine, found["owner"])) == 2
+    watcher = psutil.Process(found["watcher"])
+    assert watcher.memory_info().rss < 20e6
+    assert watcher.num_threads() == 1
+    # What a terminal or a service manager sends to everybody does not end it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        watcher.send_signal(number)
+    tell(process, word)
+    wait_until(lambda: names(engine, found["owner"]) == [])
+    wait_until(lambda: not watcher.is_running())
+    assert not (found["folder"] / "scratch").exists()
+    assert not owner_file(found["owner"]).exists()
+    assert len(names(engine, other["owner"])) == 2, "another's stay"
+    tell(bystander, "end")
+    assert names(engine, other["owner"]) == []
+    assert not psutil.pid_exists(other["watcher"])
+    assert not owner_file(other["owner"]).exists()
+    assert (other["folder"] / "scratch").exists()
+
+
+@posix
+def test_a_later_run_cleans_up(engine: Engine, begin: Begin) -> None:
+    process, found = begin(watched=False)
+    living, other = begin()
+    uses = {one.name: one.use for one in find(engine)}
+    assert uses[found["container"]] == uses[other["container"]] == "alive"
+    tell(process, "die")
+    shown = {one.name: one for one in find(engine)}
+    assert shown[found["container"]].use == "dead"
+    assert shown[found["container"]].labels["owner-pid"] == str(process.pid)
+    assert shown[found["container"]].labels["started"].startswith("20")
+    removed = remove_left_behind(engine)
+    assert found["container"] in removed
+    assert len(removed) >= 2, "its network too"
+    assert other["container"] not in removed
+    assert names(engine, found["owner"]) == []
+    assert not owner_file(found["owner"]).exists()
+    tell(living, "end")
+
+
+def test_owners() -> None:
+    with Owner() as owner:
+        assert owner_state(owner.labels) == "alive"
+        assert owner_state({**owner.labels, PLACE: "elsewhere"}) == "unknown"
+        assert owner_state({**owner.labels, OWNER: "../../etc/passwd"}) == "unknown"
+        assert owner_state({}) == "unknown"
+    assert owner_state(owner.labels) == "dead"
+    assert not owner_file(owner.id).exists()
+
+
+def test_what_belongs_to_another_machine_stays(engine: Engine, begin: Begin) -> None:
+    with Owner() as owner:
+        labels = prefixed({**owner.labels, PLACE: "elsewhere"})
+    network = engine.client.api.create_network(f"agent-sandbox-{owner.id}", labels=labels)["Id"]
+    try:
+        (found,) = find(engine, {"owner": owner.id})
+        assert (found.use, found.is_network) == ("unknown", True)
+        assert found.name not in remove_left_behind(engine)
+        found.remove(engine)
+        found.remove(engine)
+        assert find(engine, {"owner": owner.id}) == []
+    finally:
+        engine.client.api.prune_networks(filters={"label": f"{next(iter(labels))}={owner.id}"})
+    assert network
+
+
+@posix
+def test_a_watcher_that_was_killed_is_no_trouble() -> None:
+    watcher = Watcher("0000")
+    os.kill(watcher.pid, signal.SIGKILL)
+    psutil.Process(watcher.pid).wait(5)
+    watcher.add_file(Path("/nowhere"))
+    watcher.close()
+    watcher.close()
+
+
+def test_an_engines_owner_ends_with_it(engine: Engine, start: Callable[..., Container]) -> None:
+    other = Engine.connect()
+    container = start("sleep 60", engine=other)
+    (found,) = find(engine, {"owner": other.owner.id})
+    assert (found.name, found.use) == (container.name, "alive")
+    container.remove()
+    file = owner_file(other.owner.id)
+    assert file.exists()
+    other.close()
+    assert not file.exists()
