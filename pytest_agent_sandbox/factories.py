@@ -123,11 +123,15 @@ class WorkspaceFactory:
         failed = reporting.failed(self._item)
         if any(kept_of == "all" for _, kept_of in self._videos.values()):
             self._session.evidence.want(self._item)
-        close = self._keep if self._session.keeps(failed=failed) else _close
+        # A log that nobody is going to read need not be complete.
+        is_wanted = self._session.evidence.wants_evidence(self._item)
         with ExitStack() as closing:
             for workspace in self._workspaces:
-                closing.callback(close, workspace)
-            if self._session.evidence.wants_evidence(self._item):
+                if self._session.keeps(failed=failed):
+                    closing.callback(self._keep, workspace)
+                else:
+                    closing.callback(workspace.close, wait=is_wanted)
+            if is_wanted:
                 closing.enter_context(_EVIDENCE_MAY_FAIL)
                 recorder = self._session.evidence.recorder(self._item)
                 for workspace in self._workspaces:
@@ -136,10 +140,6 @@ class WorkspaceFactory:
                 for video, kept_of in self._videos.values():
                     if failed or kept_of == "all":
                         sandbox_evidence.video(recorder, video)
-
-
-def _close(workspace: DockerWorkspace) -> None:
-    workspace.close()
 
 
 class ConversationFactory:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SESSION: pytest.StashKey[SandboxSession] = pytest.StashKey()
 #: The header of the workers' runs, in the process that xdist starts them from.
 WORKERS_HEADER: pytest.StashKey[list[str]] = pytest.StashKey()
+#: The numbers of the workers' sandboxes, in that process.
+WORKERS_STATISTICS: pytest.StashKey[list[dict[str, Any]]] = pytest.StashKey()
 #: Set in that process.
 HAS_WORKERS: pytest.StashKey[bool] = pytest.StashKey()
 #: What is to be checked of a test once its function has returned.

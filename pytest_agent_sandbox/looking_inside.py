@@ -17,10 +17,9 @@ from pytest_agent_sandbox.containers.images import (
     MINIMAL_TARGET,
     TARGET_LABEL,
 )
+from pytest_agent_sandbox.planning import ANY_TEST, TEST_LABEL, WORKING_DIR_LABEL
 from pytest_agent_sandbox.services import VNC_PORT, VSCODE_PORT, answers, desktop_address
 
-#: The label that holds a workspace's folder.
-WORKING_DIR_LABEL = "working-dir"
 _KEY_VARIABLE = "OH_SESSION_API_KEYS_0"
 # Seconds in which services of a sandbox that has just started come up.
 _PATIENCE = 10.0
@@ -48,14 +47,15 @@ def ways_in(engine: Engine, container: str) -> list[str]:
 
 
 def test_of(engine: Engine, container: str) -> str:
-    """The test that a container was started for.
+    """The test that a container was started for; its name, where that was not known then.
 
     Raises:
         SandboxError: There is no such container, or the engine does not answer.
     """
     with engine.calling(f"show container {container}"):
         labels = engine.client.api.inspect_container(container)["Config"]["Labels"] or {}
-    return str(labels.get(f"{LABEL_PREFIX}test", ""))
+    test = str(labels.get(f"{LABEL_PREFIX}{TEST_LABEL}", ""))
+    return container if test == ANY_TEST else test
 
 
 def _ways(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -45,6 +45,15 @@ def positive_integer(value: str) -> int:
     return int(value)
 
 
+def count_or_auto(value: str) -> int | None:
+    """A whole number, or `auto`, which is None."""
+    if value.strip().lower() == "auto":
+        return None
+    if not value.strip().isdecimal():
+        raise ValueError("must be a whole number, or auto")
+    return int(value)
+
+
 def patterns(value: str) -> tuple[str, ...]:
     """Regular expressions, one a line."""
     found = tuple(line.strip() for line in value.splitlines() if line.strip())

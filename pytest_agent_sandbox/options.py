@@ -25,7 +25,17 @@ MARKER = "agent_sandbox"
 
 #: Settings of the run as a whole, which a single test cannot change.
 RUN_WIDE = frozenset(
-    {"artifacts", "keep", "live", "llm_prices", "no_engine", "output", "pause_on_failure"}
+    {
+        "artifacts",
+        "keep",
+        "live",
+        "llm_prices",
+        "max_reuses",
+        "no_engine",
+        "output",
+        "pause_on_failure",
+        "pool_size",
+    }
 )
 
 
@@ -93,6 +103,26 @@ class SandboxSettings:
         types.text,
         "DIR",
         "the workspace's folder (default: /workspace/project)",
+    )
+    isolation: Literal["fresh", "recycled", "shared"] = _setting(
+        "fresh",
+        types.choice("fresh", "recycled", "shared"),
+        "fresh|recycled|shared",
+        "what a test's sandbox may have been used for before: nothing; other tests, cleaned and "
+        "checked after each; other tests, as they left it (default: fresh)",
+    )
+    max_reuses: int = _setting(
+        100,
+        types.positive_integer,
+        "N",
+        "how many tests a recycled sandbox may serve before it is thrown away (default: 100)",
+    )
+    pool_size: int | None = _setting(
+        None,
+        types.count_or_auto,
+        "N|auto",
+        "how many sandboxes to start ahead of the tests that will use them (default: auto, by the "
+        "cores and memory of the engine; with several workers, of each)",
     )
     start_timeout: float = _setting(
         120.0,

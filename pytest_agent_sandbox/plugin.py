@@ -11,6 +11,7 @@ from pytest_agent_sandbox import fixtures, options
 from pytest_agent_sandbox.fixtures import SESSION
 
 HEADER = "agent_sandbox_header"
+STATISTICS = "agent_sandbox_statistics"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,7 +42,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from None
     _check_holding(session.config, settings)
-    session.config.stash[SESSION] = SandboxSession(session.config, settings)
+    run = session.config.stash[SESSION] = SandboxSession(session.config, settings, session.items)
+    run.start_ahead()
 
 
 def pytest_report_collectionfinish(
@@ -50,6 +52,15 @@ def pytest_report_collectionfinish(
     """Says which engine and image the sandbox tests run on; nothing where there are none."""
     run = config.stash.get(SESSION, None)
     return [] if run is None else run.header(fixtures.count_sandbox_tests(items))
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest's own runs the test
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Follows which tests are still to come, to have their sandboxes ready."""
+    run = item.config.stash.get(SESSION, None)
+    if run is not None:
+        run.forecast.begin(item, nextitem)
+        run.start_ahead()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -121,14 +132,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         run_report.write(session.config, has_lost_output=lost)
     if run is not None and output is not None:
         output[HEADER] = run.header(fixtures.count_sandbox_tests(session.items))
+        output[STATISTICS] = run.statistics.as_json()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Keeps the header that a worker handed over."""
-    lines = getattr(node, "workeroutput", {}).get(HEADER)
-    if lines:
-        node.config.stash[fixtures.WORKERS_HEADER] = lines
+    """Keeps the header and the numbers that a worker handed over."""
+    output = getattr(node, "workeroutput", {})
+    if output.get(HEADER):
+        node.config.stash[fixtures.WORKERS_HEADER] = output[HEADER]
+    if output.get(STATISTICS):
+        node.config.stash.setdefault(fixtures.WORKERS_STATISTICS, []).append(output[STATISTICS])
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -144,6 +158,14 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if lines and config.get_verbosity() >= 0:
         terminalreporter.section("agent LLM calls")
         for line in lines:
+            terminalreporter.write_line(line)
+    if config.get_verbosity() >= 0:
+        from pytest_agent_sandbox.supply_statistics import SupplyStatistics
+
+        run = config.stash.get(SESSION, None)
+        parts = config.stash.get(fixtures.WORKERS_STATISTICS, [])
+        numbers = run.statistics if run is not None else SupplyStatistics.sum_of(parts)
+        for line in numbers.lines():
             terminalreporter.write_line(line)
     for line in run_report.lines(config):
         if config.get_verbosity() >= 0 or line.startswith("::"):

@@ -87,6 +87,11 @@ def worker_id(config: pytest.Config) -> str:
     return str(getattr(config, "workerinput", {}).get("workerid", "main"))
 
 
+def worker_count(config: pytest.Config) -> int:
+    """How many processes run the tests."""
+    return int(getattr(config, "workerinput", {}).get("workercount", 1))
+
+
 def ledger_file(run: str) -> Path:
     """Where it is kept what the run has spent on live LLMs, if it has a budget."""
     return Path(tempfile.gettempdir(), f"pytest-agent-sandbox-spent-{run}")

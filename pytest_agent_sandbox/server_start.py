@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable
 
 from pydantic import SecretStr
 
-from pytest_agent_sandbox.containers.images import Image
+from pytest_agent_sandbox.client.transport import ServerConnection
+from pytest_agent_sandbox.containers.images import VERSION_LABEL, Image
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.services import (
     SERVER_PORT,
@@ -18,39 +18,27 @@ from pytest_agent_sandbox.services import (
     lacks_services,
 )
 
+_FIRST_DORMANT = (1, 29)
+# What variables begin with that a server reads at its start.
+_OF_THE_START = ("OH_", "OPENHANDS_", "LOG_", "LITELLM_", "PYTHON", "AGENT_SANDBOX_")
+
+#: What has a server wait for `wake`; nothing else can be asked of it.
+DORMANT = {"OH_DEFERRED_INIT": "true"}
 #: The arguments of the image's entry point.
 SERVER_COMMAND = ("--host", "0.0.0.0", "--port", str(SERVER_PORT))  # noqa: S104 - inside it
 
 
-def server_environment(
-    image: Image,
-    session_key: SecretStr,
-    forward_env: Iterable[str],
-    extra_ports: bool,
-    has_desktop: bool,
-) -> dict[str, str]:
-    """What the server is told at its start; the user's own variables win.
+def server_environment(image: Image, *, extra_ports: bool, has_desktop: bool) -> dict[str, str]:
+    """What the server is told at its start, secrets apart.
 
     The names are those of agent server 1.58. Tools load on first use and the price table comes
     from the package, both for a quicker start.
 
     Args:
         image: What it runs from.
-        session_key: What its clients have to know.
-        forward_env: Names of variables of this process that it gets too.
         extra_ports: Whether it starts VS Code.
         has_desktop: Whether the image starts the desktop.
-
-    Raises:
-        SettingsError: A variable of `forward_env` is not set.
     """
-    forwarded = {}
-    for name in forward_env:
-        if name not in os.environ:
-            raise SettingsError(
-                f"forward_env names {name!r}, which is not set in this process's environment."
-            )
-        forwarded[name] = os.environ[name]
     return {
         "LOG_JSON": "true",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
@@ -61,11 +49,62 @@ def server_environment(
         # ones start lets in everybody.
         "OH_ENABLE_VNC": _switch(extra_ports and not has_services(image)),
         "AGENT_SANDBOX_DESKTOP": _switch(has_desktop),
-        **forwarded,
-        "OH_SESSION_API_KEYS_0": session_key.get_secret_value(),
-        # Without it, 1.58 does not keep an LLM's key for a fork of the conversation.
-        "OH_SECRET_KEY": secrets.token_urlsafe(32),
     }
+
+
+def forwarded(names: Iterable[str]) -> dict[str, str]:
+    """These variables of this process, which win over what the server is told otherwise.
+
+    Raises:
+        SettingsError: One is not set.
+    """
+    names = list(names)
+    for name in names:
+        if name not in os.environ:
+            raise SettingsError(
+                f"forward_env names {name!r}, which is not set in this process's environment."
+            )
+    return {name: os.environ[name] for name in names}
+
+
+def secret_environment(session_key: SecretStr, secret_key: SecretStr) -> dict[str, str]:
+    """What only the server and its clients know.
+
+    Args:
+        session_key: What its clients have to show.
+        secret_key: What it encrypts with. Without it, 1.58 does not keep an LLM's key for a fork of
+            the conversation.
+    """
+    return {
+        "OH_SESSION_API_KEYS_0": session_key.get_secret_value(),
+        "OH_SECRET_KEY": secret_key.get_secret_value(),
+    }
+
+
+def can_be_dormant(image: Image, variables: Iterable[str]) -> bool:
+    """Whether a server can be up before it knows these variables.
+
+    Agent server 1.29 is the first that can. What concerns its start it has to know then.
+    """
+    version = image.labels.get(VERSION_LABEL, "")
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    return numbers >= _FIRST_DORMANT and not any(
+        name.upper().startswith(_OF_THE_START) for name in variables
+    )
+
+
+def wake(connection: ServerConnection, secret_key: SecretStr, variables: dict[str, str]) -> None:
+    """Gives a dormant server variables, for it and all that it starts, and has it begin its work.
+
+    Raises:
+        ServerError: It refused, or does not answer.
+    """
+    connection.request(
+        "POST",
+        "/api/init",
+        headers={"X-Init-API-Key": secret_key.get_secret_value()},
+        json={"env": variables},
+    )
 
 
 def published_ports(host_port: int | None, extra_ports: bool) -> dict[int, int | None]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import posixpath
-import secrets
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
@@ -17,9 +15,7 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.git import Snapshot
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
-from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.faults import is_transient
 from pytest_agent_sandbox.containers.images import (
     Image,
     Pull,
@@ -28,21 +24,10 @@ from pytest_agent_sandbox.containers.images import (
     remove_image,
 )
 from pytest_agent_sandbox.containers.progress import Progress, show_progress
-from pytest_agent_sandbox.containers.readiness import wait_until
-from pytest_agent_sandbox.containers.spec import ContainerSpec
-from pytest_agent_sandbox.errors import (
-    SandboxDied,
-    SandboxError,
-    SandboxStartFailed,
-    ServiceUnavailable,
-)
+from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host_gateway import HostGateway
-from pytest_agent_sandbox.looking_inside import WORKING_DIR_LABEL
-from pytest_agent_sandbox.server_start import (
-    SERVER_COMMAND,
-    published_ports,
-    server_environment,
-)
+from pytest_agent_sandbox.planning import Isolation, plan_sandbox
+from pytest_agent_sandbox.sandboxes import FreshSupply, Supply, User
 from pytest_agent_sandbox.services import (
     SERVER_PORT,
     VNC_PORT,
@@ -50,7 +35,6 @@ from pytest_agent_sandbox.services import (
     SandboxServices,
     Service,
     ServiceName,
-    has_services,
 )
 
 WORKING_DIR = "/workspace/project"
@@ -93,6 +77,9 @@ class DockerWorkspace(RemoteWorkspace):
         clean_log: Given each line of the log before it is written, as to mask secrets.
         on_secret: Called with each secret value before the sandbox gets it.
         progress: Told what a pull is doing.
+        isolation: What of an earlier use a sandbox may show, where the supply uses them again.
+        supply: Where the sandbox comes from, and goes to; by default it is started for this
+            workspace, and removed with it.
         engine: A connection to share; by default the workspace has its own.
         gateway: An LLM gateway to share; by default the workspace has its own.
 
@@ -131,6 +118,8 @@ class DockerWorkspace(RemoteWorkspace):
         clean_log: Callable[[str], str] | None = None,
         on_secret: Callable[[str], object] | None = None,
         progress: Progress | None = None,
+        isolation: Isolation = "fresh",
+        supply: Supply | None = None,
         engine: Engine | None = None,
         gateway: HostGateway | None = None,
     ) -> None:
@@ -146,49 +135,64 @@ class DockerWorkspace(RemoteWorkspace):
                 image = self._prepare_image(engine, server_image, platform, pull, shown)
             if cleanup_image:
                 undo.callback(_try_to_remove, engine, image)
-            if desktop and not has_services(image):
-                raise ServiceUnavailable(
-                    f"The image {image.reference} has no desktop, which desktop=True "
-                    "(--sandbox-video) wants; `agent-sandbox build --target source` builds "
-                    "one that has."
-                )
             self.image = image
-            #: Whether the sandbox has a desktop, on which the agent's browser then shows.
-            self.has_desktop = has_services(image) and (desktop or extra_ports)
             self._is_recorded = desktop
             self._is_kept = False
+            #: Whether it was closed.
+            self.is_closed = False
             #: The files before the first agent came; a report shows what changed since then.
             self.before_agents: Snapshot | None = None
             self.engine = engine
             self.gateway = gateway
             self.log_path = log_path
-            self._clean_log = clean_log
-            self.session_key = SecretStr(secrets.token_urlsafe(32))
-            if on_secret is not None:
-                on_secret(self.session_key.get_secret_value())
-            #: Seconds from the container's start to the server's first answer.
-            self.start_seconds = 0.0
-            spec = ContainerSpec(
-                image=image.reference,
-                command=SERVER_COMMAND,
-                environment=server_environment(
-                    image, self.session_key, forward_env, extra_ports, self.has_desktop
-                ),
-                ports=published_ports(host_port, extra_ports),
+            plan = plan_sandbox(
+                image,
+                gateway.extra_hosts,
+                host_port=host_port,
+                extra_ports=extra_ports,
+                desktop=desktop,
+                working_dir=working_dir,
                 volumes=volumes,
+                forward_env=forward_env,
                 network=network,
-                extra_hosts=gateway.extra_hosts,
-                gpus=enable_gpu,
+                enable_gpu=enable_gpu,
                 memory=memory,
                 cpus=cpus,
                 pids_limit=pids_limit,
                 user=user,
-                labels={WORKING_DIR_LABEL: working_dir, **(labels or {})},
+                labels=labels or {},
                 platform=platform,
+                health_check_timeout=health_check_timeout,
+                isolation=isolation,
             )
-            self._echo = None if detach_logs else _to_stderr
-            self._start(spec, health_check_timeout, working_dir, read_timeout)
+            #: Whether there is a desktop, on which the agent's browser then shows.
+            self.has_desktop = plan.has_desktop
+            self._supply = FreshSupply(engine) if supply is None else supply
+            echo = None if detach_logs else _to_stderr
+            with ExitStack() as failed:
+                self.sandbox = self._supply.take(plan, User(log_path, echo, clean_log, on_secret))
+                failed.callback(self._supply.release, self.sandbox, wait=True)
+                self.container = self.sandbox.container
+                super().__init__(
+                    self.sandbox.address,
+                    self.sandbox.session_key,
+                    working_dir=working_dir,
+                    read_timeout=read_timeout,
+                    guard=self.container.check,
+                )
+                failed.pop_all()
+            self._services = SandboxServices(self.container, self.connection, image)
             self._closing = undo.pop_all()
+
+    @property
+    def session_key(self) -> SecretStr:
+        """What the server's clients have to show."""
+        return self.sandbox.session_key
+
+    @property
+    def start_seconds(self) -> float:
+        """Seconds from the container's start to the server's first answer."""
+        return self.sandbox.start_seconds
 
     @property
     def host_port(self) -> int:
@@ -263,19 +267,33 @@ class DockerWorkspace(RemoteWorkspace):
         """
         self._is_kept = True
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """Removes the container and what came with it. May be called more than once.
+
+        Args:
+            wait: Whether all of that is to be done on return, and the log to be complete; else the
+                workspace's supply may do it later.
 
         Raises:
             SandboxError: The container cannot be removed, or kept.
         """
+        if self.is_closed:
+            return
+        self.is_closed = True
         with self._closing:  # closed also where the container cannot be removed
             super().close()
-            try:
-                if self._is_kept:
-                    self.container.keep()
-            finally:
-                self.container.remove()  # does nothing where it is kept
+            if self.container.is_let_go:
+                self.container.remove()  # finishes what was begun
+            elif self._is_kept:
+                self._keep()
+            else:
+                self._supply.release(self.sandbox, wait=wait)
+
+    def _keep(self) -> None:
+        try:
+            self.container.keep()
+        finally:
+            self.container.remove()  # does nothing where it is kept
 
     def _prepare_image(
         self,
@@ -292,48 +310,6 @@ class DockerWorkspace(RemoteWorkspace):
             pull=pull,
             progress=progress,
         )
-
-    def _start(
-        self, spec: ContainerSpec, timeout: float, working_dir: str, read_timeout: float
-    ) -> None:
-        """Starts the container until its server answers; once more after a transient failure."""
-        try:
-            self._start_once(spec, timeout, working_dir, read_timeout)
-        except SandboxError as error:
-            if not is_transient(error):
-                raise
-            self._start_once(spec, timeout, working_dir, read_timeout)
-
-    def _start_once(
-        self, spec: ContainerSpec, timeout: float, working_dir: str, read_timeout: float
-    ) -> None:
-        began = time.monotonic()
-        try:
-            with ExitStack() as undo:
-                self.container = undo.enter_context(
-                    Container.start(
-                        self.engine,
-                        spec,
-                        log_path=self.log_path,
-                        echo=self._echo,
-                        clean=self._clean_log,
-                    )
-                )
-                super().__init__(
-                    f"http://127.0.0.1:{self.host_port}",
-                    self.session_key,
-                    working_dir=working_dir,
-                    read_timeout=read_timeout,
-                    guard=self.container.check,
-                )
-                undo.callback(self.connection.close)
-                wait_until(self.alive, self.container, timeout=timeout)
-                self.start_seconds = time.monotonic() - began
-                self._services = SandboxServices(self.container, self.connection, self.image)
-                undo.pop_all()
-        except SandboxDied as death:
-            # The log is a note of its own: the first error's notes do not show.
-            raise SandboxStartFailed(f"While starting: {death}", log=death.log) from None
 
 
 def _try_to_remove(engine: Engine, image: Image) -> None:

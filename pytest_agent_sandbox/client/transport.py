@@ -87,6 +87,7 @@ class ServerConnection:
         params: Mapping[str, Any] | None = None,
         content: bytes | None = None,
         files: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
         retry: bool = False,
     ) -> httpx.Response:
@@ -99,6 +100,7 @@ class ServerConnection:
             params: Query parameters; those that are None are left out.
             content: Body, sent as it is.
             files: Multipart files, as httpx takes them.
+            headers: More headers than those that authenticate.
             timeout: Seconds of silence to bear; the connection's `read_timeout` by default.
             retry: Try again, a few times with short pauses, after a network error, a 429 or a 5xx.
                 For requests that may safely arrive twice.
@@ -118,6 +120,7 @@ class ServerConnection:
                     params=_without_none(params),
                     content=content,
                     files=files,
+                    headers=headers,
                     timeout=self._timeouts(timeout),
                 )
                 self._raise_for_status(response)

@@ -68,8 +68,8 @@ class Container:
         id: The engine's id of it.
         name: Its name, unique on the engine.
         spec: What was asked for.
-        log_path: The file that its output goes to.
         ports: Its published ports: the container's port to the port on 127.0.0.1.
+        is_paused: Whether it was paused by this object.
     """
 
     def __init__(
@@ -84,10 +84,11 @@ class Container:
         self.id = container_id
         self.name = name
         self.spec = spec
-        self.log_path = log.path
         self.ports: dict[int, int] = {}
+        self.is_paused = False
         self._engine = engine
         self._api = engine.client.api
+        self._log_file = log
         self._follower = LogFollower(engine, container_id, log, self._notice_end, echo)
         self._over = threading.Event()
         self._death: ContainerState | None = None
@@ -149,9 +150,47 @@ class Container:
         return container
 
     @property
+    def log_path(self) -> Path:
+        """The file that its output goes to."""
+        return self._log_file.path
+
+    @property
     def is_let_go(self) -> bool:
-        """Whether it was removed, or kept, by this object."""
-        return self._removed
+        """Whether it was, or is being removed, or kept, by this object."""
+        return self._removing.is_set()
+
+    def rename(self, prefix: str) -> None:
+        """Have its name begin with something else; its end, which is unique, stays.
+
+        Raises:
+            SandboxError: The engine cannot, or does not answer.
+        """
+        name = f"{prefix}-{self.name.rpartition('-')[2]}"
+        if name != self.name:
+            with self._engine.calling(f"rename container {self.name}"):
+                self._api.rename(self.id, name)
+            self.name = name
+
+    def move_log(self, path: Path, clean: Callable[[str], str] | None, *, with_past: bool) -> None:
+        """Have its output go to another file from now on.
+
+        Args:
+            path: The other file. What it already holds stays.
+            clean: Given each line before it is written to it.
+            with_past: Whether what was printed so far comes first in it.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        self._log_file.move(path, clean, with_past=with_past)
+
+    def let_go(self) -> None:
+        """End its log and all use of it, at once; `remove` is still to be called, as later on."""
+        with self._remove_lock:
+            if not self._removing.is_set():
+                self._removing.set()
+                self._follower.stop()
+                self._over.set()
 
     def check(self) -> None:
         """Raise if the container is gone; costs nothing, for it asks nobody.
@@ -197,6 +236,7 @@ class Container:
         """
         with self._engine.calling(f"pause container {self.name}"):
             self._api.pause(self.id)
+        self.is_paused = True
 
     def unpause(self) -> None:
         """Let its frozen processes go on.
@@ -206,6 +246,7 @@ class Container:
         """
         with self._engine.calling(f"unpause container {self.name}"):
             self._api.unpause(self.id)
+        self.is_paused = False
 
     def remove(self) -> None:
         """Kill and remove it with its anonymous volumes, at once; a second call does nothing.

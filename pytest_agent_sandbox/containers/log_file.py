@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ _TAIL_BYTES = 64 * 1024
 
 
 class LogFile:
-    """Where one container's output is written, by one thread. What the file already holds stays.
+    """Where one container's output is written. What the file already holds stays.
 
     Args:
         path: The file.
@@ -30,17 +31,43 @@ class LogFile:
     def __init__(
         self, path: Path, clean: Callable[[str], str] | None = None, limit: int = LIMIT
     ) -> None:
-        self.path = path
         self._clean = clean
         self._limit = limit
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("r+b" if path.exists() else "w+b", buffering=0)
-        self._begin = self._file.seek(0, os.SEEK_END)
+        self._lock = threading.RLock()
         # A chunk may end in the middle of a character.
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._unfinished = ""
+        self._open(path)
+
+    def _open(self, path: Path) -> None:
+        self.path = path
         self._dropped = 0
         self._note = b""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("r+b" if path.exists() else "w+b", buffering=0)
+        self._begin = self._file.seek(0, os.SEEK_END)
+
+    def move(self, path: Path, clean: Callable[[str], str] | None, *, with_past: bool) -> None:
+        """Go on in another file; this one is closed, and stays as it is.
+
+        Args:
+            path: The other file. What it already holds stays.
+            clean: Given whole lines before they are written to it.
+            with_past: Whether what was written so far comes first in it.
+
+        Raises:
+            OSError: It cannot be opened, or the disk is full.
+        """
+        with self._lock:
+            past = b""
+            if with_past:
+                self._file.seek(self._begin)
+                past = self._file.read()
+            self._file.close()
+            self._clean = clean
+            self._open(path)
+            text = past.decode(errors="replace")
+            self._append((text if clean is None else clean(text)).encode(errors="replace"))
 
     def write(self, chunk: bytes) -> None:
         """Write a piece of output; where it has to be cleaned, the lines that end in it.
@@ -48,30 +75,36 @@ class LogFile:
         Raises:
             OSError: The disk is full, or the like.
         """
-        if self._clean is None:
-            self._append(chunk)
-            return
+        with self._lock:
+            if self._clean is None:
+                self._append(chunk)
+            else:
+                self._write_lines(chunk, self._clean)
+
+    def _write_lines(self, chunk: bytes, clean: Callable[[str], str]) -> None:
         text = self._unfinished + self._decoder.decode(chunk)
         lines, newline, self._unfinished = text.rpartition("\n")
-        self._append(self._clean(lines + newline).encode(errors="replace"))
+        self._append(clean(lines + newline).encode(errors="replace"))
         if len(self._unfinished) > _LONGEST_LINE:
-            cleaned = self._clean(self._unfinished)
+            cleaned = clean(self._unfinished)
             self._unfinished = cleaned[-_HELD_BACK:]
             self._append(cleaned[:-_HELD_BACK].encode(errors="replace"))
 
     def flush(self) -> None:
         """Write what is there of the last line."""
-        last = self._unfinished + self._decoder.decode(b"", final=True)
-        self._unfinished = ""
-        if self._clean is not None:
-            self._append(self._clean(last).encode(errors="replace"))
+        with self._lock:
+            last = self._unfinished + self._decoder.decode(b"", final=True)
+            self._unfinished = ""
+            if self._clean is not None:
+                self._append(self._clean(last).encode(errors="replace"))
 
     def start_again(self) -> None:
         """Drop what was written, for it all comes again."""
-        self._decoder.reset()
-        self._unfinished, self._dropped, self._note = "", 0, b""
-        self._file.truncate(self._begin)
-        self._file.seek(0, os.SEEK_END)
+        with self._lock:
+            self._decoder.reset()
+            self._unfinished, self._dropped, self._note = "", 0, b""
+            self._file.truncate(self._begin)
+            self._file.seek(0, os.SEEK_END)
 
     def tail(self, lines: int) -> str:
         """The last lines written so far, of this container only."""
@@ -86,7 +119,8 @@ class LogFile:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with self._lock:
+            self._file.close()
 
     def _append(self, output: bytes) -> None:
         self._file.write(output)

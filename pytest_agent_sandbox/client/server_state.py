@@ -1,0 +1,98 @@
+"""What an agent server keeps of those who used it, other than files: ended, and compared."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+
+from pytest_agent_sandbox.client.transport import ServerConnection
+from pytest_agent_sandbox.errors import ServerError
+
+# What the server tells of its settings (1.58); a path that a version does not know is as unknown
+# before as after. What else it keeps are files, of agent and LLM profiles, skills, MCP servers.
+_SETTINGS = ("/api/settings", "/api/settings/secrets")
+# The settings of an agent hold the time of day.
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[\d.]*")
+_CONVERSATIONS = "/api/conversations"
+_COMMANDS = "/api/bash/bash_events"
+# Variables that a shell sets by itself.
+_OF_THE_SHELL = ("_=", "PWD=", "OLDPWD=", "SHLVL=")
+# Seconds for one request: a server that is busy with what a test left is not worth waiting for.
+_PATIENCE = 5.0
+
+
+class ServerState:
+    """The state of a server that nobody has used yet, to be compared with later.
+
+    Args:
+        connection: The way to the server.
+
+    Raises:
+        ServerError: The server does not answer.
+    """
+
+    def __init__(self, connection: ServerConnection) -> None:
+        self._connection = connection
+        self._environment = self._read_environment()
+        self._delete(_COMMANDS)
+        self._read_settings()  # the first question makes the server write down what it answers
+        self._settings = self._read_settings()
+
+    def clear(self) -> list[str]:
+        """End what users have begun, and say in words what did not go away.
+
+        Raises:
+            ServerError: The server does not answer.
+        """
+        problems = []
+        if there := self._conversations():
+            for conversation in there:
+                self._delete(f"{_CONVERSATIONS}/{conversation}")
+            problems += ["conversations are left"] if self._conversations() else []
+        if self._read_environment() != self._environment:
+            problems.append("the server's environment has changed")
+        self._delete(_COMMANDS)
+        return problems
+
+    def changes(self) -> list[str]:
+        """Say in words which settings are not what they were.
+
+        Raises:
+            ServerError: The server does not answer.
+        """
+        now = self._read_settings()
+        return [
+            f"what the server answers to {path} has changed"
+            for path in _SETTINGS
+            if now[path] != self._settings[path]
+        ]
+
+    def _conversations(self) -> list[str]:
+        found = self._request("GET", f"{_CONVERSATIONS}/search")
+        return [str(item["id"]) for item in found.json()["items"]]
+
+    def _read_environment(self) -> list[str]:
+        answer = self._request(
+            "POST", "/api/bash/execute_bash_command", {"command": "env", "cwd": "/", "timeout": 5}
+        )
+        lines = str(answer.json().get("stdout") or "").splitlines()
+        return sorted(line for line in lines if not line.startswith(_OF_THE_SHELL))
+
+    def _read_settings(self) -> dict[str, str]:
+        return {path: self._read(path) for path in _SETTINGS}
+
+    def _read(self, path: str) -> str:
+        try:
+            return _TIME.sub("now", self._request("GET", path).text)
+        except ServerError as error:
+            if error.status is None:
+                raise
+            return str(error.status)
+
+    def _delete(self, path: str) -> None:
+        self._request("DELETE", path)
+
+    def _request(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        return self._connection.request(method, path, json=body, timeout=_PATIENCE)

@@ -1,0 +1,55 @@
+"""Work that nobody waits for until the end, such as removing containers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self
+
+from pytest_agent_sandbox.errors import SandboxError
+
+_log = logging.getLogger("pytest_agent_sandbox.containers")
+# Engines do such work side by side; more at once only take the CPU from the tests.
+_THREADS = 2
+
+
+class Background:
+    """Does what it is given in threads of its own; what is still to be done is done by `close`.
+
+    Each piece of work has to bound itself, as all calls to an `Engine` do.
+    """
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="agent-sandbox-background")
+        self._lock = threading.Lock()
+        self._errors: list[SandboxError] = []
+
+    def do(self, work: Callable[[], object]) -> None:
+        """Have something done soon. A `SandboxError` of it is raised by `close`."""
+        self._executor.submit(work).add_done_callback(self._note)
+
+    def _note(self, done: Future[object]) -> None:
+        error = done.exception()
+        if isinstance(error, SandboxError):
+            with self._lock:
+                self._errors.append(error)
+        elif error is not None:
+            _log.error("an error in the background", exc_info=error)
+
+    def close(self) -> None:
+        """Wait until all is done.
+
+        Raises:
+            SandboxError: The first one that happened.
+        """
+        self._executor.shutdown()
+        if self._errors:
+            raise self._errors[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,348 @@
+"""What the janitor does inside of a container, as root, between two uses of it.
+
+It is a program of its own: it runs there by whatever Python >= 3.8 there is, with the standard
+library only. It stays for as long as the container, so that it needs to start nothing when it has
+to clean: a container may be full of processes by then. Orders come as lines of JSON, and are
+answered by lines of JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import signal
+import stat
+import sys
+import tarfile
+import time
+from contextlib import suppress
+from typing import Any, Callable, Container, Dict, Iterable, List, Mapping, Optional, Tuple
+
+# Mounts that hold what a container's user writes; on others there is nothing to clean.
+_KINDS = ("tmpfs", "mqueue")
+# Seconds in which what was killed has to be gone.
+_PATIENCE = 3.0
+# Bytes of a file that are kept to put it back; the first state holds no larger ones that change.
+_LARGEST = 4 * 1024 * 1024
+# How often in a row all must be seen stopped.
+_CALM = 2
+_IPC = ("shm", "sem", "msg")
+
+Answer = Dict[str, Any]
+Processes = Dict[int, Dict[str, str]]
+Mount = Tuple[str, str, str, str]
+#: What there is below a folder, by path.
+Files = Dict[str, Dict[str, Any]]
+
+_REMOVE_IPC = {"shm": "shmctl", "sem": "semctl", "msg": "msgctl"}
+
+
+class Janitor:
+    """Knows a container's first state, and brings it back."""
+
+    def __init__(self) -> None:
+        self.own = {os.getpid(), os.getppid()}
+        self.processes: Processes = {}
+        self.files: Dict[str, Files] = {}
+        self.mounts: List[Mount] = []
+        self.limits: Dict[int, str] = {}
+
+    def restore(self, archives: Mapping[str, str]) -> Answer:
+        """Fills folders in memory with what the image has in their place."""
+        # Newer Pythons leave out owners and modes, or warn, unless told that this is meant.
+        trusted: Dict[str, Any] = (
+            {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
+        )
+        for folder, archive in archives.items():
+            top = os.path.basename(folder)
+            with tarfile.open(fileobj=io.BytesIO(base64.b64decode(archive))) as members:
+                for member in members.getmembers():
+                    # The archive begins with the folder itself: it brings owner and mode.
+                    member.name = os.path.relpath(member.name, top)
+                    if member.islnk():
+                        member.linkname = os.path.relpath(member.linkname, top)
+                    members.extract(member, folder, numeric_owner=True, **trusted)
+        return {}
+
+    def remember(self) -> Answer:
+        """Takes the state as it is now for the first one."""
+        self.mounts = _mounts()
+        problems = [] if _root_is_read_only(self.mounts) else ["the root file system is writable"]
+        self.processes = {pid: facts for pid, facts in _processes().items() if pid not in self.own}
+        self.limits = _limits(self.processes)
+        self.files = {place: _scan(place) for place in _places(self.mounts)}
+        return {"problems": problems, "places": sorted(self.files)}
+
+    def reset(self) -> Answer:
+        """Brings the first state back, and says what of it did not come."""
+        self.kill()
+        for place, files in self.files.items():
+            _wipe(place, files)
+        _remove_ipc()
+        return {"problems": self.check()}
+
+    def kill(self) -> None:
+        """Ends all processes that were not there at first.
+
+        They are stopped before they are killed: what only kills loses the race with a fork bomb.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        calm = 0
+        while calm < _CALM and time.monotonic() < deadline:
+            running = [pid for pid, facts in self.others().items() if facts["state"] not in "TtZX"]
+            calm = 0 if running else calm + 1
+            for pid in running:
+                _signal(pid, signal.SIGSTOP)
+        while self.others() and time.monotonic() < deadline:
+            for pid in self.others():
+                _signal(pid, signal.SIGKILL)
+            time.sleep(0.001)
+
+    def others(self) -> Processes:
+        """The processes that were not there at first."""
+        first = {(pid, facts["began"]) for pid, facts in self.processes.items()}
+        return {
+            pid: facts
+            for pid, facts in _processes().items()
+            if pid not in self.own and (pid, facts["began"]) not in first
+        }
+
+    def check(self) -> List[str]:
+        """What is different from the first state, in words."""
+        problems = [f"the process {facts['name']} is left" for facts in self.others().values()]
+        now = _processes()
+        problems += [
+            f"the process {facts['name']} has ended"
+            for pid, facts in self.processes.items()
+            if now.get(pid, {}).get("began") != facts["began"]
+        ]
+        if _limits(self.processes) != self.limits:
+            problems.append("the limits of the server's process have changed")
+        if _mounts() != self.mounts:
+            problems.append("there are other mounts")
+        for place, files in self.files.items():
+            found = _scan(place, files)
+            paths = sorted(set(found) | set(files))
+            different = [path for path in paths if found.get(path) != files.get(path)]
+            problems += [f"{os.path.join(place, path)} is not as it was" for path in different]
+        problems += ["shared memory or a semaphore is left" for kind in _IPC if _ipc(kind)]
+        return problems
+
+
+def _processes() -> Processes:
+    found = {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                begin, _, rest = file.read().decode(errors="replace").rpartition(")")
+        except OSError:
+            continue  # it has just ended
+        fields = rest.split()
+        found[int(name)] = {
+            "name": begin.partition("(")[2],
+            "state": fields[0],
+            "began": fields[19],  # field 22 of proc(5): ticks since the machine's start
+        }
+    return found
+
+
+def _limits(pids: Iterable[int]) -> Dict[int, str]:
+    found = {}
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/limits") as file:
+                found[pid] = file.read()
+        except OSError:
+            found[pid] = ""
+    return found
+
+
+def _signal(pid: int, number: int) -> None:
+    with suppress(OSError):
+        os.kill(pid, number)
+
+
+def _mounts() -> List[Mount]:
+    """Where, of what kind and how everything is mounted."""
+    found = []
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            fields = line.split()
+            dash = fields.index("-")
+            place = fields[4].encode().decode("unicode_escape")
+            found.append((place, fields[dash + 1], fields[5], fields[dash + 3]))
+    return found
+
+
+def _root_is_read_only(mounts: Iterable[Mount]) -> bool:
+    return any(place == "/" and "ro" in options.split(",") for place, _, options, _ in mounts)
+
+
+def _places(mounts: Iterable[Mount]) -> List[str]:
+    """The folders that can be written to and are in memory."""
+    return [
+        place
+        for place, kind, options, of_all in mounts
+        if kind in _KINDS
+        and "rw" in options.split(",")
+        and "rw" in of_all.split(",")
+        and os.path.isdir(place)
+    ]
+
+
+def _scan(place: str, read: Optional[Container[str]] = None) -> Files:
+    """What there is below a mount, by path; what is mounted inside of it is left out.
+
+    Files are read whose paths are in `read`; all of them without it.
+    """
+    device = os.lstat(place).st_dev
+    found = {".": _facts(place, False)}
+    folders = [place]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                path = os.path.relpath(entry.path, place)
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                    if status.st_dev != device:
+                        continue
+                    found[path] = _facts(entry.path, read is None or path in read)
+                except FileNotFoundError:
+                    continue
+                if stat.S_ISDIR(status.st_mode):
+                    folders.append(entry.path)
+    return found
+
+
+def _facts(path: str, is_read: bool) -> Dict[str, Any]:
+    status = os.lstat(path)
+    kind = stat.S_IFMT(status.st_mode)
+    facts = {
+        "mode": status.st_mode,
+        "owner": (status.st_uid, status.st_gid),
+        "device": status.st_rdev,
+        "target": os.readlink(path) if kind == stat.S_IFLNK else None,
+        "extra": _extra(path),
+    }
+    if kind == stat.S_IFREG:
+        facts["size"] = status.st_size
+        facts["changed"] = status.st_mtime_ns
+        if is_read and status.st_size <= _LARGEST:
+            with open(path, "rb") as file:
+                facts["contents"] = file.read()
+    return facts
+
+
+def _extra(path: str) -> List[Tuple[str, bytes]]:
+    """Extended attributes: file capabilities, access control lists."""
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+    except OSError:
+        return []
+    return sorted((name, os.getxattr(path, name, follow_symlinks=False)) for name in names)
+
+
+def _wipe(place: str, files: Files) -> None:
+    """Removes what is new below a mount, and puts back what was changed or removed."""
+    found = _scan(place, files)
+    for path in sorted(set(found) - set(files), key=len, reverse=True):
+        _remove(os.path.join(place, path))
+    for path in sorted(files, key=len):
+        facts = files[path]
+        if found.get(path) != facts:
+            with suppress(OSError):  # the check says so
+                _put_back(os.path.join(place, path), facts, is_root=path == ".")
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            os.rmdir(path)
+        else:
+            os.unlink(path)
+
+
+def _put_back(path: str, facts: Mapping[str, Any], is_root: bool) -> None:
+    kind = stat.S_IFMT(facts["mode"])
+    is_there = os.path.lexists(path)
+    if is_there and not is_root and stat.S_IFMT(os.lstat(path).st_mode) != kind:
+        _remove(path)
+        is_there = False
+    if kind == stat.S_IFREG:
+        # A new file under the name: what still has the old one open changes nothing.
+        if "contents" in facts:
+            if is_there:
+                os.unlink(path)
+            with open(path, "xb") as file:
+                file.write(facts["contents"])
+    elif kind == stat.S_IFDIR and not is_there:
+        os.mkdir(path)
+    elif kind == stat.S_IFLNK:
+        if is_there:
+            os.unlink(path)
+        os.symlink(facts["target"], path)
+    os.chown(path, *facts["owner"], follow_symlinks=False)
+    if kind == stat.S_IFLNK:
+        return
+    os.chmod(path, stat.S_IMODE(facts["mode"]))
+    for name, _ in _extra(path):
+        if name not in dict(facts["extra"]):
+            os.removexattr(path, name)
+    for name, value in facts["extra"]:
+        os.setxattr(path, name, value)
+    if kind == stat.S_IFREG:
+        os.utime(path, ns=(facts["changed"], facts["changed"]))
+
+
+def _ipc(kind: str) -> List[int]:
+    """The ids of System V's shared memory segments, semaphores or message queues."""
+    try:
+        with open(f"/proc/sysvipc/{kind}") as file:
+            return [int(line.split()[1]) for line in file.readlines()[1:]]
+    except OSError:
+        return []
+
+
+def _remove_ipc() -> None:
+    if not any(map(_ipc, _IPC)):
+        return
+    try:
+        import ctypes
+
+        library = ctypes.CDLL(None)
+    except (ImportError, OSError):
+        return  # the check says that they are left
+    for kind in _IPC:
+        for number in _ipc(kind):
+            remove = getattr(library, _REMOVE_IPC[kind])
+            if kind == "sem":
+                remove(number, 0, 0)
+            else:
+                remove(number, 0, None)
+
+
+def main() -> None:
+    """Obeys, until nobody is there any more."""
+    janitor = Janitor()
+    orders: Dict[str, Callable[..., Answer]] = {
+        "restore": janitor.restore,
+        "remember": janitor.remember,
+        "reset": janitor.reset,
+    }
+    for line in sys.stdin:
+        message = json.loads(line)
+        try:
+            answer = orders[message.pop("do")](**message)
+        except Exception as error:  # noqa: BLE001 - told, and the container is thrown away
+            answer = {"problems": [f"the janitor failed: {type(error).__name__}: {error}"]}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""What a sandbox is to be, before there is one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pytest_agent_sandbox.containers.images import Image
+from pytest_agent_sandbox.containers.spec import ContainerSpec
+from pytest_agent_sandbox.errors import ServiceUnavailable
+from pytest_agent_sandbox.server_start import (
+    SERVER_COMMAND,
+    can_be_dormant,
+    forwarded,
+    published_ports,
+    server_environment,
+)
+from pytest_agent_sandbox.services import has_services
+
+Isolation = Literal["fresh", "recycled", "shared"]
+
+#: The label that holds a workspace's folder.
+WORKING_DIR_LABEL = "working-dir"
+#: The label that holds the id of the test a container was started for, and what it holds where that
+#: was not known yet.
+TEST_LABEL, ANY_TEST = "test", "(any)"
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
+# Characters of a test's id that its container's name shows.
+_SHOWN = 48
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxPlan:
+    """What a sandbox is to be.
+
+    Attributes:
+        image: What it runs from.
+        spec: Its container, without secrets.
+        forward_env: Names of variables of this process that the server gets too.
+        has_services: Whether it starts more than the server.
+        has_desktop: Whether it starts a desktop.
+        isolation: What of an earlier use it may show, where it is used again.
+        timeout: Seconds until the server has to answer.
+    """
+
+    image: Image
+    spec: ContainerSpec
+    forward_env: tuple[str, ...] = ()
+    has_services: bool = False
+    has_desktop: bool = False
+    isolation: Isolation = "fresh"
+    timeout: float = 120.0
+
+    @property
+    def is_deferrable(self) -> bool:
+        """Whether the variables can be brought to a sandbox that was started without them.
+
+        Such a sandbox has to do some work then, for 0.05 s: where there are none, it does not wait
+        for them. What is used again cannot get other ones; VS Code and the desktop would lack them.
+        """
+        return (
+            bool(self.forward_env)
+            and self.isolation == "fresh"
+            and not self.has_services
+            and can_be_dormant(self.image, self.forward_env)
+        )
+
+    def for_anybody(self) -> SandboxPlan:
+        """The plan without what concerns a single test."""
+        labels = {**self.spec.labels, TEST_LABEL: ANY_TEST}
+        return replace(self, spec=replace(self.spec, labels=labels))
+
+    @property
+    def kind(self) -> Hashable:
+        """Sandboxes of the same kind can stand in for each other. It may hold secrets."""
+        spec = self.for_anybody().spec
+        variables: Hashable = "deferred"
+        if not self.is_deferrable:
+            variables = tuple(sorted(forwarded(self.forward_env).items()))
+        return (repr(spec), tuple(sorted(spec.environment.items())), variables, self.isolation)
+
+    @property
+    def test(self) -> str:
+        """The test that it is for."""
+        return self.spec.labels.get(TEST_LABEL, ANY_TEST)
+
+    @property
+    def name_prefix(self) -> str:
+        """What the container's name begins with, for people."""
+        is_known = self.test != ANY_TEST
+        shown = _NOT_IN_NAMES.sub("-", self.test)[-_SHOWN:].strip("-.") if is_known else ""
+        return f"{self.spec.name_prefix}-{shown}" if shown else self.spec.name_prefix
+
+
+def plan_sandbox(
+    image: Image,
+    extra_hosts: Mapping[str, str],
+    *,
+    host_port: int | None = None,
+    extra_ports: bool = False,
+    desktop: bool = False,
+    working_dir: str,
+    volumes: Sequence[str] = (),
+    forward_env: Iterable[str] = (),
+    network: str | None = None,
+    enable_gpu: bool = False,
+    memory: str | None = None,
+    cpus: float | None = None,
+    pids_limit: int | None = None,
+    user: str | None = None,
+    labels: Mapping[str, str],
+    platform: str | None = None,
+    health_check_timeout: float,
+    isolation: Isolation = "fresh",
+) -> SandboxPlan:
+    """The plan that the arguments of a `DockerWorkspace` mean.
+
+    They are explained there; `extra_hosts` are the host names that the container shall know.
+
+    Raises:
+        ServiceUnavailable: The image has no desktop, and one is wanted.
+        SettingsError: An argument has a value that cannot be used.
+    """
+    if desktop and not has_services(image):
+        raise ServiceUnavailable(
+            f"The image {image.reference} has no desktop, which desktop=True (--sandbox-video) "
+            "wants; `agent-sandbox build --target source` builds one that has."
+        )
+    has_desktop = has_services(image) and (desktop or extra_ports)
+    if isolation == "recycled" and (extra_ports or has_desktop):
+        isolation = "fresh"  # VS Code and a desktop leave too much behind to be cleaned
+    return SandboxPlan(
+        image=image,
+        spec=ContainerSpec(
+            image=image.reference,
+            command=SERVER_COMMAND,
+            environment=server_environment(image, extra_ports=extra_ports, has_desktop=has_desktop),
+            ports=published_ports(host_port, extra_ports),
+            volumes=volumes,
+            network=network,
+            extra_hosts=extra_hosts,
+            gpus=enable_gpu,
+            memory=memory,
+            cpus=cpus,
+            pids_limit=pids_limit,
+            user=user,
+            labels={WORKING_DIR_LABEL: working_dir, **labels},
+            platform=platform,
+        ),
+        forward_env=tuple(forward_env),
+        has_services=extra_ports or has_desktop,
+        has_desktop=has_desktop,
+        timeout=health_check_timeout,
+        isolation=isolation,
+    )

@@ -1,0 +1,215 @@
+"""An agent server in a container of its own: planned, started, and handed to its user."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import SecretStr
+
+from pytest_agent_sandbox.client.transport import ServerConnection
+from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.faults import is_transient
+from pytest_agent_sandbox.containers.readiness import wait_until
+from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartFailed
+from pytest_agent_sandbox.planning import SandboxPlan
+from pytest_agent_sandbox.recycling import Recycler
+from pytest_agent_sandbox.server_start import (
+    DORMANT,
+    forwarded,
+    secret_environment,
+    wake,
+)
+from pytest_agent_sandbox.services import SERVER_PORT
+
+# Seconds for one question whether the server answers.
+_PROBE_TIMEOUT = 2.0
+
+
+@dataclass(frozen=True)
+class User:
+    """Who uses a sandbox, and what follows from that.
+
+    Attributes:
+        log_path: File for the container's log.
+        echo: Given each piece of the log as it comes too.
+        clean_log: Given each line before it is written, as to mask secrets.
+        on_secret: Called with each secret value before the sandbox gets it.
+    """
+
+    log_path: Path
+    echo: Callable[[bytes], object] | None = None
+    clean_log: Callable[[str], str] | None = None
+    on_secret: Callable[[str], object] | None = None
+
+
+class Sandbox:
+    """A container with an agent server that answers.
+
+    Attributes:
+        plan: What it was started by.
+        container: Its container.
+        session_key: What the server's clients have to show.
+        start_seconds: Seconds from the container's start to the server's first answer.
+        uses: How many users it has had.
+        recycler: Brings it back to its first state; None where it cannot be.
+    """
+
+    def __init__(
+        self,
+        plan: SandboxPlan,
+        container: Container,
+        session_key: SecretStr,
+        secret_key: SecretStr,
+        start_seconds: float,
+        *,
+        is_dormant: bool,
+    ) -> None:
+        self.plan = plan
+        self.container = container
+        self.session_key = session_key
+        self.start_seconds = start_seconds
+        self.uses = 0
+        self.recycler: Recycler | None = None
+        self._secret_key = secret_key
+        self._is_dormant = is_dormant
+
+    @classmethod
+    def start(
+        cls,
+        engine: Engine,
+        plan: SandboxPlan,
+        user: User,
+        *,
+        dormant: bool = False,
+        check: Callable[[], None] = lambda: None,
+    ) -> Sandbox:
+        """Start a container until its server answers; once more after a transient failure.
+
+        Args:
+            engine: The engine to run it.
+            plan: What it is to be.
+            user: Whom it is for.
+            dormant: Whether its user is not known yet: see `hand_over`.
+            check: Called while waiting; what it raises ends that.
+
+        Raises:
+            SandboxStartFailed: The container did not start, or its server never answered.
+            SandboxError: Whatever else keeps it from starting.
+        """
+        try:
+            return cls._start_once(engine, plan, user, dormant, check)
+        except SandboxError as error:
+            if not is_transient(error):
+                raise
+            return cls._start_once(engine, plan, user, dormant, check)
+
+    @classmethod
+    def _start_once(
+        cls,
+        engine: Engine,
+        plan: SandboxPlan,
+        user: User,
+        dormant: bool,
+        check: Callable[[], None],
+    ) -> Sandbox:
+        began = time.monotonic()
+        session_key, secret_key = _new_secret(), _new_secret()
+        if user.on_secret is not None:
+            user.on_secret(session_key.get_secret_value())
+        own = DORMANT if dormant else forwarded(plan.forward_env)
+        own = {**own, **secret_environment(session_key, secret_key)}
+        spec = replace(
+            plan.spec,
+            environment={**plan.spec.environment, **own},
+            name_prefix=plan.name_prefix,
+        )
+        try:
+            with ExitStack() as undo:
+                container = undo.enter_context(
+                    Container.start(
+                        engine, spec, log_path=user.log_path, echo=user.echo, clean=user.clean_log
+                    )
+                )
+                _wait_for_server(container, plan.timeout, check)
+                undo.pop_all()
+        except SandboxDied as death:
+            # The log is a note of its own: the first error's notes do not show.
+            raise SandboxStartFailed(f"While starting: {death}", log=death.log) from None
+        seconds = time.monotonic() - began
+        return cls(plan, container, session_key, secret_key, seconds, is_dormant=dormant)
+
+    @property
+    def address(self) -> str:
+        """The server's address on this machine."""
+        return _address(self.container)
+
+    def hand_over(self, plan: SandboxPlan, user: User) -> None:
+        """Make it a user's, who did not start it.
+
+        Args:
+            plan: The user's, of the same kind as its own.
+            user: Who has it from now on.
+
+        Raises:
+            SandboxError: It cannot be used; it is still to be removed.
+        """
+        self.container.check()
+        if user.on_secret is not None:
+            user.on_secret(self.session_key.get_secret_value())
+        if self._is_dormant:
+            with ServerConnection(self.address, guard=self.container.check) as connection:
+                variables = forwarded(plan.forward_env)
+                wake(connection, self._secret_key, variables)
+            self._is_dormant = False
+        self.plan = plan
+        self.container.rename(plan.name_prefix)
+        self.container.move_log(user.log_path, user.clean_log, with_past=self.uses == 0)
+
+
+class Supply(Protocol):
+    """Where sandboxes come from, and go to."""
+
+    def take(self, plan: SandboxPlan, user: User) -> Sandbox:
+        """Returns one that answers. Raises `SandboxError` where there is none to be had."""
+
+    def release(self, sandbox: Sandbox, *, wait: bool) -> None:
+        """Takes one back after its use; its log is complete then if that is waited for."""
+
+
+class FreshSupply:
+    """Starts each sandbox when it is asked for, and removes it after its use."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def take(self, plan: SandboxPlan, user: User) -> Sandbox:
+        """Starts one."""
+        return Sandbox.start(self._engine, plan, user)
+
+    def release(self, sandbox: Sandbox, *, wait: bool) -> None:  # noqa: ARG002 - it always waits
+        """Removes one."""
+        sandbox.container.remove()
+
+
+def _wait_for_server(container: Container, timeout: float, check: Callable[[], None]) -> None:
+    def answers() -> bool:
+        check()
+        return not connection.probe("/alive", timeout=_PROBE_TIMEOUT)
+
+    with ServerConnection(_address(container), guard=container.check) as connection:
+        wait_until(answers, container, timeout=timeout)
+
+
+def _address(container: Container) -> str:
+    return f"http://127.0.0.1:{container.ports[SERVER_PORT]}"
+
+
+def _new_secret() -> SecretStr:
+    return SecretStr(secrets.token_urlsafe(32))
