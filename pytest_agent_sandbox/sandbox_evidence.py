@@ -33,7 +33,10 @@ def at_start(recorder: Recorder, workspace: DockerWorkspace) -> None:
         "server": workspace.image.labels.get(VERSION_LABEL),
         "engine": workspace.engine.description,
         "start_seconds": round(workspace.start_seconds, 3),
+        "isolation": workspace.sandbox.plan.isolation,
     }
+    if workspace.sandbox.uses > 1:
+        facts["used by tests"] = workspace.sandbox.uses
     try:
         facts |= effective_settings(workspace.engine, workspace.container)
     except SandboxError as error:

@@ -130,11 +130,8 @@ class SandboxSupply:
         plan = sandbox.plan
         if plan.isolation != "fresh":
             self._in_use[plan.kind] -= 1
-            reason = self._why_not_again(sandbox)
-            if not reason:
-                self._put_aside(sandbox)
+            if not sandbox.container.is_kept and self._is_put_aside(sandbox):
                 return
-            self.statistics.thrown_away.append(reason)
         self._remove(sandbox)
         if wait:
             sandbox.container.remove()
@@ -232,12 +229,18 @@ class SandboxSupply:
         self.statistics.resets.append(time.monotonic() - began)
         return problems[0] if problems else ""
 
-    def _put_aside(self, sandbox: Sandbox) -> None:
+    def _is_put_aside(self, sandbox: Sandbox) -> bool:
+        """Whether a sandbox now waits for its next use."""
+        reason = self._why_not_again(sandbox)
+        if reason:
+            self.statistics.thrown_away.append(reason)
+            return False
         sandbox.container.move_log(self._new_log(), self._clean_log, with_past=False)
         self._idle.append(sandbox)
         for surplus in self._idle[: -self._most_idle]:
             self._idle.remove(surplus)
             self._remove(surplus)
+        return True
 
     def _new_log(self) -> Path:
         return self.scratch / f"{next(self._numbers)}.log"

@@ -282,18 +282,11 @@ class DockerWorkspace(RemoteWorkspace):
         self.is_closed = True
         with self._closing:  # closed also where the container cannot be removed
             super().close()
-            if self.container.is_let_go:
-                self.container.remove()  # finishes what was begun
-            elif self._is_kept:
-                self._keep()
-            else:
+            try:
+                if self._is_kept:
+                    self.container.keep()
+            finally:
                 self._supply.release(self.sandbox, wait=wait)
-
-    def _keep(self) -> None:
-        try:
-            self.container.keep()
-        finally:
-            self.container.remove()  # does nothing where it is kept
 
     def _prepare_image(
         self,

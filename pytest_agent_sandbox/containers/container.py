@@ -70,6 +70,7 @@ class Container:
         spec: What was asked for.
         ports: Its published ports: the container's port to the port on 127.0.0.1.
         is_paused: Whether it was paused by this object.
+        is_kept: Whether it was let go of so that it stays.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Container:
         self.spec = spec
         self.ports: dict[int, int] = {}
         self.is_paused = False
+        self.is_kept = False
         self._engine = engine
         self._api = engine.client.api
         self._log_file = log
@@ -284,7 +286,7 @@ class Container:
                     self._api.unpause(self.id)  # whoever looks inside wants it alive
                 self._api.rename(self.id, kept)
             self._removing.set()
-            self._removed = True
+            self._removed = self.is_kept = True
             self.name = kept
             self._follower.stop()
             self._over.set()

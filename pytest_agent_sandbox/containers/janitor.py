@@ -28,6 +28,9 @@ _PATIENCE = 20.0
 # Bytes of an image's folder that can be put back into memory.
 _LARGEST = 16 * 1024 * 1024
 _FRAME_HEADER = struct.Struct(">BxxxL")
+# Seconds in which the engine notices that something has ended.
+_END_GRACE = 1.0
+_POLL = 0.02
 _STANDARD_ERROR = 2
 # Characters of what the janitor complained of that an error quotes.
 _SHOWN = 500
@@ -38,8 +41,9 @@ for python in python3 /agent-server/.venv/bin/python python; do
         exec "$python" -I -c 'import json, sys; exec(json.loads(sys.stdin.readline()))' janitor
     fi
 done
-echo 'there is no Python in the container' >&2
+exit 127
 """
+_NO_PYTHON = 127
 
 
 def home_of(passwd: str, user: str) -> str:
@@ -155,6 +159,8 @@ class Janitor:
                 workdir="/",
             )
             stream = api.exec_start(started["Id"], socket=True)
+        self._engine = engine
+        self._id = started["Id"]
         self._stream = stream
         # The SDK hands out a file around a socket, or on Windows what behaves like a socket.
         self._socket: Any = getattr(stream, "_sock", stream)
@@ -220,9 +226,21 @@ class Janitor:
             raise self._gone(error) from error
 
     def _gone(self, error: Exception) -> SandboxError:
+        self._container.wait_for_end(_END_GRACE)  # that is what it ends with, as a rule
         self._container.check()
-        reason = self._complaint or error
-        return SandboxError(f"The janitor of container {self._container.name} is gone: {reason}")
+        name = self._container.name
+        reason = "there is no Python in it" if self._exit_code() == _NO_PYTHON else error
+        return SandboxError(f"The janitor of container {name} is gone: {self._complaint or reason}")
+
+    def _exit_code(self) -> int | None:
+        """How it ended, which the engine knows a little later than that it did."""
+        deadline = time.monotonic() + _END_GRACE
+        with self._engine.calling(f"look after the janitor of container {self._container.name}"):
+            while True:
+                found = self._engine.client.api.exec_inspect(self._id)
+                if not found["Running"] or time.monotonic() > deadline:
+                    return None if found["ExitCode"] is None else int(found["ExitCode"])
+                self._container.wait_for_end(_POLL)
 
     def _line(self, deadline: float) -> bytes:
         """The next line that the janitor prints, out of the engine's frames."""

@@ -36,8 +36,6 @@ Mount = Tuple[str, str, str, str]
 #: What there is below a folder, by path.
 Files = Dict[str, Dict[str, Any]]
 
-_REMOVE_IPC = {"shm": "shmctl", "sem": "semctl", "msg": "msgctl"}
-
 
 class Janitor:
     """Knows a container's first state, and brings it back."""
@@ -269,23 +267,8 @@ def _remove(path: str) -> None:
 
 def _put_back(path: str, facts: Mapping[str, Any], is_root: bool) -> None:
     kind = stat.S_IFMT(facts["mode"])
-    is_there = os.path.lexists(path)
-    if is_there and not is_root and stat.S_IFMT(os.lstat(path).st_mode) != kind:
-        _remove(path)
-        is_there = False
-    if kind == stat.S_IFREG:
-        # A new file under the name: what still has the old one open changes nothing.
-        if "contents" in facts:
-            if is_there:
-                os.unlink(path)
-            with open(path, "xb") as file:
-                file.write(facts["contents"])
-    elif kind == stat.S_IFDIR and not is_there:
-        os.mkdir(path)
-    elif kind == stat.S_IFLNK:
-        if is_there:
-            os.unlink(path)
-        os.symlink(facts["target"], path)
+    if not is_root:
+        _make(path, kind, facts)
     os.chown(path, *facts["owner"], follow_symlinks=False)
     if kind == stat.S_IFLNK:
         return
@@ -299,13 +282,31 @@ def _put_back(path: str, facts: Mapping[str, Any], is_root: bool) -> None:
         os.utime(path, ns=(facts["changed"], facts["changed"]))
 
 
-def _ipc(kind: str) -> List[int]:
-    """The ids of System V's shared memory segments, semaphores or message queues."""
+def _make(path: str, kind: int, facts: Mapping[str, Any]) -> None:
+    """Makes what is to be there, anew but for folders: who has the old one open changes nothing."""
+    if os.path.lexists(path):
+        if kind == stat.S_IFDIR == stat.S_IFMT(os.lstat(path).st_mode):
+            return
+        _remove(path)
+    if kind == stat.S_IFREG and "contents" in facts:
+        with open(path, "xb") as file:
+            file.write(facts["contents"])
+    elif kind == stat.S_IFDIR:
+        os.mkdir(path)
+    elif kind == stat.S_IFLNK:
+        os.symlink(facts["target"], path)
+    elif kind in (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO):
+        os.mknod(path, facts["mode"], facts["device"])
+
+
+def _ipc(kind: str) -> List[Tuple[int, int]]:
+    """System V's shared memory segments, semaphores or message queues: their ids and owners."""
     try:
         with open(f"/proc/sysvipc/{kind}") as file:
-            return [int(line.split()[1]) for line in file.readlines()[1:]]
+            names, *lines = (line.split() for line in file)
     except OSError:
         return []
+    return [(int(line[1]), int(line[names.index("uid")])) for line in lines]
 
 
 def _remove_ipc() -> None:
@@ -318,12 +319,11 @@ def _remove_ipc() -> None:
     except (ImportError, OSError):
         return  # the check says that they are left
     for kind in _IPC:
-        for number in _ipc(kind):
-            remove = getattr(library, _REMOVE_IPC[kind])
-            if kind == "sem":
-                remove(number, 0, 0)
-            else:
-                remove(number, 0, None)
+        for number, owner in _ipc(kind):
+            arguments = (0, 0) if kind == "sem" else (0, None)
+            os.seteuid(owner)  # nobody else may remove it, not even root in a container
+            getattr(library, f"{kind}ctl")(number, *arguments)
+            os.seteuid(0)
 
 
 def main() -> None:

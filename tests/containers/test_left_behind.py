@@ -192,3 +192,31 @@ def test_an_engines_owner_ends_with_it(engine: Engine, start: Callable[..., Cont
     assert file.exists()
     other.close()
     assert not file.exists()
+
+
+@posix
+def test_prune_shows_and_removes(engine: Engine, begin: Begin) -> None:
+    process, found = begin(watched=False)
+    living, other = begin()
+    tell(process, "die")
+    elsewhere = prefixed({OWNER: "0123456789abcdef", PLACE: "elsewhere", "run": found["owner"]})
+    foreign = f"agent-sandbox-{found['owner']}-foreign"
+    engine.client.api.create_network(foreign, labels=elsewhere)
+
+    def prune(*arguments: str) -> str:
+        command = [sys.executable, "-m", "pytest_agent_sandbox.cli", "prune", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    shown = prune("--dry-run")
+    assert f"{found['container']}: left behind by process {process.pid} on " in shown
+    assert f"{other['container']}: in use by process {living.pid} on " in shown
+    assert f"{foreign} (network): of process ? on ?, which cannot be seen from here" in shown
+    assert len(names(engine, found["owner"])) == 2, "shown only"
+    removed = prune()
+    assert f"removed {found['container']}: left behind" in removed
+    assert f"removed {other['container']}" not in removed
+    assert names(engine, found["owner"]) == []
+    assert len(names(engine, other["owner"])) == 2
+    assert f"removed {foreign}" in prune(foreign)
+    assert foreign not in prune("--dry-run")
+    tell(living, "end")

@@ -1,0 +1,125 @@
+"""Which sandboxes are started ahead: for which tests, and how many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from pytest_agent_sandbox.forecast import Forecast, is_overridden, wants_workspace
+
+
+@dataclass(eq=False)
+class Item:
+    """What the forecast looks at of a test."""
+
+    nodeid: str
+    fixturenames: list[str] = field(default_factory=lambda: ["agent_workspace"])
+    marks: list[pytest.Mark] = field(default_factory=list)
+
+    def iter_markers(self, name: str) -> list[pytest.Mark]:
+        return self.marks
+
+
+def items(count: int, *, every: int = 1, **marker: object) -> list[Item]:
+    marks = [pytest.mark.agent_sandbox(**marker).mark] if marker else []
+    names = [["agent_workspace"] if n % every == 0 else ["tmp_path"] for n in range(count)]
+    return [Item(f"test_{n}{marker or ''}", names[n], marks) for n in range(count)]
+
+
+def guess(item: Item) -> str:
+    return f"plan of {[mark.kwargs for mark in item.marks]}"
+
+
+PLAIN = guess(Item(""))
+
+
+def test_the_next_ones_in_order() -> None:
+    small, large = items(2, memory="1g"), items(2, memory="2g")
+    tests = [small[0], large[0], small[1], large[1]]
+    forecast = Forecast(tests, 1, guess)
+    assert forecast.upcoming(3) == [guess(test) for test in tests[:3]]
+    forecast.begin(tests[0], tests[1])
+    assert forecast.upcoming(2) == [guess(test) for test in tests[:2]]
+    forecast.learn(tests[0].nodeid, guess(tests[0]))
+    assert forecast.upcoming(2) == [guess(test) for test in tests[1:3]]
+    forecast.begin(tests[3], None)
+    assert forecast.upcoming(2) == [guess(tests[3])]
+    forecast.learn(tests[3].nodeid, guess(tests[3]))
+    assert forecast.upcoming(2) == []
+
+
+def test_what_one_like_it_has_had_counts_more_than_a_guess() -> None:
+    tests = items(3)
+    forecast = Forecast(tests, 1, guess)
+    forecast.learn(tests[0].nodeid, "another plan")
+    assert forecast.upcoming(5) == ["another plan", "another plan"]
+    forecast.learn("(shared)", "of no test")
+    assert forecast.upcoming(1) == ["another plan"]
+
+
+def test_where_nothing_can_be_told_nothing_is_started() -> None:
+    tests = items(3)
+    forecast = Forecast(tests, 1, lambda item: None)
+    assert forecast.upcoming(3) == []
+    forecast.learn(tests[0].nodeid, "known now")
+    assert forecast.upcoming(3) == ["known now", "known now"]
+
+
+def test_tests_without_sandboxes_do_not_count() -> None:
+    tests = items(6, every=3)  # the first and the fourth
+    forecast = Forecast(tests, 1, guess)
+    assert forecast.upcoming(6) == [PLAIN, PLAIN]
+    forecast.begin(tests[0], tests[1])
+    forecast.learn(tests[0].nodeid, PLAIN)
+    forecast.begin(tests[2], tests[3])
+    assert forecast.upcoming(6) == [PLAIN]
+
+
+def test_a_test_that_was_skipped_leaves_its_sandbox_to_the_next() -> None:
+    tests = items(2)
+    forecast = Forecast(tests, 1, guess)
+    forecast.begin(tests[0], tests[1])
+    assert forecast.upcoming(5) == [PLAIN, PLAIN]
+    forecast.begin(tests[1], None)
+    assert forecast.upcoming(5) == [PLAIN]
+
+
+def test_workers_start_their_share() -> None:
+    tests = items(10)
+    forecast = Forecast(tests, 4, guess)
+    assert len(forecast.upcoming(5)) == 3  # of ten
+    forecast.begin(tests[4], tests[8])
+    forecast.learn(tests[4].nodeid, PLAIN)
+    assert len(forecast.upcoming(5)) == 2, "the next one is known, and half of the rest"
+    forecast.begin(tests[8], None)
+    assert len(forecast.upcoming(5)) == 1, "its own"
+    forecast.learn(tests[8].nodeid, PLAIN)
+    assert forecast.upcoming(5) == [], "the last of this worker"
+
+
+@pytest.mark.parametrize(
+    ("names", "wants"),
+    [
+        (["agent_workspace", "tmp_path"], True),
+        (["agent_conversation"], True),
+        (["agent_conversation", "shared_agent_workspace"], False),
+        (["agent_conversation", "shared_agent_workspace", "agent_workspace"], True),
+        (["agent_workspace_factory"], False),
+        (["agent_llm"], False),
+    ],
+)
+def test_who_wants_one(names: list[str], wants: bool) -> None:
+    assert wants_workspace(Item("", names)) is wants
+
+
+@pytest.mark.parametrize("name", ["sandbox_image", "sandbox_settings", "another"])
+def test_overridden_fixtures(pytester: pytest.Pytester, name: str) -> None:
+    pytester.makeconftest(f"""
+        import pytest
+        @pytest.fixture(scope="session")
+        def {name}(): return "mine"
+    """)
+    (item,) = pytester.getitems("def test_x(agent_workspace): pass")
+    assert is_overridden(item) is (name != "another")
+    assert is_overridden(Item("")), "to be on the safe side"
