@@ -13,7 +13,6 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from measuring import Report, read_arguments
 
@@ -94,8 +93,7 @@ class Ours:
 
 def measure(rounds: int, engine: Engine, image: str) -> Report:
     ours = Ours(engine, image)
-    configuration = _warm_up(ours)
-    floor = Floor(engine, image, configuration["Cmd"], configuration["Env"])
+    floor = warm_up(ours)
     report = Report("Cold start", image=image, engine=engine.description, rounds=str(rounds))
     for number in range(rounds):
         contenders: list[tuple[str, Floor | Ours]] = [(floor.tool, floor), ("ours", ours)]
@@ -112,13 +110,14 @@ def measure(rounds: int, engine: Engine, image: str) -> Report:
     return report
 
 
-def _warm_up(ours: Ours) -> dict[str, Any]:
-    """Reads the image into the page cache; how the engine describes our container."""
+def warm_up(ours: Ours) -> Floor:
+    """Reads the image into the page cache; the floor that does as our container does."""
     try:
         ours.up()
         assert ours.workspace is not None
         container = ours.engine.client.api.inspect_container(ours.workspace.container.id)
-        return dict(container["Config"])
+        configuration = container["Config"]
+        return Floor(ours.engine, ours.image, configuration["Cmd"], configuration["Env"])
     finally:
         ours.down()
 

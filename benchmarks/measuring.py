@@ -8,24 +8,50 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 
-def read_arguments(description: str | None, *, rounds: int) -> argparse.Namespace:
-    """The command line: `rounds` and `json`.
+class Size(NamedTuple):
+    """A number that says how large a benchmark is.
+
+    Attributes:
+        usual: What it is unless told otherwise.
+        quick: What it is with `--quick`.
+        meaning: For `--help`.
+    """
+
+    usual: int
+    quick: int
+    meaning: str
+
+
+def read_arguments(
+    description: str | None, *, rounds: int | None, **sizes: Size
+) -> argparse.Namespace:
+    """The command line: `quick`, `json`, `rounds` and further sizes.
 
     Args:
         description: What the benchmark is, for `--help`.
-        rounds: How many rounds there are by default.
+        rounds: How many rounds there usually are; None where it has none.
+        sizes: Further numbers, by their names.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--rounds", type=int, default=rounds, help=f"default: {rounds}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there too")
+    parser.add_argument("--quick", action="store_true", help="as small as can be, to see it work")
+    if rounds is not None:
+        sizes = {"rounds": Size(rounds, 1, "how often everything is done"), **sizes}
+    for name, size in sizes.items():
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=int, help=f"{size.meaning} (default: {size.usual})")
     arguments = parser.parse_args()
-    if arguments.rounds < 1:
-        parser.error("--rounds: at least 1")
+    for name, size in sizes.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, size.quick if arguments.quick else size.usual)
+        if getattr(arguments, name) < size.quick:
+            parser.error(f"--{name.replace('_', '-')}: at least {size.quick}")
     return arguments
 
 
@@ -47,6 +73,7 @@ class Report:
         }
         self._milliseconds: dict[str, list[float]] = {}
         self._comparisons: dict[str, dict[str, float]] = {}
+        self._series: dict[str, Sequence[float]] = {}
 
     def add(self, name: str, seconds: float) -> None:
         """Adds one sample."""
@@ -72,6 +99,10 @@ class Report:
     def value(self, name: str, number: float) -> None:
         """Adds a number that was worked out from the samples' medians."""
         self._comparisons[name] = {"median": number}
+
+    def series(self, name: str, numbers: Sequence[float]) -> None:
+        """Adds numbers that are for the JSON only: what was counted or weighed again and again."""
+        self._series[name] = numbers
 
     def median(self, name: str) -> float:
         """The median of a name's samples, in milliseconds."""
@@ -102,4 +133,5 @@ class Report:
                 for name, samples in self._milliseconds.items()
             },
             "comparisons": self._comparisons,
+            "series": self._series,
         }

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ def run(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
     """Runs a benchmark in its smallest size; what it prints, and its JSON."""
     file = folder / "result.json"
     finished = subprocess.run(
-        [sys.executable, str(BENCHMARKS / name), "--rounds", "1", "--json", str(file)],
+        [sys.executable, str(BENCHMARKS / name), "--quick", "--json", str(file)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -51,9 +52,58 @@ def test_import_time(tmp_path):
     printed, result = run("import_time.py", tmp_path)
     assert "the plugin (ms)" in printed
     milliseconds = result["milliseconds"]
+    assert {"pytest-docker", "pytest-playwright", "testcontainers"} <= milliseconds.keys()
     assert result["comparisons"]["the plugin (ms)"]["median"] == pytest.approx(
         milliseconds["with"]["median"] - milliseconds["without"]["median"]
     )
+
+
+@pytest.mark.usefixtures("agent_server_image")
+def test_upstream(tmp_path):
+    printed, result = run("upstream.py", tmp_path)
+    assert "up, upstream / wait with pool" in printed
+    comparisons = result["comparisons"]
+    assert comparisons.keys() == {
+        "up, ours / floor",
+        "up, upstream / floor",
+        "up, upstream / wait with pool",
+        "up and down, upstream / recycled",
+    }
+    milliseconds = result["milliseconds"]
+    assert comparisons["up, upstream / wait with pool"]["median"] == pytest.approx(
+        milliseconds["up, upstream"]["median"] / milliseconds["wait, pool"]["median"]
+    )
+    assert {"upstream", "upstream's --ulimit"} <= result["facts"].keys()
+
+
+@pytest.mark.usefixtures("agent_server_image")
+def test_suite(tmp_path):
+    printed, result = run("suite.py", tmp_path)
+    assert "recycled, -n 0 / floor, conversations" in printed
+    levels = ("fresh", "recycled", "shared")
+    floors = ("floor, conversations", "floor, whole")
+    assert result["milliseconds"].keys() == {f"{level}, -n 0" for level in levels} | {*floors}
+    assert result["comparisons"].keys() == {
+        f"{level}, -n 0 / {floor}" for level in levels for floor in floors
+    }
+
+
+@pytest.mark.usefixtures("agent_server_image")
+def test_growth(tmp_path):
+    printed, result = run("growth.py", tmp_path)
+    assert "test, last / first" in printed
+    assert {"event, last / first", "tests, containers, last - first"} <= result[
+        "comparisons"
+    ].keys()
+    assert len(result["series"]["test (s)"]) == 2
+    assert result["series"]["tests, containers"][0] >= 1
+
+
+def test_all(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    names = import_module("all").NAMES
+    modules = {file.stem for file in BENCHMARKS.glob("*.py") if "def main()" in file.read_text()}
+    assert {*names} == modules - {"all"}
 
 
 @pytest.mark.usefixtures("agent_server_image")

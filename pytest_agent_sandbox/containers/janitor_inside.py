@@ -114,7 +114,7 @@ class Janitor:
         problems += [
             f"the process {facts['name']} has ended"
             for pid, facts in self.processes.items()
-            if now.get(pid, {}).get("began") != facts["began"]
+            if now.get(pid, {}).get("began") != facts["began"] or now[pid]["state"] == "Z"
         ]
         if _limits(self.processes) != self.limits:
             problems.append("the limits of the server's process have changed")

@@ -179,7 +179,7 @@ def test_what_cannot_be_brought_back_is_said(
         assert janitor.reset() == ["the limits of the server's process have changed"]
         run("pkill -x sleep")
         assert "the process sleep has ended" in janitor.reset()
-        run("kill -9 -1")
+        api.kill(container.id)
         with pytest.raises(SandboxDied):
             janitor.reset()
         janitor.close()
