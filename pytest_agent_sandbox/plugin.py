@@ -43,7 +43,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         raise pytest.UsageError(str(error)) from None
     _check_holding(session.config, settings)
     run = session.config.stash[SESSION] = SandboxSession(session.config, settings, session.items)
-    run.start_ahead()
+    run.sandboxes.start_ahead()
 
 
 def pytest_report_collectionfinish(
@@ -59,8 +59,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Follows which tests are still to come, to have their sandboxes ready."""
     run = item.config.stash.get(SESSION, None)
     if run is not None:
-        run.forecast.begin(item, nextitem)
-        run.start_ahead()
+        run.sandboxes.begin(item, nextitem)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -132,7 +131,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         run_report.write(session.config, has_lost_output=lost)
     if run is not None and output is not None:
         output[HEADER] = run.header(fixtures.count_sandbox_tests(session.items))
-        output[STATISTICS] = run.statistics.as_json()
+        output[STATISTICS] = run.sandboxes.statistics.as_json()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -164,7 +163,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
         run = config.stash.get(SESSION, None)
         parts = config.stash.get(fixtures.WORKERS_STATISTICS, [])
-        numbers = run.statistics if run is not None else SupplyStatistics.sum_of(parts)
+        numbers = run.sandboxes.statistics if run is not None else SupplyStatistics.sum_of(parts)
         for line in numbers.lines():
             terminalreporter.write_line(line)
     for line in run_report.lines(config):

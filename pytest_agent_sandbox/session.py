@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -15,32 +14,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
-from pytest_agent_sandbox.options import MARKER, for_test
-from pytest_agent_sandbox.planning import ANY_TEST, TEST_LABEL
 from pytest_agent_sandbox.run import (
     end_on_sigterm,
     ledger_file,
     run_id,
-    worker_count,
-    worker_id,
 )
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.agent_llm import AgentLLM
     from pytest_agent_sandbox.containers.engine import Engine
     from pytest_agent_sandbox.evidence.redaction import Redactor
-    from pytest_agent_sandbox.forecast import Forecast
     from pytest_agent_sandbox.host_gateway import HostGateway
     from pytest_agent_sandbox.llm.budgets import Budget
     from pytest_agent_sandbox.llm.prices import Prices
     from pytest_agent_sandbox.options import SandboxSettings
-    from pytest_agent_sandbox.planning import SandboxPlan
     from pytest_agent_sandbox.run_evidence import RunEvidence
-    from pytest_agent_sandbox.supply import SandboxSupply
-    from pytest_agent_sandbox.supply_statistics import SupplyStatistics
+    from pytest_agent_sandbox.run_sandboxes import RunSandboxes
     from pytest_agent_sandbox.workspaces import DockerWorkspace
-
-_log = logging.getLogger(__name__)
 
 _SECRET_NAME = re.compile("key|token|secret|passw|credential", re.IGNORECASE)
 
@@ -186,128 +176,29 @@ class SandboxSession:
             on_secret=self.redactor.add,
             engine=self.engine,
             gateway=self._gateway(settings),
-            supply=self.supply,
-            **self._plan_options(settings, test),
+            supply=self.sandboxes.supply,
+            **self.sandboxes.plan_options(settings, test),
             **{"clean_log": self.redactor, **options},
         )
         self._workspaces.append((test, workspace))
-        self.forecast.learn(test, workspace.sandbox.plan)
-        self.start_ahead()
+        self.sandboxes.learn(test, workspace.sandbox.plan)
         return workspace
 
-    def _plan_options(self, settings: SandboxSettings, test: str) -> dict[str, Any]:
-        """What settings mean for a sandbox, as arguments of `DockerWorkspace`."""
-        return {
-            "platform": settings.platform,
-            "memory": settings.memory,
-            "cpus": settings.cpus,
-            "pids_limit": settings.pids,
-            "network": settings.network,
-            "user": settings.user,
-            "volumes": list(settings.volumes),
-            "forward_env": list(settings.forward_env),
-            "enable_gpu": settings.gpu,
-            "working_dir": settings.working_dir,
-            "health_check_timeout": settings.start_timeout,
-            "isolation": settings.isolation,
-            "extra_ports": self._wants_to_look(settings),
-            "labels": {
-                "run": run_id(self._config),
-                "worker": worker_id(self._config),
-                TEST_LABEL: test,
-            },
-        }
-
-    def start_ahead(self) -> None:
-        """Has sandboxes ready for the next tests, as far as can be told what they will want."""
-        plans = self.forecast.upcoming(self._pool_size) if self._pool_size else []
-        if plans or "supply" in self.__dict__:
-            self.supply.prepare(plans)
-
     @cached_property
-    def forecast(self) -> Forecast:
-        """Which sandboxes the tests will ask for."""
-        from pytest_agent_sandbox.forecast import Forecast
+    def sandboxes(self) -> RunSandboxes:
+        """Where the tests' sandboxes come from."""
+        from pytest_agent_sandbox.run_sandboxes import RunSandboxes
 
-        return Forecast(self._items, worker_count(self._config), self._guess_plan)
-
-    def _guess_plan(self, item: pytest.Item) -> SandboxPlan | None:
-        """The plan by which a test will have its sandbox, if nothing but settings decides that."""
-        from pytest_agent_sandbox.containers.images import find_local
-        from pytest_agent_sandbox.forecast import is_overridden
-        from pytest_agent_sandbox.planning import plan_sandbox
-
-        if is_overridden(item):
-            return None
-        try:
-            settings = for_test(self.settings, item.iter_markers(MARKER))
-            image = find_local(self._connected(), self.choose_image(settings))
-            if image is None or settings.pull == "always":
-                return None  # the first test waits for it, and shows its progress
-            options = self._plan_options(settings, ANY_TEST)
-            desktop = settings.video != "none"
-            hosts = self._gateway(settings).extra_hosts
-            return plan_sandbox(image, hosts, desktop=desktop, **options)
-        except SandboxError:  # the test itself says so
-            return None
-
-    @cached_property
-    def _pool_size(self) -> int:
-        """How many sandboxes to start ahead."""
-        from pytest_agent_sandbox.supply import pool_size
-
-        if self._config.getoption("collectonly") or self._config.getoption("setupplan", False):
-            return 0
-        if self.settings.pool_size is not None:
-            return self.settings.pool_size
-        if self._is_held():
-            return 0  # a sandbox that people look into says for which test it was started
-        try:
-            return pool_size(self._connected(), worker_count(self._config))
-        except SandboxError:
-            return 0
-
-    @property
-    def statistics(self) -> SupplyStatistics:
-        """How the tests got their sandboxes so far."""
-        from pytest_agent_sandbox.supply_statistics import SupplyStatistics
-
-        return self.supply.statistics if "supply" in self.__dict__ else SupplyStatistics()
-
-    @cached_property
-    def supply(self) -> SandboxSupply:
-        """Where the sandboxes come from."""
-        from pytest_agent_sandbox.containers.watcher import Watcher
-        from pytest_agent_sandbox.supply import SandboxSupply
-
-        engine = self.engine
-        watcher = self._closing.enter_context(Watcher(engine.owner.id))
-        self._closing.callback(self._remove_the_rest)
-        supply = SandboxSupply(
-            engine,
-            size=self._pool_size,
-            most_reuses=self.settings.max_reuses,
-            clean_log=self.redactor,
+        return self._closing.enter_context(
+            RunSandboxes(
+                self._config,
+                self.settings,
+                self._items,
+                engine=self._connected,
+                gateway=self._gateway,
+                clean_log=self.redactor,
+            )
         )
-        watcher.add_file(supply.scratch)
-        self._closing.callback(_telling, supply.close)
-        supply.do_later(self._remove_left_behind)
-        return supply
-
-    def _remove_left_behind(self) -> None:
-        from pytest_agent_sandbox.containers.cleanup import remove_left_behind
-
-        try:
-            remove_left_behind(self._connected())
-        except SandboxError:  # none of this run's
-            _log.debug("what other runs left behind stays", exc_info=True)
-
-    def _remove_the_rest(self) -> None:
-        from pytest_agent_sandbox.containers.cleanup import remove_labelled
-        from pytest_agent_sandbox.containers.ownership import OWNER
-
-        engine = self._connected()
-        _telling(lambda: remove_labelled(engine, {OWNER: engine.owner.id}))
 
     def workspaces_of(self, item: pytest.Item) -> list[DockerWorkspace]:
         """The workspaces that a test and its fixtures use, as far as they are still there."""
@@ -319,16 +210,6 @@ class SandboxSession:
             for test, workspace in self._workspaces
             if test in tests and not workspace.is_closed
         ]
-
-    def _wants_to_look(self, settings: SandboxSettings) -> bool:
-        if settings.extra_ports is not None:
-            return settings.extra_ports
-        return self._is_held()
-
-    def _is_held(self) -> bool:
-        """Whether people may look into sandboxes of this run."""
-        is_debugged = self.settings.pause_on_failure or self._config.getoption("usepdb", False)
-        return is_debugged or self.settings.keep != "none"
 
     def keeps(self, *, failed: bool) -> bool:
         """Whether sandboxes stay that were used by tests of which one failed, or none did."""
@@ -396,12 +277,3 @@ class SandboxSession:
     def close(self) -> None:
         """Closes all that is shared, and the connection to the engine; nothing of ours is left."""
         self._closing.close()
-
-
-def _telling(clean_up: Callable[[], object]) -> None:
-    """Cleans up; what cannot be removed is no reason to fail a run, but is told."""
-    try:
-        clean_up()
-    except SandboxError as error:
-        # The terminal reporter may be gone by now, and workers never had one.
-        print(f"agent-sandbox: sandboxes may be left: {error}", file=sys.__stderr__)

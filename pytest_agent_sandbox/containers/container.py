@@ -7,11 +7,10 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from docker.errors import APIError, NotFound
 
@@ -21,6 +20,7 @@ from pytest_agent_sandbox.containers.faults import explain_exit, start_failure
 from pytest_agent_sandbox.containers.log_file import LogFile
 from pytest_agent_sandbox.containers.logs import LogFollower
 from pytest_agent_sandbox.containers.spec import ContainerSpec
+from pytest_agent_sandbox.containers.state import ContainerState, parse_state
 from pytest_agent_sandbox.errors import (
     SandboxDied,
     SandboxError,
@@ -37,26 +37,6 @@ _END_POLL = 0.02
 _PORTS_GRACE = 5.0
 # Seconds an engine may be away before the container counts as lost.
 _ENGINE_GRACE = 0.5
-
-
-@dataclass(frozen=True)
-class ContainerState:
-    """How a container is, by its engine.
-
-    Attributes:
-        status: ``created``, ``running``, ``paused``, ``restarting``, ``removing``, ``exited``,
-            ``dead``, or ``removed`` when the engine does not know it any more.
-        exit_code: Of its first process; None as long as that runs, or when it is not known.
-        out_of_memory: Whether the kernel killed a process of it for lack of memory.
-        started_at: When it started; None if it did not.
-        finished_at: When it ended; None if it did not.
-    """
-
-    status: str
-    exit_code: int | None = None
-    out_of_memory: bool = False
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
 
 
 class Container:
@@ -226,7 +206,7 @@ class Container:
         """
         with self._engine.calling(f"show container {self.name}"):
             try:
-                return _parse_state(self._api.inspect_container(self.id)["State"])
+                return parse_state(self._api.inspect_container(self.id)["State"])
             except NotFound:
                 return ContainerState("removed")
 
@@ -368,22 +348,3 @@ def _create(engine: Engine, spec: ContainerSpec, name: str) -> str:
             raise SettingsError(f"The engine cannot apply a limit: {warning}")
         _log.info("engine's warning about container %s: %s", name, warning)
     return str(created["Id"])
-
-
-def _parse_state(state: dict[str, Any]) -> ContainerState:
-    status = str(state.get("Status", "unknown"))
-    ended = status in ("exited", "dead")
-    return ContainerState(
-        status=status,
-        exit_code=state.get("ExitCode") if ended else None,
-        out_of_memory=bool(state.get("OOMKilled")),
-        started_at=_parse_time(state.get("StartedAt")),
-        finished_at=_parse_time(state.get("FinishedAt")) if ended else None,
-    )
-
-
-def _parse_time(text: str | None) -> datetime | None:
-    # The engine's zero time means "never".
-    if not text or text.startswith("0001-"):
-        return None
-    return datetime.fromisoformat(text)
