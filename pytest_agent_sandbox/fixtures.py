@@ -46,9 +46,9 @@ def count_sandbox_tests(items: Iterable[pytest.Item]) -> int:
 def sandbox_settings(pytestconfig: pytest.Config) -> SandboxSettings:
     """The settings of this run; override it in a conftest.py to change them in code.
 
-    Those that concern the run as a whole, `artifacts`, `keep`, `live`, `llm_prices`, `no_engine`,
-    `output`, `pause_on_failure` and the run's budget, are taken from the flag, the environment or
-    the ini file only.
+    Those that concern the run as a whole, `artifacts`, `keep`, `live`, `llm_prices`, `max_reuses`,
+    `no_engine`, `output`, `pause_on_failure`, `pool_size` and the run's budget, are taken from the
+    flag, the environment or the ini file only.
     """
     return _session(pytestconfig).settings
 
@@ -78,7 +78,10 @@ def agent_workspace_factory(
 
 @pytest.fixture
 def agent_workspace(agent_workspace_factory: WorkspaceFactory) -> DockerWorkspace:
-    """A workspace that no other test has touched: an agent server in a fresh container."""
+    """A workspace of the test's own: an agent server in a container that is as good as fresh.
+
+    Unless `isolation` says otherwise: what that means is in docs/speed.md.
+    """
     return agent_workspace_factory()
 
 

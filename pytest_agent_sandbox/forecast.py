@@ -67,12 +67,12 @@ class Forecast:
             self._from = place
 
     def learn(self, node_id: str, plan: SandboxPlan) -> None:
-        """Say by which plan a test has asked for its first sandbox."""
+        """Say by which plan a test has got a sandbox; its first one counts."""
         place = self._places.get(node_id)
-        if place is None:
-            return
+        if place is None or place < self._from:
+            return  # of no test that was counted, or of one that has had its first
         self._plans[self._tests[place].settings] = plan
-        self._from = max(self._from, place + 1)
+        self._from = place + 1
 
     def upcoming(self, number: int) -> list[SandboxPlan]:
         """The plans of the next tests of this process that want a workspace, at most so many."""

@@ -47,7 +47,7 @@ def ways_in(engine: Engine, container: str) -> list[str]:
 
 
 def test_of(engine: Engine, container: str) -> str:
-    """The test that a container was started for; its name, where that was not known then.
+    """The test that a container was kept for; its name says so where it was started for any.
 
     Raises:
         SandboxError: There is no such container, or the engine does not answer.
@@ -55,7 +55,7 @@ def test_of(engine: Engine, container: str) -> str:
     with engine.calling(f"show container {container}"):
         labels = engine.client.api.inspect_container(container)["Config"]["Labels"] or {}
     test = str(labels.get(f"{LABEL_PREFIX}{TEST_LABEL}", ""))
-    return container if test == ANY_TEST else test
+    return container.removeprefix(KEPT_PREFIX).rpartition("-")[0] if test == ANY_TEST else test
 
 
 def _ways(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -115,7 +115,7 @@ class SandboxSettings:
         100,
         types.positive_integer,
         "N",
-        "how many tests a recycled sandbox may serve before it is thrown away (default: 100)",
+        "how often a recycled sandbox is used again before it is thrown away (default: 100)",
     )
     pool_size: int | None = _setting(
         None,

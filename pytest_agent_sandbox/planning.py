@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.containers.spec import ContainerSpec
-from pytest_agent_sandbox.errors import ServiceUnavailable
+from pytest_agent_sandbox.errors import ServiceUnavailable, SettingsError
 from pytest_agent_sandbox.server_start import (
     SERVER_COMMAND,
     can_be_dormant,
@@ -17,7 +18,7 @@ from pytest_agent_sandbox.server_start import (
     published_ports,
     server_environment,
 )
-from pytest_agent_sandbox.services import has_services
+from pytest_agent_sandbox.services import has_services, lacks_services
 
 Isolation = Literal["fresh", "recycled", "shared"]
 
@@ -39,7 +40,7 @@ class SandboxPlan:
     Attributes:
         image: What it runs from.
         spec: Its container, without secrets.
-        forward_env: Names of variables of this process that the server gets too.
+        variables: Variables of this process that the server gets too; they may be secrets.
         has_services: Whether it starts more than the server.
         has_desktop: Whether it starts a desktop.
         isolation: What of an earlier use it may show, where it is used again.
@@ -48,7 +49,7 @@ class SandboxPlan:
 
     image: Image
     spec: ContainerSpec
-    forward_env: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     has_services: bool = False
     has_desktop: bool = False
     isolation: Isolation = "fresh"
@@ -62,10 +63,10 @@ class SandboxPlan:
         for them. What is used again cannot get other ones; VS Code and the desktop would lack them.
         """
         return (
-            bool(self.forward_env)
+            bool(self.variables)
             and self.isolation == "fresh"
             and not self.has_services
-            and can_be_dormant(self.image, self.forward_env)
+            and can_be_dormant(self.image, self.variables)
         )
 
     def for_anybody(self) -> SandboxPlan:
@@ -73,13 +74,13 @@ class SandboxPlan:
         labels = {**self.spec.labels, TEST_LABEL: ANY_TEST}
         return replace(self, spec=replace(self.spec, labels=labels))
 
-    @property
+    @cached_property
     def kind(self) -> Hashable:
         """Sandboxes of the same kind can stand in for each other. It may hold secrets."""
         spec = self.for_anybody().spec
         variables: Hashable = "deferred"
         if not self.is_deferrable:
-            variables = tuple(sorted(forwarded(self.forward_env).items()))
+            variables = tuple(sorted(self.variables.items()))
         return (repr(spec), tuple(sorted(spec.environment.items())), variables, self.isolation)
 
     @property
@@ -124,13 +125,17 @@ def plan_sandbox(
         ServiceUnavailable: The image has no desktop, and one is wanted.
         SettingsError: An argument has a value that cannot be used.
     """
+    if not working_dir.startswith("/"):
+        raise SettingsError(
+            f"working_dir: {working_dir!r} is no absolute path, such as /workspace/x"
+        )
     if desktop and not has_services(image):
         raise ServiceUnavailable(
             f"The image {image.reference} has no desktop, which desktop=True (--sandbox-video) "
             "wants; `agent-sandbox build --target source` builds one that has."
         )
     has_desktop = has_services(image) and (desktop or extra_ports)
-    if isolation == "recycled" and (extra_ports or has_desktop):
+    if isolation == "recycled" and (has_desktop or (extra_ports and not lacks_services(image))):
         isolation = "fresh"  # VS Code and a desktop leave too much behind to be cleaned
     return SandboxPlan(
         image=image,
@@ -150,7 +155,7 @@ def plan_sandbox(
             labels={WORKING_DIR_LABEL: working_dir, **labels},
             platform=platform,
         ),
-        forward_env=tuple(forward_env),
+        variables=forwarded(forward_env),
         has_services=extra_ports or has_desktop,
         has_desktop=has_desktop,
         timeout=health_check_timeout,

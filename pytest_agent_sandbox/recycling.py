@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import SecretStr
 
@@ -37,6 +37,7 @@ class Recycler:
         address: The server's address.
         session_key: What its clients have to show.
         files: What its image has in its folders in memory.
+        volumes: The folders in it that are the host's, or volumes.
 
     Raises:
         SandboxError: Its state is not one that can be brought back.
@@ -49,6 +50,7 @@ class Recycler:
         address: str,
         session_key: SecretStr,
         files: Mapping[str, bytes],
+        volumes: Sequence[str],
     ) -> None:
         self._janitor = Janitor(engine, container)
         try:
@@ -56,7 +58,7 @@ class Recycler:
             try:
                 self._janitor.restore(files)
                 self._server = ServerState(self._connection)
-                self._janitor.remember()
+                self._janitor.remember(volumes)
             except BaseException:
                 self._connection.close()
                 raise
@@ -70,6 +72,9 @@ class Recycler:
         Raises:
             SandboxError: The server or the janitor does not answer.
         """
+        # First the processes: what they do to the server, and what it remembers of their end, is
+        # cleared after that.
+        self._janitor.kill()
         return self._server.clear() + self._janitor.reset() + self._server.changes()
 
     def close(self) -> None:

@@ -22,7 +22,6 @@ from pytest_agent_sandbox.planning import SandboxPlan
 from pytest_agent_sandbox.recycling import Recycler
 from pytest_agent_sandbox.server_start import (
     DORMANT,
-    forwarded,
     secret_environment,
     wake,
 )
@@ -123,7 +122,7 @@ class Sandbox:
         session_key, secret_key = _new_secret(), _new_secret()
         if user.on_secret is not None:
             user.on_secret(session_key.get_secret_value())
-        own = DORMANT if dormant else forwarded(plan.forward_env)
+        own = DORMANT if dormant else plan.variables
         own = {**own, **secret_environment(session_key, secret_key)}
         spec = replace(
             plan.spec,
@@ -150,6 +149,16 @@ class Sandbox:
         """The server's address on this machine."""
         return _address(self.container)
 
+    def answers(self) -> bool:
+        """Whether its server answers right now."""
+        with ServerConnection(self.address, guard=self.container.check) as connection:
+            return not connection.probe("/alive", timeout=_PROBE_TIMEOUT)
+
+    def close(self) -> None:
+        """Let go of its server; its container is still to be removed."""
+        if self.recycler is not None:
+            self.recycler.close()
+
     def hand_over(self, plan: SandboxPlan, user: User) -> None:
         """Make it a user's, who did not start it.
 
@@ -165,8 +174,7 @@ class Sandbox:
             user.on_secret(self.session_key.get_secret_value())
         if self._is_dormant:
             with ServerConnection(self.address, guard=self.container.check) as connection:
-                variables = forwarded(plan.forward_env)
-                wake(connection, self._secret_key, variables)
+                wake(connection, self._secret_key, plan.variables)
             self._is_dormant = False
         self.plan = plan
         self.container.rename(plan.name_prefix)

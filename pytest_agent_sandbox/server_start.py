@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.transport import ServerConnection
-from pytest_agent_sandbox.containers.images import VERSION_LABEL, Image
+from pytest_agent_sandbox.containers.images import Image, server_version
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.services import (
     SERVER_PORT,
@@ -19,6 +19,8 @@ from pytest_agent_sandbox.services import (
 )
 
 _FIRST_DORMANT = (1, 29)
+# Seconds for a dormant server to begin its work, which takes 0.05.
+_WAKE_TIMEOUT = 10.0
 # What variables begin with that a server reads at its start.
 _OF_THE_START = ("OH_", "OPENHANDS_", "LOG_", "LITELLM_", "PYTHON", "AGENT_SANDBOX_")
 
@@ -86,14 +88,13 @@ def can_be_dormant(image: Image, variables: Iterable[str]) -> bool:
 
     Agent server 1.29 is the first that can. What concerns its start it has to know then.
     """
-    version = image.labels.get(VERSION_LABEL, "")
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    numbers = tuple(int(part) for part in server_version(image).split(".")[:2] if part.isdigit())
     return numbers >= _FIRST_DORMANT and not any(
         name.upper().startswith(_OF_THE_START) for name in variables
     )
 
 
-def wake(connection: ServerConnection, secret_key: SecretStr, variables: dict[str, str]) -> None:
+def wake(connection: ServerConnection, secret_key: SecretStr, variables: Mapping[str, str]) -> None:
     """Gives a dormant server variables, for it and all that it starts, and has it begin its work.
 
     Raises:
@@ -103,7 +104,8 @@ def wake(connection: ServerConnection, secret_key: SecretStr, variables: dict[st
         "POST",
         "/api/init",
         headers={"X-Init-API-Key": secret_key.get_secret_value()},
-        json={"env": variables},
+        json={"env": dict(variables)},
+        timeout=_WAKE_TIMEOUT,
     )
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,6 +189,8 @@ class SandboxSession:
         """Where the tests' sandboxes come from."""
         from pytest_agent_sandbox.run_sandboxes import RunSandboxes
 
+        with suppress(EngineUnavailable):
+            self._connected()  # first, to be closed last
         return self._closing.enter_context(
             RunSandboxes(
                 self._config,

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pytest_agent_sandbox.containers.background import Background
 from pytest_agent_sandbox.containers.engine import Engine
@@ -25,31 +25,6 @@ from pytest_agent_sandbox.sandboxes import Sandbox, User
 from pytest_agent_sandbox.supply_statistics import SupplyStatistics
 
 _log = logging.getLogger(__name__)
-
-# What an idle agent server takes, and some more: 1.58 takes 310 MB.
-_MEMORY_OF_ONE = 450_000_000
-# The part of the engine's memory that sandboxes may take, used ones included.
-_PART_OF_MEMORY = 0.5
-
-
-def pool_size(engine: Engine, workers: int) -> int:
-    """How many sandboxes each of the run's processes should have ready.
-
-    As many as the engine has cores, for a start takes one for five seconds; shared among the
-    processes, but at least one each, as far as the memory goes.
-
-    Args:
-        engine: The engine.
-        workers: How many processes there are.
-
-    Raises:
-        EngineUnavailable: The engine did not answer.
-    """
-    with engine.calling("describe itself"):
-        info: dict[str, Any] = engine.client.info()
-    cores, memory = int(info.get("NCPU") or 1), int(info.get("MemTotal") or 0)
-    by_memory = int(memory * _PART_OF_MEMORY / _MEMORY_OF_ONE) // workers - 1  # one is in use
-    return max(0, min(max(1, cores // workers), by_memory))
 
 
 class SandboxSupply:
@@ -80,13 +55,15 @@ class SandboxSupply:
         self._in_use: Counter[Hashable] = Counter()
         self._files: dict[Hashable, dict[str, bytes]] = {}
         self._files_lock = threading.Lock()
+        #: For the idle ones and those in use: a test may have threads of its own.
+        self._lock = threading.Lock()
         self._closing = ExitStack()
         scratch = tempfile.TemporaryDirectory(prefix="agent-sandbox-", ignore_cleanup_errors=True)
         self.scratch = Path(self._closing.enter_context(scratch))
         self._background = self._closing.enter_context(Background())
         self._closing.callback(self._remove_idle)
         self._pool = self._closing.enter_context(
-            Pool[Sandbox](size, is_good=_is_alive, discard=self._remove)
+            Pool[Sandbox](size, is_good=_is_alive, discard=self._discard)
         )
 
     def prepare(self, plans: Sequence[SandboxPlan]) -> None:
@@ -96,7 +73,8 @@ class SandboxSupply:
             plans: Theirs, in order.
         """
         wanted: list[Wanted[Sandbox]] = []
-        reusable = Counter(sandbox.plan.kind for sandbox in self._idle) + self._in_use
+        with self._lock:
+            reusable = Counter(sandbox.plan.kind for sandbox in self._idle) + self._in_use
         for plan in plans:
             kind = plan.kind
             if plan.isolation != "fresh":
@@ -116,7 +94,8 @@ class SandboxSupply:
         sandbox, origin = self._find(plan, user)
         sandbox.uses += 1
         if plan.isolation != "fresh":
-            self._in_use[plan.kind] += 1
+            with self._lock:
+                self._in_use[plan.kind] += 1
         waited = time.monotonic() - began
         self.statistics.add(plan.test, origin, waited, sandbox.start_seconds)
         return sandbox
@@ -127,14 +106,17 @@ class SandboxSupply:
         Raises:
             SandboxError: It is to be removed at once, and that failed.
         """
-        plan = sandbox.plan
+        plan, container = sandbox.plan, sandbox.container
         if plan.isolation != "fresh":
-            self._in_use[plan.kind] -= 1
-            if not sandbox.container.is_kept and self._is_put_aside(sandbox):
+            with self._lock:
+                self._in_use[plan.kind] -= 1
+            if not container.is_kept and self._is_put_aside(sandbox):
                 return
-        self._remove(sandbox)
         if wait:
-            sandbox.container.remove()
+            sandbox.close()
+            container.remove()
+        else:
+            self._remove(sandbox)
 
     def do_later(self, work: Callable[[], object]) -> None:
         """Have something done in the background, at the latest when this is closed."""
@@ -150,15 +132,28 @@ class SandboxSupply:
 
     def _find(self, plan: SandboxPlan, user: User) -> tuple[Sandbox, str]:
         kind = plan.kind
-        for sandbox in [one for one in self._idle if one.plan.kind == kind]:
-            self._idle.remove(sandbox)
-            if self._hand_over(sandbox, plan, user):
-                return sandbox, "reused"
+        while (used := self._take_idle(kind)) is not None:
+            if self._hand_over(used, plan, user):
+                return used, "reused"
         is_ready = self._pool.is_ready(kind)
         while (warm := self._pool.take(kind)) is not None:
             if self._hand_over(warm, plan, user):
                 return warm, "warm" if is_ready else "awaited"
-        return self._started(plan, user), "started"
+        # One that others will use too says of no test that it is its own.
+        is_single = plan.isolation == "fresh"
+        sandbox = self._started(plan if is_single else plan.for_anybody(), user)
+        sandbox.plan = plan
+        if not is_single:
+            sandbox.container.rename(plan.name_prefix)
+        return sandbox, "started"
+
+    def _take_idle(self, kind: Hashable) -> Sandbox | None:
+        with self._lock:
+            for sandbox in self._idle:
+                if sandbox.plan.kind == kind:
+                    self._idle.remove(sandbox)
+                    return sandbox
+        return None
 
     def _hand_over(self, sandbox: Sandbox, plan: SandboxPlan, user: User) -> bool:
         """Whether it is its new user's; if it cannot be, it is done away with."""
@@ -169,6 +164,9 @@ class SandboxSupply:
             _log.debug("a sandbox could not be handed over", exc_info=True)
             self._remove(sandbox)
             return False
+        except BaseException:  # the user is interrupted, or has no place for its log
+            self._remove(sandbox)
+            raise
         scratch_log.unlink(missing_ok=True)
         return True
 
@@ -194,7 +192,12 @@ class SandboxSupply:
         try:
             sandbox.plan = plan
             sandbox.recycler = Recycler(
-                self._engine, sandbox.container, sandbox.address, sandbox.session_key, files
+                self._engine,
+                sandbox.container,
+                sandbox.address,
+                sandbox.session_key,
+                files,
+                plan.spec.volume_targets(),
             )
         except BaseException:
             self._remove(sandbox)
@@ -204,54 +207,71 @@ class SandboxSupply:
     def _first_files(self, plan: SandboxPlan) -> dict[str, bytes]:
         """What the image has in the folders that a recycled sandbox has in memory."""
         user, working_dir = plan.spec.user, plan.spec.labels[WORKING_DIR_LABEL]
-        key = (plan.image.id, user, working_dir)
+        mounted = tuple(plan.spec.volume_targets())
+        key = (plan.image.id, user, working_dir, mounted)
         with self._files_lock:
             if key not in self._files:
                 folders = folders_in_memory(working_dir)
-                self._files[key] = first_files(self._engine, plan.image.reference, folders, user)
+                self._files[key] = first_files(
+                    self._engine, plan.image.reference, folders, user, mounted
+                )
             return self._files[key]
+
+    def _is_put_aside(self, sandbox: Sandbox) -> bool:
+        """Whether a sandbox now waits for its next use."""
+        try:
+            reason = self._why_not_again(sandbox)
+            if not reason:
+                sandbox.container.move_log(self._new_log(), self._clean_log, with_past=False)
+        except (SandboxError, OSError) as error:
+            reason = str(error)
+        except BaseException:  # an interrupt: nobody knows how it is
+            self._remove(sandbox)
+            raise
+        if reason:
+            # It counts how often which reason was: so it must not name the container.
+            reason = reason.replace(sandbox.container.name, "…")
+            self.statistics.thrown_away.append(reason.partition("\n")[0])
+            return False
+        with self._lock:
+            self._idle.append(sandbox)
+            surplus, self._idle = self._idle[: -self._most_idle], self._idle[-self._most_idle :]
+        for one in surplus:
+            self._remove(one)
+        return True
 
     def _why_not_again(self, sandbox: Sandbox) -> str:
         """Brings a sandbox back to its first state; why it cannot be used again, if it cannot."""
         if not _is_alive(sandbox):
             return "its container has ended"
-        if sandbox.recycler is None:  # tests share it, and leave it as it is
-            return ""
+        if sandbox.container.is_paused:
+            sandbox.container.unpause()
+        if sandbox.plan.isolation == "shared":  # tests leave it to each other as it is
+            return "" if sandbox.answers() else "its server does not answer"
         if sandbox.uses > self._most_reuses:
-            return f"reused {self._most_reuses} times"
+            return f"it was used again {self._most_reuses} times"
+        assert sandbox.recycler is not None
         began = time.monotonic()
-        try:
-            if sandbox.container.is_paused:
-                sandbox.container.unpause()
-            problems = sandbox.recycler.reset()
-        except SandboxError as error:
-            return str(error).partition("\n")[0]
+        problems = sandbox.recycler.reset()
         self.statistics.resets.append(time.monotonic() - began)
         return problems[0] if problems else ""
-
-    def _is_put_aside(self, sandbox: Sandbox) -> bool:
-        """Whether a sandbox now waits for its next use."""
-        reason = self._why_not_again(sandbox)
-        if reason:
-            self.statistics.thrown_away.append(reason)
-            return False
-        sandbox.container.move_log(self._new_log(), self._clean_log, with_past=False)
-        self._idle.append(sandbox)
-        for surplus in self._idle[: -self._most_idle]:
-            self._idle.remove(surplus)
-            self._remove(surplus)
-        return True
 
     def _new_log(self) -> Path:
         return self.scratch / f"{next(self._numbers)}.log"
 
     def _remove_idle(self) -> None:
-        while self._idle:
-            self._remove(self._idle.pop())
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for sandbox in idle:
+            self._remove(sandbox)
+
+    def _discard(self, sandbox: Sandbox) -> None:
+        """Does away with one that nobody has used."""
+        self.statistics.unused += 1
+        self._remove(sandbox)
 
     def _remove(self, sandbox: Sandbox) -> None:
-        if sandbox.recycler is not None:
-            sandbox.recycler.close()
+        sandbox.close()
         sandbox.container.let_go()
         self._background.do(sandbox.container.remove)
 

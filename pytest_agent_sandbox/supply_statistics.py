@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -10,6 +11,9 @@ from typing import Any, Self
 _MEDIAN, _HIGH = 50, 95
 # A wait that nobody would notice is nobody's slowest.
 _NOTABLE = 0.2
+_MOST_REASONS = 5
+# In characters.
+_LONGEST_REASON = 160
 
 
 @dataclass
@@ -22,12 +26,14 @@ class SupplyStatistics:
         starts: Seconds that each start took which a test had the use of.
         resets: Seconds that it took to clean each one that was used again.
         thrown_away: Why sandboxes were not used again.
+        unused: How many were started that no test came to use.
     """
 
     uses: list[tuple[str, str, float]] = field(default_factory=list)
     starts: list[float] = field(default_factory=list)
     resets: list[float] = field(default_factory=list)
     thrown_away: list[str] = field(default_factory=list)
+    unused: int = 0
 
     def add(self, test: str, origin: str, waited: float, start_seconds: float) -> None:
         """Add one use."""
@@ -48,6 +54,7 @@ class SupplyStatistics:
             whole.starts += part["starts"]
             whole.resets += part["resets"]
             whole.thrown_away += part["thrown_away"]
+            whole.unused += part["unused"]
         return whole
 
     def lines(self) -> list[str]:
@@ -64,6 +71,8 @@ class SupplyStatistics:
         ahead = origins.count("warm") + origins.count("awaited")
         if ahead:
             told.append(f"{ahead} of them ahead, {origins.count('warm')} ready in time")
+        if self.unused:
+            told.append(f"{self.unused} more that no test came to use")
         if started < len(origins):
             cleaned = f" (cleaned in {_seconds(self.resets, _MEDIAN)})" if self.resets else ""
             told.append(f"{len(origins) - started} reused{cleaned}")
@@ -79,12 +88,21 @@ class SupplyStatistics:
         return lines + self._thrown_away()
 
     def _thrown_away(self) -> list[str]:
-        reasons = dict.fromkeys(self.thrown_away)
-        return [
-            f"agent-sandbox: thrown away instead of reused: {self.thrown_away.count(reason)} "
-            f"({reason})"
-            for reason in reasons
+        found = Counter(map(_readable, self.thrown_away)).most_common()
+        lines = [
+            f"agent-sandbox: thrown away instead of reused: {count} ({reason})"
+            for reason, count in found[:_MOST_REASONS]
         ]
+        rest = sum(count for _, count in found[_MOST_REASONS:])
+        return [*lines, f"agent-sandbox: and {rest} for other reasons"] if rest else lines
+
+
+def _readable(reason: str) -> str:
+    """A reason as a terminal can show it: it may name any file."""
+    shown = "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in reason
+    )
+    return f"{shown[:_LONGEST_REASON]}…" if len(shown) > _LONGEST_REASON else shown
 
 
 def _seconds(samples: Sequence[float], percent: int) -> str:

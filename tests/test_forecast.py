@@ -54,6 +54,7 @@ def test_what_one_like_it_has_had_counts_more_than_a_guess() -> None:
     forecast = Forecast(tests, 1, guess)
     forecast.learn(tests[0].nodeid, "another plan")
     assert forecast.upcoming(5) == ["another plan", "another plan"]
+    forecast.learn(tests[0].nodeid, "of another one that it has made for itself")
     forecast.learn("(shared)", "of no test")
     assert forecast.upcoming(1) == ["another plan"]
 

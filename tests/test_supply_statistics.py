@@ -30,15 +30,28 @@ def test_all_workers_together() -> None:
     for number in range(7):
         two.add(f"d{number}", "reused", 0.01, 6.0)
     two.resets += [0.05] * 7
+    two.unused += 2
     two.thrown_away += ["reused 100 times", "its container has ended", "reused 100 times"]
     parts = json.loads(json.dumps([one.as_json(), two.as_json()]))  # as xdist hands them over
     assert SupplyStatistics.sum_of(parts).lines() == [
         "agent-sandbox: 3 sandboxes started (p50 5.0 s, p95 5.9 s), 2 of them ahead, 1 ready in "
-        "time, 7 reused (cleaned in 50 ms), tests waited 11.1 s for them (p50 10 ms, p95 5.5 s)",
+        "time, 2 more that no test came to use, 7 reused (cleaned in 50 ms), tests waited 11.1 s "
+        "for them (p50 10 ms, p95 5.5 s)",
         "agent-sandbox: the longest wait: 6.0 s, c",
         "agent-sandbox: thrown away instead of reused: 2 (reused 100 times)",
         "agent-sandbox: thrown away instead of reused: 1 (its container has ended)",
     ]
+
+
+def test_reasons_are_few_and_readable() -> None:
+    numbers = SupplyStatistics()
+    numbers.add("a", "started", 0.1, 5.0)
+    numbers.thrown_away += [f"/tmp/{number}\udcff\x1b" + "x" * 500 for number in range(8)]
+    lines = numbers.lines()[1:]
+    assert len(lines) == 6
+    assert lines[0].startswith("agent-sandbox: thrown away instead of reused: 1 (/tmp/0\\udcff")
+    assert all(len(line) < 250 and line.isprintable() for line in lines)
+    assert lines[-1] == "agent-sandbox: and 3 for other reasons"
 
 
 def test_a_short_wait_is_nobodys_slowest() -> None:

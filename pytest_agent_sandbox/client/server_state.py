@@ -41,33 +41,30 @@ class ServerState:
         self._settings = self._read_settings()
 
     def clear(self) -> list[str]:
-        """End what users have begun, and say in words what did not go away.
+        """Delete what users have begun, and say in words what has changed beside that.
 
         Raises:
             ServerError: The server does not answer.
         """
-        problems = []
-        if there := self._conversations():
-            for conversation in there:
-                self._delete(f"{_CONVERSATIONS}/{conversation}")
-            problems += ["conversations are left"] if self._conversations() else []
-        if self._read_environment() != self._environment:
-            problems.append("the server's environment has changed")
+        for conversation in self._conversations():
+            self._delete(f"{_CONVERSATIONS}/{conversation}")
+        is_same = self._read_environment() == self._environment
         self._delete(_COMMANDS)
-        return problems
+        return [] if is_same else ["the server's environment has changed"]
 
     def changes(self) -> list[str]:
-        """Say in words which settings are not what they were.
+        """Say in words what is not as it was, once files are.
 
         Raises:
             ServerError: The server does not answer.
         """
         now = self._read_settings()
-        return [
+        problems = [
             f"what the server answers to {path} has changed"
             for path in _SETTINGS
             if now[path] != self._settings[path]
         ]
+        return [*problems, "conversations are left"] if self._conversations() else problems
 
     def _conversations(self) -> list[str]:
         found = self._request("GET", f"{_CONVERSATIONS}/search")

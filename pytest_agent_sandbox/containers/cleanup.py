@@ -16,8 +16,11 @@ from pytest_agent_sandbox.errors import SandboxError
 #: What the names of this package's labels begin with, on the engine.
 LABEL_PREFIX = "pytest-agent-sandbox."
 
+#: What the names of all containers and networks begin with that are this package's.
+NAME_PREFIX = "agent-sandbox"
+
 #: What the names of containers begin with that were left for people to look into.
-KEPT_PREFIX = "agent-sandbox-kept-"
+KEPT_PREFIX = f"{NAME_PREFIX}-kept-"
 
 _CONFLICT = 409
 # Seconds another process's removal of the same container may take.
@@ -151,7 +154,9 @@ def find(engine: Engine, labels: Mapping[str, str] | None = None) -> list[Found]
     states: dict[str, OwnerState] = {}
     found = [_found(shown, states, is_network=False) for shown in containers]
     found += [_found(shown, states, is_network=True) for shown in networks]
-    return sorted(found, key=lambda one: (one.is_network, one.name))
+    # An image that somebody made of a container has its labels, and so have its containers.
+    ours = (one for one in found if one.name.startswith(NAME_PREFIX))
+    return sorted(ours, key=lambda one: (one.is_network, one.name))
 
 
 def remove_left_behind(engine: Engine) -> list[str]:
@@ -163,12 +168,18 @@ def remove_left_behind(engine: Engine) -> list[str]:
         The names of what was removed.
 
     Raises:
-        SandboxError: Something could not be removed.
+        SandboxError: Something could not be removed; the rest is.
         EngineUnavailable: The engine did not answer.
     """
     left = [one for one in find(engine) if one.use == "dead"]
+    errors: list[SandboxError] = []
     for one in left:
-        one.remove(engine)
+        try:
+            one.remove(engine)
+        except SandboxError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
     for owner in {one.labels[OWNER] for one in left}:
         forget(owner)
     return [one.name for one in left]

@@ -14,7 +14,12 @@ from typing import Self
 
 from docker.errors import APIError, NotFound
 
-from pytest_agent_sandbox.containers.cleanup import KEPT_PREFIX, prefixed, remove_container
+from pytest_agent_sandbox.containers.cleanup import (
+    KEPT_PREFIX,
+    NAME_PREFIX,
+    prefixed,
+    remove_container,
+)
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.faults import explain_exit, start_failure
 from pytest_agent_sandbox.containers.log_file import LogFile
@@ -260,7 +265,7 @@ class Container:
         with self._remove_lock:
             if self._removed:
                 return
-            kept = f"{KEPT_PREFIX}{self.name.rpartition('-')[2]}"
+            kept = f"{KEPT_PREFIX}{self.name.removeprefix(f'{NAME_PREFIX}-')}"
             with self._engine.calling(f"rename container {self.name}"):
                 if self._api.inspect_container(self.id)["State"].get("Paused"):
                     self._api.unpause(self.id)  # whoever looks inside wants it alive

@@ -62,6 +62,7 @@ class Engine:
         architecture = _ARCHITECTURES.get(architecture, architecture)
         self.platform = f"{version.get('Os', 'linux')}/{architecture}"
         self._owner: Owner | None = None
+        self._is_closed = False
         self._owner_lock = threading.Lock()
 
     @classmethod
@@ -181,9 +182,11 @@ class Engine:
         """Whom the containers belong to that are started by this connection: this process.
 
         Raises:
-            SandboxError: Its lock cannot be made.
+            SandboxError: Its lock cannot be made, or the connection is closed.
         """
         with self._owner_lock:
+            if self._is_closed:
+                raise SandboxError(f"The connection to the engine at {self.endpoint} is closed.")
             if self._owner is None:
                 self._owner = Owner()
             return self._owner
@@ -192,6 +195,7 @@ class Engine:
         """Close the connections to the engine; containers keep running."""
         self.client.close()
         with self._owner_lock:
+            self._is_closed = True
             if self._owner is not None:
                 self._owner.close()
                 self._owner = None

@@ -218,11 +218,16 @@ def remove_image(engine: Engine, image: Image) -> None:
 
 def describe(image: Image) -> str:
     """An image in one line for people: name, agent-server version where known, digest or id."""
-    version = image.labels.get(VERSION_LABEL) or _version_in(image.reference)
+    version = server_version(image)
     parts = [f"agent server {version}"] if version else []
     kind, _, value = (image.digest or image.id).rpartition(":")
     parts.append(f"{'digest' if image.digest else 'id'} {kind}:{value[:12]}")
     return f"{image.reference} ({', '.join(parts)})"
+
+
+def server_version(image: Image) -> str:
+    """The version of the agent server in an image, by its label or its tag; empty if not known."""
+    return image.labels.get(VERSION_LABEL) or _version_in(image.reference)
 
 
 def normal_platform(platform: str) -> str:

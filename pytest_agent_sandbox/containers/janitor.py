@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 import struct
 import tarfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from docker.errors import NotFound
 
 from pytest_agent_sandbox.containers import janitor_inside
-from pytest_agent_sandbox.containers.cleanup import prefixed
+from pytest_agent_sandbox.containers.cleanup import NAME_PREFIX, prefixed
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.errors import SandboxError
@@ -65,7 +66,11 @@ def home_of(passwd: str, user: str) -> str:
 
 
 def first_files(
-    engine: Engine, image: str, folders: Iterable[str], user: str | None
+    engine: Engine,
+    image: str,
+    folders: Iterable[str],
+    user: str | None,
+    mounted: Iterable[str] = (),
 ) -> dict[str, bytes]:
     """What an image has where a container of it is going to have folders in memory.
 
@@ -73,7 +78,8 @@ def first_files(
         engine: The engine that has the image.
         image: Its reference.
         folders: The folders.
-        user: Whose home is added; None for the image's own user.
+        user: Whose home is added; None for the image's own user. The image's volumes are, too.
+        mounted: Folders that are left out, for something else is mounted there.
 
     Returns:
         An archive (tar) for each folder; an empty one where the image has none.
@@ -86,11 +92,13 @@ def first_files(
         found: Any = engine.client.images.get(image)
         own_user = (found.attrs["Config"] or {}).get("User") or ""
         labels = prefixed(engine.owner.labels)
-        container = api.create_container(image, command=["true"], labels=labels)["Id"]
+        name = f"{NAME_PREFIX}-files-{secrets.token_hex(6)}"
+        container = api.create_container(image, command=["true"], name=name, labels=labels)["Id"]
         try:
             passwd = _text(_archive(engine, container, "/etc/passwd"))
             home = home_of(passwd, own_user if user is None else user)
-            wanted = sorted({*folders, home} - {""})
+            volumes = found.attrs["Config"].get("Volumes") or {}
+            wanted = sorted({*folders, *volumes, home} - {"", *mounted})
             return {folder: _archive(engine, container, folder) for folder in wanted}
         finally:
             api.remove_container(container, v=True, force=True)
@@ -184,13 +192,24 @@ class Janitor:
         }
         self._order("restore", archives=archives)
 
-    def remember(self) -> None:
+    def remember(self, volumes: Sequence[str] = ()) -> None:
         """Take the container's state for its first one.
+
+        Args:
+            volumes: The folders in it that are the host's, or volumes: they are left as they are.
 
         Raises:
             SandboxError: It is not one that can be brought back, or the janitor is gone.
         """
-        self._order("remember")
+        self._order("remember", volumes=list(volumes))
+
+    def kill(self) -> None:
+        """End all processes that were not there at first.
+
+        Raises:
+            SandboxError: The janitor is gone.
+        """
+        self._order("kill")
 
     def reset(self) -> list[str]:
         """Bring the first state back; return what could not be, in words.

@@ -22,10 +22,22 @@ from typing import Any, Callable, Container, Dict, Iterable, List, Mapping, Opti
 
 # Mounts that hold what a container's user writes; on others there is nothing to clean.
 _KINDS = ("tmpfs", "mqueue")
+# Mounts that hold no files of anybody's.
+_OF_THE_KERNEL = (
+    "proc",
+    "sysfs",
+    "cgroup",
+    "cgroup2",
+    "devpts",
+    "devtmpfs",
+    "securityfs",
+    "debugfs",
+)
+_OF_A_PROCESS = ("limits", "oom_score_adj")
 # Seconds in which what was killed has to be gone.
 _PATIENCE = 3.0
 # Bytes of a file that are kept to put it back; the first state holds no larger ones that change.
-_LARGEST = 4 * 1024 * 1024
+_LARGEST = 16 * 1024 * 1024
 # How often in a row all must be seen stopped.
 _CALM = 2
 _IPC = ("shm", "sem", "msg")
@@ -45,7 +57,7 @@ class Janitor:
         self.processes: Processes = {}
         self.files: Dict[str, Files] = {}
         self.mounts: List[Mount] = []
-        self.limits: Dict[int, str] = {}
+        self.limits: Dict[int, List[str]] = {}
 
     def restore(self, archives: Mapping[str, str]) -> Answer:
         """Fills folders in memory with what the image has in their place."""
@@ -64,10 +76,16 @@ class Janitor:
                     members.extract(member, folder, numeric_owner=True, **trusted)
         return {}
 
-    def remember(self) -> Answer:
+    def remember(self, volumes: List[str]) -> Answer:
         """Takes the state as it is now for the first one."""
         self.mounts = _mounts()
-        problems = [] if _root_is_read_only(self.mounts) else ["the root file system is writable"]
+        problems = [
+            f"{place} can be written to and is not in memory"
+            for place, kind, options, _ in self.mounts
+            if kind not in _KINDS + _OF_THE_KERNEL
+            and "rw" in options.split(",")
+            and place not in volumes
+        ]
         self.processes = {pid: facts for pid, facts in _processes().items() if pid not in self.own}
         self.limits = _limits(self.processes)
         self.files = {place: _scan(place) for place in _places(self.mounts)}
@@ -75,13 +93,18 @@ class Janitor:
 
     def reset(self) -> Answer:
         """Brings the first state back, and says what of it did not come."""
-        self.kill()
+        self._end_others()
         for place, files in self.files.items():
             _wipe(place, files)
         _remove_ipc()
         return {"problems": self.check()}
 
-    def kill(self) -> None:
+    def kill(self) -> Answer:
+        """Ends all processes that were not there at first."""
+        self._end_others()
+        return {}
+
+    def _end_others(self) -> None:
         """Ends all processes that were not there at first.
 
         They are stopped before they are killed: what only kills loses the race with a fork bomb.
@@ -148,14 +171,25 @@ def _processes() -> Processes:
     return found
 
 
-def _limits(pids: Iterable[int]) -> Dict[int, str]:
-    found = {}
-    for pid in pids:
-        try:
-            with open(f"/proc/{pid}/limits") as file:
-                found[pid] = file.read()
-        except OSError:
-            found[pid] = ""
+def _limits(pids: Iterable[int]) -> Dict[int, List[str]]:
+    """What a process may use: anybody of its user can change that."""
+    return {pid: [_read(pid, name) for name in _OF_A_PROCESS] + _scheduling(pid) for pid in pids}
+
+
+def _read(pid: int, name: str) -> str:
+    try:
+        with open(f"/proc/{pid}/{name}") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _scheduling(pid: int) -> List[str]:
+    """Nice value, policy and CPUs."""
+    found = []
+    with suppress(OSError):
+        found += [str(os.getpriority(os.PRIO_PROCESS, pid)), str(os.sched_getscheduler(pid))]
+        found.append(str(sorted(os.sched_getaffinity(pid))))
     return found
 
 
@@ -174,10 +208,6 @@ def _mounts() -> List[Mount]:
             place = fields[4].encode().decode("unicode_escape")
             found.append((place, fields[dash + 1], fields[5], fields[dash + 3]))
     return found
-
-
-def _root_is_read_only(mounts: Iterable[Mount]) -> bool:
-    return any(place == "/" and "ro" in options.split(",") for place, _, options, _ in mounts)
 
 
 def _places(mounts: Iterable[Mount]) -> List[str]:
@@ -332,6 +362,7 @@ def main() -> None:
     orders: Dict[str, Callable[..., Answer]] = {
         "restore": janitor.restore,
         "remember": janitor.remember,
+        "kill": janitor.kill,
         "reset": janitor.reset,
     }
     for line in sys.stdin:

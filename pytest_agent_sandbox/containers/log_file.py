@@ -59,6 +59,7 @@ class LogFile:
             OSError: It cannot be opened, or the disk is full.
         """
         with self._lock:
+            self.flush()  # what there is of the last line is this file's
             past = b""
             if with_past:
                 self._file.seek(self._begin)

@@ -13,6 +13,7 @@ from typing import Literal, Self
 from filelock import FileLock, Timeout
 
 from pytest_agent_sandbox.containers.locks import lock_folder
+from pytest_agent_sandbox.errors import SandboxError
 
 #: Names of labels: the owner, where its lock is, and, for people, its process and machine.
 OWNER, PLACE, PID, HOST = "owner", "owner-place", "owner-pid", "owner-host"
@@ -29,18 +30,24 @@ class Owner:
     Attributes:
         id: What its containers are labelled with.
         labels: Everything they are labelled with.
+
+    Raises:
+        SandboxError: The folder of locks cannot be used.
     """
 
     def __init__(self) -> None:
         self.id = secrets.token_hex(8)
-        self._lock = FileLock(owner_file(self.id), thread_local=False)
-        self._lock.acquire()
-        self.labels = {
-            OWNER: self.id,
-            PLACE: _place(),
-            PID: str(os.getpid()),
-            HOST: socket.gethostname(),
-        }
+        try:
+            self.labels = {
+                OWNER: self.id,
+                PLACE: _place(),
+                PID: str(os.getpid()),
+                HOST: socket.gethostname(),
+            }
+            self._lock = FileLock(owner_file(self.id), thread_local=False)
+            self._lock.acquire()
+        except (OSError, NotImplementedError) as error:
+            raise SandboxError(f"No lock can be made in {lock_folder()}: {error}") from error
 
     def close(self) -> None:
         """Give up the lock: containers that are still there count as left behind."""

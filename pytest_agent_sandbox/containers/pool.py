@@ -8,11 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, Self, TypeVar
 
 from pytest_agent_sandbox.errors import SandboxError
 
 _log = logging.getLogger("pytest_agent_sandbox.containers")
+
+# A kind that does not start so often is not tried again behind everybody's back.
+_MOST_FAILURES = 2
 
 T = TypeVar("T")
 
@@ -57,15 +61,16 @@ class Pool(Generic[T]):
         self._is_good = is_good
         self._discard = discard
         self._entries: list[_Entry[T]] = []
-        #: Kinds that did not start: they are not tried again behind everybody's back.
-        self._hopeless: set[Hashable] = set()
+        #: How often which kind did not start.
+        self._failures: Counter[Hashable] = Counter()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._executor = ThreadPoolExecutor(max(size, 1), thread_name_prefix="agent-sandbox-pool")
 
     def prepare(self, wanted: Sequence[Wanted[T]]) -> None:
         """Have these ready, the first of them as far as there is room, and nothing else."""
-        wanted = [one for one in wanted if one.kind not in self._hopeless][: self.size]
+        hopeful = (one for one in wanted if self._failures[one.kind] < _MOST_FAILURES)
+        wanted = list(islice(hopeful, self.size))
         with self._lock:
             if self._closing.is_set():
                 return
@@ -88,8 +93,11 @@ class Pool(Generic[T]):
                 continue
             except SandboxError:
                 _log.debug("a start ahead of its use has failed", exc_info=True)
-                self._hopeless.add(kind)
+                self._failures[kind] += 1
                 continue
+            except BaseException:  # who asks is interrupted
+                self._drop(entry)
+                raise
             if self._is_good(found):
                 return found
             self._discard(found)

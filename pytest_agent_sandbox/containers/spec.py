@@ -106,6 +106,10 @@ class ContainerSpec:
         """The ports of this machine that were asked for by number."""
         return {port for port in self.ports.values() if port is not None}
 
+    def volume_targets(self) -> list[str]:
+        """The folders in the container where folders of the host, or volumes, are mounted."""
+        return [bind.rsplit(":", 2)[1] for bind in _binds(self.volumes)]
+
     def create_arguments(self, api: APIClient) -> dict[str, Any]:
         """The arguments of the docker SDK's low-level ``create_container``, but name and labels."""
         memory = _memory_in_bytes(self.memory)

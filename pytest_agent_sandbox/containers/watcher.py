@@ -48,7 +48,8 @@ class Watcher:
             cwd=Path(sys.executable).parent,
             **own_session,
         )
-        self._tell({"owner": owner, "path": sys.path})
+        # It runs in another folder.
+        self._tell({"owner": owner, "path": [str(Path(entry).absolute()) for entry in sys.path]})
         for file in files:
             self.add_file(file)
 

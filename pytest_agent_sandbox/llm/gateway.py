@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -58,6 +59,8 @@ class Gateway:
         self._server: ServerThread | None = None
         self._connections = Connections()
         self._lanes: dict[str, Lane] = {}
+        #: Who has asked by which lane's token. An agent server never closes such a connection.
+        self._clients: defaultdict[str, set[object]] = defaultdict(set)
 
     def __repr__(self) -> str:
         return f"Gateway({self._bind!r}, port={self._server and self._server.port})"
@@ -123,15 +126,20 @@ class Gateway:
 
     def _forget(self, token: str) -> None:
         self._lanes.pop(token, None)
+        clients = self._clients.pop(token, None)
+        if clients and self._server is not None:
+            self._server.hang_up(clients)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
         request = Request(scope, receive)
         path = scope.get("raw_path", b"").decode("ascii", "replace")
-        lane = self._lanes.get(_token_of(request))
+        token = _token_of(request)
+        lane = self._lanes.get(token)
         if lane is None:
             await _send(_stranger(path), send)
             return
+        self._clients[token].add(scope.get("client"))
         refusal = _refusal(request.method, path, scope["path"])
         if refusal is not None:
             await _send(refusal, send)

@@ -7,7 +7,8 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -85,7 +86,22 @@ class ServerThread:
         if self._thread.is_alive():
             logging.getLogger(__name__).warning("The LLM gateway's thread has not ended.")
 
+    def hang_up(self, clients: Collection[object]) -> None:
+        """Close the connections of these clients, as soon as they have their answers.
+
+        Args:
+            clients: As ASGI has them, in `scope["client"]`.
+        """
+        with suppress(RuntimeError):  # the loop has ended, and all connections with it
+            self._loop.call_soon_threadsafe(self._hang_up, clients)
+
+    def _hang_up(self, clients: Collection[object]) -> None:
+        for connection in list(self._server.server_state.connections):
+            if isinstance(connection, _Protocol) and connection.client in clients:
+                connection.hang_up()
+
     async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
         try:
             with self._listener:
                 await self._server.serve(sockets=[self._listener])
@@ -106,6 +122,13 @@ class _Protocol(H11Protocol):
         super().__init__(*args, **settings)
         # Uvicorn's own switch empties a logger that other servers in this process may use.
         self.access_log = False
+
+    def hang_up(self) -> None:
+        """Closes the connection once nothing is under way on it."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
 
 
 def _listen(bind: str, port: int) -> socket.socket:

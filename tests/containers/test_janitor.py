@@ -175,8 +175,10 @@ def test_what_cannot_be_brought_back_is_said(
     with Container.start(engine, spec, log_path=tmp_path / "log") as container:
         janitor = Janitor(engine, container)
         janitor.remember()
-        run("prlimit --pid 1 --nofile=50:100")
-        assert janitor.reset() == ["the limits of the server's process have changed"]
+        for change in ("prlimit --pid 1 --nofile=50:100", "renice 5 1", "taskset -pc 0 1"):
+            janitor.remember()
+            run(change)
+            assert janitor.reset() == ["the limits of the server's process have changed"]
         run("pkill -x sleep")
         assert "the process sleep has ended" in janitor.reset()
         api.kill(container.id)
@@ -186,14 +188,15 @@ def test_what_cannot_be_brought_back_is_said(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it reads what Linux shows of itself")
-def test_another_mount_is_noticed() -> None:
+def test_another_mount_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     # Not in a container: to mount in one, an engine has to be allowed more than most are.
     janitor = janitor_inside.Janitor()
     janitor.processes = janitor_inside._processes()
     janitor.limits = janitor_inside._limits(janitor.processes)
-    janitor.mounts = janitor_inside._mounts()
+    janitor.mounts = mounts = janitor_inside._mounts()
+    monkeypatch.setattr(janitor_inside, "_mounts", lambda: mounts)
     assert "there are other mounts" not in janitor.check()
-    janitor.mounts.append(("/tmp/m", "tmpfs", "rw", "rw"))
+    janitor.mounts = [*mounts, ("/tmp/m", "tmpfs", "rw", "rw")]
     assert "there are other mounts" in janitor.check()
 
 
@@ -209,8 +212,8 @@ def test_a_janitor_that_was_killed_is_noticed(
     )
     with Container.start(engine, spec, log_path=tmp_path / "log") as container:
         janitor = Janitor(engine, container)
-        with pytest.raises(SandboxError, match="the root file system is writable"):
-            janitor.remember()
+        with pytest.raises(SandboxError, match="/ can be written to and is not in memory"):
+            janitor.remember(["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"])
         engine.client.containers.get(container.id).exec_run(
             ["pkill", "-9", "-f", "janitor"], user="root"
         )

@@ -46,7 +46,8 @@ found = {"owner": engine.owner.id, "container": container.name, "network": netwo
 print(json.dumps(found), flush=True)
 line = sys.stdin.readline()
 if line == "fork\\n" and os.fork() == 0:  # a child that holds on to all that is open
-    time.sleep(5)
+    os.close(1)
+    time.sleep(20)
     os._exit(0)
 if line == "end\\n":
     container.remove()
@@ -84,7 +85,10 @@ def begin(image: str, tmp_path: Path) -> Iterator[Begin]:
 
 
 def tell(process: subprocess.Popen[str], word: str) -> None:
-    process.communicate(f"{word}\n", timeout=30)
+    assert process.stdin is not None
+    process.stdin.write(f"{word}\n")
+    process.stdin.flush()
+    process.wait(30)
 
 
 def names(engine: Engine, owner: str) -> list[str]:

@@ -117,11 +117,12 @@ def test_one_that_died_is_replaced_and_not_handed_out(pool, works):
 
 
 def test_a_kind_that_does_not_start_is_not_tried_again(pool, works):
-    pool.prepare([works.wanted("failing")])
-    assert pool.take("failing") is None
+    for _ in range(2):  # the first time may have been bad luck
+        pool.prepare([works.wanted("failing")])
+        assert pool.take("failing") is None
     pool.prepare([works.wanted("failing"), works.wanted("a")])
     wait_until(lambda: pool.is_ready("a"))
-    assert works.started == ["failing0", "a1"]
+    assert works.started == ["failing0", "failing1", "a2"]
 
 
 def test_closing_gives_up_what_is_being_started(works):

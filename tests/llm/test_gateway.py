@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import logging
 import re
 import signal
@@ -69,6 +70,39 @@ def test_a_closed_lane_lets_nobody_in(gateway: Gateway, connect: Callable[..., A
     lane.close()
     with pytest.raises(openai.AuthenticationError, match="its conversation is over"):
         client.chat.completions.create(**ASKED)
+
+
+def test_a_closed_lane_s_connections_end(gateway: Gateway) -> None:
+    # An agent server keeps them for as long as it lives, which may be many tests.
+    def ask(connection: http.client.HTTPConnection, lane: Lane) -> None:
+        headers = {"Authorization": f"Bearer {lane.token}", "Content-Type": "application/json"}
+        connection.request("POST", "/v1/chat/completions", json.dumps(ASKED), headers)
+
+    def is_over(connection: http.client.HTTPConnection) -> bool:
+        connection.sock.settimeout(5)
+        return connection.sock.recv(1) == b""
+
+    lane, other = (gateway.open_lane(Script([say("Hello.")] * 2)) for _ in range(2))
+    slow = gateway.open_lane(Script([delay(0.3, say("Late."))]))
+    idle, busy, kept = (
+        http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=5) for _ in range(3)
+    )
+    for connection, its_lane in ((idle, lane), (kept, other)):
+        ask(connection, its_lane)
+        assert b"Hello." in connection.getresponse().read()
+    ask(busy, slow)
+    while not slow.calls:
+        time.sleep(0.01)
+    lane.close()
+    slow.close()
+    assert is_over(idle)
+    answer = busy.getresponse()  # what is under way goes on
+    assert b"Late." in answer.read()
+    assert answer.headers["connection"] == "close" or is_over(busy)
+    ask(kept, other)
+    assert b"Hello." in kept.getresponse().read()
+    for connection in (idle, busy, kept):
+        connection.close()
 
 
 def test_unknown_paths_are_404_in_openai_s_form(gateway: Gateway) -> None:

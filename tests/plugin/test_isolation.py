@@ -174,7 +174,12 @@ def test_for_which_it_is_used_up(agent_workspace):
     assert len(set(names[:4])) == 4
     assert names[3] == names[4] == names[6]
     assert len(set(names)) == 6
-    for reason in ("janitor of container", "its container has ended", "got no answer", "2 times"):
+    for reason in (
+        "janitor of container",
+        "its container has ended",
+        "got no answer",
+        "used again 2 times",
+    ):
         assert re.search(rf"thrown away instead of reused: 1 \(.*{reason}", output), reason
 
 
