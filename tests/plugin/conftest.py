@@ -22,6 +22,10 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # A folder of its own for temporary files: its sandboxes are told apart by it, and tests of
+        # several projects may run side by side.
+        self.scratch = folder.parent / f"{folder.name}-scratch"
+        self.scratch.mkdir()
         self.environment = {
             name: value
             for name, value in os.environ.items()
@@ -31,6 +35,7 @@ class Project:
         for name in ("PYTEST_SANDBOX_IMAGE", "PYTEST_SANDBOX_NO_ENGINE"):
             if name in os.environ:
                 self.environment[name] = os.environ[name]
+        self.environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(self.scratch))
 
     def write(self, name: str, text: str) -> None:
         path = self.folder / name
@@ -116,12 +121,14 @@ def engine_client() -> docker.DockerClient:
 
 
 @pytest.fixture
-def sandboxes(engine_client: docker.DockerClient) -> Callable[[], list[str]]:
-    """Names of the sandboxes that run tests of this project's folder, running or not."""
+def sandboxes(project: Project, engine_client: docker.DockerClient) -> Callable[[], list[str]]:
+    """Names of the sandboxes that were started by this project's runs, running or not."""
 
     def names() -> list[str]:
+        (place,) = [file.read_text() for file in project.scratch.glob("*/place")] or [""]
+        label = f"pytest-agent-sandbox.owner-place={place}"
         containers = engine_client.containers.list(
-            all=True, filters={"label": "pytest-agent-sandbox.test"}, ignore_removed=True
+            all=True, filters={"label": label}, ignore_removed=True
         )
         return [container.name for container in containers]
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from tests.plugin.conftest import Project
 
 # The second test is told what the first has seen and done, by a file on this side.
@@ -205,24 +203,3 @@ def test_x(agent_workspace, number):
     (folder,) = project.results
     assert '"isolation": "recycled"' in (folder / "result.json").read_text("utf-8")
     assert (folder / "container.log").exists()
-
-
-@pytest.mark.parametrize("level", ["recycled", "shared"])
-def test_kept(project: Project, sandboxes, level: str, engine_client) -> None:
-    project.write(
-        "test_it.py",
-        "def test_a(agent_workspace):\n    agent_workspace.write_text('a', 'x')\n    assert 0\n"
-        "def test_b(agent_workspace):\n"
-        "    assert agent_workspace.execute_command('ls').stdout == ''\n",
-    )
-    code, output = project.run(f"--sandbox-isolation={level}", "--sandbox-keep=failed")
-    try:
-        assert code == 1
-        assert "1 failed, 1 passed" in output
-        (name,) = [name for name in sandboxes() if "kept" in name]
-        assert f"docker exec -it -w /workspace/project {name} bash" in output
-        assert "2 sandboxes started" in output
-    finally:
-        for name in sandboxes():
-            if "kept" in name:
-                engine_client.containers.get(name).remove(force=True, v=True)

@@ -24,8 +24,6 @@ def test_hangs(agent_workspace, agent_llm, agent_conversation):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_evidence_outlives_the_death_of_pytest(project, engine_client):
-    # What a process that was killed leaves among the temporary files goes with the test's own.
-    project.environment["TMPDIR"] = str(project.folder)
     project.write("test_it.py", HANGING)
     with project.start() as process:
         folder = _folder_with(project, "llm-calls.jsonl", '"number": 2', process)

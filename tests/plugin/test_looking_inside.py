@@ -299,3 +299,34 @@ def test_a_video_wants_a_desktop(project: Project, sandboxes: Sandboxes) -> None
     assert code == 1
     assert "has no desktop, which desktop=True (--sandbox-video) wants" in output
     assert sandboxes() == []
+
+
+# Here, and not with the tests of isolation: those of one file do not run side by side, and what
+# prunes all that was kept must not meet others that keep.
+@pytest.mark.parametrize("level", ["recycled", "shared"])
+def test_a_sandbox_that_others_have_used_is_kept(
+    project: Project, sandboxes: Sandboxes, level: str
+) -> None:
+    write(
+        project,
+        """
+    def test_a(agent_workspace):
+        pass
+
+    def test_b(agent_workspace):
+        agent_workspace.write_text("a", "x")
+        assert 0
+
+    def test_c(agent_workspace):
+        assert agent_workspace.execute_command("ls").stdout == ""
+    """,
+    )
+    code, output = project.run(f"--sandbox-isolation={level}", "--sandbox-keep=failed")
+    assert code == 1
+    assert "1 failed, 2 passed" in output
+    (name,) = sandboxes()
+    assert name.startswith("agent-sandbox-kept-test_looks.py-test_b-")
+    assert f"docker exec -it -w /workspace/project {name} bash" in output
+    assert "\ntest_looks.py-test_b\n" in output
+    assert "2 sandboxes started" in output
+    assert "1 reused" in output

@@ -45,8 +45,6 @@ def started(project, count, process):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_no_container_is_left(project, engine_client, number, workers):
     (project.folder / "signs").mkdir()
-    (project.folder / "scratch").mkdir()
-    project.environment["TMPDIR"] = str(project.folder / "scratch")
     project.environment["SIGNS"] = str(project.folder / "signs")
     project.write("test_a.py", SLOW)
     project.write("test_b.py", SLOW)
@@ -65,7 +63,7 @@ def test_no_container_is_left(project, engine_client, number, workers):
         time.sleep(0.2)
     assert left(engine_client, names) == []
     # Nor anything else: the workers end a moment after the process that started them.
-    scratch = project.folder / "scratch"
+    scratch = project.scratch
     while list(scratch.glob("*agent-sandbox-*-*")) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert list(scratch.glob("*agent-sandbox-*-*")) == []
@@ -78,8 +76,6 @@ def test_killed_outright(project, engine_client, workers, tmp_path):
     other = Project(tmp_path / "other")
     for each, count in ((project, workers or 1), (other, 1)):
         (each.folder / "signs").mkdir()
-        (each.folder / "scratch").mkdir()
-        each.environment["TMPDIR"] = str(each.folder / "scratch")
         each.environment["SIGNS"] = str(each.folder / "signs")
         for number in range(count):
             each.write(f"test_{number}.py", SLOW)
@@ -95,7 +91,7 @@ def test_killed_outright(project, engine_client, workers, tmp_path):
             while (
                 left(engine_client, names)
                 or any(map(is_alive, processes))
-                or list((project.folder / "scratch").glob("*/owner-*"))
+                or list(project.scratch.glob("*/owner-*"))
             ):
                 assert time.monotonic() < deadline, (left(engine_client, names), processes)
                 time.sleep(0.1)
