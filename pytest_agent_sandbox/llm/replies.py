@@ -5,8 +5,10 @@ Plain data and the functions that make it; `Script` checks it, a dialect puts it
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 
@@ -97,6 +99,12 @@ class LLMRequest:
     def last_message(self) -> str:
         """The text of the last message: the user's words, or what the last tool printed."""
         return _text_of(self.messages[-1])
+
+    @cached_property
+    def length(self) -> int:
+        """How many characters of JSON the conversation so far and the tools are."""
+        asked = {"messages": self.messages, "tools": self.tools}
+        return len(json.dumps(asked, ensure_ascii=False))
 
 
 #: A reply that depends on the request. It runs in a thread of its own.

@@ -138,9 +138,8 @@ def usage_of(request: LLMRequest, reply: Reply) -> Usage:
     """The tokens that a scripted reply books: the script's own numbers, or counted ones."""
     if reply.usage is not None:
         return reply.usage
-    asked = dump({"messages": request.messages, "tools": request.tools})
     calls = "".join(call.name + dump(call.arguments) for call in reply.calls)
-    return Usage(_tokens(asked), _tokens(reply.reasoning + reply.text + calls))
+    return Usage(_tokens(request.length), _tokens(len(reply.reasoning + reply.text + calls)))
 
 
 def wants_stream(content: Mapping[str, Any]) -> bool:
@@ -172,8 +171,8 @@ def objects(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _tokens(text: str) -> int:
-    return max(1, len(text) // _CHARACTERS_PER_TOKEN)
+def _tokens(characters: int) -> int:
+    return max(1, characters // _CHARACTERS_PER_TOKEN)
 
 
 def _is_list_of_objects(value: Any) -> bool:
