@@ -20,7 +20,7 @@ _LOOK = 1.0
 # Seconds in which an engine that does not answer is asked again.
 _PATIENCE = 30.0
 # Seconds in which the engine may still be creating what the dead process asked for.
-_LATE = 2.0
+_LATE = 1.0
 _PAUSE = 0.5
 
 
@@ -72,18 +72,20 @@ def clean_up(owner: str, files: list[Path]) -> None:
     from pytest_agent_sandbox.containers.ownership import OWNER, forget
     from pytest_agent_sandbox.errors import SandboxError
 
-    began = time.monotonic()
-    removed = True
-    while removed or time.monotonic() - began < _LATE:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
         try:
             with Engine.connect() as engine:
-                removed = remove_labelled(engine, {OWNER: owner}) > 0
+                remove_labelled(engine, {OWNER: owner})
+                time.sleep(_LATE)
+                remove_labelled(engine, {OWNER: owner})
         except SandboxError:
-            if time.monotonic() - began > _PATIENCE:
+            if time.monotonic() > deadline:
                 return  # its lock's file stays: a later run cleans up
-            removed = True
-        time.sleep(_PAUSE)
-    forget(owner)
+            time.sleep(_PAUSE)
+        else:
+            forget(owner)
+            return
 
 
 if __name__ == "__main__":

@@ -52,7 +52,9 @@ class Everywhere:
             "GITHUB_STEP_SUMMARY": str(self.summary),
             "GITHUB_WORKSPACE": str(folder.parent),
         }
-        self.project.write("pytest.ini", "[pytest]\njunit_logging = all\n")
+        # Recycled, to be quick; and to be seen everywhere too.
+        ini = "[pytest]\njunit_logging = all\nsandbox_isolation = recycled\n"
+        self.project.write("pytest.ini", ini)
         self.project.write("test_it.py", SUITE)
         self.code, self.output = self.project.run(
             "--junitxml=out/junit.xml", "--html=out/report.html", "--alluredir=allure", *arguments

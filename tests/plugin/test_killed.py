@@ -63,7 +63,7 @@ def test_a_killed_container_leaves_its_story(project):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the engine has no Unix socket there")
-def test_evidence_outlives_the_engine(project, engine_client):
+def test_evidence_outlives_the_engine(project, sandboxes, engine_client):
     project.write(
         "test_it.py",
         "import time\n"
@@ -105,10 +105,8 @@ def test_evidence_outlives_the_engine(project, engine_client):
         assert "terminal  echo while it was there" in output
     finally:
         proxy.close()
-        for container in engine_client.containers.list(
-            all=True, filters={"label": "pytest-agent-sandbox.test=test_it.py::test_x"}
-        ):
-            container.remove(force=True)
+        for name in sandboxes():  # a later run of the same user would do so
+            engine_client.containers.get(name).remove(force=True)
 
 
 def test_the_test_that_killed_its_worker_is_in_the_runs_page(project):
