@@ -42,6 +42,12 @@ def count_sandbox_tests(items: Iterable[pytest.Item]) -> int:
     return sum(not _NEED_A_SANDBOX.isdisjoint(getattr(item, "fixturenames", ())) for item in items)
 
 
+def forget_checks(item: pytest.Item) -> None:
+    """Lets go of what was to be checked of a test that is over: its item lives on."""
+    if CHECKS in item.stash:
+        del item.stash[CHECKS]
+
+
 @pytest.fixture(scope="session")
 def sandbox_settings(pytestconfig: pytest.Config) -> SandboxSettings:
     """The settings of this run; override it in a conftest.py to change them in code.

@@ -102,6 +102,7 @@ def pytest_runtest_makereport(
         ending.note_call(item, report)
     elif report.when == "teardown":
         ending.end_evidence(run, item, report)
+        fixtures.forget_checks(item)  # they hold on to all that the test has had
     return report
 
 

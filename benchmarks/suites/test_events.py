@@ -12,7 +12,7 @@ CALLS = 100
 
 def test_events(agent_workspace, agent_conversation):
     wanted = int(os.environ["BENCHMARK_EVENTS"])
-    runs, calls = max(1, wanted // (2 * CALLS)), min(CALLS, wanted // 2)
+    runs, calls = -(-wanted // (2 * CALLS)), min(CALLS, -(-wanted // 2))
     # No condenser: it would ask the LLM for summaries, and forget events.
     agent = Agent(llm=LLM(model="default"))
     script = [reply for run in range(runs) for reply in (_thoughts(run, calls), say("Done."))]
