@@ -10,7 +10,13 @@ from typing import Any, Literal
 from docker.errors import APIError, NotFound
 
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.ownership import OWNER, OwnerState, forget, owner_state
+from pytest_agent_sandbox.containers.ownership import (
+    OWNER,
+    OwnerState,
+    forget,
+    forget_ended,
+    owner_state,
+)
 from pytest_agent_sandbox.errors import SandboxError
 
 #: What the names of this package's labels begin with, on the engine.
@@ -182,6 +188,7 @@ def remove_left_behind(engine: Engine) -> list[str]:
         raise errors[0]
     for owner in {one.labels[OWNER] for one in left}:
         forget(owner)
+    forget_ended()
     return [one.name for one in left]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,9 @@ from pytest_agent_sandbox.errors import SandboxError
 OWNER, PLACE, PID, HOST = "owner", "owner-place", "owner-pid", "owner-host"
 
 OwnerState = Literal["alive", "dead", "unknown"]
+
+# Seconds after which an owner holds its lock: it makes the file a moment before.
+_SETTLED = 3600.0
 
 
 class Owner:
@@ -92,6 +96,22 @@ def owner_state(labels: Mapping[str, str]) -> OwnerState:
     file = owner_file(owner)
     if not file.exists():  # it was let go of in good order
         return "dead"
+    return _holder(file)
+
+
+def forget_ended() -> None:
+    """Remove the files of owners that were killed when they had nothing on an engine any more.
+
+    Raises:
+        SandboxError: The folder of locks cannot be made.
+    """
+    for file in lock_folder().glob("owner-*.lock"):
+        with suppress(OSError):  # another process is removing it too
+            if time.time() - file.stat().st_mtime > _SETTLED and _holder(file) == "dead":
+                file.unlink()
+
+
+def _holder(file: Path) -> OwnerState:
     lock = FileLock(file, thread_local=False)
     try:
         lock.acquire(timeout=0)

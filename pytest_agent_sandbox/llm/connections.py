@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import httpx
 
 #: Seconds. A model may think for minutes before its first byte.
@@ -21,6 +23,9 @@ class Connections:
     async def send(self, request: httpx.Request) -> httpx.Response:
         """Send a request as it is, without cookies; the answer's body is still to be read.
 
+        A provider may close a connection that was kept from an earlier request at the very moment
+        it is used again; the request is then sent anew, by another one.
+
         Raises:
             httpx.HTTPError: There is no answer.
         """
@@ -31,9 +36,23 @@ class Connections:
                 # A company's proxy is for the world outside, never for this machine.
                 mounts={"all://localhost": None, "all://127.0.0.1": None, "all://[::1]": None},
             )
-        return await self._client.send(request, stream=True)
+        while True:
+            events: list[str] = []
+            request.extensions["trace"] = _noting(events)
+            try:
+                return await self._client.send(request, stream=True)
+            except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+                if any(event.startswith("connection.connect") for event in events):
+                    raise  # on a connection of its own
 
     async def aclose(self) -> None:
         """Close all connections."""
         if self._client is not None:
             await self._client.aclose()
+
+
+def _noting(events: list[str]) -> Callable[[str, object], Awaitable[None]]:
+    async def note(event: str, _: object) -> None:
+        events.append(event)
+
+    return note

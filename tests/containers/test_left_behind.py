@@ -160,6 +160,24 @@ def test_owners() -> None:
     assert not owner_file(owner.id).exists()
 
 
+def test_files_of_owners_that_were_killed_go(engine: Engine) -> None:
+    """Those that had nothing on the engine any more, so that nothing names them."""
+    hours_ago = time.time() - 7200
+    killed, just_begun = owner_file("0123abcd"), owner_file("4567ef01")
+    with Owner() as living:
+        for file in (killed, just_begun):
+            file.touch()
+        for file in (killed, owner_file(living.id)):
+            os.utime(file, (hours_ago, hours_ago))
+        try:
+            remove_left_behind(engine)
+            assert not killed.exists()
+            assert just_begun.exists(), "its lock may not be held yet"
+            assert owner_state(living.labels) == "alive"
+        finally:
+            just_begun.unlink()
+
+
 def test_what_belongs_to_another_machine_stays(engine: Engine, begin: Begin) -> None:
     with Owner() as owner:
         labels = prefixed({**owner.labels, PLACE: "elsewhere"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -224,6 +225,51 @@ def test_a_provider_that_cannot_be_reached(
     assert KEY not in failure.value.response.text
     assert "cannot be reached" in lane.calls[0].problem
     lane.check()
+
+
+def test_a_kept_connection_that_the_provider_closes_is_no_failure(gateway: Gateway) -> None:
+    """It closes it when the next request has come already; a new connection is not sent twice."""
+    body = json.dumps({"object": "chat.completion", "choices": []}).encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+    connections = []
+
+    def provide() -> None:
+        for answers in (1, 1, 0):
+            end, _ = server.accept()
+            connections.append(end)
+            with end:
+                for _ in range(answers):
+                    _read_request(end)
+                    end.sendall(answer % (len(body), body))
+                _read_request(end)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=provide)
+        thread.start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        lane = gateway.open_lane(LiveUpstream(address, SecretStr(KEY)))
+        headers = {"authorization": f"Bearer {lane.token}"}
+
+        def post() -> int:
+            path = url(lane, "/chat/completions")
+            return httpx.post(path, json=ASKED, headers=headers, trust_env=False).status_code
+
+        assert [post(), post()] == [200, 200]
+        assert len(connections) == 2
+        assert post() == 502, "the third is closed although it is new"
+        thread.join(5)
+        assert len(connections) == 3
+    assert [call.status for call in lane.calls] == [200, 200, 502]
+
+
+def _read_request(end: socket.socket) -> None:
+    """Reads one, or the end of the connection."""
+    received = b""
+    while b"hello" not in received:
+        data = end.recv(65536)
+        if not data:
+            return
+        received += data
 
 
 def test_an_answer_that_breaks_off_is_not_taken_for_whole(lane: Lane, upstream: Any) -> None:

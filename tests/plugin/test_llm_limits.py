@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pytest_agent_sandbox.llm.replies import say
 
 from ..provider import Provider, serving
 from .conftest import Project, outcomes
+
+pytestmark = pytest.mark.usefixtures("recycled")
 
 SCRIPTED = """
 import pytest
@@ -44,7 +48,7 @@ def test_within(start):
     start(LS, say("Done.")).run(timeout=60)
 """,
     )
-    code, output = project.run("-n", "2", "-v", "--no-sandbox-live")
+    code, output = project.run("-v", "--no-sandbox-live")
     assert code == 1
     assert outcomes(output) == {
         "test_calls": "FAILED",
@@ -149,7 +153,7 @@ def test_a_status_that_is_no_error(agent_llm):
     agent_llm.fail_next(200)
 """,
     )
-    _, output = project.run("-n", "2", "-v", "--no-sandbox-live")
+    _, output = project.run("-v", "--no-sandbox-live")
     results = outcomes(output)
     failed = {name for name, outcome in results.items() if outcome == "FAILED"}
     assert failed == {"test_a_fault_that_never_happens", "test_a_status_that_is_no_error"}

@@ -202,15 +202,16 @@ def test_a_shared_workspace_without_an_agent_has_evidence_too(project):
 
 
 def test_results_of_an_earlier_run_are_cleared(project):
-    project.write("test_it.py", "def test_x(agent_workspace): assert 0, 'first'")
+    project.write("test_it.py", "def test_x(sandbox_image): assert 0, 'first'")
     project.run()
     (first,) = project.results
-    project.write("test_it.py", "def test_y(agent_workspace): assert 0, 'second'")
+    project.write("test_it.py", "def test_y(sandbox_image): assert 0, 'second'")
     project.run()
     (second,) = project.results
     assert first.name != second.name
 
 
+@pytest.mark.usefixtures("recycled")
 def test_each_attempt_at_a_flaky_test_has_its_own_evidence(project):
     pytest.importorskip("pytest_rerunfailures")
     project.write("pytest.ini", "[pytest]\n")

@@ -1,5 +1,7 @@
 """Whatever tests, users and sandboxes do: the run goes on, and nothing is lost or hidden."""
 
+import pytest
+
 SUITE = """
 import os, shutil, time
 import pytest
@@ -65,6 +67,7 @@ def test_last(agent_workspace):
 """
 
 
+@pytest.mark.usefixtures("recycled")
 def test_a_suite_full_of_trouble(project):
     project.write("pytest.ini", "[pytest]\nsandbox_live = false\n")
     project.write("test_it.py", SUITE)
@@ -118,7 +121,7 @@ def test_a_wrong_value_under_xdist_is_one_message(project):
 
 
 def test_a_run_without_sandboxes_keeps_earlier_evidence(project):
-    project.write("test_it.py", "def test_x(agent_workspace): assert 0")
+    project.write("test_it.py", "def test_x(sandbox_image): assert 0")
     project.run()
     assert len(project.results) == 1
     project.write("test_it.py", "def test_x(): pass")

@@ -1,6 +1,10 @@
 """Scripted LLMs: the test fails when agent and script do not agree."""
 
+import pytest
+
 from tests.plugin.conftest import outcomes
+
+pytestmark = pytest.mark.usefixtures("recycled")
 
 HEAD = """
 from pytest_agent_sandbox import error, say, tool
@@ -72,7 +76,7 @@ def test_no_script_and_no_live_llm(agent_conversation):
     agent_conversation()
 """,
     )
-    code, output = project.run("-n", "2", "-rs", "-v", "--no-sandbox-live")
+    code, output = project.run("-rs", "-v", "--no-sandbox-live")
     assert code == 1
     assert outcomes(output) == {
         "test_exhausted": "FAILED",
