@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_agent_sandbox.containers.cleanup import find
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import find_local
 from pytest_agent_sandbox.dev_workspaces import DockerDevWorkspace
@@ -91,7 +92,7 @@ def test_closing_leaves_nothing(engine, agent_server_image, capsys):
     assert "Uvicorn running" in log.read_text()
     workspace.close()
     workspace.close()
-    assert name not in [found.name for found in engine.client.containers.list(all=True)]
+    assert name not in [found.name for found in find(engine)]
     assert not log.parent.exists()
     assert set(threading.enumerate()) == threads
     assert "Uvicorn running" in capsys.readouterr().err, "detach_logs=False copies the log"
@@ -132,10 +133,14 @@ def _put(container, file: Path) -> None:
 
 
 def test_a_start_that_fails_leaves_no_container(engine, agent_server_image):
-    before = {found.id for found in engine.client.containers.list(all=True)}
     with pytest.raises(SandboxStartFailed, match="did not answer within"):
-        DockerWorkspace(server_image=agent_server_image, engine=engine, health_check_timeout=0.1)
-    assert {found.id for found in engine.client.containers.list(all=True)} <= before
+        DockerWorkspace(
+            server_image=agent_server_image,
+            engine=engine,
+            health_check_timeout=0.1,
+            labels={"test": "that fails to start"},
+        )
+    assert find(engine, {"test": "that fails to start"}) == []
 
 
 @pytest.mark.parametrize(
