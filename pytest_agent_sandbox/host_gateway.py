@@ -8,11 +8,19 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from pytest_agent_sandbox.client.agents import agent_payload
+from pytest_agent_sandbox.containers.host_route import HostRoute
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.sandbox_network import (
+    GATEWAY_PORT,
+    ISOLATED,
+    LOOPBACK,
+    NONE,
+    OPEN,
+    engine_network,
+)
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.containers.engine import Engine
-    from pytest_agent_sandbox.containers.host_route import HostRoute
     from pytest_agent_sandbox.llm.exchange import Source
     from pytest_agent_sandbox.llm.gateway import Gateway
     from pytest_agent_sandbox.llm.lane import Lane
@@ -26,11 +34,11 @@ class HostGateway:
     Args:
         engine: The engine of the containers.
         address: Address of this machine to listen on, where the automatic choice does not fit.
-        network: The network the containers are on; None for the engine's default one.
+        network: The network the containers are on, as the setting `network` names it.
     """
 
     def __init__(
-        self, engine: Engine, *, address: str | None = None, network: str | None = None
+        self, engine: Engine, *, address: str | None = None, network: str = OPEN
     ) -> None:
         self._engine = engine
         self._address = address
@@ -46,9 +54,25 @@ class HostGateway:
         Raises:
             SettingsError: It cannot be found out for this engine and has to be given.
         """
+        if self._network == NONE:
+            raise SettingsError(
+                "network = none: an agent in such a sandbox has no way to its LLM. With "
+                "network = isolated that is all it can reach."
+            )
         if self._route is None:
-            self._route = self._engine.host_route(self._address, network=self._network)
+            self._route = (
+                HostRoute(LOOPBACK, container_host_name=LOOPBACK)
+                if self._network == ISOLATED
+                else self._engine.host_route(
+                    self._address, network=engine_network(self._network)
+                )
+            )
         return self._route
+
+    def address(self) -> tuple[str, int] | None:
+        """Where it listens on this machine; None as long as it does not."""
+        gateway = self._gateway
+        return None if gateway is None else (self.route.bind_address, gateway.port)
 
     @property
     def extra_hosts(self) -> Mapping[str, str]:
@@ -78,9 +102,10 @@ class HostGateway:
 
     def llm_fields(self, lane: Lane, model: str) -> dict[str, str]:
         """The fields of an agent's LLM that lead it to a lane, as seen from a container."""
+        port = GATEWAY_PORT if self._network == ISOLATED else None
         return {
             "model": model,
-            "base_url": lane.base_url(self.route.container_host_name, model),
+            "base_url": lane.base_url(self.route.container_host_name, model, port=port),
             "api_key": lane.token,
         }
 

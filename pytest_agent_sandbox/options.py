@@ -76,8 +76,18 @@ class SandboxSettings:
     memory: str | None = _setting(None, types.size, "SIZE", "memory limit, such as 512m or 2g")
     cpus: float | None = _setting(None, types.positive_number, "N", "CPU limit, such as 1.5")
     pids: int | None = _setting(None, types.positive_integer, "N", "limit on processes and threads")
-    network: str | None = _setting(
-        None, types.text, "NAME", "an existing network of the engine to join"
+    network: str = _setting(
+        "open",
+        types.text,
+        "open|isolated|none|NAME",
+        "what a sandbox can reach: whatever the engine lets it; its LLM and what is allowed; "
+        "nothing; or an existing network of the engine to join (default: open)",
+    )
+    allow: tuple[str, ...] = _setting(
+        (),
+        types.names,
+        "HOST:PORT,…",
+        "what an isolated sandbox may connect to, through a proxy; commas between",
     )
     user: str | None = _setting(
         None, types.text, "USER", "user of the container (default: the image's)"

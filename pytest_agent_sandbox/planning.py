@@ -8,9 +8,17 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+from pytest_agent_sandbox.containers.egress import allowed_places
 from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.errors import ServiceUnavailable, SettingsError
+from pytest_agent_sandbox.sandbox_network import (
+    OPEN,
+    GatewayAddress,
+    check_allow,
+    engine_network,
+    network_environment,
+)
 from pytest_agent_sandbox.server_start import (
     SERVER_COMMAND,
     can_be_dormant,
@@ -44,6 +52,9 @@ class SandboxPlan:
         has_services: Whether it starts more than the server.
         has_desktop: Whether it starts a desktop.
         isolation: What of an earlier use it may show, where it is used again.
+        network: What it can reach: see `sandbox_network`.
+        allow: Where an isolated one may connect to.
+        gateway_address: Where its LLM gateway listens.
         timeout: Seconds until the server has to answer.
     """
 
@@ -53,6 +64,9 @@ class SandboxPlan:
     has_services: bool = False
     has_desktop: bool = False
     isolation: Isolation = "fresh"
+    network: str = OPEN
+    allow: frozenset[str] = frozenset()
+    gateway_address: GatewayAddress = field(default=lambda: None, repr=False)
     timeout: float = 120.0
 
     @property
@@ -81,7 +95,15 @@ class SandboxPlan:
         variables: Hashable = "deferred"
         if not self.is_deferrable:
             variables = tuple(sorted(self.variables.items()))
-        return (repr(spec), tuple(sorted(spec.environment.items())), variables, self.isolation)
+        return (
+            repr(spec),
+            tuple(sorted(spec.environment.items())),
+            variables,
+            self.isolation,
+            self.network,
+            self.allow,
+            self.gateway_address,
+        )
 
     @property
     def test(self) -> str:
@@ -99,6 +121,7 @@ class SandboxPlan:
 def plan_sandbox(
     image: Image,
     extra_hosts: Mapping[str, str],
+    gateway_address: GatewayAddress,
     *,
     host_port: int | None = None,
     extra_ports: bool = False,
@@ -106,7 +129,8 @@ def plan_sandbox(
     working_dir: str,
     volumes: Sequence[str] = (),
     forward_env: Iterable[str] = (),
-    network: str | None = None,
+    network: str = OPEN,
+    allow: Iterable[str] = (),
     enable_gpu: bool = False,
     memory: str | None = None,
     cpus: float | None = None,
@@ -119,7 +143,8 @@ def plan_sandbox(
 ) -> SandboxPlan:
     """The plan that the arguments of a `DockerWorkspace` mean.
 
-    They are explained there; `extra_hosts` are the host names that the container shall know.
+    They are explained there; `extra_hosts` are the host names that the container shall know, and
+    `gateway_address` tells where the LLM gateway listens.
 
     Raises:
         ServiceUnavailable: The image has no desktop, and one is wanted.
@@ -134,6 +159,8 @@ def plan_sandbox(
             f"The image {image.reference} has no desktop, which desktop=True (--sandbox-video) "
             "wants; `agent-sandbox build --target source` builds one that has."
         )
+    places = allowed_places(allow)
+    check_allow(network, places)
     has_desktop = has_services(image) and (desktop or extra_ports)
     if isolation == "recycled" and (has_desktop or (extra_ports and not lacks_services(image))):
         isolation = "fresh"  # VS Code and a desktop leave too much behind to be cleaned
@@ -142,10 +169,13 @@ def plan_sandbox(
         spec=ContainerSpec(
             image=image.reference,
             command=SERVER_COMMAND,
-            environment=server_environment(image, extra_ports=extra_ports, has_desktop=has_desktop),
+            environment={
+                **server_environment(image, extra_ports=extra_ports, has_desktop=has_desktop),
+                **network_environment(network),
+            },
             ports=published_ports(host_port, extra_ports),
             volumes=volumes,
-            network=network,
+            network=engine_network(network),
             extra_hosts=extra_hosts,
             gpus=enable_gpu,
             memory=memory,
@@ -160,4 +190,7 @@ def plan_sandbox(
         has_desktop=has_desktop,
         timeout=health_check_timeout,
         isolation=isolation,
+        network=network,
+        allow=places,
+        gateway_address=gateway_address,
     )

@@ -112,6 +112,7 @@ class RunSandboxes:
             "cpus": settings.cpus,
             "pids_limit": settings.pids,
             "network": settings.network,
+            "allow": list(settings.allow),
             "user": settings.user,
             "volumes": list(settings.volumes),
             "forward_env": list(settings.forward_env),
@@ -193,9 +194,11 @@ class RunSandboxes:
             image = find_local(engine, reference)
             if image is None or settings.pull == "always":
                 return None  # the first test waits for it, and shows its progress
+            gateway = self._gateway(settings)
             return plan_sandbox(
                 image,
-                self._gateway(settings).extra_hosts,
+                gateway.extra_hosts,
+                gateway.address,
                 desktop=settings.video != "none",
                 **self.plan_options(settings, ANY_TEST),
             )

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from pytest_agent_sandbox.containers.effective import effective_settings
 from pytest_agent_sandbox.containers.images import VERSION_LABEL
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.sandbox_network import ISOLATED, NONE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pytest_agent_sandbox.client.commands import CommandResult
     from pytest_agent_sandbox.client.conversation import RemoteConversation
@@ -35,12 +36,17 @@ def at_start(recorder: Recorder, workspace: DockerWorkspace) -> None:
         "start_seconds": round(workspace.start_seconds, 3),
         "isolation": workspace.sandbox.plan.isolation,
     }
-    if workspace.sandbox.uses > 1:
-        facts["used by tests"] = workspace.sandbox.uses
     try:
         facts |= effective_settings(workspace.engine, workspace.container)
     except SandboxError as error:
         logger.warning("a container's settings could not be read: %s", error)
+    plan = workspace.sandbox.plan
+    if plan.network in (ISOLATED, NONE):
+        facts["network"] = f"{plan.network}, checked from inside"
+    if plan.network == ISOLATED:
+        facts["may connect to"] = ", ".join(["its LLM", *sorted(plan.allow)])
+    if workspace.sandbox.uses > 1:
+        facts["used by tests"] = workspace.sandbox.uses
     recorder.record_sandbox(workspace.container.name, **facts)
 
 
@@ -56,6 +62,15 @@ def at_end(recorder: Recorder, workspace: DockerWorkspace) -> None:
             workspace.resume()  # to be read
     except SandboxError as error:
         facts["state"] = f"unknown: {error}"
+    egress = workspace.sandbox.egress
+    for title, places in (("connected to", egress.allowed), ("was refused", egress.refused)):
+        if places:
+            facts[title] = _counted(places)
+    if egress.refused:
+        recorder.note(
+            f"The sandbox was refused connections to {facts['was refused']}; what it may reach is "
+            "set by sandbox_allow."
+        )
     recorder.record_sandbox(workspace.container.name, **facts)
 
 
@@ -121,6 +136,13 @@ class Recording:
             self._recorder.record_event(str(self._number), event)
         except OSError:  # a full disk, a folder that somebody removed: not the test's failure
             logger.warning("an event could not be kept as evidence", exc_info=True)
+
+
+def _counted(places: Mapping[str, int]) -> str:
+    return ", ".join(
+        place if count == 1 else f"{place} ({count} times)"
+        for place, count in sorted(places.items(), key=lambda item: -item[1])
+    )
 
 
 def _diff(workspace: DockerWorkspace) -> str:

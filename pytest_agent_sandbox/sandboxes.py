@@ -14,12 +14,14 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.containers.egress import Egress
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.faults import is_transient
 from pytest_agent_sandbox.containers.readiness import wait_until
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartFailed
 from pytest_agent_sandbox.planning import SandboxPlan
 from pytest_agent_sandbox.recycling import Recycler
+from pytest_agent_sandbox.sandbox_network import ways_out
 from pytest_agent_sandbox.server_start import (
     DORMANT,
     secret_environment,
@@ -58,6 +60,7 @@ class Sandbox:
         start_seconds: Seconds from the container's start to the server's first answer.
         uses: How many users it has had.
         recycler: Brings it back to its first state; None where it cannot be.
+        egress: Counts what it has asked for of the outside, where it is isolated.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Sandbox:
         session_key: SecretStr,
         secret_key: SecretStr,
         start_seconds: float,
+        egress: Egress,
         *,
         is_dormant: bool,
     ) -> None:
@@ -74,6 +78,7 @@ class Sandbox:
         self.container = container
         self.session_key = session_key
         self.start_seconds = start_seconds
+        self.egress = egress
         self.uses = 0
         self.recycler: Recycler | None = None
         self._secret_key = secret_key
@@ -129,11 +134,17 @@ class Sandbox:
             environment={**plan.spec.environment, **own},
             name_prefix=plan.name_prefix,
         )
+        egress = Egress(plan.allow)
         try:
             with ExitStack() as undo:
                 container = undo.enter_context(
                     Container.start(
-                        engine, spec, log_path=user.log_path, echo=user.echo, clean=user.clean_log
+                        engine,
+                        spec,
+                        log_path=user.log_path,
+                        echo=user.echo,
+                        clean=user.clean_log,
+                        outwards=ways_out(plan.network, plan.gateway_address, egress),
                     )
                 )
                 _wait_for_server(container, plan.timeout, check)
@@ -142,7 +153,9 @@ class Sandbox:
             # The log is a note of its own: the first error's notes do not show.
             raise SandboxStartFailed(f"While starting: {death}", log=death.log) from None
         seconds = time.monotonic() - began
-        return cls(plan, container, session_key, secret_key, seconds, is_dormant=dormant)
+        return cls(
+            plan, container, session_key, secret_key, seconds, egress, is_dormant=dormant
+        )
 
     @property
     def address(self) -> str:
@@ -177,6 +190,7 @@ class Sandbox:
                 wake(connection, self._secret_key, plan.variables)
             self._is_dormant = False
         self.plan = plan
+        self.egress.forget()
         self.container.rename(plan.name_prefix)
         self.container.move_log(user.log_path, user.clean_log, with_past=self.uses == 0)
 

@@ -59,7 +59,7 @@ class SandboxSession:
         self._config = config
         self._engine: Engine | EngineUnavailable | None = None
         self._closing = ExitStack()
-        self._gateways: dict[tuple[str | None, str | None], HostGateway] = {}
+        self._gateways: dict[tuple[str | None, str], HostGateway] = {}
         self._prepared: set[tuple[str, str | None, str]] = set()
         self._closing.callback(end_on_sigterm())
 

@@ -27,6 +27,7 @@ from pytest_agent_sandbox.containers.progress import Progress, show_progress
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host_gateway import HostGateway
 from pytest_agent_sandbox.planning import Isolation, plan_sandbox
+from pytest_agent_sandbox.sandbox_network import OPEN
 from pytest_agent_sandbox.sandboxes import FreshSupply, Supply, User
 from pytest_agent_sandbox.services import (
     SERVER_PORT,
@@ -60,7 +61,10 @@ class DockerWorkspace(RemoteWorkspace):
         working_dir: The workspace's folder in the container; made where it is missing.
         volumes: Folders of this machine to mount, as `host:container[:ro]`.
         forward_env: Names of environment variables that the container gets with their values.
-        network: A network of the engine to join.
+        network: What the sandbox can reach: `open`, whatever the engine's default network lets it;
+            `isolated`, its LLM and what `allow` names; `none`; or the name of a network of the
+            engine to join.
+        allow: Where an isolated sandbox may connect to, as `host:port`, through an HTTP proxy.
         enable_gpu: Give the container all GPUs.
         detach_logs: True (the default) keeps the container's log in its file only; False also
             copies it to standard error as it comes.
@@ -102,7 +106,8 @@ class DockerWorkspace(RemoteWorkspace):
         working_dir: str = WORKING_DIR,
         volumes: Sequence[str] = (),
         forward_env: Iterable[str] = (),
-        network: str | None = None,
+        network: str = OPEN,
+        allow: Sequence[str] = (),
         enable_gpu: bool = False,
         detach_logs: bool = True,
         cleanup_image: bool = False,
@@ -148,6 +153,7 @@ class DockerWorkspace(RemoteWorkspace):
             plan = plan_sandbox(
                 image,
                 gateway.extra_hosts,
+                gateway.address,
                 host_port=host_port,
                 extra_ports=extra_ports,
                 desktop=desktop,
@@ -155,6 +161,7 @@ class DockerWorkspace(RemoteWorkspace):
                 volumes=volumes,
                 forward_env=forward_env,
                 network=network,
+                allow=allow,
                 enable_gpu=enable_gpu,
                 memory=memory,
                 cpus=cpus,

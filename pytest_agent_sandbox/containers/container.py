@@ -6,7 +6,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -24,8 +24,10 @@ from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.faults import explain_exit, start_failure
 from pytest_agent_sandbox.containers.log_file import LogFile
 from pytest_agent_sandbox.containers.logs import LogFollower
+from pytest_agent_sandbox.containers.multiplexer import Connect
 from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.containers.state import ContainerState, parse_state
+from pytest_agent_sandbox.containers.tunnel import Tunnel
 from pytest_agent_sandbox.errors import (
     SandboxDied,
     SandboxError,
@@ -77,6 +79,7 @@ class Container:
         self._api = engine.client.api
         self._log_file = log
         self._follower = LogFollower(engine, container_id, log, self._notice_end, echo)
+        self._tunnel: Tunnel | None = None
         self._over = threading.Event()
         self._death: ContainerState | None = None
         self._death_message = ""
@@ -93,6 +96,7 @@ class Container:
         log_path: str | Path,
         echo: Callable[[bytes], object] | None = None,
         clean: Callable[[str], str] | None = None,
+        outwards: Mapping[int, Connect] | None = None,
     ) -> Self:
         """Create and start a container; whatever fails, none is left behind.
 
@@ -103,6 +107,8 @@ class Container:
                 added to.
             echo: Called with each piece of its output too, in a thread of its own.
             clean: Given each line before it is written, in that thread.
+            outwards: Of a container without a network: ports of its loopback, and what makes a
+                connection for whoever connects to them there. See `Tunnel`.
 
         Raises:
             ImageNotFound: The engine lacks the image, or has it for another platform.
@@ -123,7 +129,10 @@ class Container:
                     engine.client.api.start(container.id)
                 except APIError as error:
                     raise start_failure(error, spec, name) from error
-            container.ports = container._read_ports()
+            if spec.has_no_network and (spec.ports or outwards):
+                container._open_tunnel(outwards or {})
+            else:
+                container.ports = container._read_ports()
         except BaseException:
             try:
                 if container is not None:
@@ -252,6 +261,7 @@ class Container:
                 self._removed = True
             finally:
                 self._follower.close()
+                self._close_tunnel()
                 self._over.set()
 
     def keep(self) -> None:
@@ -274,6 +284,7 @@ class Container:
             self._removed = self.is_kept = True
             self.name = kept
             self._follower.stop()
+            self._close_tunnel()
             self._over.set()
 
     def __enter__(self) -> Self:
@@ -289,6 +300,28 @@ class Container:
 
     def __repr__(self) -> str:
         return f"<Container {self.name} of {self.spec.image}>"
+
+    def _open_tunnel(self, outwards: Mapping[int, Connect]) -> None:
+        try:
+            self._tunnel = Tunnel(self._engine, self.id, self.spec.ports, outwards, self._cut_off)
+        except SandboxError:
+            if self.wait_for_end(_END_GRACE):  # that is the cause, then
+                self.check()
+            raise
+        self.ports = self._tunnel.ports
+
+    def _close_tunnel(self) -> None:
+        if self._tunnel is not None:
+            self._tunnel.close()
+
+    def _cut_off(self, reason: str) -> None:
+        """Notices, in the tunnel's thread, that nobody can reach what is inside any more."""
+        deadline = time.monotonic() + _END_GRACE
+        while not (self._removing.is_set() or self._over.is_set()):
+            if time.monotonic() > deadline:  # no: the container itself has not ended
+                return self._declare_dead(ContainerState("running"), f"is out of reach: {reason}")
+            self._removing.wait(_END_POLL)
+        return None
 
     def _read_ports(self) -> dict[int, int]:
         if not self.spec.ports:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-import struct
 import tarfile
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 from docker.errors import NotFound
@@ -19,6 +16,7 @@ from pytest_agent_sandbox.containers import janitor_inside
 from pytest_agent_sandbox.containers.cleanup import NAME_PREFIX, prefixed
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.program import Program
 from pytest_agent_sandbox.errors import SandboxError
 
 #: Where programs expect to be able to write, whatever the image is.
@@ -28,23 +26,8 @@ USUAL_PLACES = ("/tmp", "/var/tmp", "/run", "/root")  # noqa: S108 - in the cont
 _PATIENCE = 20.0
 # Bytes of an image's folder that can be put back into memory.
 _LARGEST = 16 * 1024 * 1024
-_FRAME_HEADER = struct.Struct(">BxxxL")
 # Seconds in which the engine notices that something has ended.
 _END_GRACE = 1.0
-_POLL = 0.02
-_STANDARD_ERROR = 2
-# Characters of what the janitor complained of that an error quotes.
-_SHOWN = 500
-# The program comes as the first line, so that it is not what `ps` shows in the container.
-_START = """
-for python in python3 /agent-server/.venv/bin/python python; do
-    if command -v "$python" >/dev/null; then
-        exec "$python" -I -c 'import json, sys; exec(json.loads(sys.stdin.readline()))' janitor
-    fi
-done
-exit 127
-"""
-_NO_PYTHON = 127
 
 
 def home_of(passwd: str, user: str) -> str:
@@ -157,24 +140,9 @@ class Janitor:
 
     def __init__(self, engine: Engine, container: Container) -> None:
         self._container = container
-        api = engine.client.api
-        with engine.calling(f"start the janitor in container {container.name}"):
-            started = api.exec_create(
-                container.id,
-                ["/bin/sh", "-c", _START],
-                stdin=True,
-                user="0",
-                workdir="/",
-            )
-            stream = api.exec_start(started["Id"], socket=True)
-        self._engine = engine
-        self._id = started["Id"]
-        self._stream = stream
-        # The SDK hands out a file around a socket, or on Windows what behaves like a socket.
-        self._socket: Any = getattr(stream, "_sock", stream)
-        self._rest = b""
-        self._complaint = ""
-        self._send(json.dumps(Path(janitor_inside.__file__).read_text("utf-8")))
+        self._program = Program(
+            engine, container.id, "janitor", [janitor_inside], patience=_PATIENCE
+        )
 
     def restore(self, files: Mapping[str, bytes]) -> None:
         """Put files into the container's folders.
@@ -221,8 +189,7 @@ class Janitor:
 
     def close(self) -> None:
         """End it."""
-        self._stream.close()
-        self._socket.close()
+        self._program.close()
 
     def _order(self, order: str, **details: object) -> None:
         problems = self._answer(order, **details).get("problems")
@@ -230,56 +197,15 @@ class Janitor:
             raise SandboxError(f"Container {self._container.name}: {problems[0]}.")
 
     def _answer(self, order: str, **details: object) -> dict[str, Any]:
-        self._send(json.dumps({"do": order, **details}))
         try:
-            answer: dict[str, Any] = json.loads(self._line(time.monotonic() + _PATIENCE))
+            self._program.send(json.dumps({"do": order, **details}).encode() + b"\n")
+            answer: dict[str, Any] = json.loads(self._program.read_line(_PATIENCE))
         except (OSError, ValueError) as error:
-            raise self._gone(error) from error
+            # That is what it ends with, as a rule.
+            self._container.wait_for_end(_END_GRACE)
+            self._container.check()
+            reason = self._program.why_gone(error)
+            raise SandboxError(
+                f"The janitor of container {self._container.name} is gone: {reason}"
+            ) from error
         return answer
-
-    def _send(self, line: str) -> None:
-        try:
-            self._socket.settimeout(_PATIENCE)
-            self._socket.sendall(f"{line}\n".encode())
-        except OSError as error:
-            raise self._gone(error) from error
-
-    def _gone(self, error: Exception) -> SandboxError:
-        self._container.wait_for_end(_END_GRACE)  # that is what it ends with, as a rule
-        self._container.check()
-        name = self._container.name
-        reason = "there is no Python in it" if self._exit_code() == _NO_PYTHON else error
-        return SandboxError(f"The janitor of container {name} is gone: {self._complaint or reason}")
-
-    def _exit_code(self) -> int | None:
-        """How it ended, which the engine knows a little later than that it did."""
-        deadline = time.monotonic() + _END_GRACE
-        with self._engine.calling(f"look after the janitor of container {self._container.name}"):
-            while True:
-                found = self._engine.client.api.exec_inspect(self._id)
-                if not found["Running"] or time.monotonic() > deadline:
-                    return None if found["ExitCode"] is None else int(found["ExitCode"])
-                self._container.wait_for_end(_POLL)
-
-    def _line(self, deadline: float) -> bytes:
-        """The next line that the janitor prints, out of the engine's frames."""
-        printed = b""
-        while b"\n" not in printed:
-            stream, size = _FRAME_HEADER.unpack(self._read(_FRAME_HEADER.size, deadline))
-            payload = self._read(size, deadline)
-            if stream == _STANDARD_ERROR:
-                self._complaint = payload.decode(errors="replace").strip()[-_SHOWN:]
-            else:
-                printed += payload
-        return printed
-
-    def _read(self, size: int, deadline: float) -> bytes:
-        while len(self._rest) < size:
-            if time.monotonic() > deadline:
-                raise TimeoutError("it does not answer")
-            chunk = self._socket.recv(65536)
-            if not chunk:
-                raise ConnectionError("it has ended")
-            self._rest += chunk
-        found, self._rest = self._rest[:size], self._rest[size:]
-        return found

@@ -373,7 +373,3 @@ def main() -> None:
             answer = {"problems": [f"the janitor failed: {type(error).__name__}: {error}"]}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()

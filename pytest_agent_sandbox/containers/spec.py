@@ -35,7 +35,8 @@ class ContainerSpec:
         environment: Variables. Values may be secrets: they travel in the body of a request, are
             no part of the representation, and appear in no message.
         ports: The container's TCP port to the port on this machine; None lets the engine choose
-            one. They are published on 127.0.0.1 only.
+            one. They are published on 127.0.0.1 only; of a container on the network `none` they
+            are reached by a `Tunnel`.
         volumes: ``["host:container[:ro]", ...]``, or ``{host: container}``, or the docker SDK's
             ``{host: {"bind": container, "mode": "ro"}}``. The host's side is a folder (``~`` and
             a leading ``.`` are resolved) or the name of a volume.
@@ -95,12 +96,17 @@ class ContainerSpec:
             raise SettingsError(f"pids_limit: {self.pids_limit} is not a positive number")
         if self.platform is not None and self.platform.count("/") not in (1, 2):
             raise SettingsError(f"platform: {self.platform!r} is not of the form linux/amd64")
-        if self.ports and self.network in ("host", "none"):
+        if self.ports and self.network == "host":
             raise SettingsError(f"network: {self.network!r} publishes no ports")
         _check_environment(self.environment)
         _check_ports(self.ports)
         _memory_in_bytes(self.memory)
         _binds(self.volumes)
+
+    @property
+    def has_no_network(self) -> bool:
+        """Whether its own loopback is all the network that the container has."""
+        return self.network == "none"
 
     def fixed_ports(self) -> set[int]:
         """The ports of this machine that were asked for by number."""
@@ -113,17 +119,18 @@ class ContainerSpec:
     def create_arguments(self, api: APIClient) -> dict[str, Any]:
         """The arguments of the docker SDK's low-level ``create_container``, but name and labels."""
         memory = _memory_in_bytes(self.memory)
+        published = {} if self.has_no_network else self.ports
         arguments: dict[str, Any] = {
             "image": self.image,
             "command": None if self.command is None else list(self.command),
             "entrypoint": None if self.entrypoint is None else list(self.entrypoint),
             "environment": dict(self.environment),
-            "ports": list(self.ports),
+            "ports": list(published),
             "user": self.user,
             "host_config": api.create_host_config(
                 port_bindings={
                     inner: ("127.0.0.1", outer) if outer else ("127.0.0.1",)
-                    for inner, outer in self.ports.items()
+                    for inner, outer in published.items()
                 },
                 binds=_binds(self.volumes),
                 tmpfs=dict(self.tmpfs),

@@ -73,16 +73,17 @@ class Lane:
         """The calls so far, in order of arrival."""
         return tuple(self._calls)
 
-    def base_url(self, host: str, model: str = "") -> str:
+    def base_url(self, host: str, model: str = "", *, port: int | None = None) -> str:
         """The address to give the agent as its LLM's base URL.
 
         Args:
             host: The name or address by which the agent's container reaches the gateway.
             model: The agent's model. LiteLLM adds `/v1/messages` to the address of an Anthropic
                 model, and `/chat/completions` to any other's: the former comes without `/v1`.
+            port: The port by which it is reached there, where that is not the gateway's own.
         """
         address = f"[{host}]" if ":" in host else host
-        root = f"http://{address}:{self._port()}"
+        root = f"http://{address}:{port or self._port()}"
         return root if speaks_anthropic(model) else f"{root}/v1"
 
     def check(self) -> None:

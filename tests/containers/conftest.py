@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,7 @@ import pytest
 from pytest_agent_sandbox.containers.cleanup import remove_labelled
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.multiplexer import Connect
 from pytest_agent_sandbox.containers.spec import ContainerSpec
 
 
@@ -25,7 +26,12 @@ class Start(Protocol):
     """Starts a container that runs a shell script; arguments are those of `ContainerSpec`."""
 
     def __call__(
-        self, script: str, *, engine: Engine | None = None, **settings: object
+        self,
+        script: str,
+        *,
+        engine: Engine | None = None,
+        outwards: Mapping[int, Connect] | None = None,
+        **settings: object,
     ) -> Container: ...
 
 
@@ -56,10 +62,18 @@ def start(engine: Engine, spec: SpecFactory, tmp_path: Path) -> Iterator[Start]:
     session_engine = engine
     started: list[Container] = []
 
-    def start(script: str, *, engine: Engine | None = None, **settings: object) -> Container:
-        log_path = tmp_path / f"container-{len(started)}.log"
+    def start(
+        script: str,
+        *,
+        engine: Engine | None = None,
+        outwards: Mapping[int, Connect] | None = None,
+        **settings: object,
+    ) -> Container:
         container = Container.start(
-            engine or session_engine, spec(script, **settings), log_path=log_path
+            engine or session_engine,
+            spec(script, **settings),
+            log_path=tmp_path / f"container-{len(started)}.log",
+            outwards=outwards,
         )
         started.append(container)
         return container

@@ -377,8 +377,8 @@ def test_a_secret_of_the_wrong_type_is_not_shown() -> None:
 
 
 def test_ports_need_a_network(image: str) -> None:
-    with pytest.raises(SettingsError, match=r"^network: 'none' publishes no ports"):
-        ContainerSpec(image=image, network="none", ports={8000: None})
+    with pytest.raises(SettingsError, match=r"^network: 'host' publishes no ports"):
+        ContainerSpec(image=image, network="host", ports={8000: None})
 
 
 @pytest.mark.parametrize(

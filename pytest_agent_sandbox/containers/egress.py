@@ -1,0 +1,206 @@
+"""The proxy that leads out of a container without a network, to the places that are allowed."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import h11
+
+from pytest_agent_sandbox.containers.host_route import CONTAINER_HOST_NAME
+from pytest_agent_sandbox.containers.multiplexer import Ends
+from pytest_agent_sandbox.errors import SettingsError
+
+_PLACE = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
+_HIGHEST_PORT = 65535
+_CHUNK = 64 * 1024
+# Seconds for a client to say what it wants, and for a place to answer.
+_PATIENCE = 30.0
+# Different places that are counted by name; what programs ask for is theirs to invent.
+_MOST_NAMES = 100
+_OTHERS = "others"
+_FORBIDDEN, _BAD_GATEWAY, _BAD_REQUEST = 403, 502, 400
+_REASONS = {_FORBIDDEN: "Forbidden", _BAD_GATEWAY: "Bad Gateway", _BAD_REQUEST: "Bad Request"}
+
+
+def allowed_places(places: Iterable[str]) -> frozenset[str]:
+    """The places in the form in which they are compared.
+
+    Args:
+        places: Such as `pypi.org:443`.
+
+    Raises:
+        SettingsError: One is not of that form.
+    """
+    found = set()
+    for place in places:
+        parts = _PLACE.fullmatch(place)
+        if parts is None or not 0 < int(parts["port"]) <= _HIGHEST_PORT:
+            raise SettingsError(
+                f"allow: {place!r} is not of the form host:port, such as pypi.org:443"
+            )
+        found.add(_place(parts["host"], int(parts["port"])))
+    return frozenset(found)
+
+
+class Egress:
+    """An HTTP proxy for one container: it makes connections to allowed places, and counts.
+
+    Names are looked up on this machine, whose own loopback is `host.docker.internal`. Not reached by an address of this machine's, but by
+    `connect`, which a `Tunnel` calls.
+
+    Args:
+        places: The allowed ones, as `allowed_places` returns them.
+
+    Attributes:
+        allowed: How often which place was asked for that is allowed.
+        refused: The same of those that are not.
+    """
+
+    def __init__(self, places: frozenset[str]) -> None:
+        self._places = places
+        self.allowed: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self._serving: set[asyncio.Task[None]] = set()
+
+    def forget(self) -> None:
+        """Begin to count anew."""
+        self.allowed = Counter()
+        self.refused = Counter()
+
+    async def connect(self) -> Ends:
+        """A connection to the proxy, in this thread's event loop."""
+        near, far = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=far)
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)  # the loop itself holds on to it weakly only
+        task.add_done_callback(self._serving.discard)
+        return await asyncio.open_connection(sock=near)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                wanted = await _first_request(reader)
+            if wanted is None:
+                await _answer(writer, _BAD_REQUEST, "this is an HTTP proxy")
+                return
+            await self._lead(*wanted, reader, writer)
+        except (OSError, TimeoutError):
+            return  # the client has gone, or says nothing
+        finally:
+            writer.close()
+
+    async def _lead(
+        self,
+        place: tuple[str, int],
+        begin: bytes,
+        is_tunnel: bool,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        name = _place(*place)
+        if name not in self._places:
+            _count(self.refused, name)
+            await _answer(
+                writer,
+                _FORBIDDEN,
+                f"this sandbox may not reach {name}; sandbox_allow = {name} would let it",
+            )
+            return
+        _count(self.allowed, name)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                far_reader, far_writer = await asyncio.open_connection(*_here(place))
+        except (OSError, TimeoutError) as error:
+            await _answer(writer, _BAD_GATEWAY, f"{name} cannot be reached: {error}")
+            return
+        try:
+            if is_tunnel:
+                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            far_writer.write(begin)
+            async with asyncio.TaskGroup() as both:
+                both.create_task(_copy(reader, far_writer))
+                both.create_task(_copy(far_reader, writer))
+        finally:
+            far_writer.close()
+
+
+async def _first_request(
+    reader: asyncio.StreamReader,
+) -> tuple[tuple[str, int], bytes, bool] | None:
+    """Where a client wants to, what to send there first, and whether it asks for a tunnel."""
+    connection = h11.Connection(h11.SERVER)
+    try:
+        while True:
+            event = connection.next_event()
+            if event is h11.NEED_DATA:
+                data = await reader.read(_CHUNK)
+                if not data:
+                    return None
+                connection.receive_data(data)
+            elif isinstance(event, h11.Request):
+                return _wanted(event, connection.trailing_data[0])
+            else:
+                return None
+    except (h11.RemoteProtocolError, ValueError):
+        return None
+
+
+def _wanted(request: h11.Request, rest: bytes) -> tuple[tuple[str, int], bytes, bool] | None:
+    target = request.target.decode("ascii", "replace")
+    if request.method == b"CONNECT":
+        parts = _PLACE.fullmatch(target)
+        return ((parts["host"].strip("[]"), int(parts["port"])), rest, True) if parts else None
+    url = urlsplit(target)
+    if url.scheme != "http" or not url.hostname:
+        return None
+    path = url._replace(scheme="", netloc="").geturl() or "/"
+    # One request a connection: the next one may want to go elsewhere.
+    hop = {b"connection", b"proxy-connection", b"keep-alive", b"proxy-authorization"}
+    lines = [request.method + b" " + path.encode("ascii", "replace") + b" HTTP/1.1"]
+    lines += [
+        name + b": " + value for name, value in request.headers.raw_items() if name.lower() not in hop
+    ]
+    begin = b"\r\n".join([*lines, b"Connection: close", b"", b""])
+    return (url.hostname, url.port or 80), begin + rest, False
+
+
+async def _answer(writer: asyncio.StreamWriter, status: int, words: str) -> None:
+    body = f"agent-sandbox: {words}\n".encode()
+    head = (
+        f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    writer.write(head.encode() + body)
+    await writer.drain()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copies to the end, which it passes on; a connection that breaks is one that ends."""
+    with suppress(OSError):
+        while data := await reader.read(_CHUNK):
+            writer.write(data)
+            await writer.drain()
+    with suppress(OSError):
+        if writer.can_write_eof():
+            writer.write_eof()
+
+
+def _here(place: tuple[str, int]) -> tuple[str, int]:
+    """The place, where the engine's name for this machine is its loopback."""
+    host, port = place
+    return ("127.0.0.1" if host.lower() == CONTAINER_HOST_NAME else host), port
+
+
+def _count(counter: Counter[str], name: str) -> None:
+    counter[name if name in counter or len(counter) < _MOST_NAMES else _OTHERS] += 1
+
+
+def _place(host: str, port: int) -> str:
+    host = host.strip("[]").lower()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,169 @@
+"""A Python program that this process brings into a container, and talks to while it runs."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.errors import SandboxError
+
+_FRAME_HEADER = struct.Struct(">BxxxL")
+_STANDARD_ERROR = 2
+# Seconds in which the engine knows that a process has ended.
+_END_GRACE = 1.0
+_POLL = 0.02
+# Characters of what the program complained of that an error quotes.
+_SHOWN = 500
+# The program comes as the first line, so that it is not what `ps` shows in the container.
+_START = """
+for python in python3 /agent-server/.venv/bin/python python; do
+    if command -v "$python" >/dev/null; then
+        exec "$python" -I -c '
+import json, sys
+sent = json.loads(sys.stdin.readline())
+for text in sent["texts"]:
+    exec(text)
+main(*sent["arguments"])' "$0"
+    fi
+done
+exit 127
+"""
+_NO_PYTHON = 127
+
+
+class Program:
+    """It runs as root, by whatever Python >= 3.8 there is, and ends with the container.
+
+    Args:
+        engine: The container's engine.
+        container: The container's id.
+        title: What it is called, in the container's list of processes too.
+        modules: Modules whose texts make up the program, in order; the last has a `main`.
+        arguments: Those of `main`, as JSON can have them.
+        patience: Seconds that the container may take to read what it is sent.
+
+    Raises:
+        SandboxError: The engine refused, or does not answer, or the program was gone at once.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        container: str,
+        title: str,
+        modules: Sequence[ModuleType],
+        arguments: Sequence[object] = (),
+        *,
+        patience: float,
+    ) -> None:
+        self._engine = engine
+        self._title = title
+        api = engine.client.api
+        with engine.calling(f"start the {title} in container {container}"):
+            self._id = api.exec_create(
+                container,
+                ["/bin/sh", "-c", _START, title],
+                stdin=True,
+                user="0",
+                workdir="/",
+            )["Id"]
+            self._stream = api.exec_start(self._id, socket=True)
+        # The SDK hands out a file around a socket, or on Windows what behaves like a socket.
+        self._socket: Any = getattr(self._stream, "_sock", self._stream)
+        self._socket.settimeout(patience)
+        self._rest = b""
+        self._complaint = ""
+        texts = [Path(str(module.__file__)).read_text("utf-8") for module in modules]
+        try:
+            self.send(json.dumps({"texts": texts, "arguments": arguments}).encode() + b"\n")
+        except OSError as error:
+            reason = self.why_gone(error)
+            self.close()
+            raise SandboxError(f"The {title} did not start in {container}: {reason}") from error
+
+    def send(self, data: bytes) -> None:
+        """Send bytes to its standard input.
+
+        Raises:
+            OSError: It is gone, or does not read.
+        """
+        self._socket.sendall(data)
+
+    def wait_forever(self) -> None:
+        """Have `read` and `send` wait for as long as the program runs."""
+        self._socket.settimeout(None)
+
+    def read(self) -> bytes:
+        """The next bytes of its standard output.
+
+        Raises:
+            OSError: It is gone, or prints nothing.
+        """
+        while True:
+            stream, size = _FRAME_HEADER.unpack(self._read(_FRAME_HEADER.size))
+            payload = self._read(size)
+            if stream != _STANDARD_ERROR:
+                return payload
+            self._complaint = payload.decode(errors="replace").strip()[-_SHOWN:]
+
+    def read_line(self, timeout: float) -> bytes:
+        """The next line of its standard output.
+
+        Args:
+            timeout: Seconds.
+
+        Raises:
+            OSError: It is gone, or does not print one.
+        """
+        deadline = time.monotonic() + timeout
+        line = b""
+        while not line.endswith(b"\n"):
+            if time.monotonic() > deadline:
+                raise TimeoutError("it does not answer")
+            line += self.read()
+        return line
+
+    def why_gone(self, error: object) -> str:
+        """Why it does not run any more, in words, where `error` is all that is known otherwise."""
+        if self._complaint:
+            return self._complaint
+        return "there is no Python in it" if self._exit_code() == _NO_PYTHON else str(error)
+
+    def close(self) -> None:
+        """End it, and whoever reads or sends."""
+        with suppress(OSError, AttributeError):  # gone already; Windows' pipes have no such call
+            self._socket.shutdown(socket.SHUT_RDWR)
+        response = getattr(self._stream, "_response", None)  # which the SDK keeps there, open
+        for end in (response, self._stream, self._socket):
+            with suppress(OSError, AttributeError):
+                end.close()
+
+    def _exit_code(self) -> int | None:
+        """How it ended, which the engine knows a little later than that it did."""
+        deadline = time.monotonic() + _END_GRACE
+        while True:
+            try:
+                with self._engine.calling(f"look after the {self._title}"):
+                    found = self._engine.client.api.exec_inspect(self._id)
+            except SandboxError:
+                return None
+            if not found["Running"] or time.monotonic() > deadline:
+                return None if found["ExitCode"] is None else int(found["ExitCode"])
+            time.sleep(_POLL)
+
+    def _read(self, size: int) -> bytes:
+        while len(self._rest) < size:
+            chunk = self._socket.recv(65536)
+            if not chunk:
+                raise ConnectionError("it has ended")
+            self._rest += chunk
+        found, self._rest = self._rest[:size], self._rest[size:]
+        return found

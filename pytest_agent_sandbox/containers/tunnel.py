@@ -1,0 +1,207 @@
+"""The way into a container that has no network, and the ways out of it that it may have."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import NamedTuple, Self
+
+from pytest_agent_sandbox.containers import multiplexer, tunnel_inside
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.multiplexer import Connect, Ends, Multiplexer, TunnelBroken
+from pytest_agent_sandbox.containers.program import Program
+from pytest_agent_sandbox.errors import SandboxStartFailed, SettingsError
+
+_LOOPBACK = "127.0.0.1"
+# Seconds for the container's end to answer: Python has to start there, maybe beside many others.
+_PATIENCE = 30.0
+_CLOSE_PATIENCE = 5.0
+_POLL = 0.2
+
+
+class _Carrying(NamedTuple):
+    loop: asyncio.AbstractEventLoop
+    task: asyncio.Task[None]
+    ends: Multiplexer
+
+
+class Tunnel:
+    """Carries connections into a container and out of it, over a process that runs there.
+
+    The container itself has no network (`network="none"`): no interface but its own loopback, so
+    there is no address of this machine, of other containers or of the internet that it could even
+    try. That is looked after in the container before the first connection. The process there is
+    started by the engine and talks over the engine's connection, so this works with every engine
+    that can start a process in a container, wherever it runs.
+
+    Args:
+        engine: The container's engine.
+        container: The container's id.
+        ports: Servers in the container by port, and the ports of 127.0.0.1 here on which they are
+            to be reached; None lets the system choose.
+        outwards: Ports of 127.0.0.1 in the container, and what makes a connection for whoever
+            connects to them there; it may raise `OSError` to refuse.
+        on_end: Called, in a thread of the tunnel's, when it ends before it is closed, with the
+            reason.
+
+    Raises:
+        SandboxStartFailed: The container has a network, or there is no Python in it.
+        SettingsError: A port of this machine is taken.
+        SandboxError: The engine refused, or does not answer.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        container: str,
+        ports: Mapping[int, int | None],
+        outwards: Mapping[int, Connect],
+        on_end: Callable[[str], object],
+    ) -> None:
+        self._outwards = outwards
+        self._on_end = on_end
+        self._closing = threading.Event()
+        modules = [multiplexer, tunnel_inside]
+        self._program = Program(
+            engine, container, "tunnel", modules, [sorted(outwards)], patience=_PATIENCE
+        )
+        try:
+            self._wait_for_the_other_end()
+            self._servers = _listen(ports)
+        except BaseException:
+            self._program.close()
+            raise
+        #: The ports of 127.0.0.1 on which the container's are reached.
+        self.ports = {port: server.getsockname()[1] for port, server in self._servers.items()}
+        self._is_over = threading.Event()
+        self._begun: Future[_Carrying] = Future()
+        self._threads = [
+            threading.Thread(target=target, name=f"agent-sandbox-tunnel-{name}", daemon=True)
+            for name, target in (("carry", self._carry), ("read", self._read))
+        ]
+        self._threads[0].start()
+        self._begun.result()
+        self._threads[1].start()
+
+    def close(self) -> None:
+        """End it, and all connections; may be called more than once, and at any time."""
+        self._closing.set()
+        self._stop()
+        self._program.close()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(_CLOSE_PATIENCE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _wait_for_the_other_end(self) -> None:
+        try:
+            problems = json.loads(self._program.read_line(_PATIENCE))["problems"]
+        except (OSError, ValueError) as error:
+            reason = self._program.why_gone(error)
+            raise SandboxStartFailed(f"The way into the container was not made: {reason}") from None
+        if problems:
+            raise SandboxStartFailed(
+                f"The container was to be isolated, and is not: {'; '.join(problems)}."
+            )
+        self._program.wait_forever()
+
+    def _carry(self) -> None:
+        """In a thread of its own: everything but reading."""
+        try:
+            asyncio.run(self._serve())
+        except OSError as error:
+            self._ended(str(error))
+        except asyncio.CancelledError:
+            pass  # closed, or the reader has told why
+        except BaseException as error:
+            if self._begun.done():
+                raise
+            self._begun.set_exception(error)
+        finally:
+            self._is_over.set()
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+        with ThreadPoolExecutor(1, "agent-sandbox-tunnel-write") as writing:
+
+            async def send(data: bytes) -> None:
+                await loop.run_in_executor(writing, self._program.send, data)
+
+            ends = Multiplexer(send, self._connect, 1)
+            servers = [
+                await asyncio.start_server(partial(ends.accept, port), sock=server)
+                for port, server in self._servers.items()
+            ]
+            self._begun.set_result(_Carrying(loop, task, ends))
+            try:
+                await ends.run()
+            finally:
+                self._program.close()  # which ends what is being sent
+                for listening in servers:
+                    listening.close()
+
+    def _stop(self) -> None:
+        carrying = self._begun.result()
+        with suppress(RuntimeError):  # it has ended already
+            carrying.loop.call_soon_threadsafe(carrying.task.cancel)
+
+    def _read(self) -> None:
+        """In a thread of its own: the engine's connection is not one that asyncio can wait for."""
+        carrying = self._begun.result()
+        reason = "its process in the container has ended"
+
+        def feed(data: bytes) -> None:
+            nonlocal reason
+            try:
+                carrying.ends.feed(data)
+            except TunnelBroken as error:
+                reason = f"what is in the container has broken it: {error}"
+                carrying.task.cancel()
+            is_fed.set()
+
+        is_fed = threading.Event()
+        with suppress(OSError, RuntimeError):  # the process's end; the loop's
+            while not self._is_over.is_set():
+                data = self._program.read()
+                # One after the other: nobody can send more than is taken.
+                is_fed.clear()
+                carrying.loop.call_soon_threadsafe(feed, data)
+                while not is_fed.wait(_POLL) and not self._is_over.is_set():
+                    pass
+        self._ended(reason)
+        self._stop()
+
+    def _ended(self, reason: str) -> None:
+        if not self._closing.is_set():
+            self._closing.set()
+            self._on_end(reason)
+
+    async def _connect(self, port: int) -> Ends:
+        if port not in self._outwards:
+            raise ConnectionRefusedError(f"nothing is at port {port}")
+        return await self._outwards[port]()
+
+
+def _listen(ports: Mapping[int, int | None]) -> dict[int, socket.socket]:
+    servers: dict[int, socket.socket] = {}
+    try:
+        for inner, outer in ports.items():
+            servers[inner] = socket.create_server((_LOOPBACK, outer or 0))
+    except OSError as error:
+        for server in servers.values():
+            server.close()
+        raise SettingsError(f"port {outer} of 127.0.0.1 is taken: {error.strerror}") from error
+    return servers

@@ -1,0 +1,97 @@
+"""The inner end of a `Tunnel`, a process of root in the container.
+
+It is sent there behind the text of `multiplexer`, whose names it uses. First it looks whether the
+container has no network but this one, and says what is wrong with that in a line of JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING, List, Sequence
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.containers.multiplexer import Ends, Multiplexer
+
+_LOOPBACK = "127.0.0.1"
+# Where nothing may lead: the internet, the metadata of clouds, the engine's usual bridge.
+_OUTSIDE = ("1.1.1.1", "169.254.169.254", "172.17.0.1", "10.0.0.1", "2606:4700:4700::1111")
+_PATIENCE = 1.0
+
+
+def ways_out() -> List[str]:
+    """What there is in this container that leads out of it, in words."""
+    with open("/proc/net/dev") as file:
+        names = [line.partition(":")[0].strip() for line in file if ":" in line]
+    found = [f"there is a network interface {name}" for name in names if name != "lo"]
+    for address in _OUTSIDE:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            # Connecting this kind sends nothing: it asks whether there is a way.
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.settimeout(_PATIENCE)
+                probe.connect((address, 53))
+        except OSError:
+            continue
+        found.append(f"there is a way to {address}")
+    return found
+
+
+async def connect(port: int) -> Ends:
+    """What the outer end asks for: a server in this container."""
+    return await asyncio.open_connection(_LOOPBACK, port)
+
+
+async def serve(ports: Sequence[int]) -> None:
+    """Carries connections until the outer end is gone.
+
+    Args:
+        ports: On which to listen for connections outwards.
+    """
+    loop = asyncio.get_event_loop()
+    source = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(source), sys.stdin.buffer)
+    drain = asyncio.streams.FlowControlMixin(loop)
+    transport, _ = await loop.connect_write_pipe(lambda: drain, os.fdopen(1, "wb", 0))
+    target = asyncio.StreamWriter(transport, drain, None, loop)
+
+    async def send(data: bytes) -> None:
+        target.write(data)
+        await target.drain()
+
+    multiplexer = Multiplexer(send, connect, 2)
+    sending = asyncio.ensure_future(multiplexer.run())
+
+    def listen(port: int) -> Awaitable[asyncio.AbstractServer]:
+        return asyncio.start_server(
+            lambda reader, writer: multiplexer.accept(port, reader, writer), _LOOPBACK, port
+        )
+
+    servers = [await listen(port) for port in ports]
+    try:
+        await send(b'{"problems": []}\n')
+        while True:
+            data = await source.read(LARGEST)
+            if not data:
+                break
+            multiplexer.feed(data)
+    finally:
+        for server in servers:
+            server.close()
+        sending.cancel()
+
+
+def main(ports: Sequence[int]) -> None:
+    """Looks, tells, and carries.
+
+    Args:
+        ports: On which to listen for connections outwards.
+    """
+    problems = ways_out()
+    if problems:
+        print(json.dumps({"problems": problems}), flush=True)
+        return
+    asyncio.run(serve(ports))

@@ -1,0 +1,148 @@
+"""The proxy out of a container: what it lets through, what it refuses, and what it counts."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from pytest_agent_sandbox.containers.egress import Egress, allowed_places
+from pytest_agent_sandbox.errors import SettingsError
+
+
+class Site(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = f"{self.command} {self.path} {sorted(self.headers)}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))[::-1]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def ask() -> Iterator[Callable[[Egress, bytes], bytes]]:
+    """Sends bytes to the proxy and returns all that it answers."""
+
+    async def talk(egress: Egress, sent: bytes) -> bytes:
+        reader, writer = await egress.connect()
+        writer.write(sent)
+        try:
+            async with asyncio.timeout(10):
+                return await reader.read(-1)
+        finally:
+            writer.close()
+            await asyncio.sleep(0)
+
+    with asyncio.Runner(debug=True) as runner:
+        yield lambda egress, sent: runner.run(talk(egress, sent))
+
+
+Ask = Callable[[Egress, bytes], bytes]
+
+
+def test_a_tunnel_to_an_allowed_place(ask: Ask, place: str) -> None:
+    egress = Egress(allowed_places([place]))
+    inner = b"GET /x HTTP/1.0\r\nHost: a\r\n\r\n"
+    answer = ask(egress, f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode() + inner)
+    assert answer.startswith(b"HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.0 200 OK")
+    assert b"GET /x" in answer
+    assert egress.allowed == {place: 1}
+    assert not egress.refused
+
+
+def test_a_request_to_an_allowed_place(ask: Ask, place: str) -> None:
+    egress = Egress(allowed_places([place.upper()]))
+    head = f"GET http://{place}/x?y=1 HTTP/1.1\r\nHost: {place}\r\nProxy-Connection: keep-alive\r\n"
+    answer = ask(egress, f"{head}Accept: a\r\n\r\n".encode())
+    assert answer.endswith(b"GET /x?y=1 ['Accept', 'Connection', 'Host']")
+    body = b"0123456789" * 50_000
+    head = f"POST http://{place} HTTP/1.1\r\nHost: {place}\r\nContent-Length: {len(body)}\r\n\r\n"
+    assert ask(egress, head.encode() + body).endswith(body[::-1])
+    assert egress.allowed == {place: 2}
+    egress.forget()
+    assert not egress.allowed
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("CONNECT pypi.org:443 HTTP/1.1", "pypi.org:443"),
+        ("CONNECT PYPI.org:443 HTTP/1.1", "pypi.org:443"),
+        ("GET http://example.com/x HTTP/1.1", "example.com:80"),
+        ("GET http://169.254.169.254/latest HTTP/1.1", "169.254.169.254:80"),
+        ("CONNECT [::1]:22 HTTP/1.1", "[::1]:22"),
+        ("CONNECT 127.0.0.1:1 HTTP/1.1", "127.0.0.1:1"),
+        ("GET http://user@evil.example:81/@127.0.0.1:80 HTTP/1.1", "evil.example:81"),
+    ],
+)
+def test_what_is_not_allowed(ask: Ask, place: str, line: str, name: str) -> None:
+    egress = Egress(allowed_places([place, "localhost:80"]))
+    answer = ask(egress, f"{line}\r\nHost: {place}\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 403 Forbidden\r\n")
+    assert f"this sandbox may not reach {name}; sandbox_allow = {name} would".encode() in answer
+    assert egress.refused == {name: 1}
+    assert not egress.allowed
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"CONNECT nowhere HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"CONNECT a:99999999 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://a:port/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://[/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET " + b"a" * 200_000,
+    ],
+)
+def test_what_is_no_request_to_a_proxy(ask: Ask, sent: bytes) -> None:
+    egress = Egress(frozenset())
+    assert ask(egress, sent).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert not egress.refused
+
+
+def test_an_allowed_place_that_is_not_there(ask: Ask) -> None:
+    egress = Egress(allowed_places(["127.0.0.1:1"]))
+    answer = ask(egress, b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+    assert b"127.0.0.1:1 cannot be reached" in answer
+
+
+def test_names_that_are_made_up_do_not_fill_the_memory(ask: Ask) -> None:
+    egress = Egress(frozenset())
+    for number in range(150):
+        ask(egress, f"CONNECT host-{number}:443 HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    assert len(egress.refused) == 101
+    assert egress.refused["others"] == 50
+
+
+@pytest.mark.parametrize("place", ["pypi.org", "pypi.org:0", "https://pypi.org:443", "*:443", "a:x"])
+def test_places_that_cannot_be_allowed(place: str) -> None:
+    with pytest.raises(SettingsError, match="is not of the form host:port"):
+        allowed_places([place])
+

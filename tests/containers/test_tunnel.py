@@ -1,0 +1,346 @@
+"""The way into a container without a network, and out of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.multiplexer import (
+    CREDIT,
+    DATA,
+    END,
+    HEADER,
+    LARGEST,
+    OPEN,
+    RESET,
+    Multiplexer,
+    TunnelBroken,
+)
+from pytest_agent_sandbox.containers.tunnel import Tunnel
+from pytest_agent_sandbox.errors import SandboxDied, SandboxStartFailed, SettingsError
+
+# A server that sends back what it gets, and one that never reads.
+SERVERS = """
+cat > /tmp/serve.py <<'END'
+import asyncio
+async def echo(reader, writer):
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.write(b"!end")
+    writer.close()
+async def deaf(reader, writer):
+    await asyncio.sleep(600)
+async def main():
+    await asyncio.start_server(echo, "127.0.0.1", 9000)
+    await asyncio.start_server(deaf, "127.0.0.1", 9001, limit=1024)
+    print("serving", flush=True)
+    await asyncio.sleep(600)
+asyncio.run(main())
+END
+exec python3 /tmp/serve.py
+"""
+ECHO, DEAF, NOBODY = 9000, 9001, 9002
+
+
+@pytest.fixture
+def echo(start) -> Container:
+    container = start(SERVERS, network="none", ports=dict.fromkeys((ECHO, DEAF, NOBODY)))
+    deadline = time.monotonic() + 10
+    while "serving" not in container.log_tail():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return container
+
+
+def connect(container: Container, port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", container.ports[port]), timeout=20)
+
+
+def say(container: Container, data: bytes) -> bytes:
+    """What the echo answers; all is said before the end is read."""
+    with connect(container, ECHO) as end, ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(_read_all, end)
+        end.sendall(data)
+        end.shutdown(socket.SHUT_WR)
+        return reading.result()
+
+
+def _read_all(end: socket.socket) -> bytes:
+    return b"".join(iter(lambda: end.recv(65536), b""))
+
+
+def tunnels() -> list[str]:
+    return [one.name for one in threading.enumerate() if "tunnel" in one.name]
+
+
+def test_bytes_come_as_they_went_also_in_many_connections_at_once(echo: Container) -> None:
+    data = os.urandom(3_000_000)
+    assert say(echo, b"") == b"!end"
+    assert say(echo, b"hello") == b"hello!end", "one half ended does not end the other"
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: say(echo, data), range(20)))
+    wanted = hashlib.sha256(data + b"!end").digest()
+    assert {hashlib.sha256(answer).digest() for answer in answers} == {wanted}
+
+
+def test_who_reads_slowly_holds_up_nobody_else(echo: Container) -> None:
+    with connect(echo, DEAF) as deaf, connect(echo, ECHO) as unread:
+        for end in (deaf, unread):
+            end.settimeout(0.3)
+            with pytest.raises(TimeoutError):  # they are full
+                while True:
+                    end.sendall(bytes(65536))
+        began = time.monotonic()
+        assert say(echo, b"x" * 1_000_000).endswith(b"x!end")
+        assert time.monotonic() - began < 3
+
+
+def test_a_port_where_nobody_listens(echo: Container) -> None:
+    with connect(echo, NOBODY) as end:
+        began = time.monotonic()
+        assert end.recv(1) == b""
+        assert time.monotonic() - began < 1
+    assert say(echo, b"still there") == b"still there!end"
+
+
+def test_the_end_of_the_container_ends_all(echo: Container) -> None:
+    with connect(echo, ECHO) as end:
+        end.sendall(b"a")
+        assert end.recv(1) == b"a"
+        assert tunnels()
+        began = time.monotonic()
+        echo.remove()
+        assert time.monotonic() - began < 2
+        with pytest.raises(OSError) if os.name == "nt" else _nothing():
+            assert end.recv(1) == b""
+    assert tunnels() == []
+    with pytest.raises(ConnectionRefusedError):
+        connect(echo, ECHO)
+
+
+class _nothing:  # noqa: N801 - used like a function
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+def test_a_tunnel_that_is_ended_from_inside_is_the_sandboxs_end(
+    echo: Container, engine: Engine
+) -> None:
+    with connect(echo, ECHO) as end:
+        end.sendall(b"a")
+        assert end.recv(1) == b"a"
+        api = engine.client.api
+        killing = api.exec_create(echo.id, ["pkill", "-9", "-f", "tunnel"], user="0")["Id"]
+        api.exec_start(killing)
+        assert end.recv(1) == b""
+    assert echo.wait_for_end(3)
+    with pytest.raises(SandboxDied, match=r"is out of reach: its process in the container"):
+        echo.check()
+    assert echo.state().status == "running"
+    echo.remove()
+    assert tunnels() == []
+
+
+def test_it_fails_closed(engine: Engine, start) -> None:
+    container = start("sleep 60")
+    with pytest.raises(SandboxStartFailed, match=r"is not: there is a network interface eth0"):
+        Tunnel(engine, container.id, {ECHO: None}, {}, lambda _: None)
+    assert tunnels() == []
+
+
+def test_an_image_without_python(engine: Engine, start) -> None:
+    container = start("sleep 60", network="none")
+    with pytest.raises(SandboxStartFailed, match="there is no Python in it"):
+        Tunnel(_without_python(engine), container.id, {ECHO: None}, {}, lambda _: None)
+    assert tunnels() == []
+
+
+def _without_python(engine: Engine) -> Engine:
+    """The engine, which starts processes that find nothing."""
+
+    class Api:
+        def exec_create(self, container: str, words: list[str], **options: object) -> object:
+            words[2] = re.sub("(?<=for python in ).*?(?=;)", "no-such-program", words[2])
+            return engine.client.api.exec_create(container, words, **options)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(engine.client.api, name)
+
+    class Other:
+        calling = engine.calling
+        client = type("Client", (), {"api": Api()})()
+
+    return Other()  # type: ignore[return-value]
+
+
+def test_a_container_that_dies_at_once(start) -> None:
+    with pytest.raises(SandboxDied, match="exited with code 3"):
+        start("exit 3", network="none", ports={ECHO: None})
+    assert tunnels() == []
+
+
+def test_a_port_of_this_machine_that_is_taken(start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match=rf"port {port} of 127\.0\.0\.1 is taken"):
+            start("sleep 60", network="none", ports={ECHO: port})
+    assert tunnels() == []
+
+
+def test_a_way_out_leads_where_it_is_said_to(engine: Engine, start) -> None:
+    said = []
+
+    async def allowed() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        said.append("asked")
+        return await asyncio.open_connection("127.0.0.1", server.getsockname()[1])
+
+    async def refused() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        raise ConnectionRefusedError("no")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answering = threading.Thread(target=_answer, args=(server,))
+        answering.start()
+        script = (
+            "for port in 7001 7002 7003; do curl -sS -m 5 http://127.0.0.1:$port/ 2>&1; done; sleep 60"
+        )
+        container = start(
+            "sleep 1;" + script, network="none", outwards={7001: allowed, 7002: refused}
+        )
+        deadline = time.monotonic() + 15
+        while "7003" not in container.log_tail():
+            assert time.monotonic() < deadline, container.log_tail()
+            time.sleep(0.05)
+        answering.join()
+    lines = container.log_tail().splitlines()
+    assert lines[0].startswith("hello from here")
+    assert "Empty reply" in lines[-2] or "reset" in lines[-2]
+    assert "refused" in lines[-1] or "connect" in lines[-1]
+    assert said == ["asked"]
+
+
+def _answer(server: socket.socket) -> None:
+    end, _ = server.accept()
+    with end:
+        end.recv(65536)
+        end.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 16\r\n\r\nhello from here\n")
+
+
+# What the other end may do, which is not to be trusted: none of it needs a container.
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., object]]:
+    with asyncio.Runner() as runner:
+        yield runner.run
+
+
+def frame(number: int, kind: int, payload: bytes = b"") -> bytes:
+    return HEADER.pack(number, kind, len(payload)) + payload
+
+
+PORT = (80).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize(
+    ("sent", "complaint"),
+    [
+        (HEADER.pack(2, DATA, LARGEST + 1), "a frame of 65537 bytes"),
+        (frame(2, 9), "a frame of kind 9"),
+        (frame(3, OPEN, PORT), "a connection of number 3"),
+        (frame(2, OPEN, PORT) * 2, "a connection of number 2"),
+        (frame(2, OPEN, b"x"), "a connection to nowhere"),
+        (frame(2, OPEN, PORT) + frame(2, DATA, bytes(LARGEST)) * 5, "more bytes than"),
+        (frame(2, OPEN, PORT) + frame(2, CREDIT, b"\xff" * 4), "credit for what was not sent"),
+        (frame(2, OPEN, PORT) + frame(2, CREDIT, b"x"), "a credit of nothing"),
+    ],
+)
+def test_what_breaks_the_protocol_breaks_the_tunnel(run, sent: bytes, complaint: str) -> None:
+    async def check() -> None:
+        multiplexer = Multiplexer(_sent, _never, 1)
+        sending = asyncio.create_task(multiplexer.run())
+        with pytest.raises(TunnelBroken, match=complaint):
+            multiplexer.feed(sent)
+        sending.cancel()
+        await asyncio.wait([sending])
+
+    run(check())
+
+
+def test_who_does_not_read_is_not_waited_for(run) -> None:
+    async def check() -> None:
+        multiplexer = Multiplexer(_never, _never, 1)
+        sending = asyncio.create_task(multiplexer.run())
+        flood = b"".join(frame(number, OPEN, PORT) for number in range(2, 40_000, 2))
+        with pytest.raises(TunnelBroken, match="it does not read"):
+            for _ in range(10):
+                multiplexer.feed(flood.replace(frame(2, OPEN, PORT), b""))
+                multiplexer._connections.clear()
+                await asyncio.sleep(0)
+        sending.cancel()
+        await asyncio.wait([sending])
+
+    run(check())
+
+
+def test_any_bytes(run) -> None:
+    """They are a broken tunnel, or nothing; never anything else."""
+    source = random.Random(7)
+
+    async def check() -> None:
+        broken = 0
+        for _ in range(300):
+            multiplexer = Multiplexer(_sent, _never, 1)
+            sending = asyncio.create_task(multiplexer.run())
+            try:
+                for _ in range(200):
+                    kind = source.choice([OPEN, DATA, END, RESET, CREDIT, CREDIT, source.randrange(256)])
+                    payload = source.choice([PORT, b"", b"x", (1).to_bytes(4, "big")])
+                    multiplexer.feed(frame(source.choice([1, 2, 4, 6]), kind, payload))
+                    await asyncio.sleep(0)
+            except TunnelBroken:
+                broken += 1
+            sending.cancel()
+            await asyncio.wait([sending])
+        assert broken > 10
+
+    run(check())
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("agent")]
+
+
+async def _sent(data: bytes) -> None:
+    """Takes all."""
+
+
+async def _never(*_: object) -> object:
+    await asyncio.Event().wait()
+
+
+def test_http_goes_through(start) -> None:
+    container = start(
+        "cd /tmp && echo words > file && exec python3 -m http.server 8000 --bind 127.0.0.1",
+        network="none",
+        ports={8000: None},
+    )
+    address = f"http://127.0.0.1:{container.ports[8000]}/file"
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            assert httpx.get(address, trust_env=False).text == "words\n"
+            break
+        except httpx.HTTPError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
