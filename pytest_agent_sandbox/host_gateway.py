@@ -37,9 +37,7 @@ class HostGateway:
         network: The network the containers are on, as the setting `network` names it.
     """
 
-    def __init__(
-        self, engine: Engine, *, address: str | None = None, network: str = OPEN
-    ) -> None:
+    def __init__(self, engine: Engine, *, address: str | None = None, network: str = OPEN) -> None:
         self._engine = engine
         self._address = address
         self._network = network
@@ -63,9 +61,7 @@ class HostGateway:
             self._route = (
                 HostRoute(LOOPBACK, container_host_name=LOOPBACK)
                 if self._network == ISOLATED
-                else self._engine.host_route(
-                    self._address, network=engine_network(self._network)
-                )
+                else self._engine.host_route(self._address, network=engine_network(self._network))
             )
         return self._route
 

@@ -73,15 +73,20 @@ class SandboxSettings:
     platform: str | None = _setting(
         None, types.text, "OS/ARCH", "platform of the image (default: the engine's own)"
     )
-    memory: str | None = _setting(None, types.size, "SIZE", "memory limit, such as 512m or 2g")
+    memory: str | None = _setting(
+        None, types.size, "SIZE", "memory limit, such as 512m or 2g (default: 4g)"
+    )
     cpus: float | None = _setting(None, types.positive_number, "N", "CPU limit, such as 1.5")
-    pids: int | None = _setting(None, types.positive_integer, "N", "limit on processes and threads")
-    network: str = _setting(
-        "open",
+    pids: int | None = _setting(
+        None, types.positive_integer, "N", "limit on processes and threads (default: 1024)"
+    )
+    network: str | None = _setting(
+        None,
         types.text,
         "open|isolated|none|NAME",
         "what a sandbox can reach: whatever the engine lets it; its LLM and what is allowed; "
-        "nothing; or an existing network of the engine to join (default: open)",
+        "nothing; or an existing network of the engine to join (default: open; isolated with "
+        "security = strict)",
     )
     allow: tuple[str, ...] = _setting(
         (),
@@ -91,6 +96,16 @@ class SandboxSettings:
     )
     user: str | None = _setting(
         None, types.text, "USER", "user of the container (default: the image's)"
+    )
+    security: Literal["default", "strict", "sudo"] = _setting(
+        "default",
+        types.choice("default", "strict", "sudo"),
+        "default|strict|sudo",
+        "how much a sandbox is trusted: no capabilities, and limits; besides, isolated, read-only "
+        "and nobody root; or what sudo needs (default: default)",
+    )
+    runtime: str | None = _setting(
+        None, types.text, "NAME", "the engine's runtime to use, such as runsc (default: its own)"
     )
     volumes: tuple[str, ...] = _setting(
         (), types.names, "HOST:DIR[:ro],…", "folders of the host to mount, separated by commas"

@@ -19,6 +19,7 @@ from pytest_agent_sandbox.sandbox_network import (
     engine_network,
     network_environment,
 )
+from pytest_agent_sandbox.security import Profile, check_user, chosen_network, container_options
 from pytest_agent_sandbox.server_start import (
     SERVER_COMMAND,
     can_be_dormant,
@@ -52,6 +53,7 @@ class SandboxPlan:
         has_services: Whether it starts more than the server.
         has_desktop: Whether it starts a desktop.
         isolation: What of an earlier use it may show, where it is used again.
+        security: How much it is trusted: see `security`.
         network: What it can reach: see `sandbox_network`.
         allow: Where an isolated one may connect to.
         gateway_address: Where its LLM gateway listens.
@@ -64,6 +66,7 @@ class SandboxPlan:
     has_services: bool = False
     has_desktop: bool = False
     isolation: Isolation = "fresh"
+    security: Profile = "default"
     network: str = OPEN
     allow: frozenset[str] = frozenset()
     gateway_address: GatewayAddress = field(default=lambda: None, repr=False)
@@ -83,6 +86,11 @@ class SandboxPlan:
             and can_be_dormant(self.image, self.variables)
         )
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether all that can be written to in it is in memory."""
+        return self.isolation == "recycled" or self.spec.read_only
+
     def for_anybody(self) -> SandboxPlan:
         """The plan without what concerns a single test."""
         labels = {**self.spec.labels, TEST_LABEL: ANY_TEST}
@@ -100,6 +108,7 @@ class SandboxPlan:
             tuple(sorted(spec.environment.items())),
             variables,
             self.isolation,
+            self.security,
             self.network,
             self.allow,
             self.gateway_address,
@@ -129,8 +138,10 @@ def plan_sandbox(
     working_dir: str,
     volumes: Sequence[str] = (),
     forward_env: Iterable[str] = (),
-    network: str = OPEN,
+    network: str | None = None,
     allow: Iterable[str] = (),
+    security: Profile = "default",
+    runtime: str | None = None,
     enable_gpu: bool = False,
     memory: str | None = None,
     cpus: float | None = None,
@@ -159,6 +170,8 @@ def plan_sandbox(
             f"The image {image.reference} has no desktop, which desktop=True (--sandbox-video) "
             "wants; `agent-sandbox build --target source` builds one that has."
         )
+    network = chosen_network(security, network)
+    check_user(security, image, user)
     places = allowed_places(allow)
     check_allow(network, places)
     has_desktop = has_services(image) and (desktop or extra_ports)
@@ -178,10 +191,10 @@ def plan_sandbox(
             network=engine_network(network),
             extra_hosts=extra_hosts,
             gpus=enable_gpu,
-            memory=memory,
             cpus=cpus,
-            pids_limit=pids_limit,
             user=user,
+            runtime=runtime,
+            **container_options(security, memory, pids_limit),
             labels={WORKING_DIR_LABEL: working_dir, **labels},
             platform=platform,
         ),
@@ -190,6 +203,7 @@ def plan_sandbox(
         has_desktop=has_desktop,
         timeout=health_check_timeout,
         isolation=isolation,
+        security=security,
         network=network,
         allow=places,
         gateway_address=gateway_address,

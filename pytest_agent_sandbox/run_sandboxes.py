@@ -113,6 +113,8 @@ class RunSandboxes:
             "pids_limit": settings.pids,
             "network": settings.network,
             "allow": list(settings.allow),
+            "security": settings.security,
+            "runtime": settings.runtime,
             "user": settings.user,
             "volumes": list(settings.volumes),
             "forward_env": list(settings.forward_env),

@@ -35,6 +35,7 @@ def at_start(recorder: Recorder, workspace: DockerWorkspace) -> None:
         "engine": workspace.engine.description,
         "start_seconds": round(workspace.start_seconds, 3),
         "isolation": workspace.sandbox.plan.isolation,
+        "security": workspace.sandbox.plan.security,
     }
     try:
         facts |= effective_settings(workspace.engine, workspace.container)

@@ -153,9 +153,7 @@ class Sandbox:
             # The log is a note of its own: the first error's notes do not show.
             raise SandboxStartFailed(f"While starting: {death}", log=death.log) from None
         seconds = time.monotonic() - began
-        return cls(
-            plan, container, session_key, secret_key, seconds, egress, is_dormant=dormant
-        )
+        return cls(plan, container, session_key, secret_key, seconds, egress, is_dormant=dormant)
 
     @property
     def address(self) -> str:
@@ -203,21 +201,6 @@ class Supply(Protocol):
 
     def release(self, sandbox: Sandbox, *, wait: bool) -> None:
         """Takes one back after its use; its log is complete then if that is waited for."""
-
-
-class FreshSupply:
-    """Starts each sandbox when it is asked for, and removes it after its use."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def take(self, plan: SandboxPlan, user: User) -> Sandbox:
-        """Starts one."""
-        return Sandbox.start(self._engine, plan, user)
-
-    def release(self, sandbox: Sandbox, *, wait: bool) -> None:  # noqa: ARG002 - it always waits
-        """Removes one."""
-        sandbox.container.remove()
 
 
 def _wait_for_server(container: Container, timeout: float, check: Callable[[], None]) -> None:

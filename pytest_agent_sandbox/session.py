@@ -226,8 +226,10 @@ class SandboxSession:
     def _gateway(self, settings: SandboxSettings) -> HostGateway:
         """The run's gateway for sandboxes on a network; it starts with its first lane."""
         from pytest_agent_sandbox.host_gateway import HostGateway
+        from pytest_agent_sandbox.security import chosen_network
 
-        place = (settings.gateway_address, settings.network)
+        network = chosen_network(settings.security, settings.network)
+        place = (settings.gateway_address, network)
         if place not in self._gateways:
             self._gateways[place] = self._closing.enter_context(
                 HostGateway(self.engine, address=place[0], network=place[1])

@@ -7,21 +7,19 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Self
 
 from pytest_agent_sandbox.containers.background import Background
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.janitor import first_files, memory_options
 from pytest_agent_sandbox.containers.pool import Pool, Wanted
 from pytest_agent_sandbox.errors import SandboxError
-from pytest_agent_sandbox.planning import WORKING_DIR_LABEL, SandboxPlan
-from pytest_agent_sandbox.recycling import SERVER_FOLDERS, Recycler, folders_in_memory
+from pytest_agent_sandbox.planning import SandboxPlan
 from pytest_agent_sandbox.sandboxes import Sandbox, User
+from pytest_agent_sandbox.starting import SandboxStarter
 from pytest_agent_sandbox.supply_statistics import SupplyStatistics
 
 _log = logging.getLogger(__name__)
@@ -46,15 +44,13 @@ class SandboxSupply:
         clean_log: Callable[[str], str],
     ) -> None:
         self.statistics = SupplyStatistics()
-        self._engine = engine
+        self._starter = SandboxStarter(engine)
         self._most_reuses = most_reuses
         self._clean_log = clean_log
         self._numbers = count(1)
         self._idle: list[Sandbox] = []
         self._most_idle = max(1, size)
         self._in_use: Counter[Hashable] = Counter()
-        self._files: dict[Hashable, dict[str, bytes]] = {}
-        self._files_lock = threading.Lock()
         #: For the idle ones and those in use: a test may have threads of its own.
         self._lock = threading.Lock()
         self._closing = ExitStack()
@@ -81,7 +77,7 @@ class SandboxSupply:
                 if reusable[kind]:
                     continue
                 reusable[kind] += 1
-            wanted.append(Wanted(kind, self._starter(plan.for_anybody())))
+            wanted.append(Wanted(kind, self._start_later(plan.for_anybody())))
         self._pool.prepare(wanted)
 
     def take(self, plan: SandboxPlan, user: User) -> Sandbox:
@@ -141,7 +137,7 @@ class SandboxSupply:
                 return warm, "warm" if is_ready else "awaited"
         # One that others will use too says of no test that it is its own.
         is_single = plan.isolation == "fresh"
-        sandbox = self._started(plan if is_single else plan.for_anybody(), user)
+        sandbox = self._starter.start(plan if is_single else plan.for_anybody(), user)
         sandbox.plan = plan
         if not is_single:
             sandbox.container.rename(plan.name_prefix)
@@ -170,52 +166,12 @@ class SandboxSupply:
         scratch_log.unlink(missing_ok=True)
         return True
 
-    def _starter(self, plan: SandboxPlan) -> Callable[[Callable[[], None]], Sandbox]:
+    def _start_later(self, plan: SandboxPlan) -> Callable[[Callable[[], None]], Sandbox]:
         def start(check: Callable[[], None]) -> Sandbox:
             user = User(self._new_log(), clean_log=self._clean_log)
-            return self._started(plan, user, dormant=plan.is_deferrable, check=check)
+            return self._starter.start(plan, user, dormant=plan.is_deferrable, check=check)
 
         return start
-
-    def _started(
-        self,
-        plan: SandboxPlan,
-        user: User,
-        *,
-        dormant: bool = False,
-        check: Callable[[], None] = lambda: None,
-    ) -> Sandbox:
-        if plan.isolation != "recycled":
-            return Sandbox.start(self._engine, plan, user, dormant=dormant, check=check)
-        files = self._first_files(plan)
-        sandbox = Sandbox.start(self._engine, _in_memory(plan, files), user, check=check)
-        try:
-            sandbox.plan = plan
-            sandbox.recycler = Recycler(
-                self._engine,
-                sandbox.container,
-                sandbox.address,
-                sandbox.session_key,
-                files,
-                plan.spec.volume_targets(),
-            )
-        except BaseException:
-            self._remove(sandbox)
-            raise
-        return sandbox
-
-    def _first_files(self, plan: SandboxPlan) -> dict[str, bytes]:
-        """What the image has in the folders that a recycled sandbox has in memory."""
-        user, working_dir = plan.spec.user, plan.spec.labels[WORKING_DIR_LABEL]
-        mounted = tuple(plan.spec.volume_targets())
-        key = (plan.image.id, user, working_dir, mounted)
-        with self._files_lock:
-            if key not in self._files:
-                folders = folders_in_memory(working_dir)
-                self._files[key] = first_files(
-                    self._engine, plan.image.reference, folders, user, mounted
-                )
-            return self._files[key]
 
     def _is_put_aside(self, sandbox: Sandbox) -> bool:
         """Whether a sandbox now waits for its next use."""
@@ -280,17 +236,6 @@ class SandboxSupply:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _in_memory(plan: SandboxPlan, files: Mapping[str, bytes]) -> SandboxPlan:
-    """The plan with a read-only root file system, and the folders of these files in memory."""
-    spec = replace(
-        plan.spec,
-        read_only=True,
-        tmpfs={folder: memory_options(archive) for folder, archive in files.items()},
-        environment={**plan.spec.environment, **SERVER_FOLDERS},
-    )
-    return replace(plan, spec=spec)
 
 
 def _is_alive(sandbox: Sandbox) -> bool:

@@ -27,8 +27,8 @@ from pytest_agent_sandbox.containers.progress import Progress, show_progress
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host_gateway import HostGateway
 from pytest_agent_sandbox.planning import Isolation, plan_sandbox
-from pytest_agent_sandbox.sandbox_network import OPEN
-from pytest_agent_sandbox.sandboxes import FreshSupply, Supply, User
+from pytest_agent_sandbox.sandboxes import Supply, User
+from pytest_agent_sandbox.security import Profile, chosen_network
 from pytest_agent_sandbox.services import (
     SERVER_PORT,
     VNC_PORT,
@@ -37,6 +37,7 @@ from pytest_agent_sandbox.services import (
     Service,
     ServiceName,
 )
+from pytest_agent_sandbox.starting import FreshSupply
 
 WORKING_DIR = "/workspace/project"
 
@@ -61,19 +62,21 @@ class DockerWorkspace(RemoteWorkspace):
         working_dir: The workspace's folder in the container; made where it is missing.
         volumes: Folders of this machine to mount, as `host:container[:ro]`.
         forward_env: Names of environment variables that the container gets with their values.
-        network: What the sandbox can reach: `open`, whatever the engine's default network lets it;
-            `isolated`, its LLM and what `allow` names; `none`; or the name of a network of the
-            engine to join.
+        network: What the sandbox can reach: `open` (the default), whatever the engine's network
+            lets it; `isolated`, its LLM and what `allow` names; `none`; or the name of a network
+            of the engine to join.
         allow: Where an isolated sandbox may connect to, as `host:port`, through an HTTP proxy.
+        security: How much it is trusted: `default`, `strict` or `sudo`; see SECURITY.md.
+        runtime: The engine's runtime to use, such as `runsc`, where it has others.
         enable_gpu: Give the container all GPUs.
         detach_logs: True (the default) keeps the container's log in its file only; False also
             copies it to standard error as it comes.
         cleanup_image: Remove the image from the engine when the workspace is closed.
         health_check_timeout: Seconds the server may take until it answers.
         read_timeout: Seconds of silence after which a request to the server is given up.
-        memory: Memory limit, such as `2g`.
+        memory: Memory limit, such as `2g`; by default 4g.
         cpus: CPU limit, such as 1.5.
-        pids_limit: Limit on processes and threads.
+        pids_limit: Limit on processes and threads; by default 1024.
         pull: When to pull the image: `missing`, `always` or `never`.
         user: User of the container; by default the image's.
         labels: Labels of the container, put under the prefix `pytest-agent-sandbox.`.
@@ -106,8 +109,10 @@ class DockerWorkspace(RemoteWorkspace):
         working_dir: str = WORKING_DIR,
         volumes: Sequence[str] = (),
         forward_env: Iterable[str] = (),
-        network: str = OPEN,
+        network: str | None = None,
         allow: Sequence[str] = (),
+        security: Profile = "default",
+        runtime: str | None = None,
         enable_gpu: bool = False,
         detach_logs: bool = True,
         cleanup_image: bool = False,
@@ -132,7 +137,9 @@ class DockerWorkspace(RemoteWorkspace):
             if engine is None:
                 engine = undo.enter_context(Engine.connect())
             if gateway is None:
-                gateway = undo.enter_context(HostGateway(engine, network=network))
+                gateway = undo.enter_context(
+                    HostGateway(engine, network=chosen_network(security, network))
+                )
             if log_path is None:
                 folder = tempfile.TemporaryDirectory(prefix="agent-sandbox-")
                 log_path = Path(undo.enter_context(folder), "container.log")
@@ -162,6 +169,8 @@ class DockerWorkspace(RemoteWorkspace):
                 forward_env=forward_env,
                 network=network,
                 allow=allow,
+                security=security,
+                runtime=runtime,
                 enable_gpu=enable_gpu,
                 memory=memory,
                 cpus=cpus,

@@ -381,7 +381,7 @@ def _create(engine: Engine, spec: ContainerSpec, name: str) -> str:
             raise start_failure(error, spec, name) from error
     for warning in created.get("Warnings") or []:
         # The engine starts a container without the limit that somebody asked for, and only warns.
-        if "discarded" in warning and "swap" not in warning:
+        if spec.limits_are_wanted and "discarded" in warning and "swap" not in warning:
             remove_container(engine, name)
             raise SettingsError(f"The engine cannot apply a limit: {warning}")
         _log.info("engine's warning about container %s: %s", name, warning)

@@ -52,6 +52,8 @@ def _flags(host: dict[str, Any]) -> dict[str, str]:
     flags = {name: ", ".join(values) for name, values in lists.items() if values}
     if host.get("ReadonlyRootfs"):
         flags["root file system"] = "read-only"
+    if host.get("Runtime"):
+        flags["runtime"] = str(host["Runtime"])
     if host.get("Privileged"):
         flags["privileged"] = "yes"
     if host.get("DeviceRequests"):

@@ -51,8 +51,8 @@ def allowed_places(places: Iterable[str]) -> frozenset[str]:
 class Egress:
     """An HTTP proxy for one container: it makes connections to allowed places, and counts.
 
-    Names are looked up on this machine, whose own loopback is `host.docker.internal`. Not reached by an address of this machine's, but by
-    `connect`, which a `Tunnel` calls.
+    Names are looked up on this machine, whose own loopback is called `host.docker.internal`. It
+    has no address by which it is reached: a `Tunnel` calls `connect`.
 
     Args:
         places: The allowed ones, as `allowed_places` returns them.
@@ -164,7 +164,9 @@ def _wanted(request: h11.Request, rest: bytes) -> tuple[tuple[str, int], bytes, 
     hop = {b"connection", b"proxy-connection", b"keep-alive", b"proxy-authorization"}
     lines = [request.method + b" " + path.encode("ascii", "replace") + b" HTTP/1.1"]
     lines += [
-        name + b": " + value for name, value in request.headers.raw_items() if name.lower() not in hop
+        name + b": " + value
+        for name, value in request.headers.raw_items()
+        if name.lower() not in hop
     ]
     begin = b"\r\n".join([*lines, b"Connection: close", b"", b""])
     return (url.hostname, url.port or 80), begin + rest, False

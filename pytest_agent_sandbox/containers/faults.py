@@ -20,10 +20,13 @@ from pytest_agent_sandbox.errors import (
 _PORT_TAKEN = re.compile(r"port is already allocated|address already in use", re.IGNORECASE)
 _PORT_IN_MESSAGE = re.compile(r"(?:127\.0\.0\.1|0\.0\.0\.0|\]):(\d+)")
 
+_NO_RUNTIME = "runtime: the engine has no such runtime; `docker info` lists those it has"
 # The engine's words, in lower case, that show which setting it refuses, and what to say then.
 _REFUSED_SETTINGS = (
     ("could not select device driver", "gpus: the engine has no GPU runtime"),
     ("rlimit", "ulimits: the engine refuses this limit (it may not be allowed to raise it)"),
+    ("unknown runtime", _NO_RUNTIME),
+    ("unknown or invalid runtime", _NO_RUNTIME),
     ("unable to find user", "user: the image does not know this user"),
     ("unable to find group", "user: the image does not know this group"),
     ("no matching entries in passwd file", "user: the image does not know this user"),

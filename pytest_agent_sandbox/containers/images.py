@@ -55,6 +55,7 @@ class Image:
         platform: What it runs on, such as ``linux/arm64``.
         labels: Its labels.
         size: Bytes, unpacked.
+        user: The user of its containers; empty for root.
     """
 
     reference: str
@@ -63,6 +64,7 @@ class Image:
     platform: str
     labels: Mapping[str, str] = field(default_factory=dict, repr=False)
     size: int = 0
+    user: str = ""
 
     @classmethod
     def from_attributes(cls, reference: str, attributes: Mapping[str, Any]) -> Self:
@@ -81,6 +83,7 @@ class Image:
                 ).strip("/")
             ),
             labels=dict((attributes.get("Config") or {}).get("Labels") or {}),
+            user=str((attributes.get("Config") or {}).get("User") or ""),
             size=int(attributes.get("Size") or 0),
         )
 

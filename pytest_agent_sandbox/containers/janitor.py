@@ -140,8 +140,9 @@ class Janitor:
 
     def __init__(self, engine: Engine, container: Container) -> None:
         self._container = container
+        # It ends others' processes and restores others' files, whatever the container's root may.
         self._program = Program(
-            engine, container.id, "janitor", [janitor_inside], patience=_PATIENCE
+            engine, container.id, "janitor", [janitor_inside], patience=_PATIENCE, privileged=True
         )
 
     def restore(self, files: Mapping[str, bytes]) -> None:

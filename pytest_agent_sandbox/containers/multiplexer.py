@@ -22,12 +22,14 @@ LARGEST = 64 * 1024
 # Bytes of a connection that may be on their way: who reads slowly holds up nobody else.
 _WINDOW = 256 * 1024
 _MOST_CONNECTIONS = 256
+# Frames that are sent by one call.
+_AT_ONCE = 8
 # Frames that may wait to be sent: an end that does not read is not waited for without bound.
 _MOST_WAITING = 50_000
 _NUMBER = struct.Struct(">I")
 
 
-class TunnelBroken(Exception):
+class TunnelError(Exception):
     """The other end does not keep to the protocol."""
 
 
@@ -59,7 +61,7 @@ class Multiplexer:
         try:
             while True:
                 frames = [await self._outgoing.get()]
-                while not self._outgoing.empty() and len(frames) < 8:
+                while not self._outgoing.empty() and len(frames) < _AT_ONCE:
                     frames.append(self._outgoing.get_nowait())
                 await self._send(b"".join(frames))
         finally:
@@ -88,15 +90,15 @@ class Multiplexer:
         """Takes what the other end has sent.
 
         Raises:
-            TunnelBroken: It does not keep to the protocol.
+            TunnelError: It does not keep to the protocol.
         """
         if self._outgoing.qsize() > _MOST_WAITING:
-            raise TunnelBroken("it does not read")
+            raise TunnelError("it does not read")
         self._received += data
         while len(self._received) >= HEADER.size:
             number, kind, size = HEADER.unpack_from(self._received)
             if size > LARGEST:
-                raise TunnelBroken(f"a frame of {size} bytes")
+                raise TunnelError(f"a frame of {size} bytes")
             if len(self._received) < HEADER.size + size:
                 return
             payload = bytes(self._received[HEADER.size : HEADER.size + size])
@@ -111,7 +113,7 @@ class Multiplexer:
         if kind == OPEN:
             self._open(number, payload)
         elif kind not in (DATA, END, RESET, CREDIT):
-            raise TunnelBroken(f"a frame of kind {kind}")
+            raise TunnelError(f"a frame of kind {kind}")
         else:
             connection = self._connections.get(number)
             if connection is not None:  # else it has just ended here
@@ -119,9 +121,9 @@ class Multiplexer:
 
     def _open(self, number: int, payload: bytes) -> None:
         if number % 2 != self._of_the_other or number in self._connections:
-            raise TunnelBroken(f"a connection of number {number}")
+            raise TunnelError(f"a connection of number {number}")
         if len(payload) != _NUMBER.size:
-            raise TunnelBroken("a connection to nowhere")
+            raise TunnelError("a connection to nowhere")
         if len(self._connections) >= _MOST_CONNECTIONS:
             self.put(number, RESET)
             return
@@ -152,10 +154,10 @@ class _Connection:
     def take(self, kind: int, payload: bytes) -> None:
         if kind == CREDIT:
             if len(payload) != _NUMBER.size:
-                raise TunnelBroken("a credit of nothing")
+                raise TunnelError("a credit of nothing")
             self._credit += _NUMBER.unpack(payload)[0]
             if self._credit > _WINDOW:
-                raise TunnelBroken("credit for what was not sent")
+                raise TunnelError("credit for what was not sent")
             self._has_credit.set()
         elif kind == RESET:
             self._is_reset = True
@@ -165,7 +167,7 @@ class _Connection:
         elif payload:
             self._waiting += len(payload)
             if self._waiting > _WINDOW:
-                raise TunnelBroken("more bytes than there was credit for")
+                raise TunnelError("more bytes than there was credit for")
             self._inbox.put_nowait(payload)
 
     async def carry(self, connect: Connect) -> None:

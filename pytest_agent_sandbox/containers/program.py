@@ -49,6 +49,7 @@ class Program:
         modules: Modules whose texts make up the program, in order; the last has a `main`.
         arguments: Those of `main`, as JSON can have them.
         patience: Seconds that the container may take to read what it is sent.
+        privileged: Whether it has root's capabilities where the container's own root has not.
 
     Raises:
         SandboxError: The engine refused, or does not answer, or the program was gone at once.
@@ -63,6 +64,7 @@ class Program:
         arguments: Sequence[object] = (),
         *,
         patience: float,
+        privileged: bool = False,
     ) -> None:
         self._engine = engine
         self._title = title
@@ -74,6 +76,7 @@ class Program:
                 stdin=True,
                 user="0",
                 workdir="/",
+                privileged=privileged,
             )["Id"]
             self._stream = api.exec_start(self._id, socket=True)
         # The SDK hands out a file around a socket, or on Windows what behaves like a socket.
@@ -141,8 +144,9 @@ class Program:
         """End it, and whoever reads or sends."""
         with suppress(OSError, AttributeError):  # gone already; Windows' pipes have no such call
             self._socket.shutdown(socket.SHUT_RDWR)
-        response = getattr(self._stream, "_response", None)  # which the SDK keeps there, open
-        for end in (response, self._stream, self._socket):
+        # The SDK keeps the response there, open.
+        ends: list[Any] = [getattr(self._stream, "_response", None), self._stream, self._socket]
+        for end in ends:
             with suppress(OSError, AttributeError):
                 end.close()
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from docker.api import APIClient
 from docker.errors import DockerException
-from docker.types import DeviceRequest, Ulimit
+from docker.types import DeviceRequest, LogConfig, Ulimit
 from docker.utils import parse_bytes
 
 from pytest_agent_sandbox.errors import SettingsError
@@ -18,6 +18,15 @@ from pytest_agent_sandbox.errors import SettingsError
 _HIGHEST_PORT = 65535
 # The container's side starts with a slash, the host's may hold a colon ("C:\\work:/work:ro").
 _VOLUME = re.compile(r"(?P<source>.+?):(?P<target>/[^:]*)(?::(?P<mode>[\w,]+))?")
+# What the engine keeps of a container's output; what is read from it as it comes is complete.
+_LOG_LIMITS = {"max-size": "32m", "max-file": "2"}
+# Who reaches one of these is root on the engine's machine.
+_ENGINE_SOCKETS = (
+    "/run/docker.sock",
+    "/run/podman/podman.sock",
+    "/run/containerd/containerd.sock",
+    "/run/crio/crio.sock",
+)
 _NAME_PREFIX = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 Volumes = Sequence[str] | Mapping[str, str | Mapping[str, str]]
@@ -54,6 +63,12 @@ class ContainerSpec:
             `ownership`) and the time of the start are added.
         platform: Such as ``linux/arm64``; None for the image's own.
         read_only: Whether its root file system is read-only.
+        cap_drop: Capabilities that it does not get, of those that engines give (``["ALL"]``).
+        cap_add: Capabilities that it gets nevertheless.
+        security_options: In the engine's words, such as ``["no-new-privileges"]``.
+        runtime: The engine's runtime to use (``runsc``, ``kata``); None for its default one.
+        limits_are_wanted: Whether an engine that cannot apply a limit is an error; else the
+            container goes without.
         name_prefix: What its name begins with; the rest is random.
 
     Raises:
@@ -78,6 +93,11 @@ class ContainerSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     platform: str | None = None
     read_only: bool = False
+    cap_drop: Sequence[str] = ()
+    cap_add: Sequence[str] = ()
+    security_options: Sequence[str] = ()
+    runtime: str | None = None
+    limits_are_wanted: bool = True
     name_prefix: str = "agent-sandbox"
 
     def __post_init__(self) -> None:
@@ -149,6 +169,11 @@ class ContainerSpec:
                     for name, limit in self.ulimits.items()
                 ],
                 read_only=self.read_only,
+                cap_drop=list(self.cap_drop),
+                cap_add=list(self.cap_add),
+                security_opt=list(self.security_options),
+                runtime=self.runtime,
+                log_config=LogConfig(type="json-file", config=dict(_LOG_LIMITS)),
             ),
         }
         if self.platform is not None:
@@ -210,4 +235,18 @@ def _bind(volume: str) -> str:
     source = parts["source"]
     if source.startswith(("~", ".")):
         source = str(Path(source).expanduser().resolve())
+    _check_source(source)
     return f"{source}:{parts['target']}:{parts['mode'] or 'rw'}"
+
+
+def _check_source(source: str) -> None:
+    """Raises where a folder of the host, or a file, has an engine's socket in it."""
+    path = PurePosixPath(source.replace("\\", "/"))
+    places = [PurePosixPath(place) for place in _ENGINE_SOCKETS]
+    places += [PurePosixPath("/var") / place.relative_to("/") for place in places]
+    is_socket = path.name in {place.name for place in places}
+    if is_socket or any(path in place.parents for place in places):
+        raise SettingsError(
+            f"volumes: {source!r} holds the engine's socket, and who has that is root on this "
+            "machine. Mount the folders in it that are needed."
+        )

@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 
 from pytest_agent_sandbox.containers import multiplexer, tunnel_inside
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.multiplexer import Connect, Ends, Multiplexer, TunnelBroken
+from pytest_agent_sandbox.containers.multiplexer import Connect, Ends, Multiplexer, TunnelError
 from pytest_agent_sandbox.containers.program import Program
 from pytest_agent_sandbox.errors import SandboxStartFailed, SettingsError
 
@@ -167,7 +167,7 @@ class Tunnel:
             nonlocal reason
             try:
                 carrying.ends.feed(data)
-            except TunnelBroken as error:
+            except TunnelError as error:
                 reason = f"what is in the container has broken it: {error}"
                 carrying.task.cancel()
             is_fed.set()

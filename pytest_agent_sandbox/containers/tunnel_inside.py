@@ -11,10 +11,10 @@ import json
 import os
 import socket
 import sys
-from typing import TYPE_CHECKING, List, Sequence
+from typing import TYPE_CHECKING, Awaitable, List, Sequence
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.containers.multiplexer import Ends, Multiplexer
+    from pytest_agent_sandbox.containers.multiplexer import LARGEST, Ends, Multiplexer
 
 _LOOPBACK = "127.0.0.1"
 # Where nothing may lead: the internet, the metadata of clouds, the engine's usual bridge.
@@ -92,6 +92,7 @@ def main(ports: Sequence[int]) -> None:
     """
     problems = ways_out()
     if problems:
-        print(json.dumps({"problems": problems}), flush=True)
+        sys.stdout.write(json.dumps({"problems": problems}) + "\n")
+        sys.stdout.flush()
         return
     asyncio.run(serve(ports))

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -27,7 +28,7 @@ from pytest_agent_sandbox.containers.multiplexer import (
     OPEN,
     RESET,
     Multiplexer,
-    TunnelBroken,
+    TunnelError,
 )
 from pytest_agent_sandbox.containers.tunnel import Tunnel
 from pytest_agent_sandbox.errors import SandboxDied, SandboxStartFailed, SettingsError
@@ -83,6 +84,15 @@ def _read_all(end: socket.socket) -> bytes:
     return b"".join(iter(lambda: end.recv(65536), b""))
 
 
+def fill(end: socket.socket) -> None:
+    """Sends until nothing more is taken."""
+    end.settimeout(0.3)
+    with suppress(TimeoutError):
+        for _ in range(10_000):
+            end.sendall(bytes(65536))
+    end.settimeout(20)
+
+
 def tunnels() -> list[str]:
     return [one.name for one in threading.enumerate() if "tunnel" in one.name]
 
@@ -100,10 +110,7 @@ def test_bytes_come_as_they_went_also_in_many_connections_at_once(echo: Containe
 def test_who_reads_slowly_holds_up_nobody_else(echo: Container) -> None:
     with connect(echo, DEAF) as deaf, connect(echo, ECHO) as unread:
         for end in (deaf, unread):
-            end.settimeout(0.3)
-            with pytest.raises(TimeoutError):  # they are full
-                while True:
-                    end.sendall(bytes(65536))
+            fill(end)
         began = time.monotonic()
         assert say(echo, b"x" * 1_000_000).endswith(b"x!end")
         assert time.monotonic() - began < 3
@@ -125,16 +132,11 @@ def test_the_end_of_the_container_ends_all(echo: Container) -> None:
         began = time.monotonic()
         echo.remove()
         assert time.monotonic() - began < 2
-        with pytest.raises(OSError) if os.name == "nt" else _nothing():
+        with suppress(ConnectionResetError):
             assert end.recv(1) == b""
     assert tunnels() == []
     with pytest.raises(ConnectionRefusedError):
         connect(echo, ECHO)
-
-
-class _nothing:  # noqa: N801 - used like a function
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
 
 
 def test_a_tunnel_that_is_ended_from_inside_is_the_sandboxs_end(
@@ -214,11 +216,11 @@ def test_a_way_out_leads_where_it_is_said_to(engine: Engine, start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         answering = threading.Thread(target=_answer, args=(server,))
         answering.start()
-        script = (
-            "for port in 7001 7002 7003; do curl -sS -m 5 http://127.0.0.1:$port/ 2>&1; done; sleep 60"
-        )
+        ask = "for port in 7001 7002 7003; do curl -sS -m 5 http://127.0.0.1:$port/ 2>&1; done"
         container = start(
-            "sleep 1;" + script, network="none", outwards={7001: allowed, 7002: refused}
+            f"sleep 1; {ask}; sleep 60",
+            network="none",
+            outwards={7001: allowed, 7002: refused},
         )
         deadline = time.monotonic() + 15
         while "7003" not in container.log_tail():
@@ -272,7 +274,7 @@ def test_what_breaks_the_protocol_breaks_the_tunnel(run, sent: bytes, complaint:
     async def check() -> None:
         multiplexer = Multiplexer(_sent, _never, 1)
         sending = asyncio.create_task(multiplexer.run())
-        with pytest.raises(TunnelBroken, match=complaint):
+        with pytest.raises(TunnelError, match=complaint):
             multiplexer.feed(sent)
         sending.cancel()
         await asyncio.wait([sending])
@@ -285,11 +287,11 @@ def test_who_does_not_read_is_not_waited_for(run) -> None:
         multiplexer = Multiplexer(_never, _never, 1)
         sending = asyncio.create_task(multiplexer.run())
         flood = b"".join(frame(number, OPEN, PORT) for number in range(2, 40_000, 2))
-        with pytest.raises(TunnelBroken, match="it does not read"):
-            for _ in range(10):
-                multiplexer.feed(flood.replace(frame(2, OPEN, PORT), b""))
-                multiplexer._connections.clear()
-                await asyncio.sleep(0)
+        multiplexer.feed(flood)
+        multiplexer.feed(flood[256 * len(frame(2, OPEN, PORT)) :])
+        multiplexer.feed(flood[256 * len(frame(2, OPEN, PORT)) :])
+        with pytest.raises(TunnelError, match="it does not read"):
+            multiplexer.feed(flood[256 * len(frame(2, OPEN, PORT)) :])
         sending.cancel()
         await asyncio.wait([sending])
 
@@ -307,11 +309,12 @@ def test_any_bytes(run) -> None:
             sending = asyncio.create_task(multiplexer.run())
             try:
                 for _ in range(200):
-                    kind = source.choice([OPEN, DATA, END, RESET, CREDIT, CREDIT, source.randrange(256)])
+                    kinds = [OPEN, DATA, END, RESET, CREDIT, CREDIT, source.randrange(256)]
                     payload = source.choice([PORT, b"", b"x", (1).to_bytes(4, "big")])
-                    multiplexer.feed(frame(source.choice([1, 2, 4, 6]), kind, payload))
+                    number = source.choice([1, 2, 4, 6])
+                    multiplexer.feed(frame(number, source.choice(kinds), payload))
                     await asyncio.sleep(0)
-            except TunnelBroken:
+            except TunnelError:
                 broken += 1
             sending.cancel()
             await asyncio.wait([sending])

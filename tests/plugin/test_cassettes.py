@@ -382,8 +382,9 @@ def test_the_folder_of_cassettes_is_a_setting(project: Project, tmp_path: Path) 
 
 SEARCH = """
 import base64, contextlib, json, os
-import docker, psutil
+import docker, psutil, pytest
 
+@pytest.mark.agent_sandbox(security="sudo")
 def test_search(agent_workspace, agent_conversation):
     conversation = agent_conversation()
     conversation.send_message("Show me the environment.")

@@ -82,7 +82,9 @@ def containers(output: str) -> list[str]:
 
 def test_recycled_shows_nothing_of_what_was_before(project: Project) -> None:
     project.write("test_it.py", HOSTILE)
-    code, output = project.run("--sandbox-isolation=recycled", "--sandbox-pids=200", "-rP")
+    code, output = project.run(
+        "--sandbox-isolation=recycled", "--sandbox-security=sudo", "--sandbox-pids=200", "-rP"
+    )
     assert code == 0
     assert len(set(containers(output))) == 1
     assert len(containers(output)) == 3
@@ -165,7 +167,8 @@ def test_for_which_it_is_used_up(agent_workspace):
 """,
     )
     code, output = project.run(
-        *("--sandbox-isolation=recycled", "--sandbox-max-reuses=2", "-rP", "--durations=3")
+        *("--sandbox-isolation=recycled", "--sandbox-security=sudo", "--sandbox-max-reuses=2"),
+        *("-rP", "--durations=3"),
     )
     assert code == 0
     names = containers(output)

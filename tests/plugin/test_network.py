@@ -11,7 +11,7 @@ from tests.plugin.conftest import Project
 
 # Ways out, tried by a program in the sandbox: each prints its name and what became of it. It is
 # given an address of a server on this machine, its port, and the address of another sandbox.
-PROBES = '''
+PROBES = """
 import json, os, socket, struct, subprocess, sys
 
 bridge, port, gateway_port, other = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
@@ -33,8 +33,8 @@ def lookup(name):
 
 def nameserver():
     (line, *_) = [line for line in open("/etc/resolv.conf") if line.startswith("nameserver")]
-    query = b"\\x12\\x34\\x01\\x00\\x00\\x01" + bytes(6) + b"\\x07example\\x03com\\x00\\x00\\x01\\x00\\x01"
-    udp(line.split()[1], 53, query)
+    head = b"\\x12\\x34\\x01\\x00\\x00\\x01" + bytes(6)
+    udp(line.split()[1], 53, head + b"\\x07example\\x03com\\x00\\x00\\x01\\x00\\x01")
 
 def packet():
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as end:
@@ -55,7 +55,8 @@ def proxy(place):
 
 def llm_without_token():
     with socket.create_connection(("127.0.0.1", 7411), 5) as end:
-        end.sendall(b"GET /v1/models HTTP/1.1\\r\\nHost: a\\r\\nAuthorization: Bearer x\\r\\n\\r\\n")
+        end.sendall(b"GET /v1/models HTTP/1.1\\r\\nHost: a\\r\\n")
+        end.sendall(b"Authorization: Bearer x\\r\\n\\r\\n")
         answer = end.recv(1000)
     if b" 401 " in answer.split(b"\\r\\n")[0]:
         raise OSError("401")
@@ -91,7 +92,7 @@ for name, probe in probes.items():
         print(f"refused  {name}: {error}")
     else:
         print(f"REACHED  {name}")
-'''
+"""
 
 TALK = """
     agent_llm.script([tool("terminal", command="echo from-the-agent > a.txt"), say("Done.")])

@@ -88,7 +88,8 @@ def test_the_files_hold_it_in_full(failed_run):
     assert result["steps"] == 2
     (sandbox,) = result["sandboxes"]
     assert sandbox["state"] == "running"
-    assert sandbox["memory"] == "no limit"
+    assert (sandbox["memory"], sandbox["pids"], sandbox["security"]) == ("4g", "1024", "default")
+    assert sandbox["capabilities dropped"] == "ALL"
     assert sandbox["start_seconds"] > 0
     assert "+two" in (folder / "workspace.diff").read_text()
     assert "Uvicorn running" in (folder / "container.log").read_text()

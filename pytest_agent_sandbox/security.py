@@ -1,0 +1,82 @@
+"""How much a sandbox is trusted: the setting `security`, and what it means for a container.
+
+What each profile promises is told in SECURITY.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pytest_agent_sandbox.containers.images import Image
+from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.sandbox_network import ISOLATED, NONE, OPEN
+
+Profile = Literal["default", "strict", "sudo"]
+
+#: The limits of a sandbox for which nobody has set others: enough for a desktop with two browsers,
+#: which takes 1 GB and 240 processes and threads, and not enough to bring a machine down.
+DEFAULT_MEMORY, DEFAULT_PIDS = "4g", 1024
+
+# What `sudo` needs to become root, and root to install packages and to look after files and
+# processes of the container. The agent server needs none of them.
+_FOR_SUDO = (
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETUID",
+    "SYS_CHROOT",
+)
+
+
+def container_options(
+    profile: Profile, memory: str | None, pids_limit: int | None
+) -> dict[str, Any]:
+    """What a profile means for a container, as arguments of `ContainerSpec`.
+
+    Args:
+        profile: The profile.
+        memory: The memory limit that was asked for; None for the profile's.
+        pids_limit: The same of processes and threads.
+    """
+    return {
+        "memory": memory or DEFAULT_MEMORY,
+        "pids_limit": pids_limit or DEFAULT_PIDS,
+        # An engine that knows no such limit is an error where somebody has asked for it only.
+        "limits_are_wanted": memory is not None or pids_limit is not None,
+        "cap_drop": ("ALL",),
+        "cap_add": _FOR_SUDO if profile == "sudo" else (),
+        "security_options": ("no-new-privileges",) if profile == "strict" else (),
+        "read_only": profile == "strict",
+    }
+
+
+def chosen_network(profile: Profile, network: str | None) -> str:
+    """The network of a sandbox: a strict one is isolated, where nothing else is said.
+
+    Raises:
+        SettingsError: A strict one is to reach more than that.
+    """
+    if profile != "strict":
+        return network or OPEN
+    if network not in (None, ISOLATED, NONE):
+        raise SettingsError(
+            f"network: {network!r} is more than a sandbox with security = strict may reach, which "
+            "is isolated (the default there) or none; use security = default"
+        )
+    return network or ISOLATED
+
+
+def check_user(profile: Profile, image: Image, user: str | None) -> None:
+    """Raise `SettingsError` where a strict sandbox would be root's."""
+    name = (image.user if user is None else user).partition(":")[0]
+    if profile == "strict" and name in ("", "0", "root"):
+        raise SettingsError(
+            f"user: security = strict wants a user other than root, and the image "
+            f"{image.reference} has {name or 'root'}: set user (--sandbox-user)"
+        )

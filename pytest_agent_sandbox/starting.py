@@ -1,0 +1,110 @@
+"""Starting sandboxes, those included that can write to memory only."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
+
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.janitor import Janitor, first_files, memory_options
+from pytest_agent_sandbox.planning import WORKING_DIR_LABEL, SandboxPlan
+from pytest_agent_sandbox.recycling import SERVER_FOLDERS, Recycler, folders_in_memory
+from pytest_agent_sandbox.sandboxes import Sandbox, User
+
+
+class SandboxStarter:
+    """Starts sandboxes on one engine; it looks into each image once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._files: dict[Hashable, dict[str, bytes]] = {}
+        self._lock = threading.Lock()
+
+    def start(
+        self,
+        plan: SandboxPlan,
+        user: User,
+        *,
+        dormant: bool = False,
+        check: Callable[[], None] = lambda: None,
+    ) -> Sandbox:
+        """Start one until its server answers.
+
+        The arguments are those of `Sandbox.start`.
+
+        Raises:
+            SandboxStartFailed: The container did not start, or its server never answered.
+            SandboxError: Whatever else keeps it from starting.
+        """
+        if not plan.is_in_memory:
+            return Sandbox.start(self._engine, plan, user, dormant=dormant, check=check)
+        files = self._first_files(plan)
+        begun = _in_memory(plan, files)
+        sandbox = Sandbox.start(self._engine, begun, user, dormant=dormant, check=check)
+        try:
+            sandbox.plan = plan
+            self._fill(sandbox, files)
+        except BaseException:
+            sandbox.close()
+            sandbox.container.remove()
+            raise
+        return sandbox
+
+    def _fill(self, sandbox: Sandbox, files: Mapping[str, bytes]) -> None:
+        """Puts the image's files into the folders in memory."""
+        if sandbox.plan.isolation == "recycled":
+            sandbox.recycler = Recycler(
+                self._engine,
+                sandbox.container,
+                sandbox.address,
+                sandbox.session_key,
+                files,
+                sandbox.plan.spec.volume_targets(),
+            )
+            return
+        janitor = Janitor(self._engine, sandbox.container)
+        try:
+            janitor.restore(files)
+        finally:
+            janitor.close()
+
+    def _first_files(self, plan: SandboxPlan) -> dict[str, bytes]:
+        """What the image has in the folders that the sandbox has in memory."""
+        user, working_dir = plan.spec.user, plan.spec.labels[WORKING_DIR_LABEL]
+        mounted = tuple(plan.spec.volume_targets())
+        key = (plan.image.id, user, working_dir, mounted)
+        with self._lock:
+            if key not in self._files:
+                folders = folders_in_memory(working_dir)
+                self._files[key] = first_files(
+                    self._engine, plan.image.reference, folders, user, mounted
+                )
+            return self._files[key]
+
+
+class FreshSupply:
+    """Starts each sandbox when it is asked for, and removes it after its use: a `Supply`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._starter = SandboxStarter(engine)
+
+    def take(self, plan: SandboxPlan, user: User) -> Sandbox:
+        """Starts one."""
+        return self._starter.start(plan, user)
+
+    def release(self, sandbox: Sandbox, *, wait: bool) -> None:  # noqa: ARG002 - it always waits
+        """Removes one."""
+        sandbox.close()
+        sandbox.container.remove()
+
+
+def _in_memory(plan: SandboxPlan, files: Mapping[str, bytes]) -> SandboxPlan:
+    """The plan with a read-only root file system, and the folders of these files in memory."""
+    spec = replace(
+        plan.spec,
+        read_only=True,
+        tmpfs={folder: memory_options(archive) for folder, archive in files.items()},
+        environment={**plan.spec.environment, **SERVER_FOLDERS},
+    )
+    return replace(plan, spec=spec)
