@@ -17,11 +17,14 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_agent_sandbox.client.answers import a_number, an_id, an_object, as_text, items
 from pytest_agent_sandbox.client.transport import GUARD_INTERVAL, ServerConnection
 from pytest_agent_sandbox.errors import CommandTimeout, ServerError
 
 #: Bytes kept of each output stream. A command that writes more is ended: its output is on disk.
 OUTPUT_LIMIT = 64 * 1024 * 1024
+# Characters that both may take as the server has them, in base64, and some more.
+_MOST_PRINTED = 4 * OUTPUT_LIMIT
 
 #: Seconds past its timeout within which a command must have been ended and its output be here.
 _STOP_GRACE = 15.0
@@ -121,11 +124,14 @@ def run_command(
         text = _recovered(connection, folder, exit_code=128 - status)  # signal n came as -n
         if not text.endswith(_END):
             raise ServerError(f"The output of command {command!r} is lost: {text.strip()}")
-    stdout, stderr, exit_code = text.split("-", 2)
-    out, err = base64.b64decode(stdout), base64.b64decode(stderr)
+    try:
+        stdout, stderr, code = text.removesuffix(_END).split("-", 2)
+        out, err, exit_code = base64.b64decode(stdout), base64.b64decode(stderr), int(code)
+    except ValueError as error:
+        raise ServerError(f"The output of command {command!r} is not one: {error}") from error
     return CommandResult(
         command=command,
-        exit_code=-1 if timed_out else int(exit_code.removesuffix(_END)),
+        exit_code=-1 if timed_out else exit_code,
         stdout=out.decode(errors="replace"),
         stderr=err.decode(errors="replace"),
         timed_out=timed_out,
@@ -174,7 +180,7 @@ def _start(connection: ServerConnection, command: str, cwd: str, timeout: float)
     # to stop a command; it takes whole seconds.
     body = {"command": command, "cwd": cwd, "timeout": math.ceil(timeout) + 1}
     started = connection.post_json("/api/bash/start_bash_command", body)
-    return str(started["id"])
+    return an_id(started, "The start of a command")
 
 
 def _stop(connection: ServerConnection, command_id: str) -> None:
@@ -201,30 +207,28 @@ def _output(
         time.sleep(min(pause, left))
         pause = min(pause * 1.2, GUARD_INTERVAL)
         connection.check()
-    stderr = "".join(output.get("stderr") or "" for output in outputs)
+    stderr = "".join(output["stderr"] for output in outputs)
     if stderr.startswith(_START_FAILED):
         raise _start_error(stderr.removeprefix(_START_FAILED).strip())
-    text = "".join(output.get("stdout") or "" for output in outputs)
-    return (text if text.endswith(_END) else text + stderr), int(codes[-1])
+    text = "".join(output["stdout"] for output in outputs)
+    code = a_number(codes[-1], f"Command {command_id}'s exit code")
+    return (text if text.endswith(_END) else text + stderr), code
 
 
 def _outputs(connection: ServerConnection, command_id: str) -> list[dict[str, Any]]:
-    outputs: list[dict[str, Any]] = []
-    page_id = None
-    while True:
-        page = connection.get_json(
-            "/api/bash/bash_events/search",
-            {
-                "command_id__eq": command_id,
-                "kind__eq": "BashOutput",
-                "limit": _PAGE_SIZE,
-                "page_id": page_id,
-            },
-        )
-        outputs.extend(page["items"])
-        page_id = page.get("next_page_id")
-        if not page_id:
-            return sorted(outputs, key=lambda output: int(output["order"]))
+    path = "/api/bash/bash_events/search"
+    which = {"command_id__eq": command_id, "kind__eq": "BashOutput", "limit": _PAGE_SIZE}
+    outputs = []
+    size = 0
+    for item in items(connection, path, which):
+        output = an_object(item, path)
+        for stream in ("stdout", "stderr"):
+            output[stream] = as_text(output.get(stream) or "")
+            size += len(output[stream])
+        if size > _MOST_PRINTED:
+            raise ServerError(f"{path} was answered with over {_MOST_PRINTED:,} characters.")
+        outputs.append(output)
+    return sorted(outputs, key=lambda output: a_number(output.get("order"), path))
 
 
 def _start_error(reason: str) -> Exception:

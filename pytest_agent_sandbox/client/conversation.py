@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel, SecretStr
 
 from pytest_agent_sandbox.client.agents import agent_payload
+from pytest_agent_sandbox.client.answers import an_id, an_object
 from pytest_agent_sandbox.client.callbacks import CallbackDispatcher, EventCallback
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent, Event
@@ -136,7 +137,11 @@ class RemoteConversation:
             self._connection.close()
             raise
         #: The conversation's id on the server.
-        self.id = str(info["id"])
+        try:
+            self.id = an_id(info, "The start of a conversation")
+        except ServerError:
+            self._connection.close()
+            raise
         #: What the server told of the conversation's state.
         self.state = ConversationState(self.id, self._fetch)
         #: The conversation's events so far, in order.
@@ -324,7 +329,7 @@ class RemoteConversation:
         Args:
             callbacks: Called with each event of the new conversation, the history included.
         """
-        fork_id = str(self._post("fork", {})["id"])
+        fork_id = an_id(self._post("fork", {}), "The fork of a conversation")
         llm = agent_payload(self._agent).get("llm") if self._agent is not None else None
         if llm is not None:
             # A server without a secret key of its own copies the agent without its API keys.
@@ -440,8 +445,7 @@ class RemoteConversation:
         self._workspace.connection.check()
 
     def _fetch(self) -> dict[str, Any]:
-        info: dict[str, Any] = self._connection.get_json(self._path())
-        return info
+        return an_object(self._connection.get_json(self._path()), self._path())
 
     def _post(self, action: str, body: Any = None) -> Any:
         return self._connection.post_json(self._path(action), body)

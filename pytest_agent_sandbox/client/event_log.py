@@ -145,7 +145,8 @@ def _tool_calls(events: list[Event]) -> list[ToolCall]:
             places[event.id] = places[event.tool_call_id] = len(calls)
             calls.append(ToolCall(event.tool_name, event.arguments, None, False, event, None))
         elif isinstance(event, Result):
-            place = places.get(getattr(event, "action_id", event.tool_call_id))
+            answered = getattr(event, "action_id", None)  # an AgentErrorEvent promises none
+            place = places.get(answered if isinstance(answered, str) else event.tool_call_id)
             if place is not None:
                 calls[place] = _answered(calls[place], event)
         elif isinstance(event, ACPToolCallEvent):

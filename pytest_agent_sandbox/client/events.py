@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
+from pytest_agent_sandbox.client.answers import as_text
+
 #: Under this key a state update carries the whole state instead of one field.
 FULL_STATE = "full_state"
 
@@ -355,10 +357,10 @@ _MODELS: dict[str, type[Event]] = {
 def parse_event(data: object) -> Event:
     """Return the event that the server sent as `data`, decoded JSON. Never raises."""
     raw = data if isinstance(data, dict) else {"value": data}
-    model = _MODELS.get(str(raw.get("kind")), Event)
+    model = _MODELS.get(as_text(raw.get("kind")), Event)
     try:
         event = model.model_validate(raw)
-    except ValidationError:
+    except (ValidationError, RecursionError):
         event = _odd_event(raw)
     event._raw = raw
     return event
@@ -367,11 +369,14 @@ def parse_event(data: object) -> Event:
 def _odd_event(raw: dict[str, Any]) -> Event:
     """Return an event that is not what its kind promises; what is no text becomes one."""
     common = {
-        name: str(raw[name])
+        name: as_text(raw[name])
         for name in Event.model_fields
         if name in raw and (name != "parent_id" or raw[name] is not None)
     }
-    return Event.model_validate({**raw, **common})
+    try:
+        return Event.model_validate({**raw, **common})
+    except (ValidationError, RecursionError):  # its other fields are none either
+        return Event.model_validate(common)
 
 
 def _text(parts: list[Content]) -> str:

@@ -163,7 +163,10 @@ def snapshot(connection: ServerConnection, folder: str) -> Snapshot:
         "git write-tree || exit\n"
         'kept=$(mktemp -d) && mv "$(git rev-parse --git-path objects)" "$kept" && echo "$kept"',
     )
-    tree, kept = result.stdout.split()
+    try:
+        tree, kept = result.stdout.split()
+    except ValueError:
+        raise _odd_git(folder, result) from None
     return Snapshot(tree, posixpath.join(kept, "objects"))
 
 
@@ -199,6 +202,8 @@ def changes_as_diff(
             f'wc -c <"$t/diff"; head -c {max_bytes - kept} "$t/diff"',
         )
         whole, _, text = result.stdout.partition("\n")
+        if not whole.strip().isdecimal():
+            raise _odd_git(folder, result)
         size += int(whole)
         kept = min(size, max_bytes)
         texts.append(text)
@@ -252,6 +257,13 @@ def _repositories(connection: ServerConnection, folder: str, base: str) -> list[
     )
     inner = [line.removeprefix("./").removesuffix("/.git") for line in found.stdout.splitlines()]
     return [("", base), *((path, "HEAD") for path in inner)]
+
+
+def _odd_git(folder: str, result: CommandResult) -> ServerError:
+    """What an agent has put in git's place may print anything."""
+    return ServerError(
+        f"What runs as git in the sandbox, in {folder}, printed: {result.stdout!r:.200}"
+    )
 
 
 def _git(

@@ -7,6 +7,7 @@ import logging
 import time
 from http import HTTPStatus
 
+from pytest_agent_sandbox.client.answers import an_object, as_text
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import (
     ConversationErrorEvent,
@@ -157,6 +158,7 @@ class Run:
             response = self._connection.request(
                 "GET", self._path, timeout=min(_POLL_TIMEOUT, time_left)
             )
+            info = an_object(self._connection.decoded(response), self._path)
         except ServerError as error:
             if _is_final(error):
                 raise
@@ -166,15 +168,14 @@ class Run:
             logger.debug("The run's status could not be had: %s", error)
             return
         self._unanswered_since = None
-        info = response.json()
         number = self._stream.connection_number
         self.watch.poll(
-            str(info.get("execution_status")),
+            as_text(info.get("execution_status")),
             now,
             missed=number is None or number != self._connection_number,
         )
         if self.watch.end is not None:
-            self._state.update({name: info[name] for name in ("execution_status", "stats")})
+            self._state.update({name: info.get(name) for name in ("execution_status", "stats")})
             self._stream.catch_up()
 
     def _wait_for_end(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from pytest_agent_sandbox.client.answers import an_id, an_object, as_text
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import ServerError
 
@@ -67,14 +68,16 @@ class ServerState:
         return [*problems, "conversations are left"] if self._conversations() else problems
 
     def _conversations(self) -> list[str]:
-        found = self._request("GET", f"{_CONVERSATIONS}/search")
-        return [str(item["id"]) for item in found.json()["items"]]
+        path = f"{_CONVERSATIONS}/search"
+        found = an_object(self._connection.decoded(self._request("GET", path)), path).get("items")
+        return [an_id(item, path) for item in found or ()]
 
     def _read_environment(self) -> list[str]:
         answer = self._request(
             "POST", "/api/bash/execute_bash_command", {"command": "env", "cwd": "/", "timeout": 5}
         )
-        lines = str(answer.json().get("stdout") or "").splitlines()
+        found = an_object(self._connection.decoded(answer), "env")
+        lines = as_text(found.get("stdout") or "").splitlines()
         return sorted(line for line in lines if not line.startswith(_OF_THE_SHELL))
 
     def _read_settings(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pytest_agent_sandbox.client.answers import as_text
 from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent
 
 
@@ -123,4 +124,4 @@ def _status(value: Any) -> str:
     try:
         return ExecutionStatus(value)
     except ValueError:  # a status of a newer server
-        return str(value)
+        return as_text(value)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+from pytest_agent_sandbox.client.answers import decode, items
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import (
     ConversationStateUpdateEvent,
@@ -40,7 +41,11 @@ _JOIN_TIMEOUT = 0.05
 #: The longest page of events that the server gives.
 _PAGE_SIZE = 100
 #: A whole state grows with the conversation; the library's own limit is 1 MiB.
-_MAX_FRAME = 1 << 30
+_MAX_FRAME = 128 * 1024 * 1024
+#: Frames that wait to be taken, which is quick: there are more only if somebody floods us.
+_MAX_QUEUE = 64
+#: Bytes that one conversation may send.
+_MOST_BYTES = 2 * 1024**3
 _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 2.0
 #: Close codes after which another try would end the same way.
@@ -81,6 +86,7 @@ class EventStream:
         self._connections = 0
         self._current: int | None = None
         self._error: SandboxError | None = None
+        self._received = 0
         self._thread = threading.Thread(
             target=self._run, name=f"event-stream-{conversation_id}", daemon=True
         )
@@ -123,17 +129,11 @@ class EventStream:
         Raises:
             ServerError: The server refused or could not be reached.
         """
-        page_id = self._log.last_id
-        while True:
-            # The page begins with the event of that id: it is known, and so is skipped.
-            page = self._connection.get_json(
-                f"/api/conversations/{self._conversation_id}/events/search",
-                params={"limit": _PAGE_SIZE, "page_id": page_id},
-            )
-            for item in page["items"]:
-                self._ingest(parse_event(item))
-            page_id = page.get("next_page_id")
-            if not page_id:
+        # The page begins with the event of that id: it is known, and so is skipped.
+        path = f"/api/conversations/{self._conversation_id}/events/search"
+        for item in items(self._connection, path, {"limit": _PAGE_SIZE}, page_id=self._log.last_id):
+            self._ingest(parse_event(item))
+            if self._closing.is_set():
                 return
 
     def close(self) -> None:
@@ -184,7 +184,7 @@ class EventStream:
             open_timeout=_OPEN_TIMEOUT,
             close_timeout=_CLOSE_TIMEOUT,
             max_size=_MAX_FRAME,
-            max_queue=None,  # to fall behind must not hold up the server
+            max_queue=_MAX_QUEUE,
             ping_interval=None,  # the server pings, and it takes a thread
         ) as websocket:
             self._websocket = websocket
@@ -213,11 +213,11 @@ class EventStream:
     def _take(self, websocket: ClientConnection) -> None:
         """Complete the log, then pass on whatever comes, until the connection breaks."""
         try:
-            event = _receive(websocket, _READY_TIMEOUT)
+            event = self._next(websocket, _READY_TIMEOUT)
         except TimeoutError:
             # Whether the server listens by now is not known; this is repeated once it is.
             self._complete_log()
-            event = _receive(websocket)
+            event = self._next(websocket)
         self._complete_log()
         self._connections += 1
         self._current = self._connections
@@ -226,7 +226,26 @@ class EventStream:
             opening = snapshot_due and _is_full_state(event)
             snapshot_due = snapshot_due and not opening
             self._ingest(event, opening=opening)
-            event = _receive(websocket)
+            event = self._next(websocket)
+
+    def _next(self, websocket: ClientConnection, timeout: float | None = None) -> Event:
+        """Return the next event of a connection.
+
+        Raises:
+            TimeoutError: There was none within `timeout` seconds.
+            ConnectionClosed: There will be none.
+            SandboxError: The server sends without end.
+        """
+        frame = websocket.recv(timeout)
+        self._received += len(frame)
+        if self._received > _MOST_BYTES:
+            raise SandboxError(
+                f"The server has sent over {_MOST_BYTES:,} bytes of events of one conversation."
+            )
+        try:
+            return parse_event(decode(frame))
+        except ValueError:
+            return parse_event(frame if isinstance(frame, str) else frame.decode(errors="replace"))
 
     def _complete_log(self) -> None:
         self.catch_up()
@@ -237,20 +256,6 @@ class EventStream:
         with self._ingesting:
             if not event.is_persisted or self._log.add(event):
                 self._sink(event, opening)
-
-
-def _receive(websocket: ClientConnection, timeout: float | None = None) -> Event:
-    """Return the next event of a connection.
-
-    Raises:
-        TimeoutError: There was none within `timeout` seconds.
-        ConnectionClosed: There will be none.
-    """
-    frame = websocket.recv(timeout)
-    try:
-        return parse_event(json.loads(frame))
-    except ValueError:
-        return parse_event(frame)
 
 
 def _is_full_state(event: Event) -> bool:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import SecretStr
 
+from pytest_agent_sandbox.client.answers import as_text, decode
 from pytest_agent_sandbox.client.sockets import GUARD_INTERVAL, Guard, GuardedTransport
 from pytest_agent_sandbox.errors import ServerError
 
@@ -29,6 +30,12 @@ _CONNECT_TIMEOUT = 10.0
 _WRITE_TIMEOUT = 60.0
 _RETRY_DELAYS = (0.05, 0.2, 0.5, 1.0)
 _DETAIL_LIMIT = 2000
+# Bytes of an answer that are kept in memory.
+_LARGEST_BODY = 1024**3
+# Seconds that an answer may take once it has begun.
+_LONGEST_ANSWER = 900.0
+# Headers that tell how a body was sent, rather than what it is.
+_OF_THE_WIRE = ("content-encoding", "content-length", "transfer-encoding")
 
 
 class ServerConnection:
@@ -113,7 +120,7 @@ class ServerConnection:
         while True:
             self.check()
             try:
-                response = self._client.request(
+                with self._client.stream(
                     method,
                     path,
                     json=json,
@@ -122,9 +129,10 @@ class ServerConnection:
                     files=files,
                     headers=headers,
                     timeout=self._timeouts(timeout),
-                )
+                ) as answer:
+                    response = _whole(answer)
                 self._raise_for_status(response)
-            except (httpx.TransportError, ServerError) as error:
+            except (httpx.RequestError, ServerError) as error:
                 delay = next(delays, None) if _may_pass(error) else None
                 if delay is None:
                     raise self._explain(error, method, path) from error
@@ -147,19 +155,18 @@ class ServerConnection:
         try:
             with self._client.stream(method, path, params=_without_none(params)) as response:
                 if response.is_error:
-                    response.read()
-                    self._raise_for_status(response)
+                    self._raise_for_status(_whole(response))
                 yield response
-        except (httpx.TransportError, ServerError) as error:
+        except (httpx.RequestError, ServerError) as error:
             raise self._explain(error, method, path) from error
 
     def get_json(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         """Fetch a JSON document, with retries. Raises as `request` does."""
-        return self._decoded(self.request("GET", path, params=params, retry=True))
+        return self.decoded(self.request("GET", path, params=params, retry=True))
 
     def post_json(self, path: str, body: Any = None) -> Any:
         """Post a JSON document and return the answer's. Raises as `request` does."""
-        return self._decoded(self.request("POST", path, json=body))
+        return self.decoded(self.request("POST", path, json=body))
 
     def probe(self, path: str, *, timeout: float) -> str:
         """Return why a GET of `path` does not succeed right now; empty if it does.
@@ -168,8 +175,10 @@ class ServerConnection:
         """
         self.check()
         try:
-            self._raise_for_status(self._client.get(path, timeout=timeout))
-        except (httpx.TransportError, ServerError) as error:
+            with self._client.stream("GET", path, timeout=timeout) as answer:
+                response = _whole(answer)
+            self._raise_for_status(response)
+        except (httpx.RequestError, ServerError) as error:
             self.check()
             return str(error) or type(error).__name__
         return ""
@@ -220,9 +229,14 @@ class ServerConnection:
             self._without_key(f"{method} {self.host}{path} got no answer from the server: {reason}")
         )
 
-    def _decoded(self, response: httpx.Response) -> Any:
+    def decoded(self, response: httpx.Response) -> Any:
+        """The JSON document that an answer is.
+
+        Raises:
+            ServerError: It is none.
+        """
         try:
-            return response.json()
+            return decode(response.content)
         except ValueError as error:
             request = response.request
             raise ServerError(
@@ -236,16 +250,38 @@ class ServerConnection:
         return text.replace(key, "***") if key else text
 
 
+def _whole(response: httpx.Response) -> httpx.Response:
+    """An answer with its body read, of which there may be too much."""
+    pieces = []
+    size = 0
+    deadline = time.monotonic() + _LONGEST_ANSWER
+    what = f"{response.request.method} {response.request.url.path}"
+    for piece in response.iter_bytes():
+        size += len(piece)
+        if size > _LARGEST_BODY:
+            raise ServerError(
+                f"{what} was answered with over {_LARGEST_BODY:,} bytes. Large files are for "
+                "`download`."
+            )
+        if time.monotonic() > deadline:
+            raise ServerError(f"{what} was still answering after {_LONGEST_ANSWER:g} s.")
+        pieces.append(piece)
+    headers = [pair for pair in response.headers.multi_items() if pair[0] not in _OF_THE_WIRE]
+    return httpx.Response(
+        response.status_code, headers=headers, content=b"".join(pieces), request=response.request
+    )
+
+
 def error_detail(response: httpx.Response) -> str:
     """Return what an error's body says, in one readable string; empty if it says nothing."""
     try:
-        body = response.json()
+        body = decode(response.content)
     except ValueError:
         return response.text.strip()[:_DETAIL_LIMIT]
     detail = body.get("detail", body) if isinstance(body, dict) else body
     if isinstance(detail, list):  # a refused body: one entry for each field
         detail = "; ".join(_field_error(entry) for entry in detail)
-    text = detail if isinstance(detail, str) else str(detail)
+    text = as_text(detail)
     cause = body.get("exception") if isinstance(body, dict) else None
     if isinstance(cause, str) and cause not in text:
         text = f"{text}: {cause}"
@@ -266,10 +302,10 @@ def needs_proxy_settings(host: str) -> bool:
 
 
 def _field_error(entry: Any) -> str:
-    if not isinstance(entry, dict):
-        return str(entry)
-    place = ".".join(str(part) for part in entry.get("loc", ()))
-    return f"{place}: {entry.get('msg', entry)}"
+    if not isinstance(entry, dict) or not isinstance(entry.get("loc"), list):
+        return as_text(entry)
+    place = ".".join(as_text(part) for part in entry["loc"])
+    return f"{place}: {as_text(entry.get('msg', entry))}"
 
 
 def _may_pass(error: Exception) -> bool:

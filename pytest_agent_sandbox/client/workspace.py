@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.client import files, git
+from pytest_agent_sandbox.client.answers import an_object
 from pytest_agent_sandbox.client.commands import CommandResult, run_command
 from pytest_agent_sandbox.client.git import GitChange, GitDiff, Snapshot
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
@@ -99,8 +100,7 @@ class RemoteWorkspace:
 
     def server_info(self) -> dict[str, Any]:
         """Return what the server says about itself: `version`, `usable_tools` and more."""
-        info: dict[str, Any] = self.connection.get_json("/server_info")
-        return info
+        return an_object(self.connection.get_json("/server_info"), "/server_info")
 
     def execute_command(
         self, command: str, *, cwd: str | None = None, timeout: float = 30.0
