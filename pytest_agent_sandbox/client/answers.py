@@ -31,7 +31,7 @@ def decode(text: str | bytes) -> Any:
     """
     try:
         value = json.loads(text)
-        is_suspect = (b"\\u" if isinstance(text, bytes) else "\\u") in text
+        is_suspect = b"\\u" in text if isinstance(text, bytes) else "\\u" in text
         return _encodable(value) if is_suspect else value
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -113,7 +113,7 @@ def items(
 def as_text(value: object) -> str:
     """The value as text, whatever it is."""
     try:
-        return _encodable(str(value))
+        return str(_encodable(str(value)))
     except (RecursionError, ValueError):  # nested too deeply; a number of thousands of digits
         return f"({type(value).__name__})"
 
