@@ -175,8 +175,13 @@ def plan_sandbox(
     places = allowed_places(allow)
     check_allow(network, places)
     has_desktop = has_services(image) and (desktop or extra_ports)
-    if isolation == "recycled" and (has_desktop or (extra_ports and not lacks_services(image))):
-        isolation = "fresh"  # VS Code and a desktop leave too much behind to be cleaned
+    if isolation == "recycled" and (
+        # They leave too much behind to be cleaned.
+        (has_desktop or (extra_ports and not lacks_services(image)))
+        # Who cleans needs what nobody may have there.
+        or security == "strict"
+    ):
+        isolation = "fresh"
     return SandboxPlan(
         image=image,
         spec=ContainerSpec(
@@ -194,7 +199,7 @@ def plan_sandbox(
             cpus=cpus,
             user=user,
             runtime=runtime,
-            **container_options(security, memory, pids_limit),
+            **container_options(security, memory, pids_limit, is_cleaned=isolation == "recycled"),
             labels={WORKING_DIR_LABEL: working_dir, **labels},
             platform=platform,
         ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pytest_agent_sandbox.containers.images import Image
+from pytest_agent_sandbox.containers.janitor import CAPABILITIES
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.sandbox_network import ISOLATED, NONE, OPEN
 
@@ -35,7 +36,7 @@ _FOR_SUDO = (
 
 
 def container_options(
-    profile: Profile, memory: str | None, pids_limit: int | None
+    profile: Profile, memory: str | None, pids_limit: int | None, *, is_cleaned: bool
 ) -> dict[str, Any]:
     """What a profile means for a container, as arguments of `ContainerSpec`.
 
@@ -43,14 +44,16 @@ def container_options(
         profile: The profile.
         memory: The memory limit that was asked for; None for the profile's.
         pids_limit: The same of processes and threads.
+        is_cleaned: Whether root is to clean it between two uses.
     """
+    added = {*(_FOR_SUDO if profile == "sudo" else ()), *(CAPABILITIES if is_cleaned else ())}
     return {
         "memory": memory or DEFAULT_MEMORY,
         "pids_limit": pids_limit or DEFAULT_PIDS,
         # An engine that knows no such limit is an error where somebody has asked for it only.
         "limits_are_wanted": memory is not None or pids_limit is not None,
         "cap_drop": ("ALL",),
-        "cap_add": _FOR_SUDO if profile == "sudo" else (),
+        "cap_add": tuple(sorted(added)),
         "security_options": ("no-new-privileges",) if profile == "strict" else (),
         "read_only": profile == "strict",
     }

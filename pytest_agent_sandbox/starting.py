@@ -7,7 +7,12 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.janitor import Janitor, first_files, memory_options
+from pytest_agent_sandbox.containers.janitor import (
+    Janitor,
+    by_owner,
+    first_files,
+    memory_options,
+)
 from pytest_agent_sandbox.planning import WORKING_DIR_LABEL, SandboxPlan
 from pytest_agent_sandbox.recycling import SERVER_FOLDERS, Recycler, folders_in_memory
 from pytest_agent_sandbox.sandboxes import Sandbox, User
@@ -63,11 +68,13 @@ class SandboxStarter:
                 sandbox.plan.spec.volume_targets(),
             )
             return
-        janitor = Janitor(self._engine, sandbox.container)
-        try:
-            janitor.restore(files)
-        finally:
-            janitor.close()
+        # Nobody in it has a capability, root neither: each user's files are that user's to make.
+        for owner, mine in by_owner(files).items():
+            janitor = Janitor(self._engine, sandbox.container, user=owner)
+            try:
+                janitor.restore(mine)
+            finally:
+                janitor.close()
 
     def _first_files(self, plan: SandboxPlan) -> dict[str, bytes]:
         """What the image has in the folders that the sandbox has in memory."""

@@ -174,6 +174,11 @@ class Run:
             now,
             missed=number is None or number != self._connection_number,
         )
+        if self.watch.never_began(now):
+            raise ConversationFailed(
+                f"The server took the request for a run of {self._name}, and has not begun it. It "
+                "may have failed without a word, as on a full disk: see the container's log."
+            )
         if self.watch.end is not None:
             self._state.update({name: info.get(name) for name in ("execution_status", "stats")})
             self._stream.catch_up()

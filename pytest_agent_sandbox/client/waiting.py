@@ -15,6 +15,8 @@ _AGREEING_POLLS = 2
 #: Seconds that polls must agree where the word from the event stream is still to be expected, or
 #: where the run was never seen.
 _LONG_AGREEMENT = 30.0
+#: Seconds after which a run that was asked for, and is not there, will not come.
+_LONG_IDLE = 20.0
 
 
 class RunWatch:
@@ -98,6 +100,18 @@ class RunWatch:
             agreed = now - self._polled_since >= _LONG_AGREEMENT
             if (self._seen and (missed or agreed)) or (agreed and (missed or self._snapshot)):
                 self._finish(status)
+
+    def never_began(self, now: float) -> bool:
+        """Whether the server has long said that there is no run, and nothing else.
+
+        It says so of a run that failed before it could write anything down, as on a full disk.
+
+        Args:
+            now: A monotonic clock, in seconds.
+        """
+        with self._changed:
+            is_idle = self._polled == ExecutionStatus.IDLE and not (self._seen or self._snapshot)
+            return is_idle and now - self._polled_since >= _LONG_IDLE
 
     def wait(self, timeout: float) -> bool:
         """Wait for the end, or for word that the run failed; return whether there is either.

@@ -169,11 +169,11 @@ class _Recipe:
 
 
 def _server_recipe(base: Image, version: str, network: HostNetwork) -> _Recipe:
-    names = ("Dockerfile", "find-python", "install-server", "prepare-system")
+    names = ("Dockerfile", "find-python", "install-server", "prepare-system", "write-bill")
     files = _texts("image", *names)
-    constraints = resources.files(__package__) / "image" / f"constraints-{version}.txt"
-    files["constraints.txt"] = (
-        constraints.read_text(encoding="utf-8") if constraints.is_file() else ""
+    requirements = resources.files(__package__) / "image" / f"requirements-{version}.txt"
+    files["requirements.txt"] = (
+        requirements.read_text(encoding="utf-8") if requirements.is_file() else ""
     )
     for name, text in network.certificate_files().items():
         files[f"certificates/{name}"] = text
@@ -235,7 +235,7 @@ def _built(
         image = find_local(engine, reference)  # another process may just have built it
         if image is not None:
             return image
-        if recipe.files.get("constraints.txt") == "":
+        if recipe.files.get("requirements.txt") == "":
             progress.note(
                 f"no tested package versions are known for agent server {recipe.version}: "
                 "its dependencies are installed in their newest versions"

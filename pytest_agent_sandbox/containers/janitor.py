@@ -19,6 +19,19 @@ from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.program import Program
 from pytest_agent_sandbox.errors import SandboxError
 
+#: What root of the container has to be capable of for the janitor to clean up after others.
+CAPABILITIES = (
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "SETFCAP",
+    "SETGID",
+    "SETUID",
+)
+
 #: Where programs expect to be able to write, whatever the image is.
 USUAL_PLACES = ("/tmp", "/var/tmp", "/run", "/root")  # noqa: S108 - in the container
 
@@ -124,6 +137,32 @@ def _text(archive: bytes) -> str:
         return "" if file is None else file.read().decode(errors="replace")
 
 
+def by_owner(files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
+    """The files of folders apart by whose they are, for those who can only make their own.
+
+    Args:
+        files: By folder, as `first_files` returns them.
+
+    Returns:
+        By user number: archives as before, of that user's files alone.
+    """
+    owners: dict[str, dict[str, bytes]] = {}
+    for folder, archive in files.items():
+        if not archive:
+            continue
+        with tarfile.open(fileobj=BytesIO(archive)) as members:
+            found = members.getmembers()
+            for owner in {member.uid for member in found}:
+                target = BytesIO()
+                with tarfile.open(fileobj=target, mode="w") as part:
+                    for member in found:
+                        if member.uid == owner:
+                            content = members.extractfile(member) if member.isreg() else None
+                            part.addfile(member, content)
+                owners.setdefault(str(owner), {})[folder] = target.getvalue()
+    return owners
+
+
 class Janitor:
     """Cleans one container: ends processes, wipes what can be written to, and checks the result.
 
@@ -133,16 +172,16 @@ class Janitor:
     Args:
         engine: The container's engine.
         container: The container.
+        user: Whose process it is; another than root can `restore` what belongs to it, and no more.
 
     Raises:
         SandboxError: The engine refused, or there is no Python in the container.
     """
 
-    def __init__(self, engine: Engine, container: Container) -> None:
+    def __init__(self, engine: Engine, container: Container, user: str = "0") -> None:
         self._container = container
-        # It ends others' processes and restores others' files, whatever the container's root may.
         self._program = Program(
-            engine, container.id, "janitor", [janitor_inside], patience=_PATIENCE, privileged=True
+            engine, container.id, "janitor", [janitor_inside], patience=_PATIENCE, user=user
         )
 
     def restore(self, files: Mapping[str, bytes]) -> None:

@@ -40,7 +40,7 @@ _NO_PYTHON = 127
 
 
 class Program:
-    """It runs as root, by whatever Python >= 3.8 there is, and ends with the container.
+    """It runs by whatever Python >= 3.8 there is, and ends with the container.
 
     Args:
         engine: The container's engine.
@@ -49,7 +49,7 @@ class Program:
         modules: Modules whose texts make up the program, in order; the last has a `main`.
         arguments: Those of `main`, as JSON can have them.
         patience: Seconds that the container may take to read what it is sent.
-        privileged: Whether it has root's capabilities where the container's own root has not.
+        user: Whose it is; root's by default, with the capabilities that the container has.
 
     Raises:
         SandboxError: The engine refused, or does not answer, or the program was gone at once.
@@ -64,7 +64,7 @@ class Program:
         arguments: Sequence[object] = (),
         *,
         patience: float,
-        privileged: bool = False,
+        user: str = "0",
     ) -> None:
         self._engine = engine
         self._title = title
@@ -74,9 +74,8 @@ class Program:
                 container,
                 ["/bin/sh", "-c", _START, title],
                 stdin=True,
-                user="0",
+                user=user,
                 workdir="/",
-                privileged=privileged,
             )["Id"]
             self._stream = api.exec_start(self._id, socket=True)
         # The SDK hands out a file around a socket, or on Windows what behaves like a socket.

@@ -12,6 +12,38 @@ _LONGEST = 160
 _UNHAPPY = ("error", "stuck")
 _GONE = ("exited", "dead", "removed")
 
+# What a program says where the sandbox's settings keep it from something: the words, the setting
+# and its values that may be the cause, and what to say.
+_KEPT_FROM = (
+    (
+        ("sudo: ",),
+        "security",
+        ("default", "strict"),
+        "sudo does not work in a sandbox of the profile {}: use --sandbox-security=sudo.",
+    ),
+    (
+        ("Read-only file system",),
+        "root file system",
+        ("read-only",),
+        "Outside of the workspace, the home folder and /tmp, the sandbox is {}: "
+        "--sandbox-security=strict and --sandbox-isolation=recycled make it so.",
+    ),
+    (
+        (
+            "Could not resolve host",
+            "Name or service not known",
+            "Temporary failure in name",
+            "Network is unreachable",
+            "may not reach",
+        ),
+        "network",
+        ("isolated, checked from inside", "none, checked from inside"),
+        "The sandbox's network is {}: --sandbox-allow=host:port opens single places.",
+    ),
+)
+# Steps before the end in which they are looked for, and characters of each.
+_LOOKED_AT, _OF_EACH = 40, 4000
+
 
 def hints(result: Result, steps: Sequence[Step]) -> list[Hint]:
     """Sentences on a test, the likeliest causes first.
@@ -26,6 +58,7 @@ def hints(result: Result, steps: Sequence[Step]) -> list[Hint]:
         *_of_sandboxes(result, numbered),
         *_of_calls(numbered),
         *_of_the_test(result, numbered),
+        *_of_settings(result, numbered),
         *_of_conversations(result),
     ]
     return found + [Hint(text=note) for note in result.notes]
@@ -93,6 +126,24 @@ def _of_the_test(result: Result, numbered: list[tuple[int, Step]]) -> Iterator[H
     if _exit_code(step) not in ("", "0"):
         text = f"The test's own command failed: {step.summary[:_LONGEST]}{_outcome(step)}"
         yield Hint(text=text, step=number)
+
+
+def _of_settings(result: Result, numbered: list[tuple[int, Step]]) -> Iterator[Hint]:
+    """What was tried in vain may be what the sandbox is there to prevent."""
+    for words, setting, values, text in _KEPT_FROM:
+        found = next(
+            (
+                value
+                for facts in result.sandboxes
+                if (value := str(facts.get(setting, ""))) in values
+            ),
+            None,
+        )
+        for number, step in reversed(numbered[-_LOOKED_AT:]):
+            said = "".join(part.text[-_OF_EACH:] for part in step.parts)
+            if found and step.kind in ("tool", "test") and any(word in said for word in words):
+                yield Hint(text=text.format(found.partition(",")[0]), step=number)
+                break
 
 
 def _of_conversations(result: Result) -> Iterator[Hint]:

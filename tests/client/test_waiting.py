@@ -156,3 +156,15 @@ def test_waiting_ends_with_the_event() -> None:
     began = time.monotonic()
     assert watch.wait(5)
     assert time.monotonic() - began < 1
+
+
+def test_a_run_that_never_begins_is_not_waited_for_without_end() -> None:
+    watch = observed()
+    for second in range(20):
+        watch.poll("idle", second, missed=False)
+        assert not watch.never_began(second)
+    watch.poll("idle", 20, missed=False)
+    assert watch.never_began(20)
+    assert watch.end is None
+    watch.saw_running()
+    assert not watch.never_began(30)

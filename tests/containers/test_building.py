@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -133,14 +134,29 @@ def test_labels_say_what_it_is(built: Image, base_image: str) -> None:
 
 
 def test_pinned_packages_and_no_leftovers(engine: Engine, built: Image) -> None:
-    pins = (Path(building.__file__).parent / "image/constraints-1.58.0.txt").read_text()
-    wanted = {line.lower().replace("_", "-") for line in pins.split()}
+    pins = (Path(building.__file__).parent / "image/requirements-1.58.0.txt").read_text()
+    lines = [line.split()[0] for line in pins.splitlines() if not line.startswith(" ")]
+    assert pins.count("--hash=sha256:") >= len(lines)
+    wanted = {line.lower().replace("_", "-") for line in lines}
     installed = run_in(engine, built, "/agent-server/.venv/bin/python -m pip freeze 2>/dev/null")
     assert {line.lower().replace("_", "-") for line in installed.split()} <= wanted
     assert "openhands-agent-server==1.58.0" in installed
     folders = "/var/lib/apt/lists /var/cache/apt/archives ~/.cache /root/.cache"
     left = run_in(engine, built, f"sudo find {folders} -type f ! -name lock 2>/dev/null || :")
     assert left.split() == []
+
+
+def test_the_bill_of_materials_lists_what_is_installed(engine: Engine, built: Image) -> None:
+    bill = json.loads(run_in(engine, built, "cat /opt/agent-sandbox/sbom.cdx.json"))
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
+    purls = {component["purl"] for component in bill["components"]}
+    assert "pkg:pypi/openhands-agent-server@1.58.0" in purls
+    shown = run_in(engine, built, "dpkg-query -W -f '${Version}' git")
+    assert f"pkg:deb/debian/git@{quote(shown, safe='')}" in purls
+    installed = run_in(engine, built, "/agent-server/.venv/bin/python -m pip freeze 2>/dev/null")
+    assert len([purl for purl in purls if "/pypi/" in purl or ":pypi/" in purl]) >= len(
+        installed.split()
+    )
 
 
 def test_user_may_become_root_and_owns_the_workspace(engine: Engine, built: Image) -> None:

@@ -54,10 +54,10 @@ class Project:
             encoding="utf-8",
         )
 
-    def run(self, *arguments: str) -> tuple[int, str]:
+    def run(self, *arguments: str, timeout: float = RUN_TIMEOUT) -> tuple[int, str]:
         with self.start(*arguments) as process:
             try:
-                output, _ = process.communicate(timeout=RUN_TIMEOUT)
+                output, _ = process.communicate(timeout=timeout)
             except BaseException:
                 process.kill()
                 raise

@@ -1,0 +1,55 @@
+"""Runs the checks of `checks_inside` in a sandbox of each profile."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from pytest_agent_sandbox import DockerWorkspace
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.security import Profile
+
+PROFILES: tuple[Profile, ...] = get_args(Profile)
+#: Whose processes try: the agent's, and root's, who is let in by the engine.
+USERS = ("agent", "root")
+
+_PROGRAM = Path(__file__).with_name("checks_inside.py")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one attempt.
+
+    Attributes:
+        is_held: Whether the sandbox held.
+        words: The reason, or what was got.
+    """
+
+    is_held: bool
+    words: str
+
+
+#: By profile and user: the outcomes by the name of the attempt.
+Outcomes = dict[tuple[Profile, str], dict[str, Outcome]]
+
+
+def check(engine: Engine, image: str, profile: Profile) -> Outcomes:
+    """Tries everything in one sandbox."""
+    with DockerWorkspace(server_image=image, engine=engine, security=profile) as workspace:
+        workspace.write_text("checks.py", _PROGRAM.read_text("utf-8"))
+        agents = workspace.execute_command("python3 checks.py", timeout=120).check().stdout
+        path = shlex.quote(f"{workspace.working_dir}/checks.py")
+        api = engine.client.api
+        started = api.exec_create(
+            workspace.container.id, ["sh", "-c", f"python3 {path} 2>/dev/null"], user="0"
+        )
+        roots = api.exec_start(started["Id"]).decode()
+    return {
+        (profile, user): {
+            name: Outcome(is_held, words) for name, (is_held, words) in json.loads(text).items()
+        }
+        for user, text in zip(USERS, (agents, roots), strict=True)
+    }
