@@ -15,7 +15,7 @@ from typing import Any
 from measuring import read_arguments
 
 NAMES = (
-    *("cold_start", "upstream", "suite", "growth", "full_sandbox"),
+    *("cold_start", "upstream", "suite", "growth", "soak", "full_sandbox"),
     *("client", "gateway", "evidence", "import_time"),
 )
 _HERE = Path(__file__).parent

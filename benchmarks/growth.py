@@ -41,7 +41,7 @@ def _many_tests(report: Report, image: str, number: int) -> None:
     _compare_times(report, "CPU of pytest for a test", _cpu(run.gauges))
     held = {**_HELD, "containers": ("containers", 1)}
     for name, (key, unit) in held.items():
-        _compare_held(report, f"tests, {name}", [gauge[key] / unit for gauge in run.gauges])
+        compare_held(report, f"tests, {name}", [gauge[key] / unit for gauge in run.gauges])
 
 
 def _many_events(report: Report, image: str, number: int) -> None:
@@ -52,7 +52,7 @@ def _many_events(report: Report, image: str, number: int) -> None:
     cpu = [gauge["used"] / gauge["events"] for gauge in runs]
     _compare_times(report, "CPU of pytest for an event", cpu)
     for name, (key, unit) in _HELD.items():
-        _compare_held(report, f"events, {name}", [gauge[key] / unit for gauge in runs])
+        compare_held(report, f"events, {name}", [gauge[key] / unit for gauge in runs])
     count = sum(gauge["events"] for gauge in runs)
     added = runs[-1]["memory"] - runs[0]["memory"]
     report.value("memory added for an event (KB)", added / count / 1e3)
@@ -66,7 +66,8 @@ def _compare_times(report: Report, what: str, seconds: Sequence[float]) -> None:
     report.ratio(f"{what}, last / first", f"{what}, last tenth", f"{what}, first tenth")
 
 
-def _compare_held(report: Report, what: str, numbers: Sequence[float]) -> None:
+def compare_held(report: Report, what: str, numbers: Sequence[float]) -> None:
+    """Puts what is held at first and in the end into the report."""
     report.series(what, numbers)
     first, last = map(statistics.median, _ends(numbers))
     report.value(f"{what}, first tenth", first)

@@ -99,6 +99,16 @@ def test_growth(tmp_path):
     assert result["series"]["tests, containers"][0] >= 1
 
 
+@pytest.mark.usefixtures("agent_server_image")
+def test_soak(tmp_path):
+    printed, result = run("soak.py", tmp_path)
+    assert "threads, last - first" in printed
+    comparisons = result["comparisons"]
+    assert comparisons["tests"]["median"] >= 1
+    # Other tests have theirs at the same time.
+    assert {"networks left on the engine", "volumes left on the engine"} <= comparisons.keys()
+
+
 def test_all(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     names = import_module("all").NAMES
