@@ -6,13 +6,12 @@ import os
 import shlex
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from pytest_agent_sandbox import option_types as types
-from pytest_agent_sandbox.options import RUN_WIDE, SandboxSettings, flag, ini_key
+from pytest_agent_sandbox.options import RUN_WIDE, SETTINGS, flag, ini_key
 
 
 def rerun_command(config: pytest.Config, node_id: str) -> str:
@@ -35,7 +34,7 @@ def _from_here(config: pytest.Config, node_id: str) -> str:
 
 
 def _flags(config: pytest.Config) -> Iterator[str]:
-    for setting in fields(SandboxSettings):
+    for setting in SETTINGS:
         value = config.getoption(ini_key(setting))
         if value is None or setting.name in RUN_WIDE:
             continue
@@ -43,7 +42,7 @@ def _flags(config: pytest.Config) -> Iterator[str]:
             yield flag(setting) if value else flag(setting).replace("--", "--no-", 1)
         elif isinstance(value, tuple):
             # A comma is part of a regular expression.
-            separator = "\n" if setting.metadata["parse"] is types.patterns else ","
+            separator = "\n" if setting.parse is types.patterns else ","
             yield f"{flag(setting)}={separator.join(value)}"
         else:
             yield f"{flag(setting)}={value}"

@@ -1,6 +1,5 @@
 """Settings: where they come from, which wins, and what a wrong one says."""
 
-import dataclasses
 import json
 import os
 
@@ -8,7 +7,7 @@ import pytest
 
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.option_types import switch
-from pytest_agent_sandbox.options import SandboxSettings, for_test, resolve
+from pytest_agent_sandbox.options import SETTINGS, SandboxSettings, for_test, resolve
 
 SHOW = """
     import dataclasses, json
@@ -112,10 +111,10 @@ def test_a_marker_with_a_positional_argument_is_refused():
 def test_every_setting_has_a_flag_and_help(pytester):
     result = pytester.runpytest_inprocess("--help")
     output = str(result.stdout)
-    for field in dataclasses.fields(SandboxSettings):
+    for field in SETTINGS:
         key = field.name if field.name.startswith("llm_") else f"sandbox_{field.name}"
         flag = f"--{key.replace('_', '-')}"
-        takes_value = field.metadata["parse"] is not switch
+        takes_value = field.parse is not switch
         assert (f"{flag}=" if takes_value else f"{flag}, --no-{flag[2:]}") in output
         assert f"{key} (string):" in output
 
