@@ -394,6 +394,9 @@ def test_search(agent_workspace, agent_conversation):
     shown = agent_workspace.execute_command(look).stdout
     assert "OH_SESSION_API_KEYS_0" in shown, "it was allowed to look"
     assert key not in shown
+    (call,) = conversation.events.tool_calls()
+    assert "OH_PRELOAD_TOOLS" in call.result
+    assert agent_workspace.session_key.get_secret_value() not in call.result
     # The key's letters are put together inside, so that this command does not hold them.
     encoded = base64.b64encode(key.encode()).decode()
     search = f"grep -raslF -e \\\\$(echo {encoded} | base64 -d)"
