@@ -15,8 +15,8 @@ from typing import Any
 from measuring import read_arguments
 
 NAMES = (
-    *("cold_start", "upstream", "suite", "growth", "soak", "full_sandbox"),
-    *("client", "gateway", "evidence", "import_time"),
+    *("cold_start", "upstream", "suite", "growth", "soak", "network"),
+    *("full_sandbox", "client", "gateway", "evidence", "import_time"),
 )
 _HERE = Path(__file__).parent
 

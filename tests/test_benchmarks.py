@@ -109,6 +109,14 @@ def test_soak(tmp_path):
     assert {"networks left on the engine", "volumes left on the engine"} <= comparisons.keys()
 
 
+@pytest.mark.usefixtures("agent_server_image")
+def test_network(tmp_path):
+    printed, result = run("network.py", tmp_path)
+    assert "start, isolated / open" in printed
+    comparisons = result["comparisons"]
+    assert {"command, isolated / open", "request, isolated - open (ms)"} <= comparisons.keys()
+
+
 def test_all(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     names = import_module("all").NAMES

@@ -72,10 +72,11 @@ def status(field):
         return next(line.split()[1] for line in file if line.startswith(field + ":"))
 
 
-def wanted(is_so, detail):
+def wanted(is_so, reason):
+    """Says that the attempt was held up, and why, where that is so."""
     if is_so:
-        raise PermissionError(0, detail)
-    return detail
+        raise PermissionError(0, reason)
+    return ""
 
 
 def write(path, text="x"):
@@ -169,10 +170,17 @@ def variables():
             "ANTHROPIC_API_KEY",
             "GITHUB_TOKEN",
             "AWS_SECRET_ACCESS_KEY",
-            "OH_SESSION_API_KEYS_0",
         )
     ]
     return wanted(not secret, "none") or ", ".join(secret)
+
+
+def own_limits():
+    for path in ("memory.max", "memory/memory.limit_in_bytes"):
+        file = os.path.join("/sys/fs/cgroup", path)
+        if os.path.exists(file):
+            return write(file, "9000000000")
+    raise PermissionError(0, "there is no such file")
 
 
 def raw_socket():
@@ -240,11 +248,7 @@ CHECKS = {
     "set modprobe": lambda: write("/proc/sys/kernel/modprobe", "/bin/true"),
     "use sysrq-trigger": lambda: write("/proc/sysrq-trigger", "h"),
     "set uevent_helper": lambda: write("/sys/kernel/uevent_helper", "/bin/true"),
-    "write to a control group": lambda: (
-        write("/sys/fs/cgroup/check")
-        if os.access("/sys/fs/cgroup", os.W_OK)
-        else write("/sys/fs/cgroup/memory/notify_on_release", "1")
-    ),
+    "raise its own limits (control group)": own_limits,
     "read /proc/kcore": lambda: read("/proc/kcore"),
     "read /proc/keys": lambda: read("/proc/keys"),
     "read the kernel's log": lambda: wanted(libc.klogctl(10, 0, 0) < 0, "refused") or "allowed",
