@@ -26,7 +26,8 @@ class Server:
 @contextlib.contextmanager
 def running_server(engine: Engine, image: str) -> Iterator[Server]:
     """A container with an agent server that answers; removed in the end."""
-    with DockerWorkspace(server_image=image, engine=engine) as workspace:
+    # One test makes files of root's.
+    with DockerWorkspace(server_image=image, engine=engine, security="sudo") as workspace:
         yield Server(
             workspace.host, workspace.session_key.get_secret_value(), workspace.container.id
         )
