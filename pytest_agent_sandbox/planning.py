@@ -199,7 +199,9 @@ def plan_sandbox(
             cpus=cpus,
             user=user,
             runtime=runtime,
-            **container_options(security, memory, pids_limit, is_cleaned=isolation == "recycled"),
+            **container_options(
+                security, memory, cpus, pids_limit, is_cleaned=isolation == "recycled"
+            ),
             labels={WORKING_DIR_LABEL: working_dir, **labels},
             platform=platform,
         ),

@@ -36,13 +36,19 @@ _FOR_SUDO = (
 
 
 def container_options(
-    profile: Profile, memory: str | None, pids_limit: int | None, *, is_cleaned: bool
+    profile: Profile,
+    memory: str | None,
+    cpus: float | None,
+    pids_limit: int | None,
+    *,
+    is_cleaned: bool,
 ) -> dict[str, Any]:
     """What a profile means for a container, as arguments of `ContainerSpec`.
 
     Args:
         profile: The profile.
         memory: The memory limit that was asked for; None for the profile's.
+        cpus: How many CPUs it may use; None for any number.
         pids_limit: The same of processes and threads.
         is_cleaned: Whether root is to clean it between two uses.
     """
@@ -50,8 +56,14 @@ def container_options(
     return {
         "memory": memory or DEFAULT_MEMORY,
         "pids_limit": pids_limit or DEFAULT_PIDS,
-        # An engine that knows no such limit is an error where somebody has asked for it only.
-        "limits_are_wanted": memory is not None or pids_limit is not None,
+        "cpus": cpus,
+        # An engine that knows no such limit is an error where somebody has asked for it, or counts
+        # on it.
+        "wanted_limits": tuple(
+            name
+            for name, limit in {"memory": memory, "cpus": cpus, "pids": pids_limit}.items()
+            if limit is not None or profile == "strict"
+        ),
         "cap_drop": ("ALL",),
         "cap_add": tuple(sorted(added)),
         "security_options": ("no-new-privileges",) if profile == "strict" else (),
@@ -78,7 +90,7 @@ def chosen_network(profile: Profile, network: str | None) -> str:
 def check_user(profile: Profile, image: Image, user: str | None) -> None:
     """Raise `SettingsError` where a strict sandbox would be root's."""
     name = (image.user if user is None else user).partition(":")[0]
-    if profile == "strict" and name in ("", "0", "root"):
+    if profile == "strict" and (name in ("", "root") or (name.isdigit() and int(name) == 0)):
         raise SettingsError(
             f"user: security = strict wants a user other than root, and the image "
             f"{image.reference} has {name or 'root'}: set user (--sandbox-user)"

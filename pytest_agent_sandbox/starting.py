@@ -13,6 +13,7 @@ from pytest_agent_sandbox.containers.janitor import (
     first_files,
     memory_options,
 )
+from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.planning import WORKING_DIR_LABEL, SandboxPlan
 from pytest_agent_sandbox.recycling import SERVER_FOLDERS, Recycler, folders_in_memory
 from pytest_agent_sandbox.sandboxes import Sandbox, User
@@ -68,6 +69,7 @@ class SandboxStarter:
                 sandbox.plan.spec.volume_targets(),
             )
             return
+        self._check_user(sandbox)
         # Nobody in it has a capability, root neither: each user's files are that user's to make.
         for owner, mine in by_owner(files).items():
             janitor = Janitor(self._engine, sandbox.container, user=owner)
@@ -75,6 +77,18 @@ class SandboxStarter:
                 janitor.restore(mine)
             finally:
                 janitor.close()
+
+    def _check_user(self, sandbox: Sandbox) -> None:
+        """Raises where a user's name, which is not root's, means root after all."""
+        api, container = self._engine.client.api, sandbox.container
+        with self._engine.calling(f"ask who {container.name} is"):
+            asking = api.exec_create(container.id, ["id", "-u"])["Id"]
+            number = api.exec_start(asking).decode(errors="replace").strip()
+        if not number.isdigit() or int(number) == 0:
+            raise SettingsError(
+                "user: security = strict wants a user other than root; this one's number is "
+                f"{number!r:.80}"
+            )
 
     def _first_files(self, plan: SandboxPlan) -> dict[str, bytes]:
         """What the image has in the folders that the sandbox has in memory."""

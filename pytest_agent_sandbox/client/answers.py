@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 # Pages of one list: of 100 events each, that is more than a conversation of a million.
 _MOST_PAGES = 10_000
+# Bytes of one list.
+_MOST_BYTES = 2 * 1024**3
 # Characters of an answer that an error shows.
 _SHOWN = 200
 
@@ -30,9 +32,10 @@ def decode(text: str | bytes) -> Any:
         ValueError: It is none, or is nested too deeply.
     """
     try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "replace")
         value = json.loads(text)
-        is_suspect = b"\\u" in text if isinstance(text, bytes) else "\\u" in text
-        return _encodable(value) if is_suspect else value
+        return _encodable(value) if "\\u" in text else value
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -95,8 +98,13 @@ def items(
         SandboxError: Whatever the connection's guard knows to be the cause.
     """
     seen = {page_id}
+    size = 0
     for _ in range(_MOST_PAGES):
-        page = an_object(connection.get_json(path, {**params, "page_id": page_id}), path)
+        answer = connection.request("GET", path, params={**params, "page_id": page_id}, retry=True)
+        size += len(answer.content)
+        if size > _MOST_BYTES:
+            raise ServerError(f"{path} was answered with over {_MOST_BYTES:,} bytes.")
+        page = an_object(connection.decoded(answer), path)
         found = page.get("items")
         if not isinstance(found, list):
             raise ServerError(f"{path} was answered with a page of {_shown(found)}.")

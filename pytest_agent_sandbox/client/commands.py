@@ -221,9 +221,10 @@ def _outputs(connection: ServerConnection, command_id: str) -> list[dict[str, An
     outputs = []
     size = 0
     for item in items(connection, path, which):
-        output = an_object(item, path)
+        found = an_object(item, path)
+        output: dict[str, Any] = {name: found.get(name) for name in ("exit_code", "order")}
         for stream in ("stdout", "stderr"):
-            output[stream] = as_text(output.get(stream) or "")
+            output[stream] = as_text(found.get(stream) or "")
             size += len(output[stream])
         if size > _MOST_PRINTED:
             raise ServerError(f"{path} was answered with over {_MOST_PRINTED:,} characters.")

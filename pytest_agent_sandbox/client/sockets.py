@@ -14,6 +14,8 @@ Guard = Callable[[], None]
 
 #: Longest time, in seconds, that a wait goes without asking the guard.
 GUARD_INTERVAL = 0.25
+#: Seconds that a request and its answer may take together, however much is going on.
+LONGEST_REQUEST = 1800.0
 
 
 class GuardedTransport(httpx.HTTPTransport):
@@ -48,10 +50,13 @@ class _GuardedStream(httpcore.NetworkStream):
     def __init__(self, stream: httpcore.NetworkStream, check: Guard) -> None:
         self._stream = stream
         self._check = check
+        self._end = time.monotonic() + LONGEST_REQUEST  # each request has a stream of its own
+        self._checked = time.monotonic()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
+            self._look_up()
             left = GUARD_INTERVAL if deadline is None else deadline - time.monotonic()
             try:
                 return self._stream.read(max_bytes, max(0.001, min(GUARD_INTERVAL, left)))
@@ -60,7 +65,17 @@ class _GuardedStream(httpcore.NetworkStream):
                 if deadline is not None and time.monotonic() >= deadline:
                     raise
 
+    def _look_up(self) -> None:
+        """Asks the guard now and then, also while there is no end of bytes."""
+        now = time.monotonic()
+        if now - self._checked > GUARD_INTERVAL:
+            self._checked = now
+            self._check()
+        if now > self._end:
+            raise httpcore.ReadTimeout(f"it took over {LONGEST_REQUEST:g} s")
+
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._look_up()
         self._stream.write(buffer, timeout)
 
     def close(self) -> None:

@@ -43,7 +43,7 @@ _PAGE_SIZE = 100
 #: A whole state grows with the conversation; the library's own limit is 1 MiB.
 _MAX_FRAME = 128 * 1024 * 1024
 #: Frames that wait to be taken, which is quick: there are more only if somebody floods us.
-_MAX_QUEUE = 64
+_MAX_QUEUE = 8
 #: Bytes that one conversation may send.
 _MOST_BYTES = 2 * 1024**3
 _FIRST_DELAY = 0.05
@@ -185,6 +185,7 @@ class EventStream:
             close_timeout=_CLOSE_TIMEOUT,
             max_size=_MAX_FRAME,
             max_queue=_MAX_QUEUE,
+            compression=None,  # on loopback it saves nothing, and a small frame stays small
             ping_interval=None,  # the server pings, and it takes a thread
         ) as websocket:
             self._websocket = websocket

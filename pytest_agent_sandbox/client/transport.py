@@ -32,6 +32,10 @@ _RETRY_DELAYS = (0.05, 0.2, 0.5, 1.0)
 _DETAIL_LIMIT = 2000
 # Bytes of an answer that are kept in memory.
 _LARGEST_BODY = 1024**3
+# The same of a JSON document, which takes some times that when it is read.
+_LARGEST_JSON = 256 * 1024**2
+# Seconds past a request's own timeout, which is one of silence, that its answer may take.
+_GRACE = 5.0
 # Seconds that an answer may take once it has begun.
 _LONGEST_ANSWER = 900.0
 # Headers that tell how a body was sent, rather than what it is.
@@ -63,7 +67,8 @@ class ServerConnection:
         self._read_timeout = read_timeout
         self._client = httpx.Client(
             base_url=self.host,
-            headers=self.headers,
+            # Nothing is packed: a small answer cannot unfold to a large one.
+            headers={**self.headers, "Accept-Encoding": "identity"},
             transport=GuardedTransport(self.check, secure=self.host.startswith("https:")),
             trust_env=needs_proxy_settings(self.host),
             timeout=self._timeouts(read_timeout),
@@ -130,7 +135,7 @@ class ServerConnection:
                     headers=headers,
                     timeout=self._timeouts(timeout),
                 ) as answer:
-                    response = _whole(answer)
+                    response = _whole(answer, timeout)
                 self._raise_for_status(response)
             except (httpx.RequestError, ServerError) as error:
                 delay = next(delays, None) if _may_pass(error) else None
@@ -154,6 +159,7 @@ class ServerConnection:
         self.check()
         try:
             with self._client.stream(method, path, params=_without_none(params)) as response:
+                _check_plain(response)
                 if response.is_error:
                     self._raise_for_status(_whole(response))
                 yield response
@@ -176,7 +182,7 @@ class ServerConnection:
         self.check()
         try:
             with self._client.stream("GET", path, timeout=timeout) as answer:
-                response = _whole(answer)
+                response = _whole(answer, timeout)
             self._raise_for_status(response)
         except (httpx.RequestError, ServerError) as error:
             self.check()
@@ -235,10 +241,15 @@ class ServerConnection:
         Raises:
             ServerError: It is none.
         """
+        request = response.request
+        if len(response.content) > _LARGEST_JSON:
+            raise ServerError(
+                f"{request.method} {request.url.path} was answered with {len(response.content):,} "
+                "bytes of JSON."
+            )
         try:
             return decode(response.content)
         except ValueError as error:
-            request = response.request
             raise ServerError(
                 f"{request.method} {self.host}{request.url.path} was answered with something that "
                 f"is not JSON: {self._without_key(response.text[:200])!r}",
@@ -250,13 +261,20 @@ class ServerConnection:
         return text.replace(key, "***") if key else text
 
 
-def _whole(response: httpx.Response) -> httpx.Response:
-    """An answer with its body read, of which there may be too much."""
+def _whole(response: httpx.Response, timeout: float | None = None) -> httpx.Response:
+    """An answer with its body read, of which there may be too much.
+
+    Args:
+        response: The answer.
+        timeout: Seconds that the request was given.
+    """
+    _check_plain(response)
     pieces = []
     size = 0
-    deadline = time.monotonic() + _LONGEST_ANSWER
+    longest = _LONGEST_ANSWER if timeout is None else timeout + _GRACE
+    deadline = time.monotonic() + longest
     what = f"{response.request.method} {response.request.url.path}"
-    for piece in response.iter_bytes():
+    for piece in response.iter_raw():
         size += len(piece)
         if size > _LARGEST_BODY:
             raise ServerError(
@@ -264,12 +282,23 @@ def _whole(response: httpx.Response) -> httpx.Response:
                 "`download`."
             )
         if time.monotonic() > deadline:
-            raise ServerError(f"{what} was still answering after {_LONGEST_ANSWER:g} s.")
+            raise ServerError(f"{what} was still answering after {longest:g} s.")
         pieces.append(piece)
     headers = [pair for pair in response.headers.multi_items() if pair[0] not in _OF_THE_WIRE]
     return httpx.Response(
         response.status_code, headers=headers, content=b"".join(pieces), request=response.request
     )
+
+
+def _check_plain(response: httpx.Response) -> None:
+    """Raises where a body is packed, which nobody has asked for."""
+    packed = response.headers.get("content-encoding", "identity").strip().lower()
+    if packed not in ("", "identity"):
+        request = response.request
+        raise ServerError(
+            f"{request.method} {request.url.path} was answered in the encoding {packed!r:.80}, "
+            "which was not asked for."
+        )
 
 
 def error_detail(response: httpx.Response) -> str:

@@ -369,6 +369,11 @@ class Container:
         self._over.set()
 
 
+def _words(spec: ContainerSpec) -> list[str]:
+    """How engines name the limits that they have to apply."""
+    return [{"cpus": "cpu"}.get(limit, limit) for limit in spec.wanted_limits]
+
+
 def _create(engine: Engine, spec: ContainerSpec, name: str) -> str:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     labels = prefixed({**spec.labels, **engine.owner.labels, "started": started})
@@ -381,7 +386,8 @@ def _create(engine: Engine, spec: ContainerSpec, name: str) -> str:
             raise start_failure(error, spec, name) from error
     for warning in created.get("Warnings") or []:
         # The engine starts a container without the limit that somebody asked for, and only warns.
-        if spec.limits_are_wanted and "discarded" in warning and "swap" not in warning:
+        is_of_a_limit = "discarded" in warning and "swap" not in warning
+        if is_of_a_limit and any(limit in warning.lower() for limit in _words(spec)):
             remove_container(engine, name)
             raise SettingsError(f"The engine cannot apply a limit: {warning}")
         _log.info("engine's warning about container %s: %s", name, warning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import re
 import socket
 from collections import Counter
@@ -23,7 +24,11 @@ _CHUNK = 64 * 1024
 _PATIENCE = 30.0
 # Different places that are counted by name; what programs ask for is theirs to invent.
 _MOST_NAMES = 100
+_LONGEST_NAME = 260  # DNS knows no longer ones
 _OTHERS = "others"
+# Connections of one sandbox at a time.
+_MOST_AT_ONCE = 200
+_LOOPBACK = "127.0.0.1"
 _FORBIDDEN, _BAD_GATEWAY, _BAD_REQUEST = 403, 502, 400
 _REASONS = {_FORBIDDEN: "Forbidden", _BAD_GATEWAY: "Bad Gateway", _BAD_REQUEST: "Bad Request"}
 
@@ -75,6 +80,8 @@ class Egress:
 
     async def connect(self) -> Ends:
         """A connection to the proxy, in this thread's event loop."""
+        if len(self._serving) >= _MOST_AT_ONCE:
+            raise ConnectionRefusedError("too many at once")
         near, far = socket.socketpair()
         reader, writer = await asyncio.open_connection(sock=far)
         task = asyncio.create_task(self._serve(reader, writer))
@@ -115,7 +122,7 @@ class Egress:
         _count(self.allowed, name)
         try:
             async with asyncio.timeout(_PATIENCE):
-                far_reader, far_writer = await asyncio.open_connection(*_here(place))
+                far_reader, far_writer = await _reach(place)
         except (OSError, TimeoutError) as error:
             await _answer(writer, _BAD_GATEWAY, f"{name} cannot be reached: {error}")
             return
@@ -123,9 +130,7 @@ class Egress:
             if is_tunnel:
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             far_writer.write(begin)
-            async with asyncio.TaskGroup() as both:
-                both.create_task(_copy(reader, far_writer))
-                both.create_task(_copy(far_reader, writer))
+            await _splice((reader, writer), (far_reader, far_writer))
         finally:
             far_writer.close()
 
@@ -159,7 +164,8 @@ def _wanted(request: h11.Request, rest: bytes) -> tuple[tuple[str, int], bytes, 
     url = urlsplit(target)
     if url.scheme != "http" or not url.hostname:
         return None
-    path = url._replace(scheme="", netloc="").geturl() or "/"
+    rest_of_it = target[target.index("//") + 2 + len(url.netloc) :].partition("#")[0]
+    path = rest_of_it if rest_of_it.startswith("/") else f"/{rest_of_it}"
     # One request a connection: the next one may want to go elsewhere.
     hop = {b"connection", b"proxy-connection", b"keep-alive", b"proxy-authorization"}
     lines = [request.method + b" " + path.encode("ascii", "replace") + b" HTTP/1.1"]
@@ -182,6 +188,20 @@ async def _answer(writer: asyncio.StreamWriter, status: int, words: str) -> None
     await writer.drain()
 
 
+async def _splice(client: Ends, far: Ends) -> None:
+    """Copies both ways; when one has ended, the other one has not for ever."""
+    both = {
+        asyncio.ensure_future(_copy(client[0], far[1])),
+        asyncio.ensure_future(_copy(far[0], client[1])),
+    }
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(both, timeout=_PATIENCE)
+    finally:
+        for copying in both:
+            copying.cancel()
+
+
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Copies to the end, which it passes on; a connection that breaks is one that ends."""
     with suppress(OSError):
@@ -193,14 +213,41 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write_eof()
 
 
-def _here(place: tuple[str, int]) -> tuple[str, int]:
-    """The place, where the engine's name for this machine is its loopback."""
+async def _reach(place: tuple[str, int]) -> Ends:
+    """A connection to a place; a name does not lead to this machine, or to what is linked to it.
+
+    Raises:
+        OSError: It cannot be reached, or its name means an address of that kind.
+    """
     host, port = place
-    return ("127.0.0.1" if host.lower() == CONTAINER_HOST_NAME else host), port
+    if host.lower() == CONTAINER_HOST_NAME:
+        return await asyncio.open_connection(_LOOPBACK, port)
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    problem = OSError("it has no address")
+    for *_, address in found:
+        number = ipaddress.ip_address(str(address[0]).partition("%")[0])
+        is_near = number.is_loopback or number.is_link_local or number.is_unspecified
+        if is_near and not _is_number(host):
+            problem = OSError(f"its name means {number}, which has to be allowed itself")
+            continue
+        try:
+            return await asyncio.open_connection(str(address[0]), port)
+        except OSError as error:
+            problem = error
+    raise problem
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _count(counter: Counter[str], name: str) -> None:
-    counter[name if name in counter or len(counter) < _MOST_NAMES else _OTHERS] += 1
+    is_kept = name in counter or (len(counter) < _MOST_NAMES and len(name) <= _LONGEST_NAME)
+    counter[name if is_kept else _OTHERS] += 1
 
 
 def _place(host: str, port: int) -> str:

@@ -122,7 +122,7 @@ def _archive(engine: Engine, container: str, path: str) -> bytes:
             if len(found) > _LARGEST:
                 raise SandboxError(
                     f"The image has over {_LARGEST:,} bytes in {path}, too much for a folder in "
-                    "memory, as recycled sandboxes have them."
+                    "memory, as recycled and strict sandboxes have them."
                 )
     except NotFound:
         return b""

@@ -24,8 +24,8 @@ _WINDOW = 256 * 1024
 _MOST_CONNECTIONS = 256
 # Frames that are sent by one call.
 _AT_ONCE = 8
-# Frames that may wait to be sent: an end that does not read is not waited for without bound.
-_MOST_WAITING = 50_000
+# Bytes that may wait to be sent: an end that does not read is not waited for without bound.
+_MOST_WAITING = 2 * _MOST_CONNECTIONS * _WINDOW
 _NUMBER = struct.Struct(">I")
 
 
@@ -54,6 +54,7 @@ class Multiplexer:
         self._of_the_other = (first + 1) % 2
         self._connections: Dict[int, _Connection] = {}
         self._outgoing: asyncio.Queue[bytes] = asyncio.Queue()
+        self._waiting = 0
         self._received = bytearray()
 
     async def run(self) -> None:
@@ -63,7 +64,9 @@ class Multiplexer:
                 frames = [await self._outgoing.get()]
                 while not self._outgoing.empty() and len(frames) < _AT_ONCE:
                     frames.append(self._outgoing.get_nowait())
-                await self._send(b"".join(frames))
+                data = b"".join(frames)
+                await self._send(data)
+                self._waiting -= len(data)
         finally:
             tasks = [connection.task for connection in self._connections.values()]
             for task in tasks:
@@ -72,7 +75,7 @@ class Multiplexer:
 
     async def accept(self, port: int, reader: asyncio.StreamReader, writer: Any) -> None:
         """Carries a connection that was made here to a port at the other end."""
-        if len(self._connections) >= _MOST_CONNECTIONS:
+        if self._count(self._of_the_other ^ 1) >= _MOST_CONNECTIONS:
             writer.close()
             return
         number, self._next = self._next, self._next + 2
@@ -92,7 +95,7 @@ class Multiplexer:
         Raises:
             TunnelError: It does not keep to the protocol.
         """
-        if self._outgoing.qsize() > _MOST_WAITING:
+        if self._waiting > _MOST_WAITING:
             raise TunnelError("it does not read")
         self._received += data
         while len(self._received) >= HEADER.size:
@@ -107,6 +110,7 @@ class Multiplexer:
 
     def put(self, number: int, kind: int, payload: bytes = b"") -> None:
         """Has a frame sent."""
+        self._waiting += HEADER.size + len(payload)
         self._outgoing.put_nowait(HEADER.pack(number, kind, len(payload)) + payload)
 
     def _take(self, number: int, kind: int, payload: bytes) -> None:
@@ -124,11 +128,15 @@ class Multiplexer:
             raise TunnelError(f"a connection of number {number}")
         if len(payload) != _NUMBER.size:
             raise TunnelError("a connection to nowhere")
-        if len(self._connections) >= _MOST_CONNECTIONS:
+        if self._count(self._of_the_other) >= _MOST_CONNECTIONS:
             self.put(number, RESET)
             return
         (port,) = _NUMBER.unpack(payload)
         self._begin(number, lambda: self._connect(port))
+
+    def _count(self, side: int) -> int:
+        """The connections that one side has opened: it cannot use up what the other may open."""
+        return sum(number % 2 == side for number in self._connections)
 
     def _begin(self, number: int, connect: Connect) -> asyncio.Future[None]:
         connection = _Connection(self, number)
@@ -150,6 +158,7 @@ class _Connection:
         self._inbox: asyncio.Queue[bytes] = asyncio.Queue()
         self._waiting = 0
         self._is_reset = False
+        self._has_ended = False
 
     def take(self, kind: int, payload: bytes) -> None:
         if kind == CREDIT:
@@ -162,7 +171,10 @@ class _Connection:
         elif kind == RESET:
             self._is_reset = True
             self.task.cancel()
+        elif self._has_ended:
+            raise TunnelError("more after the end")
         elif kind == END:
+            self._has_ended = True
             self._inbox.put_nowait(b"")
         elif payload:
             self._waiting += len(payload)

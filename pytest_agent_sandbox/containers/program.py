@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import struct
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,6 +38,8 @@ done
 exit 127
 """
 _NO_PYTHON = 127
+# Bytes of an answer that is a line.
+_LONGEST_LINE = 16 * 1024 * 1024
 
 
 class Program:
@@ -97,19 +100,25 @@ class Program:
         Raises:
             OSError: It is gone, or does not read.
         """
-        self._socket.sendall(data)
+        with _lost_as_oserror():
+            self._socket.sendall(data)
 
     def wait_forever(self) -> None:
         """Have `read` and `send` wait for as long as the program runs."""
         self._socket.settimeout(None)
 
-    def read(self) -> bytes:
+    def read(self, deadline: float = math.inf) -> bytes:
         """The next bytes of its standard output.
+
+        Args:
+            deadline: When to give up what only complains, by the monotonic clock.
 
         Raises:
             OSError: It is gone, or prints nothing.
         """
         while True:
+            if time.monotonic() > deadline:
+                raise TimeoutError("it does not answer")
             stream, size = _FRAME_HEADER.unpack(self._read(_FRAME_HEADER.size))
             payload = self._read(size)
             if stream != _STANDARD_ERROR:
@@ -128,9 +137,9 @@ class Program:
         deadline = time.monotonic() + timeout
         line = b""
         while not line.endswith(b"\n"):
-            if time.monotonic() > deadline:
-                raise TimeoutError("it does not answer")
-            line += self.read()
+            line += self.read(deadline)
+            if len(line) > _LONGEST_LINE:
+                raise ConnectionError("it answers without end")
         return line
 
     def why_gone(self, error: object) -> str:
@@ -164,9 +173,21 @@ class Program:
 
     def _read(self, size: int) -> bytes:
         while len(self._rest) < size:
-            chunk = self._socket.recv(65536)
+            with _lost_as_oserror():
+                chunk = self._socket.recv(65536)
             if not chunk:
                 raise ConnectionError("it has ended")
             self._rest += chunk
         found, self._rest = self._rest[:size], self._rest[size:]
         return found
+
+
+@contextmanager
+def _lost_as_oserror() -> Iterator[None]:
+    """Pipes of Windows have errors of their own."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise ConnectionError(str(error)) from error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,6 +28,15 @@ _ENGINE_SOCKETS = (
     "/run/podman/podman.sock",
     "/run/containerd/containerd.sock",
     "/run/crio/crio.sock",
+)
+# Those of engines that are a user's own; where they are there.
+_SOCKETS_AT_HOME = (
+    ".docker/run/docker.sock",
+    ".docker/desktop/docker.sock",
+    ".colima/default/docker.sock",
+    ".colima/docker.sock",
+    ".rd/docker.sock",
+    ".orbstack/run/docker.sock",
 )
 _NAME_PREFIX = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
@@ -67,8 +78,8 @@ class ContainerSpec:
         cap_add: Capabilities that it gets nevertheless.
         security_options: In the engine's words, such as ``["no-new-privileges"]``.
         runtime: The engine's runtime to use (``runsc``, ``kata``); None for its default one.
-        limits_are_wanted: Whether an engine that cannot apply a limit is an error; else the
-            container goes without.
+        wanted_limits: Of `memory`, `cpus` and `pids` those that the engine has to apply; where it
+            cannot apply another one, the container goes without.
         name_prefix: What its name begins with; the rest is random.
 
     Raises:
@@ -97,7 +108,7 @@ class ContainerSpec:
     cap_add: Sequence[str] = ()
     security_options: Sequence[str] = ()
     runtime: str | None = None
-    limits_are_wanted: bool = True
+    wanted_limits: Collection[str] = ("memory", "cpus", "pids")
     name_prefix: str = "agent-sandbox"
 
     def __post_init__(self) -> None:
@@ -241,12 +252,19 @@ def _bind(volume: str) -> str:
 
 def _check_source(source: str) -> None:
     """Raises where a folder of the host, or a file, has an engine's socket in it."""
-    path = PurePosixPath(source.replace("\\", "/"))
+    # What it is by all its names: the engine follows links, and so has to be done here.
+    paths = [PurePosixPath(posixpath.normpath(source.replace("\\", "/")))]
+    if source.startswith("/"):
+        paths.append(PurePosixPath(os.path.realpath(source)))
     places = [PurePosixPath(place) for place in _ENGINE_SOCKETS]
     places += [PurePosixPath("/var") / place.relative_to("/") for place in places]
-    is_socket = path.name in {place.name for place in places}
-    if is_socket or any(path in place.parents for place in places):
-        raise SettingsError(
-            f"volumes: {source!r} holds the engine's socket, and who has that is root on this "
-            "machine. Mount the folders in it that are needed."
-        )
+    home = PurePosixPath(Path.home().as_posix())
+    places += [home / name for name in _SOCKETS_AT_HOME if Path(home, name).exists()]
+    for path in paths:
+        is_socket = path.name in {place.name for place in places}
+        is_users = path == PurePosixPath("/run/user") or path.parent == PurePosixPath("/run/user")
+        if is_socket or is_users or any(path in place.parents for place in places):
+            raise SettingsError(
+                f"volumes: {source!r} holds the engine's socket, and who has that is root on this "
+                "machine. Mount the folders in it that are needed."
+            )

@@ -71,29 +71,32 @@ class Tunnel:
         self._program = Program(
             engine, container, "tunnel", modules, [sorted(outwards)], patience=_PATIENCE
         )
+        self._servers: dict[int, socket.socket] = {}
+        self._is_over = threading.Event()
+        self._begun: Future[_Carrying] = Future()
+        self._threads: list[threading.Thread] = []
         try:
             self._wait_for_the_other_end()
             self._servers = _listen(ports)
+            #: The ports of 127.0.0.1 on which the container's are reached.
+            self.ports = {port: end.getsockname()[1] for port, end in self._servers.items()}
+            for name, target in (("carry", self._carry), ("read", self._read)):
+                title = f"agent-sandbox-tunnel-{name}"
+                self._threads.append(threading.Thread(target=target, name=title, daemon=True))
+                self._threads[-1].start()
+            self._begun.result()
         except BaseException:
-            self._program.close()
+            self.close()
             raise
-        #: The ports of 127.0.0.1 on which the container's are reached.
-        self.ports = {port: server.getsockname()[1] for port, server in self._servers.items()}
-        self._is_over = threading.Event()
-        self._begun: Future[_Carrying] = Future()
-        self._threads = [
-            threading.Thread(target=target, name=f"agent-sandbox-tunnel-{name}", daemon=True)
-            for name, target in (("carry", self._carry), ("read", self._read))
-        ]
-        self._threads[0].start()
-        self._begun.result()
-        self._threads[1].start()
 
     def close(self) -> None:
         """End it, and all connections; may be called more than once, and at any time."""
         self._closing.set()
-        self._stop()
+        if self._threads:
+            self._stop()
         self._program.close()
+        for server in self._servers.values():
+            server.close()
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(_CLOSE_PATIENCE)
@@ -120,14 +123,13 @@ class Tunnel:
         """In a thread of its own: everything but reading."""
         try:
             asyncio.run(self._serve())
-        except OSError as error:
-            self._ended(str(error))
-        except asyncio.CancelledError:
-            pass  # closed, or the reader has told why
         except BaseException as error:
-            if self._begun.done():
+            if not self._begun.done():
+                self._begun.set_exception(error)
+            elif isinstance(error, OSError):
+                self._ended(str(error))
+            elif not isinstance(error, asyncio.CancelledError):  # closed, or the reader tells why
                 raise
-            self._begun.set_exception(error)
         finally:
             self._is_over.set()
 
@@ -154,13 +156,17 @@ class Tunnel:
                     listening.close()
 
     def _stop(self) -> None:
-        carrying = self._begun.result()
-        with suppress(RuntimeError):  # it has ended already
+        with suppress(BaseException):
+            carrying = self._begun.result()  # it never began, where this raises
+            # Nor where the loop has ended already.
             carrying.loop.call_soon_threadsafe(carrying.task.cancel)
 
     def _read(self) -> None:
         """In a thread of its own: the engine's connection is not one that asyncio can wait for."""
-        carrying = self._begun.result()
+        try:
+            carrying = self._begun.result()
+        except BaseException:  # noqa: BLE001 - who makes the tunnel gets it
+            return
         reason = "its process in the container has ended"
 
         def feed(data: bytes) -> None:
@@ -197,11 +203,13 @@ class Tunnel:
 
 def _listen(ports: Mapping[int, int | None]) -> dict[int, socket.socket]:
     servers: dict[int, socket.socket] = {}
-    try:
-        for inner, outer in ports.items():
+    for inner, outer in ports.items():
+        try:
             servers[inner] = socket.create_server((_LOOPBACK, outer or 0))
-    except OSError as error:
-        for server in servers.values():
-            server.close()
-        raise SettingsError(f"port {outer} of 127.0.0.1 is taken: {error.strerror}") from error
+        except OSError as error:
+            for server in servers.values():
+                server.close()
+            if outer is None:
+                raise SandboxStartFailed(f"No port can be listened on here: {error}") from error
+            raise SettingsError(f"port {outer} of 127.0.0.1 is taken: {error.strerror}") from error
     return servers

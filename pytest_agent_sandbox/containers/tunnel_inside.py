@@ -7,9 +7,11 @@ container has no network but this one, and says what is wrong with that in a lin
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import socket
+import struct
 import sys
 from typing import TYPE_CHECKING, Awaitable, List, Sequence
 
@@ -20,13 +22,18 @@ _LOOPBACK = "127.0.0.1"
 # Where nothing may lead: the internet, the metadata of clouds, the engine's usual bridge.
 _OUTSIDE = ("1.1.1.1", "169.254.169.254", "172.17.0.1", "10.0.0.1", "2606:4700:4700::1111")
 _PATIENCE = 1.0
+# ioctl's number for the flags of an interface, and the one that says that it is up (netdevice(7)).
+_GET_FLAGS, _UP = 0x8913, 1
 
 
 def ways_out() -> List[str]:
     """What there is in this container that leads out of it, in words."""
     with open("/proc/net/dev") as file:
         names = [line.partition(":")[0].strip() for line in file if ":" in line]
-    found = [f"there is a network interface {name}" for name in names if name != "lo"]
+    # Kernels put some that are down, such as tunl0, into every container.
+    found = [
+        f"there is a network interface {name}" for name in names if name != "lo" and is_up(name)
+    ]
     for address in _OUTSIDE:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
@@ -38,6 +45,17 @@ def ways_out() -> List[str]:
             continue
         found.append(f"there is a way to {address}")
     return found
+
+
+def is_up(interface: str) -> bool:
+    """Whether a network interface is up: nobody in the container can bring up one that is not."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+        request = struct.pack("16sH14s", interface.encode()[:15], 0, b"")
+        try:
+            answer = fcntl.ioctl(end, _GET_FLAGS, request)
+        except OSError:
+            return True  # it cannot be told, so it counts
+    return bool(struct.unpack("16sH14s", answer)[1] & _UP)
 
 
 async def connect(port: int) -> Ends:

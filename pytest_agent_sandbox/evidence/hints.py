@@ -18,7 +18,7 @@ _KEPT_FROM = (
     (
         ("sudo: ",),
         "security",
-        ("default", "strict"),
+        ("default",),
         "sudo does not work in a sandbox of the profile {}: use --sandbox-security=sudo.",
     ),
     (
@@ -37,7 +37,7 @@ _KEPT_FROM = (
             "may not reach",
         ),
         "network",
-        ("isolated, checked from inside", "none, checked from inside"),
+        ("isolated, checked from inside",),
         "The sandbox's network is {}: --sandbox-allow=host:port opens single places.",
     ),
 )

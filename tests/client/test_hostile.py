@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_agent_sandbox.client import answers, conversation, stream, transport
+from pytest_agent_sandbox.client import answers, conversation, sockets, stream, transport
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
@@ -58,7 +58,7 @@ def test_any_json_is_an_event(events: list[dict[str, Any]]) -> None:
 @given(st.binary() | st.text())
 def test_any_bytes_are_json_or_no_json(data: bytes | str) -> None:
     with contextlib.suppress(ValueError):
-        answers.decode(data)
+        json.dumps(answers.decode(data), ensure_ascii=False).encode()
 
 
 class HostileServer:
@@ -237,17 +237,42 @@ def test_an_answer_without_end(
     server: HostileServer, workspace: RemoteWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport, "_LARGEST_BODY", 10_000_000)
-    bomb = gzip.compress(bytes(200_000_000), 6)
-    for answer in (endless, http(bomb, "Content-Encoding: gzip")):
-        server.answers = [answer]
-        with pytest.raises(ServerError, match="was answered with over 10,000,000 bytes"):
-            workspace.read_bytes("a")
+    server.answers = [endless]
+    with pytest.raises(ServerError, match="was answered with over 10,000,000 bytes"):
+        workspace.read_bytes("a")
+    server.answers = [http(gzip.compress(bytes(200_000_000), 6), "Content-Encoding: gzip")]
+    for call in (lambda: workspace.read_bytes("a"), lambda: workspace.download("a", Path("b"))):
+        with pytest.raises(ServerError, match="in the encoding 'gzip', which was not asked for"):
+            call()
+    monkeypatch.setattr(transport, "_LARGEST_JSON", 1000)
+    server.answers = [http(b" " * 2000)]
+    with pytest.raises(ServerError, match="was answered with 2,000 bytes of JSON"):
+        workspace.server_info()
     monkeypatch.setattr(transport, "_LONGEST_ANSWER", 0.5)
     server.answers = [dripping]
     began = time.monotonic()
     with pytest.raises(ServerError, match=r"was still answering after 0\.5 s"):
         workspace.server_info()
     assert time.monotonic() - began < 3
+
+
+def test_heads_without_end(
+    server: HostileServer, workspace: RemoteWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def informing(connection: socket.socket) -> None:
+        while True:
+            connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+            time.sleep(0.01)
+
+    asked = []
+    monkeypatch.setattr(workspace.connection, "_guard", lambda: asked.append(1))
+    monkeypatch.setattr(sockets, "LONGEST_REQUEST", 1.0)
+    server.answers = [informing]
+    began = time.monotonic()
+    with pytest.raises(ServerError, match="it took over 1 s"):
+        workspace.connection.request("GET", "/server_info")
+    assert time.monotonic() - began < 5
+    assert len(asked) >= 3, "the container may be gone meanwhile"
 
 
 def test_pages_without_end(

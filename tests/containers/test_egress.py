@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -124,6 +125,47 @@ def test_what_is_no_request_to_a_proxy(ask: Ask, sent: bytes) -> None:
     egress = Egress(frozenset())
     assert ask(egress, sent).startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert not egress.refused
+
+
+def test_a_name_does_not_lead_to_this_machine(ask: Ask, place: str) -> None:
+    port = place.partition(":")[2]
+    egress = Egress(allowed_places([f"localhost:{port}", f"host.docker.internal:{port}"]))
+    answer = ask(egress, f"GET http://localhost:{port}/ HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 502 Bad Gateway")
+    assert b"its name means " in answer
+    head = f"GET http://host.docker.internal:{port}?a=1#b HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert b"GET /?a=1 " in ask(egress, head.encode())
+
+
+def test_clients_that_go_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the far end does not go with them."""
+    monkeypatch.setattr("pytest_agent_sandbox.containers.egress._PATIENCE", 0.6)
+    monkeypatch.setattr("pytest_agent_sandbox.containers.egress._MOST_AT_ONCE", 20)
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.read(-1)  # not before the other end goes
+        await asyncio.sleep(1.5)
+        writer.transport.abort()
+
+    async def check() -> None:
+        server = await asyncio.start_server(deaf, "127.0.0.1", 0)
+        place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        egress = Egress(allowed_places([place]))
+        for _ in range(20):
+            _, writer = await egress.connect()
+            writer.write(f"CONNECT {place} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            await asyncio.sleep(0.01)
+            writer.transport.abort()
+        with pytest.raises(ConnectionRefusedError, match="too many at once"):
+            await egress.connect()
+        await asyncio.sleep(1.0)
+        assert not egress._serving
+        server.close()
+        await asyncio.sleep(1.0)  # for the far end to be done
+
+    with asyncio.Runner() as runner:
+        runner.run(check())
 
 
 def test_an_allowed_place_that_is_not_there(ask: Ask) -> None:

@@ -17,6 +17,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
+from pytest_agent_sandbox.containers import multiplexer
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.multiplexer import (
@@ -157,6 +158,21 @@ def test_a_tunnel_that_is_ended_from_inside_is_the_sandboxs_end(
     assert tunnels() == []
 
 
+def test_a_tunnel_that_cannot_begin_is_no_hang(
+    engine: Engine, start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_server(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    container = start("sleep 60", network="none")
+    monkeypatch.setattr("pytest_agent_sandbox.containers.tunnel.asyncio.start_server", no_server)
+    began = time.monotonic()
+    with pytest.raises(OSError, match="Too many open files"):
+        Tunnel(engine, container.id, {ECHO: None}, {}, lambda _: None)
+    assert time.monotonic() - began < 5
+    assert tunnels() == []
+
+
 def test_it_fails_closed(engine: Engine, start) -> None:
     container = start("sleep 60")
     with pytest.raises(SandboxStartFailed, match=r"is not: there is a network interface eth0"):
@@ -268,34 +284,62 @@ PORT = (80).to_bytes(4, "big")
         (frame(2, OPEN, PORT) + frame(2, DATA, bytes(LARGEST)) * 5, "more bytes than"),
         (frame(2, OPEN, PORT) + frame(2, CREDIT, b"\xff" * 4), "credit for what was not sent"),
         (frame(2, OPEN, PORT) + frame(2, CREDIT, b"x"), "a credit of nothing"),
+        (frame(2, OPEN, PORT) + frame(2, END) * 2, "more after the end"),
+        (frame(2, OPEN, PORT) + frame(2, END) + frame(2, DATA, b"x"), "more after the end"),
     ],
 )
 def test_what_breaks_the_protocol_breaks_the_tunnel(run, sent: bytes, complaint: str) -> None:
     async def check() -> None:
-        multiplexer = Multiplexer(_sent, _never, 1)
-        sending = asyncio.create_task(multiplexer.run())
+        ends = Multiplexer(_sent, _never, 1)
+        sending = asyncio.create_task(ends.run())
         with pytest.raises(TunnelError, match=complaint):
-            multiplexer.feed(sent)
+            ends.feed(sent)
         sending.cancel()
         await asyncio.wait([sending])
 
     run(check())
 
 
-def test_who_does_not_read_is_not_waited_for(run) -> None:
+def test_who_does_not_read_is_not_waited_for(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiplexer, "_MOST_WAITING", 10_000)
+
     async def check() -> None:
-        multiplexer = Multiplexer(_never, _never, 1)
-        sending = asyncio.create_task(multiplexer.run())
-        flood = b"".join(frame(number, OPEN, PORT) for number in range(2, 40_000, 2))
-        multiplexer.feed(flood)
-        multiplexer.feed(flood[256 * len(frame(2, OPEN, PORT)) :])
-        multiplexer.feed(flood[256 * len(frame(2, OPEN, PORT)) :])
+        ends = Multiplexer(_never, _never, 1)
+        sending = asyncio.create_task(ends.run())
+        # Those past the 256th are refused, which has to be said.
+        opened = [frame(number, OPEN, PORT) for number in range(2, 4002, 2)]
+        ends.feed(b"".join(opened))
         with pytest.raises(TunnelError, match="it does not read"):
-            multiplexer.feed(flood[256 * len(frame(2, OPEN, PORT)) :])
+            ends.feed(opened[-1])
         sending.cancel()
         await asyncio.wait([sending])
 
     run(check())
+
+
+def test_the_other_end_cannot_use_up_what_this_one_may_open(run) -> None:
+    async def check() -> None:
+        ends = Multiplexer(_sent, _never, 1)
+        sending = asyncio.create_task(ends.run())
+        ends.feed(b"".join(frame(number, OPEN, PORT) for number in range(2, 2002, 2)))
+        reader = asyncio.StreamReader()
+        writer = _Writer()
+        accepting = asyncio.create_task(ends.accept(80, reader, writer))
+        await asyncio.sleep(0.01)
+        assert not writer.is_closed
+        accepting.cancel()
+        sending.cancel()
+        await asyncio.wait([sending, accepting])
+        assert writer.is_closed
+
+    run(check())
+
+
+class _Writer:
+    is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 def test_any_bytes(run) -> None:
@@ -305,14 +349,14 @@ def test_any_bytes(run) -> None:
     async def check() -> None:
         broken = 0
         for _ in range(300):
-            multiplexer = Multiplexer(_sent, _never, 1)
-            sending = asyncio.create_task(multiplexer.run())
+            ends = Multiplexer(_sent, _never, 1)
+            sending = asyncio.create_task(ends.run())
             try:
                 for _ in range(200):
                     kinds = [OPEN, DATA, END, RESET, CREDIT, CREDIT, source.randrange(256)]
                     payload = source.choice([PORT, b"", b"x", (1).to_bytes(4, "big")])
                     number = source.choice([1, 2, 4, 6])
-                    multiplexer.feed(frame(number, source.choice(kinds), payload))
+                    ends.feed(frame(number, source.choice(kinds), payload))
                     await asyncio.sleep(0)
             except TunnelError:
                 broken += 1

@@ -123,7 +123,18 @@ def test_an_unknown_runtime(engine: Engine, agent_server_image: str) -> None:
         DockerWorkspace(server_image=agent_server_image, engine=engine, runtime="no-such-runtime")
 
 
-@pytest.mark.parametrize("source", ["/", "/var/run", "/run/docker.sock", "/var/run/docker.sock"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "/",
+        "/var/run",
+        "//var/run",
+        "/run/../run",
+        "/run/docker.sock",
+        "/run/user/1000",
+        "/x/docker.sock",
+    ],
+)
 def test_the_engines_socket_is_not_mounted(
     engine: Engine, agent_server_image: str, source: str
 ) -> None:
