@@ -196,7 +196,6 @@ def plan_sandbox(
             network=engine_network(network),
             extra_hosts=extra_hosts,
             gpus=enable_gpu,
-            cpus=cpus,
             user=user,
             runtime=runtime,
             **container_options(
