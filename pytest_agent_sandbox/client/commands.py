@@ -17,7 +17,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_agent_sandbox.client.answers import a_number, an_id, an_object, as_text, items
+from pytest_agent_sandbox.client.answers import a_number, an_id, an_object, as_text
+from pytest_agent_sandbox.client.pages import items
 from pytest_agent_sandbox.client.transport import GUARD_INTERVAL, ServerConnection
 from pytest_agent_sandbox.errors import CommandTimeout, ServerError
 

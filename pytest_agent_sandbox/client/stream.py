@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from pytest_agent_sandbox.client.answers import decode, items
+from pytest_agent_sandbox.client.answers import decode
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import (
     ConversationStateUpdateEvent,
     Event,
     parse_event,
 )
+from pytest_agent_sandbox.client.pages import items
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import SandboxError, ServerError
 

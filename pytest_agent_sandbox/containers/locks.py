@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from pytest_agent_sandbox.containers.lock_folder import lock_folder
 from pytest_agent_sandbox.containers.progress import Progress
 from pytest_agent_sandbox.errors import SandboxError
 
@@ -59,30 +58,8 @@ def machine_lock(
         lock.release()
 
 
-def lock_folder() -> Path:
-    """The folder of this user's locks on this machine; made where it is missing.
-
-    Raises:
-        SandboxError: It cannot be made.
-    """
-    # A folder per user: in a shared one, another user's lock file could not be opened.
-    folder = Path(tempfile.gettempdir()) / f"pytest-agent-sandbox-{_user()}"
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise SandboxError(f"Cannot make the lock folder {folder}: {error.strerror}.") from error
-    return folder
-
-
 def _lock_file(engine: Engine, subject: str) -> Path:
     with engine.calling("tell its identity"):
         identity = engine.client.info().get("ID") or engine.endpoint
     digest = hashlib.sha256(f"{identity}\n{subject}".encode()).hexdigest()[:16]
     return lock_folder() / f"{digest}.lock"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user number without a name, as containers have
-        return "unknown"

@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 from filelock import FileLock, Timeout
 
-from pytest_agent_sandbox.containers.locks import lock_folder
+from pytest_agent_sandbox.containers.lock_folder import lock_folder
 from pytest_agent_sandbox.errors import SandboxError
 
 #: Names of labels: the owner, where its lock is, and, for people, its process and machine.

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_agent_sandbox.client import answers, conversation, sockets, stream, transport
+from pytest_agent_sandbox.client import answers, conversation, pages, sockets, stream, transport
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
@@ -278,10 +278,10 @@ def test_heads_without_end(
 def test_pages_without_end(
     server: HostileServer, workspace: RemoteWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "_MOST_PAGES", 50)
+    monkeypatch.setattr(pages, "_MOST_PAGES", 50)
     started = as_json({"id": "x"})
-    pages = [as_json({"items": [], "next_page_id": f"{number}"}) for number in range(200)]
-    server.answers = [started, *pages]
+    endless = [as_json({"items": [], "next_page_id": f"{number}"}) for number in range(200)]
+    server.answers = [started, *endless]
     with pytest.raises(ServerError, match="was answered with over 50 pages"):
         workspace.execute_command("ls")
     server.answers = [started, as_json({"items": [], "next_page_id": "again"})]
