@@ -85,8 +85,12 @@ class Tunnel:
                 self._threads.append(threading.Thread(target=target, name=title, daemon=True))
                 self._threads[-1].start()
             self._begun.result()
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, OSError):
+                raise SandboxStartFailed(
+                    f"The way into the container was not made: {error}"
+                ) from error
             raise
 
     def close(self) -> None:
@@ -156,7 +160,7 @@ class Tunnel:
                     listening.close()
 
     def _stop(self) -> None:
-        with suppress(BaseException):
+        with suppress(Exception, asyncio.CancelledError):
             carrying = self._begun.result()  # it never began, where this raises
             # Nor where the loop has ended already.
             carrying.loop.call_soon_threadsafe(carrying.task.cancel)

@@ -184,7 +184,7 @@ def test_names_that_are_made_up_do_not_fill_the_memory(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["pypi.org", "pypi.org:0", "https://pypi.org:443", "*:443", "a:x"]
+    "place", ["example.org", "example.org:0", "https://example.org:443", "*:443", "a:x"]
 )
 def test_places_that_cannot_be_allowed(place: str) -> None:
     with pytest.raises(SettingsError, match="is not of the form host:port"):

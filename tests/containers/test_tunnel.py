@@ -167,7 +167,7 @@ def test_a_tunnel_that_cannot_begin_is_no_hang(
     container = start("sleep 60", network="none")
     monkeypatch.setattr("pytest_agent_sandbox.containers.tunnel.asyncio.start_server", no_server)
     began = time.monotonic()
-    with pytest.raises(OSError, match="Too many open files"):
+    with pytest.raises(SandboxStartFailed, match="Too many open files"):
         Tunnel(engine, container.id, {ECHO: None}, {}, lambda _: None)
     assert time.monotonic() - began < 5
     assert tunnels() == []

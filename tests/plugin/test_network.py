@@ -160,7 +160,7 @@ def test_named(agent_workspace, agent_llm, agent_conversation):
     {TALK}
     fetch = "curl -sS -m 10"
     assert "words" in agent_workspace.execute_command(f"{{fetch}} http://ALLOWED/").stdout
-    assert agent_workspace.execute_command(f"{{fetch}} https://pypi.org").exit_code != 0
+    assert agent_workspace.execute_command(f"{{fetch}} https://example.org").exit_code != 0
     told = agent_workspace.execute_command(f"{{fetch}} http://example.com").stdout
     assert "sandbox_allow = example.com:80 would let it" in told
     agent_workspace.execute_command(f"{{fetch}} http://example.com")
@@ -195,7 +195,7 @@ def test_what_was_refused_is_named_in_the_report(project: Project, site: str) ->
     code, output = project.run("--sandbox-isolation=recycled")
     assert code == 1
     assert "1 failed, 1 passed" in output
-    refused = "example.com:80 (2 times), pypi.org:443"
+    refused = "example.com:80 (2 times), example.org:443"
     assert f"The sandbox was refused connections to {refused}" in output
     (folder,) = project.results
     facts = json.loads((folder / "result.json").read_text("utf-8"))["sandboxes"][0]
@@ -236,8 +236,8 @@ def test_agent(agent_workspace, agent_llm, agent_conversation):
 @pytest.mark.parametrize(
     ("marker", "complaint"),
     [
-        ("network='isolated', allow=['pypi.org']", "'pypi.org' is not of the form host:port"),
-        ("allow=['pypi.org:443']", "use network = isolated"),
+        ("network='isolated', allow=['example.org']", "'example.org' is not of the form host:port"),
+        ("allow=['example.org:443']", "use network = isolated"),
         ("network='no-such-network'", "no-such-network"),
     ],
 )
