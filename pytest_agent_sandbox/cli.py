@@ -146,6 +146,19 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--text", action="store_true", help="print it in any case")
     show.set_defaults(command=_show)
 
+    compare = commands.add_parser(
+        "compare",
+        help="set two runs side by side: pass rates, steps, durations, cost",
+        description="Sets two runs side by side, and says which differences are more than chance: "
+        "by Fisher's exact test of pass rates and permutation tests of means, corrected for their "
+        "number (Holm).",
+    )
+    for name in ("A", "B"):
+        compare.add_argument(
+            name, type=Path, help="output folder of a run, as --sandbox-output named it"
+        )
+    compare.set_defaults(command=_compare)
+
     prune = commands.add_parser(
         "prune",
         help="show the sandboxes on the engine, and end those that nobody uses",
@@ -197,6 +210,13 @@ def _show(options: argparse.Namespace) -> int:
     from pytest_agent_sandbox.show import show
 
     show(Path(options.path), as_text=options.text)
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from pytest_agent_sandbox.comparison import compare
+
+    print(compare(options.A, options.B), end="")
     return 0
 
 

@@ -42,6 +42,35 @@ def count_sandbox_tests(items: Iterable[pytest.Item]) -> int:
     return sum(not _NEED_A_SANDBOX.isdisjoint(getattr(item, "fixturenames", ())) for item in items)
 
 
+def is_tried(metafunc: pytest.Metafunc) -> bool:
+    """Whether the run wants each sandbox test several times, and this is one."""
+    if not _NEED_A_SANDBOX.union({"agent_llm"}).intersection(metafunc.fixturenames):
+        return False
+    from pytest_agent_sandbox.errors import SettingsError
+
+    try:
+        return options.trials(metafunc.config) is not None
+    except SettingsError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def is_trial(item: pytest.Item) -> bool:
+    """Whether this is one of several runs of a test."""
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and options.TRIAL_FIXTURE in callspec.params
+
+
+def check_trials(items: Iterable[pytest.Item]) -> None:
+    """Raises where a test is to be tried several times that pytest makes no variants of."""
+    for item in items:
+        if item.get_closest_marker(options.TRIALS_MARKER) is not None and not is_trial(item):
+            raise pytest.UsageError(
+                f"{item.nodeid}: @pytest.mark.{options.TRIALS_MARKER} has no effect on this kind "
+                "of test. It repeats functions, and methods of classes that are no "
+                "unittest.TestCase."
+            )
+
+
 def forget_checks(item: pytest.Item) -> None:
     """Lets go of what was to be checked of a test that is over: its item lives on."""
     if CHECKS in item.stash:
@@ -63,6 +92,12 @@ def sandbox_settings(pytestconfig: pytest.Config) -> SandboxSettings:
 def sandbox_image(pytestconfig: pytest.Config, sandbox_settings: SandboxSettings) -> str:
     """The name of the sandboxes' image; override it to give a suite an image of its own."""
     return _session(pytestconfig).choose_image(sandbox_settings)
+
+
+@pytest.fixture
+def agent_trial(request: pytest.FixtureRequest) -> int:
+    """Which trial of its test this is, from 1; see `@pytest.mark.agent_trials`."""
+    return int(request.param.number) if hasattr(request, "param") else 1
 
 
 @pytest.fixture

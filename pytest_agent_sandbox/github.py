@@ -39,7 +39,7 @@ def write_step_summary(rows: Sequence[Row], environment: Mapping[str, str] = os.
 
 def step_summary(rows: Sequence[Row], room: int = _SUMMARY_LIMIT) -> str:
     """The table, in Markdown: failed tests first, as many as there is room for, in bytes."""
-    failed = sum(row.verdict == "failed" for row in rows)
+    failed = sum(row.has_failed for row in rows)
     unfinished = sum(row.verdict == "running" for row in rows)
     noun = "test" if len(rows) == 1 else "tests"
     # "Passed" would be said of skipped ones too.
@@ -56,7 +56,7 @@ def step_summary(rows: Sequence[Row], room: int = _SUMMARY_LIMIT) -> str:
         "|---|---|---|---|--:|--:|--:|--:|",
     ]
     size = sum(len(line) for line in lines)
-    ordered = sorted(rows, key=lambda row: (row.verdict != "failed", row.verdict != "running"))
+    ordered = sorted(rows, key=lambda row: (not row.has_failed, row.verdict != "running"))
     for position, row in enumerate(ordered):
         line = _table_line(row)
         size += len(line.encode(errors="replace")) + 1
@@ -82,8 +82,8 @@ def workflow_commands(
     if environment.get("GITHUB_ACTIONS") != "true":
         return
     failed = sorted(
-        (row for row in rows if row.verdict in ("failed", "running")),
-        key=lambda row: row.verdict != "failed",
+        (row for row in rows if row.has_failed or row.verdict == "running"),
+        key=lambda row: not row.has_failed,
     )
     for row in failed[:_MOST_ANNOTATIONS]:
         file = _in_repository(root / row.test.partition("::")[0], environment)

@@ -2,8 +2,9 @@
 
 A setting called `memory` is `--sandbox-memory` on the command line, `PYTEST_SANDBOX_MEMORY` in the
 environment, `sandbox_memory` in the ini file and `memory=` in `@pytest.mark.agent_sandbox`. One
-called `llm_record` is `--llm-record`, `PYTEST_LLM_RECORD`, `llm_record` and `llm_record=`. The
-marker wins over the flag, the flag over the environment, that over the ini file.
+called `llm_record` is `--llm-record`, `PYTEST_LLM_RECORD`, `llm_record` and `llm_record=`, and so
+is `agent_trials`. The marker wins over the flag, the flag over the environment, that over the ini
+file.
 
 Standard library and pytest only: this module is imported by every pytest run of every project
 that has the plugin installed.
@@ -24,10 +25,14 @@ from pytest_agent_sandbox import option_types as types
 _Class = TypeVar("_Class")
 
 MARKER = "agent_sandbox"
+TRIALS_MARKER = "agent_trials"
+#: What trials are parametrized by.
+TRIAL_FIXTURE = "agent_trial"
 
 #: Settings of the run as a whole, which a single test cannot change.
 RUN_WIDE = frozenset(
     {
+        "agent_trials",
         "artifacts",
         "keep",
         "live",
@@ -39,6 +44,9 @@ RUN_WIDE = frozenset(
         "pool_size",
     }
 )
+
+#: Names that begin like this stand for themselves; before others, `sandbox_` says whose they are.
+_OWN_PREFIXES = ("agent_", "llm_")
 
 
 class Setting:
@@ -283,6 +291,14 @@ class SandboxSettings:
         default="fail",
     )
 
+    agent_trials: int | None = _setting(
+        types.positive_integer,
+        "N",
+        "run each sandbox test this many times, all of them, to see how often it passes: instead "
+        "of the number in its marker agent_trials; without a marker it has to pass each time",
+        default=None,
+    )
+
     llm_record: Literal["none", "once", "new_episodes", "all", "live"] | None = _setting(
         types.choice("none", "once", "new_episodes", "all", "live"),
         "none|once|new_episodes|all|live",
@@ -379,6 +395,7 @@ class SandboxSettings:
 
 #: All of them, in the order of their declaration.
 SETTINGS = tuple(value for value in vars(SandboxSettings).values() if isinstance(value, Setting))
+_TRIALS = next(setting for setting in SETTINGS if setting.name == "agent_trials")
 
 
 def _checked(setting: Setting, value: Any, where: str) -> Any:
@@ -397,7 +414,9 @@ def _checked(setting: Setting, value: Any, where: str) -> Any:
 
 def ini_key(setting: Setting) -> str:
     """Its key in the ini file; pytest keeps the flag's value under it too."""
-    return setting.name if setting.name.startswith("llm_") else f"sandbox_{setting.name}"
+    if setting.name.startswith(_OWN_PREFIXES):
+        return setting.name
+    return f"sandbox_{setting.name}"
 
 
 def flag(setting: Setting) -> str:
@@ -438,19 +457,38 @@ def resolve(config: pytest.Config, environment: Mapping[str, str] | None = None)
     environment = os.environ if environment is None else environment
     settings = SandboxSettings()
     for setting in SETTINGS:
-        key = ini_key(setting)
-        variable = f"PYTEST_{key.upper()}"
-        given = config.getoption(key)
+        given = _given(setting, config, environment)
         if given is not None:
-            settings = replace(settings, **{setting.name: given})
-        elif environment.get(variable, "") != "":
-            value = _checked(setting, environment[variable], f"{variable}={environment[variable]}")
-            settings = replace(settings, **{setting.name: value})
-        elif config.getini(key):
-            text = str(config.getini(key))
-            value = _checked(setting, text, f"{key} = {text} in {config.inipath}")
-            settings = replace(settings, **{setting.name: value})
+            settings = replace(settings, **{setting.name: given[0]})
     return settings
+
+
+def trials(config: pytest.Config) -> int | None:
+    """How often each test is to be run, where the run says so.
+
+    Raises:
+        SettingsError: The value cannot be used.
+    """
+    given = _given(_TRIALS, config, os.environ)
+    return None if given is None else given[0]
+
+
+def _given(
+    setting: Setting, config: pytest.Config, environment: Mapping[str, str]
+) -> tuple[Any] | None:
+    """What flag, environment or ini file say of a setting; None where none of them does."""
+    key = ini_key(setting)
+    given = config.getoption(key)
+    if given is not None:
+        return (given,)
+    variable = f"PYTEST_{key.upper()}"
+    text = environment.get(variable, "")
+    if text != "":
+        return (_checked(setting, text, f"{variable}={text}"),)
+    if config.getini(key):
+        text = str(config.getini(key))
+        return (_checked(setting, text, f"{key} = {text} in {config.inipath}"),)
+    return None
 
 
 def for_test(settings: SandboxSettings, markers: Iterable[pytest.Mark]) -> SandboxSettings:

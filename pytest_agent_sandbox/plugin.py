@@ -26,12 +26,29 @@ def pytest_configure(config: pytest.Config) -> None:
         f"{options.MARKER}(**settings): change sandbox settings for a test, class or module, "
         "such as memory='2g'; the names are those of the --sandbox-… options.",
     )
+    config.addinivalue_line(
+        "markers",
+        f"{options.TRIALS_MARKER}(n=5, pass_rate=1.0, early_stop=True): run a test n times, each "
+        "in a sandbox of its own, and fail it where fewer than pass_rate of the trials pass.",
+    )
     config.pluginmanager.register(fixtures, "agent_sandbox_fixtures")
+
+
+@pytest.hookimpl(trylast=True)  # the trial comes last in a test's id
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Makes several tests of one that is to be tried several times."""
+    is_marked = metafunc.definition.get_closest_marker(options.TRIALS_MARKER) is not None
+    if is_marked or fixtures.is_tried(metafunc):
+        from pytest_agent_sandbox import trial_marks, trial_verdicts
+
+        trial_marks.repeat(metafunc)
+        trial_verdicts.register(metafunc.config)
 
 
 @pytest.hookimpl(tryfirst=True)  # the terminal asks for the header in this same hook
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Prepares the run, where at least one test asks for a sandbox."""
+    fixtures.check_trials(session.items)
     if fixtures.count_sandbox_tests(session.items) == 0:
         return
     from pytest_agent_sandbox.errors import SettingsError
@@ -55,11 +72,17 @@ def pytest_report_collectionfinish(
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest's own runs the test
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Follows which tests are still to come, to have their sandboxes ready."""
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Follows which tests are still to come, to have their sandboxes ready; runs trials."""
     run = item.config.stash.get(SESSION, None)
     if run is not None:
         run.sandboxes.begin(item, nextitem)
+    if not fixtures.is_trial(item):
+        return None
+    from pytest_agent_sandbox import trial_items
+
+    trial_items.run(item, nextitem)
+    return True  # nobody else is to run it
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -206,6 +229,9 @@ def pytest_configure_node(node: Any) -> None:
         _check_holding(node.config, settings)
         # Its workers end in good order only where it does so itself.
         node.config.add_cleanup(end_on_sigterm())
+        from pytest_agent_sandbox import trial_verdicts
+
+        trial_verdicts.register(node.config)
     tell_worker(node.config, node.workerinput)
 
 

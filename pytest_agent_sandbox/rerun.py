@@ -36,7 +36,9 @@ def _from_here(config: pytest.Config, node_id: str) -> str:
 def _flags(config: pytest.Config) -> Iterator[str]:
     for setting in SETTINGS:
         value = config.getoption(ini_key(setting))
-        if value is None or setting.name in RUN_WIDE:
+        # Without that one, a trial may be no test.
+        is_left_out = setting.name in RUN_WIDE - {"agent_trials"}
+        if value is None or is_left_out:
             continue
         if isinstance(value, bool):
             yield flag(setting) if value else flag(setting).replace("--", "--no-", 1)

@@ -70,6 +70,11 @@ def clean_up_run(config: pytest.Config) -> None:
 
         with suppress(OSError):  # on Windows: a worker that is just ending still has it open
             SharedLedger(ledger_file(run_id(config))).remove()
+    if trials_file(config).exists():
+        from pytest_agent_sandbox.trials.ledger import TrialLedger
+
+        with suppress(OSError):
+            TrialLedger(trials_file(config)).remove()
 
 
 def output_folder(config: pytest.Config, settings: SandboxSettings) -> Path:
@@ -90,6 +95,11 @@ def worker_id(config: pytest.Config) -> str:
 def worker_count(config: pytest.Config) -> int:
     """How many processes run the tests."""
     return int(getattr(config, "workerinput", {}).get("workercount", 1))
+
+
+def trials_file(config: pytest.Config) -> Path:
+    """Where the processes of the run tell one another what became of trials."""
+    return Path(tempfile.gettempdir(), f"pytest-agent-sandbox-trials-{run_id(config)}")
 
 
 def ledger_file(run: str) -> Path:

@@ -15,6 +15,7 @@ from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence import folders
 from pytest_agent_sandbox.rerun import rerun_command
 from pytest_agent_sandbox.run import is_worker, output_folder, run_id, worker_id
+from pytest_agent_sandbox.trial_marks import group_of, trial_of
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.recorder import Recorder
@@ -50,7 +51,7 @@ class RunEvidence:
         from pytest_agent_sandbox.evidence.recorder import Recorder
 
         if reporting.RECORDER not in item.stash:
-            # pytest-rerunfailures counts the attempts at an item in this attribute, from 1.
+            # pytest-rerunfailures and trials count the attempts at an item here, from 1.
             attempt = int(getattr(item, "execution_count", 1))
             worker = worker_id(self._config) if is_worker(self._config) else ""
             output = output_folder(self._config, self._settings)
@@ -61,6 +62,7 @@ class RunEvidence:
                     self._redactor,
                     line=(item.location[1] or 0) + 1,
                     attempt=attempt,
+                    group=group_of(item) if trial_of(item) else "",
                     rerun=rerun_command(self._config, item.nodeid),
                     worker=worker,
                 )

@@ -56,7 +56,7 @@ def lines(config: pytest.Config) -> list[str]:
     if not rows:
         return told
     page = output_folder(config, resolve(config)) / folders.INDEX
-    failed = sum(row.verdict == "failed" for row in rows)
+    failed = sum(row.has_failed for row in rows)
     noun = "test" if len(rows) == 1 else "tests"
     said = f"agent-sandbox: {failed} of {len(rows)} sandbox {noun} failed"
     unfinished = sum(row.verdict == "running" for row in rows)

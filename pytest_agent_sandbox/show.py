@@ -82,7 +82,7 @@ def _run_text(folder: Path) -> str:
     rows = run_results.rows(folder)
     lines = [_row_text(row) for row in rows]
     last = [row for row in rows if not row.superseded]
-    failed = sum(row.verdict == "failed" for row in last)
+    failed = sum(row.has_failed for row in last)
     noun = "test" if len(last) == 1 else "tests"
     return "\n".join([*lines, f"{len(last)} {noun} with a sandbox, {failed} failed"]) + "\n"
 

@@ -16,6 +16,8 @@ SIGN = ".agent-results"
 ROWS = "results.jsonl"
 #: In each test's folder from its first moment on.
 RESULT = "result.json"
+#: Holds a `Group` on each line: the verdicts on tests that were tried several times.
+GROUPS = "trials.jsonl"
 #: The run's page.
 INDEX = "index.html"
 _SLUG_LIMIT = 60
@@ -75,7 +77,7 @@ def _clear(output: Path) -> None:
     for entry in output.iterdir():
         if _is_of_a_test(entry):
             shutil.rmtree(entry, ignore_errors=True)
-        elif entry.name in (ROWS, INDEX):
+        elif entry.name in (ROWS, GROUPS, INDEX):
             entry.unlink(missing_ok=True)
 
 

@@ -51,6 +51,7 @@ class Recorder:
         redactor: Masks secrets in all that is written.
         line: Where the test begins in its file.
         attempt: Which attempt at it this is, counted from 1.
+        group: The test that it is a trial of; empty for one that runs once.
         rerun: The command that runs the test again.
         worker: xdist's name of this process.
     """
@@ -63,6 +64,7 @@ class Recorder:
         *,
         line: int = 1,
         attempt: int = 1,
+        group: str = "",
         rerun: str = "",
         worker: str = "",
     ) -> None:
@@ -74,6 +76,7 @@ class Recorder:
             test=redactor(node_id),
             line=line,
             attempt=attempt,
+            group=redactor(group),
             rerun=redactor(rerun),
             worker=worker,
             started=time.time(),

@@ -44,6 +44,8 @@ class Result:
     #: Where the test begins in its file, counted from 1.
     line: int = 1
     attempt: int = 1
+    #: The test that this is a trial of; empty for one that runs once.
+    group: str = ""
     #: `running` where pytest was killed.
     verdict: Verdict = "running"
     fault: Fault = ""
@@ -90,6 +92,7 @@ class Result:
             test=self.test,
             line=self.line,
             attempt=self.attempt,
+            group=self.group,
             verdict=self.verdict,
             fault=self.fault,
             headline=self.headline,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -10,10 +11,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from pytest_agent_sandbox.evidence import records, result
-from pytest_agent_sandbox.evidence.folders import INDEX, ROWS, SIGN
+from pytest_agent_sandbox.evidence.folders import GROUPS, INDEX, ROWS, SIGN
 from pytest_agent_sandbox.evidence.recorder import write_page
 from pytest_agent_sandbox.evidence.result import Result
-from pytest_agent_sandbox.evidence.story import Row, RunStory
+from pytest_agent_sandbox.evidence.story import Group, Row, RunStory
 from pytest_agent_sandbox.evidence.telling import PAGE
 
 
@@ -37,6 +38,25 @@ def add(output: Path, found: Result, folder: Path | None) -> None:
         file.write(line + "\n")
 
 
+def add_groups(output: Path, found: Iterable[Group]) -> None:
+    """Adds the verdicts on tests that were tried several times.
+
+    Args:
+        output: The run's output folder.
+        found: The verdicts.
+
+    Raises:
+        OSError: The disk is full, or the like.
+    """
+    with (output / GROUPS).open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(asdict(group)) + "\n" for group in found)
+
+
+def groups(output: Path) -> list[Group]:
+    """The verdicts on tests that were tried several times."""
+    return [result.of(Group, record) for record in records.read(output / GROUPS)]
+
+
 def rows(output: Path) -> list[Row]:
     """What became of each test so far, those that did not come to their end included."""
     known = [result.of(Row, record) for record in records.read(output / ROWS)]
@@ -48,8 +68,10 @@ def rows(output: Path) -> list[Row]:
     ]
     found = sorted([*known, *unfinished], key=lambda row: row.started)
     last = {row.test: row.attempt for row in found}
+    passed = {group.test for group in groups(output) if group.verdict == "passed"}
     for row in found:
         row.superseded = row.attempt < last[row.test]
+        row.tolerated = row.group in passed and row.fault not in ("sandbox", "budget")
     return found
 
 
@@ -84,6 +106,7 @@ def write_index(output: Path, title: str) -> list[Row]:
         started=started,
         duration=max(ends) - started if ends else None,
         rows=found,
+        groups=groups(output),
     )
     text = render_run(story)
     (output / INDEX).write_text(text, encoding="utf-8", errors="replace")

@@ -199,6 +199,36 @@ class Row:
     page: str = ""
     #: Whether a later attempt at the test is what counts.
     superseded: bool = False
+    #: The test that this is a trial of; empty for one that runs once.
+    group: str = ""
+    #: Whether it may fail, for all the trials of its test together have passed.
+    tolerated: bool = False
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is a failure of the run."""
+        return self.verdict == "failed" and not (self.superseded or self.tolerated)
+
+
+@dataclass(kw_only=True)
+class Group:
+    """The verdict on a test that was tried several times."""
+
+    test: str = ""
+    verdict: Literal["passed", "failed", "open"] = "open"
+    #: Trials that passed, of those that count, of those that were selected.
+    passed: int = 0
+    counted: int = 0
+    selected: int = 0
+    #: The share that has to pass.
+    wanted: float = 1.0
+    #: The Wilson interval of the pass rate, at 95 % confidence.
+    low: float = 0.0
+    high: float = 1.0
+    #: How likely one of k trials passes, for k from 1.
+    pass_at: list[float] = field(default_factory=list)
+    #: Sandboxes that failed, which counts for nothing.
+    faults: int = 0
 
 
 @dataclass(kw_only=True)
@@ -210,3 +240,5 @@ class RunStory:
     started: float
     duration: float | None = None
     rows: list[Row] = field(default_factory=list)
+    #: Of tests that were tried several times.
+    groups: list[Group] = field(default_factory=list)

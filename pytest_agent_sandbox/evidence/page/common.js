@@ -151,6 +151,8 @@ const VERDICTS = {
   skipped: "Skipped",
   running: "Unfinished",
   retried: "Tried again",
+  tolerated: "Failed, tolerated",
+  open: "No verdict",
 };
 
 const FAULTS = {

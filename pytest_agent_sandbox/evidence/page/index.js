@@ -1,15 +1,19 @@
 // The table of all tests of a run: sorted by any column, searched, filtered by verdict.
 
-const VERDICT_ORDER = { failed: 0, running: 1, retried: 2, skipped: 3, passed: 4 };
+const VERDICT_ORDER = { failed: 0, running: 1, retried: 2, tolerated: 3, skipped: 4, passed: 5 };
 
-/** An attempt that a later one has made up for, or failed like, does not count for its test. */
+/**
+ * An attempt that a later one has made up for, or failed like, does not count for its test. A trial
+ * may fail where the trials of its test together have passed.
+ */
 function verdictOf(row) {
-  return row.superseded ? "retried" : row.verdict;
+  if (row.superseded) return "retried";
+  return row.verdict === "failed" && row.tolerated ? "tolerated" : row.verdict;
 }
 
 // Columns without a word in any row are left out.
 const COLUMNS = [
-  { id: "verdict", label: "Verdict", value: (row) => VERDICT_ORDER[verdictOf(row)] ?? 5, cell: (row) => verdictBadge(verdictOf(row)) },
+  { id: "verdict", label: "Verdict", value: (row) => VERDICT_ORDER[verdictOf(row)] ?? 6, cell: (row) => verdictBadge(verdictOf(row)) },
   { id: "test", label: "Test", value: (row) => row.test, cell: testCell },
   { id: "fault", label: "Fault", value: (row) => row.fault, cell: (row) => FAULTS[row.fault] ?? row.fault },
   { id: "attempt", label: "Attempt", isNumber: true, value: (row) => row.attempt, cell: (row) => (row.attempt > 1 || row.superseded ? String(row.attempt) : "") },
@@ -201,6 +205,7 @@ function drawRun(page, story) {
   page.replaceChildren(
     element("div", { class: "page-nav" }, element("span", { class: "push" }, themeButton())),
     runHeader(story),
+    ...(story.groups.length ? [drawGroups(story.groups)] : []),
     table.draw(),
   );
   document.addEventListener("keydown", (event) => {

@@ -46,7 +46,7 @@ _TEST_SCRIPTS = (
     "transcript.js",
 )
 _RUN_STYLES = (*_SHARED_STYLES, "index.css")
-_RUN_SCRIPTS = (*_SHARED_SCRIPTS, "index.js")
+_RUN_SCRIPTS = (*_SHARED_SCRIPTS, "groups.js", "index.js")
 
 _VERDICTS: dict[Verdict, str] = {
     "failed": "Failed",
@@ -113,7 +113,7 @@ def render_test(story: TestStory) -> str:
 def render_run(story: RunStory) -> str:
     """The page of a whole run; its rows lead to the pages of the tests."""
     last = [row for row in story.rows if not row.superseded]
-    failed = sum(row.verdict == "failed" for row in last)
+    failed = sum(row.has_failed for row in last)
     said = f"{failed:,} failed of {len(last):,}"
     summary = f'<h1 dir="auto">{_escape(story.title)}</h1>\n<p>{said}</p>'
     return _page(

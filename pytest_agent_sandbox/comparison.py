@@ -1,0 +1,177 @@
+"""`agent-sandbox compare`: two runs side by side, and which differences are more than chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.evidence import folders, run_results, sections
+from pytest_agent_sandbox.evidence.story import Row
+from pytest_agent_sandbox.trials.statistics import (
+    holm,
+    mean_difference,
+    rate_difference,
+    wilson_interval,
+)
+
+#: A difference is called more than chance where chance makes one like it less often than this.
+_LEVEL = 0.05
+#: Such a share of the larger mean is no difference that anybody would want to hear of.
+_NEGLIGIBLE = 0.02
+_WIDTH = 24
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """A number of each trial that two runs are compared by."""
+
+    name: str
+    value: Callable[[Row], float | None]
+    spell: Callable[[float], str]
+
+
+_MEASURES = (
+    _Measure("duration", lambda row: row.duration, "{:.1f} s".format),
+    _Measure("steps", lambda row: float(row.steps), "{:.1f}".format),
+    _Measure("LLM calls", lambda row: float(row.llm_calls), "{:.1f}".format),
+    _Measure("tokens", lambda row: float(row.tokens), "{:,.0f}".format),
+    _Measure("cost", lambda row: row.cost, "${:.4f}".format),
+)
+
+
+@dataclass
+class _Line:
+    """One comparison."""
+
+    name: str
+    first: str
+    second: str
+    #: How likely chance alone makes such a difference; None where there is nothing to compare.
+    chance: float | None = None
+    direction: str = ""
+
+
+@dataclass
+class _Test:
+    name: str
+    lines: list[_Line] = field(default_factory=list)
+
+
+def compare(first: Path, second: Path) -> str:
+    """What two runs have in common, and where they differ, as text.
+
+    The trials of a test are taken together; a test that ran once is one trial. What a sandbox or a
+    budget made fail says nothing of the agent, and is left out.
+
+    Args:
+        first: A run's output folder.
+        second: That of another.
+
+    Raises:
+        SettingsError: One of them holds no run.
+    """
+    runs = [_tests(folder) for folder in (first, second)]
+    names = [name for name in runs[0] if name in runs[1]]
+    compared = [_compared(name, runs[0][name], runs[1][name]) for name in names]
+    _correct([line for test in compared for line in test.lines])
+    lines = [f"A: {first}", f"B: {second}", "", f"{'':<{_WIDTH}}{'A':>{_WIDTH}}{'B':>{_WIDTH}}"]
+    for test in compared:
+        lines += ["", sections.printable(test.name)]
+        lines += [_spelled(line) for line in test.lines]
+    for run, others, label in ((0, 1, "A"), (1, 0, "B")):
+        only = [name for name in runs[run] if name not in runs[others]]
+        lines += [""] * bool(only)
+        lines += [f"only in {label}: {sections.printable(name)}" for name in only]
+    return "\n".join([*lines, "", *_summary(compared)]) + "\n"
+
+
+def _tests(folder: Path) -> dict[str, list[Row]]:
+    """The trials of a run that say something of the agent, by their tests."""
+    if not folders.is_ours(folder):
+        raise SettingsError(
+            f"{folder} holds no run. Give the output folders of two runs, such as agent-results "
+            "and one that --sandbox-output named."
+        )
+    found: dict[str, list[Row]] = {}
+    for row in run_results.rows(folder):
+        is_telling = row.verdict in ("passed", "failed") and row.fault not in ("sandbox", "budget")
+        if is_telling and not row.superseded:
+            found.setdefault(row.group or row.test, []).append(row)
+    return found
+
+
+def _compared(name: str, first: Sequence[Row], second: Sequence[Row]) -> _Test:
+    test = _Test(name)
+    passed, passed_then = (sum(row.verdict == "passed" for row in rows) for rows in (first, second))
+    test.lines.append(
+        _Line(
+            "passed",
+            _rate(passed, len(first)),
+            _rate(passed_then, len(second)),
+            rate_difference(passed, len(first), passed_then, len(second)),
+            _direction(passed / len(first), passed_then / len(second)),
+        )
+    )
+    for measure in _MEASURES:
+        values, others = (
+            [value for row in rows if (value := measure.value(row)) is not None]
+            for rows in (first, second)
+        )
+        if any(values) or any(others):
+            test.lines.append(_mean_line(measure, values, others))
+    return test
+
+
+def _mean_line(measure: _Measure, first: Sequence[float], second: Sequence[float]) -> _Line:
+    left, right = (measure.spell(fmean(some)) if some else "not known" for some in (first, second))
+    line = _Line(measure.name, left, right)
+    if first and second:
+        line.direction = _direction(fmean(first), fmean(second))
+        line.chance = mean_difference(first, second) if line.direction else None
+    return line
+
+
+def _direction(first: float, second: float) -> str:
+    if abs(second - first) <= _NEGLIGIBLE * max(abs(first), abs(second)):
+        return ""
+    return "higher" if second > first else "lower"
+
+
+def _correct(lines: Sequence[_Line]) -> None:
+    """Corrects the chances for the number of comparisons."""
+    judged = [line for line in lines if line.chance is not None]
+    chances = holm([line.chance for line in judged if line.chance is not None])
+    for line, chance in zip(judged, chances, strict=True):
+        line.chance = chance
+
+
+def _rate(passed: int, counted: int) -> str:
+    low, high = wilson_interval(passed, counted)
+    return f"{passed}/{counted} ({low:.0%} to {high:.0%})"
+
+
+def _spelled(line: _Line) -> str:
+    text = f"  {line.name:<{_WIDTH - 2}}{line.first:>{_WIDTH}}{line.second:>{_WIDTH}}"
+    if not line.direction:
+        return text
+    if line.chance is None or line.chance >= _LEVEL:
+        return f"{text}  {line.direction}, may be chance"
+    return f"{text}  {line.direction} (p = {line.chance:.2g})"
+
+
+def _summary(compared: Sequence[_Test]) -> Iterator[str]:
+    different = sum(
+        line.chance is not None and line.chance < _LEVEL and bool(line.direction)
+        for test in compared
+        for line in test.lines
+    )
+    noun = "test" if len(compared) == 1 else "tests"
+    if not compared:
+        yield "no test is in both"
+        return
+    yield f"{len(compared)} {noun} in both; {different} differences are more than chance"
+    if not different:
+        yield "(with few trials only large differences are: --agent-trials=20 tells more)"

@@ -1,0 +1,242 @@
+"""One verdict for all trials of a test, in the process that writes pytest's reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from pytest_agent_sandbox.ending import EVIDENCE
+from pytest_agent_sandbox.evidence import folders, run_results
+from pytest_agent_sandbox.evidence.story import Group
+from pytest_agent_sandbox.options import resolve
+from pytest_agent_sandbox.run import is_worker, output_folder, run_id
+from pytest_agent_sandbox.trial_items import ATTRIBUTE
+from pytest_agent_sandbox.trials.group import Plan, Standing, TrialOutcome, standing
+from pytest_agent_sandbox.trials.statistics import pass_at_k, wilson_interval
+
+_NAME = "agent_sandbox_trial_verdicts"
+#: What cacheprovider keeps of failed tests, for `--lf`.
+_LAST_FAILED = "cache/lastfailed"
+
+
+def register(config: pytest.Config) -> None:
+    """Has this process give verdicts, unless it is a worker of xdist or does so already."""
+    if not is_worker(config) and not config.pluginmanager.has_plugin(_NAME):
+        config.pluginmanager.register(TrialVerdicts(config), _NAME)
+
+
+@dataclass
+class _Trials:
+    """What is known of one test's trials."""
+
+    name: str
+    location: tuple[str, int | None, str]
+    plan: Plan
+    selected: int
+    outcomes: dict[int, TrialOutcome] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)
+    #: Sandboxes that failed.
+    faults: int = 0
+    #: Trials that failed: number, headline, page, pytest's report; and what is to be shown of one.
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    sections: list[tuple[str, str]] = field(default_factory=list)
+    told: Standing | None = None
+
+    @property
+    def stands(self) -> Standing:
+        return self.told or standing(self.plan, self.selected, self.outcomes)
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.outcomes) == self.selected
+
+
+class TrialVerdicts:
+    """A plugin that adds a report for each test that is tried several times.
+
+    Args:
+        config: pytest's.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._session: pytest.Session | None = None
+        self._groups: dict[str, _Trials] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Keeps the session."""
+        self._session = session
+
+    @pytest.hookimpl(trylast=True)  # the trial itself comes first
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Counts a trial that has ended, and reports the verdict once it is settled."""
+        facts = getattr(report, ATTRIBUTE, None)
+        if facts is None:
+            return
+        trials = self._add(report, facts)
+        stands = trials.stands
+        if stands.verdict != "open" and trials.told is None:
+            trials.told = stands
+            self._report(trials)
+
+    @pytest.hookimpl(tryfirst=True)  # the run's page tells of the verdicts
+    def pytest_sessionfinish(self) -> None:
+        """Keeps the verdicts with the run's results."""
+        output = output_folder(self._config, resolve(self._config))
+        if self._groups and folders.is_of(output, run_id(self._config)):
+            run_results.add_groups(output, [self._group(one) for one in self._groups.values()])
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Says how each test did."""
+        if self._groups and self._config.get_verbosity() >= 0:
+            terminalreporter.section("agent trials")
+            for trials in self._groups.values():
+                for line in _lines(trials):
+                    terminalreporter.write_line(line)
+
+    @pytest.hookimpl(trylast=True)  # cacheprovider has written its file by then
+    def pytest_unconfigure(self) -> None:
+        """Has `--lf` run all trials of a test that has failed: the verdict is about all."""
+        failed = [one for one in self._groups.values() if one.stands.verdict == "failed"]
+        cache = getattr(self._config, "cache", None)
+        if failed and cache is not None:
+            known = cache.get(_LAST_FAILED, {})
+            for trials in failed:
+                known.pop(trials.name, None)
+                known.update(dict.fromkeys(trials.ids, True))
+            cache.set(_LAST_FAILED, known)
+
+    def _add(self, report: pytest.TestReport, facts: dict[str, Any]) -> _Trials:
+        name = facts["group"]
+        if name not in self._groups:
+            file, line, _ = report.location
+            count, rate, stops = facts["plan"]
+            self._groups[name] = _Trials(
+                name,
+                (file, line, name.partition("::")[2].replace("::", ".")),
+                Plan(count, rate, stops),
+                facts["selected"],
+            )
+        trials = self._groups[name]
+        trials.ids.append(report.nodeid)
+        trials.faults += facts["faults"]
+        if facts["outcome"] is not None:
+            trials.outcomes[facts["place"]] = facts["outcome"]
+        if facts["outcome"] == "failed":
+            pages = [value for key, value in report.user_properties if key == EVIDENCE]
+            trials.failures.append({**facts, "page": str(pages[0]) if pages else ""})
+            trials.sections = trials.sections or list(report.sections)
+        return trials
+
+    def _report(self, trials: _Trials) -> None:
+        """A report of the test itself: it counts, its trials do not."""
+        has_failed = trials.stands.verdict == "failed"
+        session = self._session
+        if session is not None:
+            session.testscollected += 1  # for the progress that the terminal shows
+        for when in ("call", "teardown"):
+            self._config.hook.pytest_runtest_logreport(
+                report=pytest.TestReport(
+                    nodeid=trials.name,
+                    location=trials.location,
+                    keywords={},
+                    outcome="failed" if has_failed and when == "call" else "passed",
+                    longrepr=_explanation(trials) if has_failed and when == "call" else None,
+                    when=when,
+                    sections=trials.sections if has_failed else [],
+                    user_properties=list(_properties(trials)),
+                )
+            )
+        workers = self._config.pluginmanager.get_plugin("dsession")
+        if workers is not None and session is not None and session.shouldfail:
+            workers.shouldstop = session.shouldfail  # -x: xdist (3.8) looks at its workers only
+
+    def _group(self, trials: _Trials) -> Group:
+        stands = trials.stands
+        low, high = wilson_interval(stands.passed, stands.counted)
+        return Group(
+            test=trials.name,
+            verdict=stands.verdict,
+            passed=stands.passed,
+            counted=stands.counted,
+            selected=trials.selected,
+            wanted=trials.plan.pass_rate,
+            low=low,
+            high=high,
+            pass_at=[
+                pass_at_k(stands.passed, stands.counted, k) for k in range(1, stands.counted + 1)
+            ],
+            faults=trials.faults,
+        )
+
+
+def _lines(trials: _Trials) -> Iterator[str]:
+    stands = trials.stands
+    if stands.verdict == "open":
+        yield f"{trials.name}: no verdict: {len(trials.outcomes)} of {trials.selected} trials ended"
+        return
+    yield f"{trials.name}: {stands.verdict.upper()}: {_score(trials)}"
+    spared = trials.selected - len(trials.outcomes)
+    notes = []
+    at = min(3, stands.counted - 1)  # of all of them at least one has passed, or none
+    if at > 1:
+        notes.append(f"pass@{at} {pass_at_k(stands.passed, stands.counted, at):.0%}")
+    if spared:
+        notes.append(f"settled early, {_trials(spared)} not needed")
+    more = sum(outcome != "lost" for outcome in trials.outcomes.values()) - stands.counted
+    if more:
+        notes.append(f"{_trials(more)} ended after it was settled")
+    if trials.selected < trials.plan.count:
+        notes.append(f"{trials.selected} of {trials.plan.count} were selected")
+    if trials.faults:
+        notes.append(f"{trials.faults} failed sandboxes, tried again")
+    lost = sum(outcome == "lost" for outcome in trials.outcomes.values())
+    if lost:
+        notes.append(f"{_trials(lost)} said nothing of the agent")
+    if notes:
+        yield f"    {'; '.join(notes)}"
+
+
+def _score(trials: _Trials) -> str:
+    stands = trials.stands
+    low, high = wilson_interval(stands.passed, stands.counted)
+    share = stands.passed / stands.counted
+    return (
+        f"{stands.passed} of {_trials(stands.counted)} passed ({share:.0%}, with 95% confidence "
+        f"{low:.0%} to {high:.0%}); {trials.plan.pass_rate:.0%} are wanted"
+    )
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial" if count == 1 else f"{count} trials"
+
+
+def _explanation(trials: _Trials) -> str:
+    """What pytest shows as the failure."""
+    lines = [f"{_score(trials)}.", ""]
+    for failure in sorted(trials.failures, key=lambda one: one["place"]):
+        if failure["place"] > trials.stands.last:
+            break  # it ended first, but came after the one that settled it
+        lines.append(f"trial {failure['number']}: {failure['headline']}")
+        if failure["page"]:
+            lines.append(f"    {failure['page']}")
+    shown = next((one for one in trials.failures if one.get("report")), None)
+    if shown:
+        lines += ["", f"This is trial {shown['number']}:", "", shown["report"]]
+    return "\n".join(lines)
+
+
+def _properties(trials: _Trials) -> Iterator[tuple[str, str | int | float]]:
+    stands = trials.stands
+    low, high = wilson_interval(stands.passed, stands.counted)
+    yield "agent_trials_passed", stands.passed
+    yield "agent_trials_counted", stands.counted
+    yield "agent_trials_wanted", trials.plan.pass_rate
+    yield "agent_trials_interval", f"{low:.3f} to {high:.3f}"
+    yield "agent_trials_sandbox_faults", trials.faults
+    for k in range(1, stands.counted + 1):
+        yield f"agent_trials_pass_at_{k}", round(pass_at_k(stands.passed, stands.counted, k), 4)

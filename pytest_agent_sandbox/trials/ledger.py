@@ -1,0 +1,53 @@
+"""What became of the trials of a run, for all of its processes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.trials.group import TrialOutcome
+
+
+class TrialLedger:
+    """A file with a line for each trial that has ended.
+
+    Args:
+        file: It, and a lock beside it, need not be there yet.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lock = FileLock(f"{file}.lock")
+
+    def add(self, group: str, place: int, outcome: TrialOutcome) -> None:
+        """Note what became of a trial.
+
+        Args:
+            group: The group's node id.
+            place: The trial's place among the selected ones of its group, from 0.
+            outcome: What became of it.
+
+        Raises:
+            OSError: The disk is full, or the like.
+        """
+        with self._lock, self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([group, place, outcome]) + "\n")
+
+    def outcomes(self, group: str) -> dict[int, TrialOutcome]:
+        """What became of a group's trials so far, by their places."""
+        with self._lock:
+            try:
+                lines = self._file.read_text(encoding="utf-8").splitlines()
+            except FileNotFoundError:
+                return {}
+        found = map(json.loads, lines)
+        return {place: outcome for of, place, outcome in found if of == group}
+
+    def remove(self) -> None:
+        """Delete the file, and the lock beside it."""
+        self._file.unlink(missing_ok=True)
+        Path(f"{self._file}.lock").unlink(missing_ok=True)
