@@ -172,6 +172,7 @@ def _summary(compared: Sequence[_Test]) -> Iterator[str]:
     if not compared:
         yield "no test is in both"
         return
-    yield f"{len(compared)} {noun} in both; {different} differences are more than chance"
+    are = "difference is" if different == 1 else "differences are"
+    yield f"{len(compared)} {noun} in both; {different} {are} more than chance"
     if not different:
         yield "(with few trials only large differences are: --agent-trials=20 tells more)"

@@ -46,12 +46,7 @@ def is_tried(metafunc: pytest.Metafunc) -> bool:
     """Whether the run wants each sandbox test several times, and this is one."""
     if not _NEED_A_SANDBOX.union({"agent_llm"}).intersection(metafunc.fixturenames):
         return False
-    from pytest_agent_sandbox.errors import SettingsError
-
-    try:
-        return options.trials(metafunc.config) is not None
-    except SettingsError as error:
-        raise pytest.UsageError(str(error)) from None
+    return options.trials(metafunc.config) is not None
 
 
 def is_trial(item: pytest.Item) -> bool:

@@ -147,7 +147,7 @@ class TrialVerdicts:
                     outcome="failed" if has_failed and when == "call" else "passed",
                     longrepr=_explanation(trials) if has_failed and when == "call" else None,
                     when=when,
-                    sections=trials.sections if has_failed else [],
+                    sections=trials.sections if has_failed and when == "call" else [],
                     user_properties=list(_properties(trials)),
                 )
             )

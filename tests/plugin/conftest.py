@@ -26,6 +26,9 @@ class Project:
         # several projects may run side by side.
         self.scratch = folder.parent / f"{folder.name}-scratch"
         self.scratch.mkdir()
+        #: Plugins that it is run without. pytest-asyncio (1.5) warns every project that has not
+        #: heard of it.
+        self.blocked = ["cacheprovider", "asyncio"]
         self.environment = {
             name: value
             for name, value in os.environ.items()
@@ -44,7 +47,13 @@ class Project:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                *(f"-pno:{name}" for name in self.blocked),
+                *arguments,
+            ],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
