@@ -70,11 +70,6 @@ def clean_up_run(config: pytest.Config) -> None:
 
         with suppress(OSError):  # on Windows: a worker that is just ending still has it open
             SharedLedger(ledger_file(run_id(config))).remove()
-    if trials_file(config).exists():
-        from pytest_agent_sandbox.trials.ledger import TrialLedger
-
-        with suppress(OSError):
-            TrialLedger(trials_file(config)).remove()
 
 
 def output_folder(config: pytest.Config, settings: SandboxSettings) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +13,10 @@ from pytest_agent_sandbox.ending import EVIDENCE
 from pytest_agent_sandbox.evidence import folders, run_results
 from pytest_agent_sandbox.evidence.story import Group
 from pytest_agent_sandbox.options import resolve
-from pytest_agent_sandbox.run import is_worker, output_folder, run_id
+from pytest_agent_sandbox.run import is_worker, output_folder, run_id, trials_file
 from pytest_agent_sandbox.trial_items import ATTRIBUTE
 from pytest_agent_sandbox.trials.group import Plan, Standing, TrialOutcome, standing
+from pytest_agent_sandbox.trials.ledger import TrialLedger
 from pytest_agent_sandbox.trials.statistics import pass_at_k, wilson_interval
 
 _NAME = "agent_sandbox_trial_verdicts"
@@ -100,7 +102,9 @@ class TrialVerdicts:
 
     @pytest.hookimpl(trylast=True)  # cacheprovider has written its file by then
     def pytest_unconfigure(self) -> None:
-        """Has `--lf` run all trials of a test that has failed: the verdict is about all."""
+        """Has `--lf` run all trials of a test that has failed: the verdict is about all of them."""
+        with suppress(OSError):  # on Windows: a worker that is just ending still has it open
+            TrialLedger(trials_file(self._config)).remove()
         failed = [one for one in self._groups.values() if one.stands.verdict == "failed"]
         cache = getattr(self._config, "cache", None)
         if failed and cache is not None:

@@ -45,7 +45,7 @@ DIES = """
 import pathlib
 import pytest
 
-@pytest.mark.agent_trials(n=3, pass_rate=0.6)
+@pytest.mark.agent_trials(n=3)
 def test_dies(agent_workspace, agent_trial):
     deaths = pathlib.Path(__file__).with_name("deaths")
     with deaths.open("a") as file:
@@ -88,7 +88,7 @@ def test_200_groups_of_an_agent_that_fails_one_time_in_four(project):
     code, output = project.run("-q", "-v", "-n", "4")
     assert code == 1
     assert set(VERDICT.findall(output)) == set(found)
-    assert list(project.scratch.iterdir()) == []
+    assert not list(project.scratch.glob("pytest-agent-sandbox-*"))
 
 
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["locally", "with workers"])
@@ -156,7 +156,7 @@ def test_a_sandbox_that_always_dies_fails_the_run_and_counts_for_nothing(project
     assert code == 1
     assert "test_it.py::test_dies: PASSED: 2 of 2 trials passed" in output
     assert "1 trial said nothing of the agent" in output
-    assert re.search(r"FAILED test_it\.py::test_dies\[trial2\] - .*SandboxDied", output)
+    assert re.search(r"FAILED test_it\.py::test_dies\[trial2\] - .*errors\.SandboxDie", output)
     assert "fault: the sandbox" in output
 
 
@@ -216,7 +216,7 @@ def test_exit_first_ends_the_run_at_a_verdict_not_at_a_trial(project, options):
     assert code != 0
     assert "test_a.py::test_word[a]: FAILED" in output
     assert "test_it.py" not in output.partition("agent trials")[0].partition("test_a.py")[0]
-    assert "stopping after 1 failures" in output
+    assert re.search(r"stopping after [12] failures", output)  # a worker is one test ahead
 
 
 def test_the_command_line_says_how_often(project):
@@ -226,7 +226,7 @@ def test_the_command_line_says_how_often(project):
     # What has no sandbox and no marker runs once; with the flag no trial is spared.
     assert "test_it.py::test_word[b]: FAILED: 1 of 3 trials passed" in output
     assert "test_it.py::test_once PASSED" in output
-    assert "test_it.py::test_agent: PASSED: 2 of 3 trials passed" in output
+    assert "test_it.py::test_agent: FAILED: 2 of 3 trials passed" in output
     project.write(
         "test_it.py", AGENT.format(failing={2}).replace("@pytest.mark.agent_trials", "# ")
     )
@@ -306,5 +306,5 @@ def test_two_runs_are_compared(project, recycled):
     text = printed.read_text()
     assert "test_it.py::test_agent" in text
     assert re.search(r"passed +12/12 \(76% to 100%\) +4/12 \(14% to 61%\)  lower \(p = ", text)
-    assert re.search(r"steps +4\.0 +4\.0\n", text)
+    assert re.search(r"steps +2\.0 +2\.0\n", text)
     assert "1 test in both" in text
