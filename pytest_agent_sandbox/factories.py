@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
@@ -12,6 +14,7 @@ import pytest
 
 from pytest_agent_sandbox import reporting, sandbox_evidence
 from pytest_agent_sandbox.client.agents import LLM, default_agent
+from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError
 from pytest_agent_sandbox.video import DesktopVideo
@@ -61,10 +64,13 @@ class WorkspaceFactory:
         self._image = image
         self._run_settings = run_settings
         self._workspaces: list[DockerWorkspace] = []
+        # One that is started in a thread may be there only when the test is over.
+        self._lock = threading.Lock()
+        self._is_closed = False
         #: The videos, and of which tests they are kept.
         self._videos: dict[DockerWorkspace, tuple[DesktopVideo, str]] = {}
 
-    def __call__(self, **settings: Any) -> DockerWorkspace:
+    def __call__(self, /, **settings: Any) -> DockerWorkspace:
         """Starts a workspace.
 
         Args:
@@ -88,13 +94,21 @@ class WorkspaceFactory:
             clean_log=recorder.mask,
             desktop=changed.video != "none",
         )
-        self._workspaces.append(workspace)
+        with self._lock:
+            self._workspaces.append(workspace)
+            is_too_late = self._is_closed
+        if is_too_late:
+            workspace.close()
+            raise SandboxError("The test that asked for this sandbox is over.")
         if changed.video != "none":
             self._videos[workspace] = (DesktopVideo(workspace), changed.video)
         workspace.on_command = sandbox_evidence.recording_commands(recorder)
         with _EVIDENCE_MAY_FAIL:
             sandbox_evidence.at_start(recorder, workspace)
         return workspace
+
+    #: As calling it, without blocking the event loop: `await agent_workspace_factory.astart()`.
+    astart = InThread(__call__)
 
     def _keep(self, workspace: DockerWorkspace) -> None:
         recorder, name = self._session.evidence.recorder(self._item), workspace.container.name
@@ -120,6 +134,8 @@ class WorkspaceFactory:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        with self._lock:
+            self._is_closed = True
         failed = reporting.failed(self._item)
         if any(kept_of == "all" for _, kept_of in self._videos.values()):
             self._session.evidence.want(self._item)
@@ -161,7 +177,10 @@ class ConversationFactory:
         self._llm = llm
         self._shared = shared
         self._run_timeout = run_timeout
-        self._conversations: list[RemoteConversation] = []
+        self._conversations: dict[int, RemoteConversation] = {}
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._is_closed = False
 
     def __call__(
         self,
@@ -193,7 +212,7 @@ class ConversationFactory:
         if workspace.before_agents is None:
             workspace.before_agents = _snapshot(workspace)
         recorder = self._session.evidence.recorder(self._item)
-        number = len(self._conversations) + 1
+        number = next(self._numbers)
         described, lane = self._llm.connect(
             agent or default_agent(LLM(model="default")),
             workspace.gateway,
@@ -215,12 +234,20 @@ class ConversationFactory:
             run_timeout=self._run_timeout,
             on_secret=self._session.redactor.add,
         )
-        self._conversations.append(conversation)
+        with self._lock:
+            self._conversations[number] = conversation
+            is_too_late = self._is_closed
+        if is_too_late:
+            conversation.close()
+            raise SandboxError("The test that began this conversation is over.")
         return conversation
+
+    #: As calling it, without blocking the event loop: `await agent_conversation.astart()`.
+    astart = InThread(__call__)
 
     def check_callbacks(self) -> None:
         """Raises what a callback raised that no `run()` has raised."""
-        for conversation in self._conversations:
+        for conversation in self._conversations.values():
             conversation.check_callbacks()
 
     def __enter__(self) -> Self:
@@ -234,8 +261,10 @@ class ConversationFactory:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        with self._lock:
+            self._is_closed = True
         with ExitStack() as closing:
-            for conversation in self._conversations:
+            for conversation in self._conversations.values():
                 closing.callback(conversation.close)
             if self._session.evidence.wants_evidence(self._item):
                 closing.enter_context(_EVIDENCE_MAY_FAIL)
@@ -243,7 +272,7 @@ class ConversationFactory:
                 if self._shared:
                     sandbox_evidence.of_shared(recorder, self._workspace)
                     sandbox_evidence.changes(recorder, self._workspace)
-                for number, conversation in enumerate(self._conversations, start=1):
+                for number, conversation in self._conversations.items():
                     sandbox_evidence.record_conversation(recorder, number, conversation)
 
 

@@ -13,6 +13,7 @@ from typing import Self
 
 from pydantic import SecretStr
 
+from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.git import Snapshot
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.containers.engine import Engine
@@ -303,6 +304,14 @@ class DockerWorkspace(RemoteWorkspace):
                     self.container.keep()
             finally:
                 self._supply.release(self.sandbox, wait=wait)
+
+    # Their awaitable forms.
+    aservices = InThread(services)
+    avscode_url = InThread(vscode_url)
+    avnc_url = InThread(vnc_url)
+    abrowser_view_url = InThread(browser_view_url)
+    apause = InThread(pause)
+    aresume = InThread(resume)
 
     def _prepare_image(
         self,

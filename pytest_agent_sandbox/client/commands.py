@@ -14,10 +14,12 @@ import math
 import shlex
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_agent_sandbox.client.answers import a_number, an_id, an_object, as_text
+from pytest_agent_sandbox.client.asynchronous import CallerGone
 from pytest_agent_sandbox.client.pages import items
 from pytest_agent_sandbox.client.transport import GUARD_INTERVAL, ServerConnection
 from pytest_agent_sandbox.errors import CommandTimeout, ServerError
@@ -109,7 +111,12 @@ def run_command(
     folder = f"/tmp/command-{uuid.uuid4().hex}"  # noqa: S108  (in the sandbox; made with mode 700)
     started = time.monotonic()
     command_id = _start(connection, _wrapped(command, folder), cwd, timeout)
-    output = _output(connection, command_id, deadline=started + timeout)
+    try:
+        output = _output(connection, command_id, deadline=started + timeout)
+    except CallerGone:
+        with suppress(ServerError):
+            _stop(connection, command_id)
+        raise
     timed_out = output is None
     if output is None:
         _stop(connection, command_id)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -13,6 +15,7 @@ from pydantic import BaseModel, SecretStr
 
 from pytest_agent_sandbox.client.agents import agent_payload
 from pytest_agent_sandbox.client.answers import an_id, an_object
+from pytest_agent_sandbox.client.asynchronous import CallerGone, InThread, run_in_thread
 from pytest_agent_sandbox.client.callbacks import CallbackDispatcher, EventCallback
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent, Event
@@ -245,15 +248,16 @@ class RemoteConversation:
             SandboxError: Whatever a guard knows to have made waiting pointless.
         """
         deadline = self._deadline(timeout)
-        while True:
-            run = self._new_run()
-            run.start(deadline)
-            if not blocking:
-                return
-            status = self._await_end(run, deadline)
-            if not (run.joined and status == ExecutionStatus.IDLE):
-                return
-            # The run that was joined ended before it read the latest message: this is the next one.
+        with self._interrupted_where_cancelled():
+            while True:
+                run = self._new_run()
+                run.start(deadline)
+                if not blocking:
+                    return
+                status = self._await_end(run, deadline)
+                if not (run.joined and status == ExecutionStatus.IDLE):
+                    return
+                # The run that was joined ended before it read the latest message: here is the next.
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the agent is done, where it is at work.
@@ -276,7 +280,8 @@ class RemoteConversation:
                 self._run = None
                 return
             run.watch.saw_running()
-        self._await_end(run, self._deadline(timeout))
+        with self._interrupted_where_cancelled():
+            self._await_end(run, self._deadline(timeout))
 
     def pause(self) -> None:
         """Ask the agent to stop after its current step; `run` goes on from there.
@@ -371,6 +376,19 @@ class RemoteConversation:
         self._dispatcher.close(_CLOSE_PATIENCE)
         self._connection.close()
 
+    # Their awaitable forms. Where `arun` or `await_end` are cancelled, the agent is interrupted.
+    asend_message = InThread(send_message)
+    arun = InThread(run)
+    await_end = InThread(wait)  # "await" is taken
+    apause = InThread(pause)
+    ainterrupt = InThread(interrupt)
+    aaccept = InThread(accept)
+    areject = InThread(reject)
+    aupdate_secrets = InThread(update_secrets)
+    afork = InThread(fork)
+    acheck_callbacks = InThread(check_callbacks)
+    aclose = InThread(close)
+
     def __enter__(self) -> RemoteConversation:
         return self
 
@@ -385,8 +403,23 @@ class RemoteConversation:
         if error is not None and exc is None:
             raise error
 
+    async def __aenter__(self) -> RemoteConversation:
+        return self
+
+    async def __aexit__(self, *raised: Any) -> None:
+        await run_in_thread(partial(self.__exit__, *raised))
+
     def __repr__(self) -> str:
         return f"<RemoteConversation {self.id}>"
+
+    @contextmanager
+    def _interrupted_where_cancelled(self) -> Iterator[None]:
+        try:
+            yield
+        except CallerGone:
+            with suppress(SandboxError):
+                self.interrupt()
+            raise
 
     def _await_stream(self) -> None:
         deadline = time.monotonic() + _READY_TIMEOUT

@@ -15,6 +15,7 @@ import httpx
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.answers import as_text, decode
+from pytest_agent_sandbox.client.asynchronous import check_caller
 from pytest_agent_sandbox.client.sockets import GUARD_INTERVAL, Guard, GuardedTransport
 from pytest_agent_sandbox.errors import ServerError
 
@@ -86,7 +87,8 @@ class ServerConnection:
         return "ws" + self.host.removeprefix("http") + path
 
     def check(self) -> None:
-        """Raise what the guard raises, if anything."""
+        """Raise what the guard raises, if anything, or that the caller was cancelled."""
+        check_caller()
         if self._guard is not None:
             self._guard()
 

@@ -7,14 +7,16 @@ import shlex
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.client import files, git
 from pytest_agent_sandbox.client.answers import an_object
+from pytest_agent_sandbox.client.asynchronous import InThread, run_in_thread
 from pytest_agent_sandbox.client.commands import CommandResult, run_command
 from pytest_agent_sandbox.client.git import GitChange, GitDiff, Snapshot
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
@@ -271,6 +273,29 @@ class RemoteWorkspace:
     def close(self) -> None:
         """Close the connections to the server, which goes on running. May be called twice."""
         self.connection.close()
+
+    # Their awaitable forms.
+    await_until_ready = InThread(wait_until_ready)
+    aalive = InThread(alive)
+    aserver_info = InThread(server_info)
+    aexecute_command = InThread(execute_command)
+    aread_text = InThread(read_text)
+    awrite_text = InThread(write_text)
+    aread_bytes = InThread(read_bytes)
+    awrite_bytes = InThread(write_bytes)
+    aupload = InThread(upload)
+    adownload = InThread(download)
+    agit_changes = InThread(git_changes)
+    agit_diff = InThread(git_diff)
+    asnapshot = InThread(snapshot)
+    achanges_as_diff = InThread(changes_as_diff)
+    aclose = InThread(close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *raised: Any) -> None:
+        await run_in_thread(partial(self.__exit__, *raised))
 
     def __enter__(self) -> RemoteWorkspace:
         return self

@@ -1,0 +1,116 @@
+"""Awaitable forms of blocking methods: the same code, in a worker thread.
+
+A thread cannot be stopped from outside. What blocks here asks at least every 0.25 s whether there
+is still a use in waiting (`ServerConnection.check`), and so it also learns that its caller was
+cancelled.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+Owner = TypeVar("Owner")
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+#: Seconds that a cancelled call may take to end before its caller goes on without it.
+_PATIENCE = 0.9
+#: Seconds between two looks at whether it has.
+_LOOK = 0.01
+
+_CALL: ContextVar[_Call | None] = ContextVar("call", default=None)
+
+
+class CallerGone(BaseException):
+    """The caller of a blocking function was cancelled. No `Exception`: nothing is to catch it."""
+
+
+class _Call:
+    """One call of a blocking function, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.is_cancelled = False
+        self.has_ended = threading.Event()
+
+    def run(self, function: Callable[[], Result]) -> Result:
+        _CALL.set(self)  # in a context of its own, which anyio has made for it
+        try:
+            return function()
+        finally:
+            self.has_ended.set()
+
+
+def check_caller() -> None:
+    """Raise where the caller of this thread was cancelled: once, for what ends it may still ask.
+
+    Raises:
+        CallerGone: It was.
+    """
+    call = _CALL.get()
+    if call is not None and call.is_cancelled:
+        _CALL.set(None)
+        raise CallerGone
+
+
+async def run_in_thread(function: Callable[[], Result]) -> Result:
+    """Return what a blocking function returns, without blocking the event loop.
+
+    On asyncio and on trio. Where this is cancelled, the function ends at its next look around, and
+    this with it; after 0.9 s at most, also without it.
+    """
+    import anyio
+    import anyio.to_thread
+
+    call = _Call()
+    try:
+        return await anyio.to_thread.run_sync(call.run, function, abandon_on_cancel=True)
+    except BaseException:
+        call.is_cancelled = True
+        with anyio.CancelScope(shield=True), anyio.move_on_after(_PATIENCE):
+            while not call.has_ended.is_set():
+                await anyio.sleep(_LOOK)
+        raise
+
+
+class InThread(Generic[Owner, Parameters, Result]):
+    """The awaitable form of a blocking method, as an attribute of its class.
+
+    Example:
+        ```python
+        class Workspace:
+            def read_text(self, path: str) -> str: ...
+
+            aread_text = InThread(read_text)
+        ```
+
+    Args:
+        method: The method; where a subclass has its own, that one is called.
+    """
+
+    def __init__(self, method: Callable[Concatenate[Owner, Parameters], Result]) -> None:
+        self._name = method.__name__
+        self.__doc__ = f"As `{self._name}`, without blocking the event loop."
+
+    @overload
+    def __get__(
+        self, instance: None, owner: type[Owner]
+    ) -> InThread[Owner, Parameters, Result]: ...
+
+    @overload
+    def __get__(
+        self, instance: Owner, owner: type[Owner]
+    ) -> Callable[Parameters, Coroutine[Any, Any, Result]]: ...
+
+    def __get__(self, instance: Owner | None, owner: type[Owner]) -> Any:
+        if instance is None:
+            return self
+        method = getattr(instance, self._name)
+
+        async def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Any:
+            return await run_in_thread(partial(method, *args, **kwargs))
+
+        return call
