@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.client.workspace import RemoteWorkspace
     from pytest_agent_sandbox.conversations import Conversation
     from pytest_agent_sandbox.dev_workspaces import DockerDevWorkspace
+    from pytest_agent_sandbox.expectations.expect import expect
     from pytest_agent_sandbox.llm.replies import delay, error, say, tool
+    from pytest_agent_sandbox.trajectories import trajectory
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 _HOMES = {
@@ -30,8 +32,10 @@ _HOMES = {
     "default_agent": "client.agents",
     "delay": "llm.replies",
     "error": "llm.replies",
+    "expect": "expectations.expect",
     "say": "llm.replies",
     "tool": "llm.replies",
+    "trajectory": "trajectories",
 }
 
 __all__ = [
@@ -46,8 +50,10 @@ __all__ = [
     "default_agent",
     "delay",
     "error",
+    "expect",
     "say",
     "tool",
+    "trajectory",
 ]
 
 

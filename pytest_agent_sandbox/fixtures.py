@@ -192,6 +192,23 @@ def agent_conversation(
         yield factory
 
 
+@pytest.fixture
+def trajectory_snapshot(request: pytest.FixtureRequest, sandbox_settings: SandboxSettings) -> Any:
+    """A snapshot of syrupy's for conversations: `assert conversation == trajectory_snapshot`."""
+    try:
+        snapshot = request.getfixturevalue("snapshot")
+    except pytest.FixtureLookupError:
+        from pytest_agent_sandbox.errors import SettingsError
+
+        raise SettingsError(
+            "trajectory_snapshot needs syrupy: pip install 'pytest-agent-sandbox[snapshots]'"
+        ) from None
+    from pytest_agent_sandbox.snapshots import with_trajectories
+
+    settings = options.for_test(sandbox_settings, request.node.iter_markers(options.MARKER))
+    return with_trajectories(snapshot, _session(request.config).normaliser(request.node, settings))
+
+
 def _session(config: pytest.Config) -> SandboxSession:
     session = config.stash.get(SESSION, None)
     if session is None:  # a test that asked through request.getfixturevalue()

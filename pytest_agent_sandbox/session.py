@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
@@ -222,6 +222,19 @@ class SandboxSession:
         from pytest_agent_sandbox.containers.identity import identity
 
         return identity(self.engine, workspace.container)
+
+    def normaliser(self, item: pytest.Item, settings: SandboxSettings) -> Callable[[str], str]:
+        """Puts names in the place of what is different in each run of a test."""
+        from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
+
+        normalise = Normaliser(self.redactor, settings.llm_volatile)
+
+        def apply(text: str) -> str:
+            for workspace in self.workspaces_of(item):
+                normalise.learn(self.identity(workspace))
+            return normalise(text)
+
+        return apply
 
     def _gateway(self, settings: SandboxSettings) -> HostGateway:
         """The run's gateway for sandboxes on a network; it starts with its first lane."""

@@ -1,0 +1,275 @@
+"""`expect(conversation)`: what the agent called, in which order, how much, and what it said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.expectations.matching import (
+    TextExpectation,
+    checked_text,
+    cut,
+    differences,
+    likeness,
+    matches,
+    spelled,
+    text_matches,
+)
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.client.conversation import RemoteConversation
+    from pytest_agent_sandbox.client.event_log import ToolCall
+
+__tracebackhide__ = True  # pytest shows the test's own line
+
+#: Tool calls that a message lists.
+_MOST_CALLS = 12
+_LONGEST_MESSAGE = 600
+#: A step of `called_in_order`: a tool's name, or with arguments.
+Step = str | tuple[str, Mapping[str, Any]]
+
+
+class ConversationExpectation:
+    """What is expected of a conversation, as far as it has gone; each check returns this.
+
+    Example:
+        ```python
+        expect(conversation).called_tool("terminal", command=re.compile("pytest")).at_most(steps=9)
+        ```
+
+    What is expected of an argument is its value, a compiled regular expression that is found in
+    it, a function that accepts it, a dict with some of its keys, or `...` for whatever it is.
+
+    Args:
+        conversation: The conversation.
+    """
+
+    def __init__(self, conversation: RemoteConversation) -> None:
+        self._conversation = conversation
+
+    def called_tool(
+        self, name: str, /, *, times: int | None = None, at_least: int = 1, **arguments: Any
+    ) -> Self:
+        """The agent called a tool, with such arguments among others.
+
+        Args:
+            name: The tool's name, such as `terminal`.
+            times: How many such calls there are, exactly.
+            at_least: How many there are at least, where `times` is not given.
+            arguments: What is expected of the arguments.
+
+        Raises:
+            AssertionError: It did not; the message shows the call that came nearest.
+            SettingsError: The name is none.
+        """
+        checked_text(name, "A tool's name")
+        calls = self._conversation.events.tool_calls()
+        fitting = [call for call in calls if _fits(call, name, arguments)]
+        wanted = _spelled_call(name, arguments)
+        if times is not None and len(fitting) != times:
+            self._fail(f"expected {_times(times)} {wanted}, and there are {len(fitting)}", fitting)
+        if times is None and len(fitting) < at_least:
+            problem = f"expected {wanted}, which was not called"
+            if at_least > 1:
+                problem = f"expected at least {_times(at_least)} {wanted}: {len(fitting)} there are"
+            self._fail(problem, fitting, *self._nearest(name, arguments, fitting))
+        return self
+
+    def never_called(self, name: str, /, **arguments: Any) -> Self:
+        """The agent never called a tool, or never with such arguments.
+
+        Args:
+            name: The tool's name.
+            arguments: What is not to be in the arguments.
+
+        Raises:
+            AssertionError: It did; the message shows where.
+            SettingsError: The name is none.
+        """
+        checked_text(name, "A tool's name")
+        calls = self._conversation.events.tool_calls()
+        fitting = [call for call in calls if _fits(call, name, arguments)]
+        if fitting:
+            self._fail(f"expected no {_spelled_call(name, arguments)}", fitting)
+        return self
+
+    def called_in_order(self, *steps: Step) -> Self:
+        """The agent made these calls in this order; others may be between them.
+
+        Args:
+            steps: Names of tools, or names with what is expected of the arguments:
+                `"file_editor", ("terminal", {"command": re.compile("pytest")})`.
+
+        Raises:
+            AssertionError: It did not; the message shows how far it came.
+            SettingsError: A step is neither of both.
+        """
+        wanted = [_checked_step(step) for step in steps]
+        calls = self._conversation.events.tool_calls()
+        found: list[ToolCall] = []
+        rest = iter(calls)
+        for number, (name, arguments) in enumerate(wanted, start=1):
+            call = next((call for call in rest if _fits(call, name, arguments)), None)
+            if call is None:
+                after = f" after step {number - 1}" if number > 1 else ""
+                self._fail(
+                    f"expected step {number} of {len(wanted)}, {_spelled_call(name, arguments)}: "
+                    f"there is none{after}",
+                    found,
+                )
+            found.append(call)
+        return self
+
+    def at_most(
+        self,
+        *,
+        steps: int | None = None,
+        tool_calls: int | None = None,
+        tokens: int | None = None,
+        cost: float | None = None,
+    ) -> Self:
+        """The agent needed no more than this.
+
+        Args:
+            steps: Tool calls and messages of the agent together.
+            tool_calls: Tool calls.
+            tokens: Of requests and answers together, as the server counts them.
+            cost: US dollars, as the server counts them.
+
+        Raises:
+            AssertionError: It needed more.
+        """
+        events = self._conversation.events
+        calls = len(events.tool_calls())
+        limits: list[tuple[str, float | None, Any]] = [
+            ("steps", steps, lambda: calls + len(events.messages("agent"))),
+            ("tool calls", tool_calls, lambda: calls),
+            ("tokens", tokens, self._tokens),
+            ("US dollars", cost, lambda: self._conversation.cost),
+        ]
+        for what, limit, needed in limits:
+            if limit is not None and needed() > limit:
+                self._fail(f"expected at most {limit:,} {what}, and it took {needed():,}", [])
+        return self
+
+    def said(self, expected: TextExpectation) -> Self:
+        """The agent's last message is what was expected.
+
+        Args:
+            expected: A part of it, a compiled regular expression, or a function that accepts it.
+
+        Raises:
+            AssertionError: It is not, or there is none.
+            SettingsError: It is expected to be something else than a text.
+        """
+        found = self._conversation.events.final_message
+        if not text_matches(expected, found or "") or found is None:
+            said = (
+                "it said nothing" if found is None else f"it said: {cut(found, _LONGEST_MESSAGE)}"
+            )
+            self._fail(f"expected {spelled(expected)} in the last message; {said}", [])
+        return self
+
+    def finished(self) -> Self:
+        """The agent is done, and by its own word.
+
+        Raises:
+            AssertionError: It is not.
+        """
+        status = self._conversation.status
+        if status != "finished":
+            self._fail(f"expected the conversation to be finished; it is {status}", [])
+        return self
+
+    def has_no_errors(self) -> Self:
+        """No tool failed, no call was refused by the server, and no run.
+
+        A command that exits with another code than 0 is no error.
+
+        Raises:
+            AssertionError: Something did; the message shows the first.
+        """
+        errors = self._conversation.events.errors()
+        if errors:
+            more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+            self._fail(f"expected no errors; there is {cut(str(errors[0]), 400)}{more}", [])
+        return self
+
+    def _tokens(self) -> int:
+        used = self._conversation.tokens
+        return used.prompt_tokens + used.completion_tokens
+
+    def _nearest(
+        self, name: str, arguments: Mapping[str, Any], fitting: Sequence[ToolCall]
+    ) -> list[str]:
+        """What came nearest: a call with other arguments, or a tool of another name."""
+        calls = self._conversation.events.tool_calls()
+        found = _ids(fitting)
+        same = [call for call in calls if call.name == name and call.action.id not in found]
+        if same:
+            nearest = max(same, key=lambda call: likeness(arguments, call.arguments))
+            lines = differences(arguments, nearest.arguments)
+            return [f"nearest is call {calls.index(nearest) + 1}:", *(f"  {one}" for one in lines)]
+        names = {call.name for call in calls} - {name}
+        close = get_close_matches(name, names, n=1)
+        return [f"did you mean {close[0]!r}?"] if close else []
+
+    def _fail(self, problem: str, marked: Sequence[ToolCall], *more: str) -> NoReturn:
+        lines = [problem, *more, *_listed(self._conversation.events.tool_calls(), marked)]
+        raise AssertionError("\n".join(lines))
+
+
+def _fits(call: ToolCall, name: str, arguments: Mapping[str, Any]) -> bool:
+    return call.name == name and matches(arguments, call.arguments)
+
+
+def _checked_step(step: Any) -> tuple[str, Mapping[str, Any]]:
+    if isinstance(step, str):
+        return checked_text(step, "A step"), {}
+    if isinstance(step, tuple) and len(step) == 2 and isinstance(step[1], Mapping):  # noqa: PLR2004
+        return checked_text(step[0], "A step's tool"), step[1]
+    raise SettingsError(
+        f"A step is a tool's name, or ('terminal', {{'command': 'ls'}}), not {step!r}"
+    )
+
+
+def _listed(calls: Sequence[ToolCall], marked: Sequence[ToolCall]) -> list[str]:
+    """The calls, one a line: those around the last marked one, where there are many."""
+    if not calls:
+        return ["the agent called no tool"]
+    found = _ids(marked)
+    places = [at for at, call in enumerate(calls) if call.action.id in found]
+    last = places[-1] if places else len(calls) - 1
+    start = max(0, min(last - _MOST_CALLS // 2, len(calls) - _MOST_CALLS))
+    shown = list(enumerate(calls))[start : start + _MOST_CALLS]
+    lines = [f"  … {start} before"] if start else []
+    for at, call in shown:
+        failed = "  [failed]" if call.is_error else ""
+        sign = ">" if at in places else " "
+        lines.append(f"{sign} {at + 1:>3}  {_spelled_call(call.name, telling(call))}{failed}")
+    left = len(calls) - start - len(shown)
+    return ["the agent's tool calls:", *lines, *([f"  … {left} after"] if left else [])]
+
+
+def _ids(calls: Sequence[ToolCall]) -> set[str]:
+    """What calls are known by: the log makes new objects each time it is asked."""
+    return {call.action.id for call in calls}
+
+
+def telling(call: ToolCall) -> dict[str, Any]:
+    """The arguments of a call that say something: servers fill in what the agent left out."""
+    return {
+        name: value
+        for name, value in call.arguments.items()
+        if value is not None and value is not False
+    }
+
+
+def _spelled_call(name: str, arguments: Mapping[str, Any]) -> str:
+    return f"{name}({', '.join(f'{key}={spelled(value)}' for key, value in arguments.items())})"
+
+
+def _times(count: int) -> str:
+    return "1 call of" if count == 1 else f"{count} calls of"

@@ -1,0 +1,134 @@
+"""Whether a value is what was expected, and how it is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+from pytest_agent_sandbox.errors import SettingsError
+
+_LONGEST = 120
+#: Characters shown before the place where two texts part.
+_BEFORE = 30
+
+
+def matches(expected: Any, actual: Any) -> bool:
+    """Whether a value is what was expected.
+
+    Args:
+        expected: A compiled regular expression is searched for in the text; a function says itself
+            whether the value will do; `...` takes anything; a dict names some of the keys, a
+            list all of the items; anything else has to be equal.
+        actual: The value.
+    """
+    if expected is ...:
+        return True
+    if isinstance(expected, re.Pattern):
+        return expected.search(actual if isinstance(actual, str) else str(actual)) is not None
+    if isinstance(expected, Mapping):
+        return isinstance(actual, Mapping) and all(
+            name in actual and matches(value, actual[name]) for name, value in expected.items()
+        )
+    if isinstance(expected, list | tuple):
+        return (
+            isinstance(actual, Sequence)
+            and not isinstance(actual, str)
+            and len(actual) == len(expected)
+            and all(map(matches, expected, actual))
+        )
+    if callable(expected):
+        return bool(expected(actual))
+    return bool(expected == actual)
+
+
+def text_matches(expected: object, actual: str) -> bool:
+    """Whether a text is what was expected: contains a text, or as `matches` says.
+
+    Raises:
+        SettingsError: A text is expected to be something that no text can be.
+    """
+    if isinstance(expected, str):
+        return expected in actual
+    if isinstance(expected, re.Pattern) or callable(expected):
+        return matches(expected, actual)
+    raise SettingsError(
+        "A text is expected as a part of it, a compiled regular expression or a function, not as "
+        f"{type(expected).__name__}: {expected!r}"
+    )
+
+
+def differences(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterator[str]:
+    """What is other than expected, a line or two each."""
+    for name, value in expected.items():
+        if name not in actual:
+            yield f"{name}: expected {spelled(value)}, and there is none"
+        elif not matches(value, actual[name]):
+            wanted, found = _apart(value, actual[name])
+            yield f"{name}: expected {wanted}"
+            yield f"{' ' * len(name)}       was {found}"
+
+
+def likeness(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> float:
+    """How near values come to what was expected, from 0 to 1."""
+    if not expected:
+        return 1.0
+    return sum(_likeness(value, actual.get(name)) for name, value in expected.items()) / len(
+        expected
+    )
+
+
+def spelled(value: object) -> str:
+    """A value for people, on one line, not too long."""
+    if isinstance(value, re.Pattern):
+        return f"/{value.pattern}/"
+    if value is ...:
+        return "anything"
+    if callable(value):
+        return f"what {getattr(value, '__name__', value)} accepts"
+    return cut(repr(value))
+
+
+def cut(text: str, longest: int = _LONGEST) -> str:
+    """A text that is not too long, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= longest else f"{line[:longest]}…"
+
+
+def checked_text(value: object, what: str) -> str:
+    """The value, which has to be a text.
+
+    Raises:
+        SettingsError: It is none.
+    """
+    if not isinstance(value, str) or not value:
+        raise SettingsError(f"{what} is a text, not {value!r}")
+    return value
+
+
+def _likeness(expected: Any, actual: Any) -> float:
+    if matches(expected, actual):
+        return 1.0
+    if isinstance(expected, str) and isinstance(actual, str):
+        return 0.9 * SequenceMatcher(None, expected[:1000], actual[:1000]).ratio()
+    return 0.0
+
+
+def _apart(expected: Any, actual: Any) -> tuple[str, str]:
+    """Both values; of long texts the place where they part."""
+    texts = (expected, actual)
+    if not all(isinstance(text, str) for text in texts) or max(map(len, texts)) <= _LONGEST:
+        return spelled(expected), spelled(actual)
+    same = next(
+        (at for at, (one, other) in enumerate(zip(*texts, strict=False)) if one != other),
+        min(map(len, texts)),
+    )
+    start = max(0, same - _BEFORE)
+    before = "…" if start else ""
+    wanted, found = (before + spelled(text[start:]) for text in texts)
+    return wanted, found
+
+
+#: What says whether a text will do.
+TextExpectation = str | re.Pattern[str] | Callable[[str], object]

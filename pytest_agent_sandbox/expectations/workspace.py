@@ -1,0 +1,137 @@
+"""`expect(workspace)`: which files changed, what is in them, which commands succeed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Self
+
+from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.evidence import changes
+from pytest_agent_sandbox.expectations.matching import (
+    TextExpectation,
+    cut,
+    spelled,
+    text_matches,
+)
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.client.workspace import RemoteWorkspace
+
+__tracebackhide__ = True  # pytest shows the test's own line
+
+_KINDS = ("added", "deleted", "modified", "renamed")
+_LONGEST_OUTPUT = 2000
+_LONGEST_FILE = 600
+#: Bytes of a diff that are read to name the files in it.
+_WHOLE_DIFF = 16 * 1024**2
+
+
+class WorkspaceExpectation:
+    """What is expected of a workspace, as it is now; each check returns this.
+
+    Example:
+        ```python
+        expect(agent_workspace).changed_files({"FACTS.txt": "added"}).succeeds("pytest -q")
+        ```
+
+    Args:
+        workspace: The workspace.
+    """
+
+    def __init__(self, workspace: RemoteWorkspace) -> None:
+        self._workspace = workspace
+
+    def changed_files(self, expected: Mapping[str, str] | Iterable[str]) -> Self:
+        """These files changed, and no others, since the first conversation began.
+
+        In a workspace that no conversation of the fixture `agent_conversation` has worked in: since
+        the last commit. Files that git ignores do not count.
+
+        Args:
+            expected: The paths from the workspace's folder; or with what became of each:
+                `added`, `deleted`, `modified` or `renamed`.
+
+        Raises:
+            AssertionError: Others did, or some did not.
+            SettingsError: That is none of these.
+        """
+        wanted = _checked(expected)
+        found = self._changes()
+        problems = [
+            f"{path}: {what}, which was not expected"
+            for path, what in found.items()
+            if path not in wanted
+        ]
+        for path, what in wanted.items():
+            if path not in found:
+                problems.append(f"{path}: expected to be {what or 'changed'}, and is as it was")
+            elif what and found[path] != what:
+                problems.append(f"{path}: expected to be {what}, and was {found[path]}")
+        if problems:
+            raise AssertionError("\n".join(["other files changed than expected:", *problems]))
+        return self
+
+    def succeeds(self, command: str, *, cwd: str | None = None, timeout: float = 30.0) -> Self:
+        """A command exits with 0.
+
+        Args:
+            command: The command line.
+            cwd: Folder to run it in; the workspace's by default.
+            timeout: Seconds that it may take.
+
+        Raises:
+            AssertionError: It does not; the message holds the end of its output.
+        """
+        result = self._workspace.execute_command(command, cwd=cwd, timeout=timeout)
+        if result.exit_code != 0:
+            text = str(result)
+            if len(text) > _LONGEST_OUTPUT:
+                head, _, output = text.partition("\n")
+                text = f"{head}\n…{output[-_LONGEST_OUTPUT:]}"
+            raise AssertionError(text)
+        return self
+
+    def has_file(self, path: str, content: TextExpectation = "") -> Self:
+        """There is such a file, with what is expected in it.
+
+        Args:
+            path: The path, from the workspace's folder.
+            content: A part of its text, a compiled regular expression, or a function that accepts
+                the text.
+
+        Raises:
+            AssertionError: There is none, or it holds something else.
+            SettingsError: The content is expected to be something else than a text.
+        """
+        try:
+            text = self._workspace.read_text(path)
+        except (FileNotFoundError, IsADirectoryError):
+            changed = ", ".join(self._changes()) or "none"
+            raise AssertionError(
+                f"expected a file {path}, and there is none; files that changed: {changed}"
+            ) from None
+        if not text_matches(content, text):
+            raise AssertionError(
+                f"expected {spelled(content)} in {path}; it holds: {cut(text, _LONGEST_FILE)!r}"
+            )
+        return self
+
+    def _changes(self) -> dict[str, str]:
+        before = getattr(self._workspace, "before_agents", None)
+        diff = self._workspace.changes_as_diff(base=before or "HEAD", max_bytes=_WHOLE_DIFF)
+        return {change.path: change.status for change in changes.read(diff)[0]}
+
+
+def _checked(expected: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
+    if isinstance(expected, str):
+        raise SettingsError(
+            f"Files are expected as a list or a dict, not as one text: {expected!r}"
+        )
+    wanted = dict(expected) if isinstance(expected, Mapping) else dict.fromkeys(expected, "")
+    for path, what in wanted.items():
+        if not isinstance(path, str) or (what and what not in _KINDS):
+            raise SettingsError(
+                f"A changed file is a path, or a path and one of {', '.join(_KINDS)}, "
+                f"not {path!r}: {what!r}"
+            )
+    return wanted
