@@ -77,7 +77,7 @@ class Provider:
         if callable(self._replies):
             reply = self._replies(request)
         else:
-            reply = self._replies[_turns(request)]
+            reply = self._replies[turns(request)]
         return reply if isinstance(reply, Reply) else say("", reply)
 
     async def _stream(self, body: bytes) -> AsyncGenerator[bytes, None]:
@@ -87,7 +87,7 @@ class Provider:
             yield body[start : start + size]
 
 
-def _turns(request: LLMRequest) -> int:
+def turns(request: LLMRequest) -> int:
     """How often the model has answered; one answer may be several items of a request."""
     said = [
         message.get("role") == "assistant" or message.get("type") in ("function_call", "reasoning")
