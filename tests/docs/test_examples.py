@@ -111,6 +111,8 @@ def of_programs(project: Project, runner: Runner) -> list[str]:
 
 
 def test_nearly_all_blocks_are_run() -> None:
-    not_run = [(str(block), block.notes["not run"]) for block in blocks() if "not run" in block.notes]
+    not_run = [
+        (str(block), block.notes["not run"]) for block in blocks() if "not run" in block.notes
+    ]
     assert all(reason for _, reason in not_run)
     assert len(not_run) <= MOST_NOT_RUN, not_run
