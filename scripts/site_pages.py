@@ -11,19 +11,17 @@ import argparse
 import ast
 import posixpath
 import re
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-
 import pytest_agent_sandbox
 from pytest_agent_sandbox import cli, fixtures
 from pytest_agent_sandbox.option_types import switch
 from pytest_agent_sandbox.options import RUN_WIDE, SETTINGS, Setting, flag, ini_key
+
+ROOT = Path(__file__).parent.parent
 
 _MADE = re.compile(r"^<!-- made of: (.+?) -->$", re.MULTILINE)
 _LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")

@@ -74,10 +74,8 @@ class Provider:
         """Nothing to raise."""
 
     def _reply(self, request: LLMRequest) -> Reply:
-        if callable(self._replies):
-            reply = self._replies(request)
-        else:
-            reply = self._replies[turns(request)]
+        replies = self._replies
+        reply = replies(request) if callable(replies) else replies[turns(request)]
         return reply if isinstance(reply, Reply) else say("", reply)
 
     async def _stream(self, body: bytes) -> AsyncGenerator[bytes, None]:

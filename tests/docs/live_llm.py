@@ -1,4 +1,4 @@
-"""The live LLM of the examples: a provider of this machine that says what a page's comments tell."""
+"""The live LLM of the examples: a provider here that says what a page's comments tell."""
 
 from __future__ import annotations
 

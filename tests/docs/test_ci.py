@@ -75,7 +75,7 @@ def test_github(project: Project, agent_server_image: str, tmp_path: Path) -> No
     }
     assert kept == {"junit.xml": "${{ !cancelled() }}", "agent-results": "failure()"}
     check_kept(project, list(kept))
-    assert "test_the_agent_keeps_the_licence" in summary.read_text("utf-8")
+    assert "test_the_agent_keeps_the_licence" in summary.read_text("utf-8").replace("\\", "")
     assert "::error " in output
 
 

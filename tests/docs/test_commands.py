@@ -19,7 +19,7 @@ from pytest_agent_sandbox.options import SETTINGS, Setting, flag, ini_key
 
 from .commands import Command, commands, walked
 from .examples import projects_of
-from .markdown import PAGES, ROOT, blocks, prose_of, text_of
+from .markdown import PAGES, ROOT, Block, blocks, prose_of, text_of
 
 LANGUAGES = {"python", "console", "text", "ini", "toml", "yaml", "json", "diff"}
 VARIABLES = {f"PYTEST_{ini_key(setting).upper()}": setting for setting in SETTINGS}
@@ -100,7 +100,7 @@ def test_cheap_commands_run(arguments: list[str], pytester: pytest.Pytester) -> 
 
 
 @pytest.mark.parametrize("block", blocks("ini", "toml"), ids=str)
-def test_settings_in_files(block: object, pytestconfig: pytest.Config) -> None:
+def test_settings_in_files(block: Block, pytestconfig: pytest.Config) -> None:
     known = {ini_key(setting): setting for setting in SETTINGS}
     for name, value in settings_in(block.language, block.code).items():
         pytestconfig.getini(name)  # raises where there is no such key
@@ -119,7 +119,7 @@ def settings_in(language: str, text: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
-def test_variables_in_yaml(block: object) -> None:
+def test_variables_in_yaml(block: Block) -> None:
     for key, value in walked(yaml.safe_load(block.code)):
         if key in ("env", "variables"):
             check_variables(value)
@@ -158,5 +158,4 @@ def test_the_readme_tells_all_settings_and_their_defaults() -> None:
         setting = by_name[name]
         if setting.default in (None, ()):  # told in words, as it depends
             continue
-        shown = str(setting.default).lower() if isinstance(setting.default, bool) else default
-        assert setting.parse(shown) == setting.default, name
+        assert setting.parse(default) == setting.default, name
