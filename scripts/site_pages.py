@@ -24,6 +24,8 @@ from pytest_agent_sandbox.options import RUN_WIDE, SETTINGS, Setting, flag, ini_
 ROOT = Path(__file__).parent.parent
 
 _MADE = re.compile(r"^<!-- made of: (.+?) -->$", re.MULTILINE)
+#: What pages tell the tests of their examples.
+_NOTE = re.compile(r"^<!-- (?:fails|image|llm|not run): .*?-->\n", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 
 
@@ -31,7 +33,8 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Completes a page, before it is rendered."""
     folder = posixpath.dirname(page.file.src_uri)
     own = in_site(markdown, posixpath.join("docs", folder), folder)
-    return _MADE.sub(lambda found: in_site(made_of(found[1]), "", folder), own)
+    whole = _MADE.sub(lambda found: in_site(made_of(found[1]), "", folder), own)
+    return _NOTE.sub("", whole)
 
 
 def made_of(what: str) -> str:

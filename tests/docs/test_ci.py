@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_github(project: Project, agent_server_image: str, tmp_path: Path) -> No
     }
     assert kept == {"junit.xml": "${{ !cancelled() }}", "agent-results": "failure()"}
     check_kept(project, list(kept))
-    assert "test_the_agent_keeps_the_licence" in summary.read_text("utf-8").replace("\\", "")
+    assert "test_the_agent_keeps_the_licence" in unescape(summary.read_text("utf-8"))
     assert "::error " in output
 
 
