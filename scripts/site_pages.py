@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def described(setting: Setting) -> str:
     return (
         f"## {name} {{ #{name} }}\n\n{text}.\n\n"
         f"| flag | environment | ini file | marker |\n|---|---|---|---|\n"
-        f"| `{spelled.replace('|', chr(92) + '|')}` | `PYTEST_{ini_key(setting).upper()}` "
+        f"| `{spelled}` | `PYTEST_{ini_key(setting).upper()}` "
         f"| `{ini_key(setting)}` | {marker} |\n"
     )
 
@@ -133,8 +134,22 @@ def fixture_functions() -> str:
     """The fixtures, as their docstrings describe them."""
     kind = type(fixtures.agent_workspace)
     names = [name for name, value in vars(fixtures).items() if isinstance(value, kind)]
-    options = "    options:\n      show_signature: false\n      heading_level: 3\n"
-    return "\n".join(f"::: pytest_agent_sandbox.fixtures.{name}\n{options}" for name in names)
+    options = {
+        "heading_level": 3,
+        "separate_signature": False,
+        "show_signature": False,  # what a fixture asks for itself
+        "show_symbol_type_heading": False,
+        "show_symbol_type_toc": False,
+    }
+    return "\n".join(
+        f"::: pytest_agent_sandbox.fixtures.{name}\n{given(options)}" for name in names
+    )
+
+
+def given(options: Mapping[str, object]) -> str:
+    """Options of mkdocstrings, as they stand below a name."""
+    lines = (f"      {name}: {json.dumps(value)}\n" for name, value in options.items())
+    return "    options:\n" + "".join(lines)
 
 
 def api() -> str:

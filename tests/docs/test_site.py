@@ -143,7 +143,7 @@ def test_it_opens_from_disk_and_its_search_finds(browser: BrowserContext, site: 
     page.goto((site / "index.html").as_uri())
     page.get_by_placeholder("Search").first.fill("recycled")
     result = page.locator(".md-search-result__item").first
-    result.wait_for(timeout=10_000)
+    result.wait_for(timeout=30_000)
     assert "recycled" in result.inner_text().lower()
     page.close()
     assert not problems
@@ -168,7 +168,7 @@ def test_every_page_fits_the_window_and_has_the_colours_of_the_system(
             page.goto((site / name).as_uri())
             assert page.evaluate("document.documentElement.scrollWidth") <= width, name
             # The theme's script sees to it, once the page is there.
-            page.locator(f"body[data-md-color-scheme={colours}]").wait_for(timeout=5000)
+            page.locator(f"body[data-md-color-scheme={colours}]").wait_for(timeout=30_000)
 
 
 @pytest.mark.parametrize("name", PAGES)
