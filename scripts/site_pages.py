@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 
 _MADE = re.compile(r"^<!-- made of: (.+?) -->$", re.MULTILINE)
 #: What pages tell the tests of their examples.
-_NOTE = re.compile(r"^<!-- (?:fails|image|llm|not run): .*?-->\n", re.MULTILINE | re.DOTALL)
+_NOTE = re.compile(r"^<!-- (?:before|fails|image|llm|not run):\s.*?-->\n", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 
 

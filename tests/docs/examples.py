@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import dedent
 
 import pytest_agent_sandbox
 from pytest_agent_sandbox import errors, fixtures
@@ -65,7 +66,9 @@ def projects_of(blocks: list[Block]) -> list[Project]:
 
 
 def _add(project: Project, block: Block, page: list[Block], earlier: list[Block]) -> None:
-    tree = ast.parse(block.code)
+    before = dedent(block.notes.get("before", "")).strip("\n")
+    code = f"{before}\n{block.code}" if before else block.code
+    tree = ast.parse(code)
     named = _NAME.match(block.code)
     path = _free_path(project, block, named[1] if named else f"test_line_{block.line}.py")
     if named:  # it is said to be complete
@@ -77,13 +80,13 @@ def _add(project: Project, block: Block, page: list[Block], earlier: list[Block]
         elif not any(named[1] in other.code for other in page if other is not block):
             project.programs[path] = block
     elif _has_tests(tree):
-        project.files[path] = _imports(tree, earlier) + block.code
+        project.files[path] = _imports(tree, earlier) + code
         project.tests[path] = block
     elif used := sorted(_free_names(tree) & _FIXTURES):
-        project.files[path] = _imports(tree, earlier) + _as_test(block.code, used)
+        project.files[path] = _imports(tree, earlier) + _as_test(code, used)
         project.tests[path] = block
     else:
-        project.files[path] = _imports(tree, earlier) + block.code
+        project.files[path] = _imports(tree, earlier) + code
         project.programs[path] = block
 
 

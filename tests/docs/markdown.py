@@ -16,7 +16,7 @@ PAGES = [
 ]
 
 _FENCE = re.compile(r"^ *(`{3,})(\S*)")
-_NOTES = re.compile(r"<!-- ([a-z ]+): (.*?) ?-->", re.DOTALL)
+_NOTES = re.compile(r"<!-- ([a-z ]+):\s(.*?)\s*-->", re.DOTALL)
 #: Comments that end where a fence begins.
 _ABOVE = re.compile(r"((?:<!--(?:(?!-->).)*-->\s*)+)\Z", re.DOTALL)
 
@@ -29,6 +29,7 @@ class Block:
 
     - `not run`: it cannot be run, and why
     - `fails`: its tests fail, with this text in their report
+    - `before`: what comes before it in a test or a program, so that a part can be run
     - `llm`: what a live LLM answers in it, as a list of replies
     - `image`: its sandboxes are of the image with this target
 

@@ -107,6 +107,20 @@ def test_what_becomes_of_them() -> None:
     assert not any("import time" in text for text in second.files.values())
 
 
+def test_what_comes_before_a_part() -> None:
+    page = (
+        "<!-- before:\nagent_llm.script([])\nconversation = agent_conversation()\n-->\n"
+        "```python\nassert conversation.status\n```\n"
+    )
+    (project,) = projects_of(list(blocks_in(page, "page.md")))
+    assert list(project.files.values()) == [
+        "\n\ndef test_it(agent_conversation, agent_llm):\n"
+        "    agent_llm.script([])\n"
+        "    conversation = agent_conversation()\n"
+        "    assert conversation.status\n"
+    ]
+
+
 def test_the_same_name_twice_is_two_files() -> None:
     page = "```python\n# test_a.py\ndef test_a(): ...\n```\n" * 2
     (project,) = projects_of(list(blocks_in(page, "page.md")))

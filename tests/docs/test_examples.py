@@ -13,9 +13,11 @@ from ..plugin.conftest import Project as Runner
 from ..provider import Provider, serving
 from .examples import Project, projects_of
 from .live_llm import answering
-from .markdown import PAGES, Block, blocks
+from .markdown import PAGES, ROOT, Block, blocks
 
 MODEL = "openai/gpt-4o-mini"
+#: Where pytest-asyncio is installed, it warns of being without its option.
+QUIET = ("-o", "asyncio_default_fixture_loop_scope=function")
 #: What stands for the reader's key.
 KEY = 'api_key="…"'
 #: Examples that cannot be run are bad examples.
@@ -49,13 +51,31 @@ def test_examples_run(page: str, tmp_path: Path, request: pytest.FixtureRequest)
     assert not problems, "\n".join(problems)
 
 
+@pytest.mark.usefixtures("agent_server_image")
+def test_the_files_in_examples_run(project: Runner) -> None:
+    """The tests among them; tests/test_programs.py runs the programs."""
+    project.environment["PYTEST_SANDBOX_ISOLATION"] = "recycled"
+    files = sorted(ROOT.glob("examples/test_*.py"))
+    assert files
+    failing = sorted(ROOT.glob("examples/failing/test_*.py"))
+    for file in (*files, *failing):
+        project.write(file.name, file.read_text("utf-8"))
+    code, output = project.run("-W", "error", *QUIET, *(file.name for file in files))
+    assert code == 0
+    code, output = project.run("-W", "error", *QUIET, *(file.name for file in failing))
+    assert code == 1
+    assert f"{len(failing)} failed in" in output
+
+
 def of_tests(project: Project, runner: Runner) -> list[str]:
     """Runs the tests of a project, and tells what was not as it should be."""
     if not project.tests:
         return []
     options = ["-W", "error", "--rootdir=.", "--import-mode=importlib", "--junitxml=junit.xml"]
     options += ["-o", "junit_family=xunit1", "-o", "junit_logging=all"]
-    options += ["-o", "asyncio_default_fixture_loop_scope=function"]  # pytest-asyncio warns else
+    options += QUIET
+    if any("snapshot" in text for text in project.files.values()):
+        options += ["--snapshot-update"]  # there are none before the first run
     _, output = runner.run(*options, *project.tests)
     report = runner.folder / "junit.xml"
     if not report.exists():
