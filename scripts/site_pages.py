@@ -161,7 +161,7 @@ def command_line() -> str:
     """What `agent-sandbox … --help` prints, for each command."""
     parts = []
     for parser in with_commands(cli._parser()):
-        parser.formatter_class = partial(argparse.HelpFormatter, width=88)
+        parser.formatter_class = partial(argparse.HelpFormatter, width=78)
         parts.append(f"## {parser.prog}\n\n```text\n{parser.format_help()}```\n")
     return "\n".join(parts)
 

@@ -111,8 +111,8 @@ def test_the_image_is_built_once_and_kept_under_the_name_that_the_tests_use(name
             scripts += value if isinstance(value, str) else "\n".join(value)
     image = variables["PYTEST_SANDBOX_IMAGE"]
     assert f"agent-sandbox build --tag {image}" in scripts
-    assert f"docker save {image} | gzip -1 > agent-server.tar.gz" in scripts
-    assert "docker load --input agent-server.tar.gz" in scripts
+    assert f"docker save --output agent-server.tar {image}" in scripts
+    assert "docker load --input agent-server.tar" in scripts
     cached = [value for key, value in walked(file) if key in ("path", "paths")]
-    assert any("agent-server.tar.gz" in str(value) for value in cached)
+    assert any("agent-server.tar" in str(value) for value in cached)
     assert "LLM_API_KEY" not in variables
