@@ -20,7 +20,7 @@ from pytest_agent_sandbox.workspaces import DockerWorkspace
 class DockerDevWorkspace(DockerWorkspace):
     """A `DockerWorkspace` whose image is built on this machine, from a base image of your choice.
 
-    The build is cached by content: with the same arguments the second one costs nothing::
+    The build is cached by content: with the same arguments the second one costs nothing:
 
         with DockerDevWorkspace(base_image="python:3.13-slim-trixie") as workspace:
             print(workspace.server_info()["version"])

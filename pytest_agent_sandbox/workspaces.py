@@ -46,7 +46,7 @@ WORKING_DIR = "/workspace/project"
 class DockerWorkspace(RemoteWorkspace):
     """An agent server in a fresh container, and the operations on its workspace.
 
-    The container starts with the object, and is gone when it is closed::
+    The container starts with the object, and is gone when it is closed:
 
         with DockerWorkspace() as workspace:
             print(workspace.execute_command("pwd").stdout)

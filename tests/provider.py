@@ -74,10 +74,8 @@ class Provider:
         """Nothing to raise."""
 
     def _reply(self, request: LLMRequest) -> Reply:
-        if callable(self._replies):
-            reply = self._replies(request)
-        else:
-            reply = self._replies[_turns(request)]
+        replies = self._replies
+        reply = replies(request) if callable(replies) else replies[turns(request)]
         return reply if isinstance(reply, Reply) else say("", reply)
 
     async def _stream(self, body: bytes) -> AsyncGenerator[bytes, None]:
@@ -87,7 +85,7 @@ class Provider:
             yield body[start : start + size]
 
 
-def _turns(request: LLMRequest) -> int:
+def turns(request: LLMRequest) -> int:
     """How often the model has answered; one answer may be several items of a request."""
     said = [
         message.get("role") == "assistant" or message.get("type") in ("function_call", "reasoning")

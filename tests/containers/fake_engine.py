@@ -67,15 +67,16 @@ class EngineProxy:
 
     Args:
         path: The engine's Unix socket.
+        host: The address to listen on; any but 127.0.0.1 counts as another machine's.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, host: str = "127.0.0.1") -> None:
         self._path = path
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self._sockets: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
-        self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.address = f"tcp://{host}:{self._listener.getsockname()[1]}"
 
     def cut(self) -> None:
         """Break all connections there are; new ones are served."""

@@ -1,0 +1,17 @@
+"""A reader's project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ..plugin.conftest import Project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """An empty folder, and pytest in it."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return Project(folder)
