@@ -152,5 +152,5 @@ def _as_test(code: str, used: list[str]) -> str:
     try:
         compile(head + body, "<example>", "exec")
     except SyntaxError:  # it awaits something
-        head = f"import pytest\n\n\n@pytest.mark.asyncio\nasync {head}"
+        head = f"import pytest\n\n\n@pytest.mark.anyio\nasync {head}"
     return f"\n\n{head}{body}"

@@ -16,7 +16,6 @@ from ..containers.fake_engine import EngineProxy
 from ..plugin.conftest import Project
 from .commands import parsed, walked
 from .markdown import ROOT, blocks
-from .test_examples import QUIET
 
 TESTS = """
 from pytest_agent_sandbox import say
@@ -47,7 +46,7 @@ def run_as_in_ci(
         name: value for name, value in variables.items() if name.startswith("PYTEST_")
     }
     project.environment |= {"CI": "true", service: "true", "PYTEST_SANDBOX_IMAGE": image}
-    code, output = project.run("-W", "error", *QUIET, *arguments)
+    code, output = project.run("-W", "error", *arguments)
     assert code == 1
     assert "1 failed, 1 passed" in output
     return output
