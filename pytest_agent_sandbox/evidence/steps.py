@@ -180,7 +180,10 @@ def _action(event: ActionEvent) -> Step:
 
 def _acp_call(event: ACPToolCallEvent) -> Step:
     name, given = event.tool_name or "tool", event.raw_input
-    parts = _arguments(given) if isinstance(given, Mapping) else [_any("input", given)]
+    if given is None:
+        parts: Iterable[Part] = ()
+    else:
+        parts = _arguments(given) if isinstance(given, Mapping) else [_any("input", given)]
     step = _step("tool", name, _argument_line(given) or event.title, list(parts))
     step.tool = name
     if event.text:
