@@ -284,8 +284,11 @@ class ACPToolCallEvent(Event):
     @property
     def text(self) -> str:
         """The result: as a text where the agent gave one, else as JSON."""
-        if isinstance(self.raw_output, str) and self.raw_output:
-            return self.raw_output
+        output = self.raw_output
+        if isinstance(output, dict):  # as Codex has it
+            output = output.get("formatted_output")
+        if isinstance(output, str) and output:
+            return output
         shown = acp_text(self.content or [])
         if shown or self.raw_output is None:
             return shown

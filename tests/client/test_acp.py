@@ -87,6 +87,7 @@ WIRE_DIFF = {"type": "diff", "path": "a.txt", "oldText": None, "newText": "new\n
             {"raw_output": {"code": 1}, "content": [PICTURE, "odd", {"type": "terminal"}]},
             '{"code": 1}',
         ),
+        ({"raw_output": {"formatted_output": "hi\n", "exit_code": 0}}, "hi\n"),
         ({"content": [DIFF]}, "--- a.txt\n+++ a.txt\n@@ -1 +1,2 @@\n one\n+two"),
         ({"content": [WIRE_DIFF]}, "--- a.txt\n+++ a.txt\n@@ -0,0 +1 @@\n+new"),
     ],
