@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_agent_sandbox.client.acp import acp_agent
     from pytest_agent_sandbox.client.agents import LLM, Agent, Tool, default_agent
     from pytest_agent_sandbox.client.conversation import RemoteConversation
     from pytest_agent_sandbox.client.workspace import RemoteWorkspace
@@ -29,6 +30,7 @@ _HOMES = {
     "RemoteConversation": "client.conversation",
     "RemoteWorkspace": "client.workspace",
     "Tool": "client.agents",
+    "acp_agent": "client.acp",
     "default_agent": "client.agents",
     "delay": "llm.replies",
     "error": "llm.replies",
@@ -47,6 +49,7 @@ __all__ = [
     "RemoteConversation",
     "RemoteWorkspace",
     "Tool",
+    "acp_agent",
     "default_agent",
     "delay",
     "error",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from pytest_agent_sandbox import reporting, sandbox_evidence
+from pytest_agent_sandbox.client.acp import is_acp
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.conversation import RemoteConversation
@@ -196,14 +197,16 @@ class ConversationFactory:
         """Starts a conversation.
 
         Args:
-            agent: An `Agent`, a dict, or an openhands.sdk Agent; `default_agent` by default. Its
-                LLM's address and key are replaced: the test's LLM answers, through the gateway.
+            agent: An `Agent`, an `acp_agent`, a dict, or an openhands.sdk Agent; `default_agent` by
+                default. Its LLM's address and key are replaced: the test's LLM answers, through
+                the gateway.
             script: What this conversation's LLM answers; by default that of `agent_llm.script`.
             workspace: Where the agent works; `agent_workspace` by default.
             callbacks: Called with every event, in order, in a thread of their own.
             max_iterations: Steps the agent may take in one run.
             confirm: Every tool call waits for `conversation.accept()` or `.reject()`.
-            secrets: Values that the agent's commands get as environment variables.
+            secrets: Values that the agent's commands get as environment variables; an `acp_agent`
+                gets all of them itself.
 
         Raises:
             ServerError: The server refused.
@@ -221,6 +224,8 @@ class ConversationFactory:
             known=self._session.identity(workspace),
             observer=recorder.llm_observer(str(number)),
         )
+        if is_acp(described):  # its LLM is its own affair: it is led there by its environment
+            secrets = {**workspace.gateway.llm_variables(lane), **(secrets or {})}
         shown = self._session.evidence.live_view
         views = [shown.view(self._item.name, number, self._session.redactor)] if shown else []
         conversation = RemoteConversation(

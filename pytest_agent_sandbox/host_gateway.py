@@ -105,6 +105,21 @@ class HostGateway:
             "api_key": lane.token,
         }
 
+    def llm_variables(self, lane: Lane) -> dict[str, str]:
+        """The environment variables that lead an agent with its own LLM client to a lane.
+
+        They are those of the OpenAI and Anthropic libraries, and of LiteLLM.
+        """
+        base_url = self.llm_fields(lane, "")["base_url"]
+        return {
+            "OPENAI_BASE_URL": base_url,
+            "OPENAI_API_BASE": base_url,
+            "OPENAI_API_KEY": lane.token,
+            # This library adds /v1 itself.
+            "ANTHROPIC_BASE_URL": base_url.removesuffix("/v1"),
+            "ANTHROPIC_API_KEY": lane.token,
+        }
+
     def close(self) -> None:
         """Stops listening; open lanes end. May be called more than once."""
         with self._lock:

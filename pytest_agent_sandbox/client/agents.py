@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from pytest_agent_sandbox.client.acp import ACPAgent
 from pytest_agent_sandbox.errors import SettingsError
 
 #: The tools of upstream's default agent.
@@ -139,8 +140,8 @@ def agent_payload(agent: object, *, has_desktop: bool = False) -> dict[str, Any]
     """Return the agent as the server takes it, API keys in clear: for sending, never for logs.
 
     Args:
-        agent: Our `Agent`, a dict of the server's own making, or anything else with a pydantic
-            `model_dump`, such as an agent of openhands-sdk.
+        agent: Our `Agent`, an `acp_agent`, a dict of the server's own making, or anything else with
+            a pydantic `model_dump`, such as an agent of openhands-sdk.
         has_desktop: Let its browser show, unless it says itself whether it shall (`headless`).
 
     Raises:
@@ -162,13 +163,14 @@ def _shown_on_desktop(tool: Any) -> Any:
 def _payload(agent: object) -> dict[str, Any]:
     if isinstance(agent, dict):
         return {"kind": "Agent", **_plain(agent)}
-    if isinstance(agent, Agent):
+    if isinstance(agent, Agent | ACPAgent):
         return dict(_plain(agent))
     if hasattr(agent, "model_dump"):
         # openhands-sdk masks its keys unless it is asked in this way.
         return dict(agent.model_dump(mode="json", context={"expose_secrets": True}))
     raise SettingsError(
-        f"An agent is an Agent, a dict, or an openhands.sdk Agent, not {type(agent).__name__}."
+        "An agent is an Agent, an acp_agent, a dict, or an openhands.sdk Agent, not "
+        f"{type(agent).__name__}."
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ class ToolCall:
     """A tool call together with what came of it.
 
     Attributes:
-        name: The tool's name. For an ACP agent: its kind (`execute`, `edit`), or else its title.
+        name: The tool's name. For an ACP agent: its kind (`execute`, `edit`), or else the title.
         arguments: As the tool understood them; `{"input": …}` where an ACP agent gave no names.
         result: The result's text; None while there is none.
         is_error: True when the tool reported a failure, the call could not be carried out, or the
@@ -172,13 +171,11 @@ def _acp_call(first: ActionEvent | ACPToolCallEvent, latest: ACPToolCallEvent) -
         arguments = written
     else:
         arguments = {} if written is None else {"input": written}
-    output = latest.raw_output
-    ended = latest.status in ("completed", "failed")
     return ToolCall(
-        name=latest.tool_kind or latest.title,
+        name=latest.tool_name,
         arguments=arguments,
-        result=output if isinstance(output, str) or output is None else json.dumps(output),
+        result=latest.text if latest.has_ended else latest.text or None,
         is_error=latest.is_error,
         action=first,
-        observation=latest if ended else None,
+        observation=latest if latest.has_ended else None,
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
+from pytest_agent_sandbox.client.acp_content import acp_text
 from pytest_agent_sandbox.client.answers import as_text
 
 #: Under this key a state update carries the whole state instead of one field.
@@ -266,9 +267,32 @@ class ACPToolCallEvent(Event):
     failed: bool = Field(default=False, alias="is_error")
 
     @property
+    def tool_name(self) -> str:
+        """The kind of the tool (`execute`, `edit`); where that says nothing, the call's title."""
+        return self.title if self.tool_kind in (None, "", "other") else str(self.tool_kind)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether this is the last news of the call."""
+        return self.status in ("completed", "failed")
+
+    @property
     def is_error(self) -> bool:
         """Whether the call failed."""
         return self.failed
+
+    @property
+    def text(self) -> str:
+        """The result: as a text where the agent gave one, else as JSON."""
+        output = self.raw_output
+        if isinstance(output, dict):  # as Codex has it
+            output = output.get("formatted_output")
+        if isinstance(output, str) and output:
+            return output
+        shown = acp_text(self.content or [])
+        if shown or self.raw_output is None:
+            return shown
+        return json.dumps(self.raw_output, ensure_ascii=False)
 
     def _headline(self) -> str:
         return f"{self.title} {self.status or ''}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from pytest_agent_sandbox.client.events import ObservationEvent, parse_event
+from pytest_agent_sandbox.client.events import ACPToolCallEvent, ObservationEvent, parse_event
 from pytest_agent_sandbox.evidence import limits, pictures, sections, steps
 from pytest_agent_sandbox.evidence.clock import Clock
 
@@ -39,6 +39,7 @@ class LiveView:
         self._mask = mask
         self._start: float | None = None
         self._status = ""
+        self._acp_calls: set[str] = set()
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
@@ -63,7 +64,13 @@ class LiveView:
             if time is not None:
                 self._start = time if self._start is None else self._start
                 step.time = max(time - self._start, 0.0)
-            self._print(step, is_result=isinstance(event, ObservationEvent))
+            is_result = isinstance(event, ObservationEvent)
+            if isinstance(event, ACPToolCallEvent):
+                is_result = event.tool_call_id in self._acp_calls
+                self._acp_calls.add(event.tool_call_id)
+            if is_result:
+                step.parts = [part for part in step.parts if part.label == steps.RESULT]
+            self._print(step, is_result=is_result)
 
     def _print(self, step: Step, *, is_result: bool) -> None:
         lines = sections.outcome(step) if is_result else sections.in_full(step)

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_agent_sandbox.client.events import ActionEvent, MessageEvent
+from pytest_agent_sandbox.client.events import ACPToolCallEvent, ActionEvent, MessageEvent
 from pytest_agent_sandbox.evidence import (
     folders,
     limits,
@@ -124,12 +124,20 @@ class Recorder:
                 if (conversation_id, event.id) in self._recorded:
                     return
                 self._recorded.add((conversation_id, event.id))
-            is_step = isinstance(event, ActionEvent) or (
-                isinstance(event, MessageEvent) and event.source == "agent"
-            )
-            self.result.steps += is_step
+            self.result.steps += self._is_step(conversation_id, event)
             record = {"conversation": conversation_id, "received": time.time(), "event": event.raw}
             self._events.add(self._pictures.take_out(record))
+
+    def _is_step(self, conversation_id: str, event: Event) -> bool:
+        """Whether this is one more thing that an agent did."""
+        if isinstance(event, ACPToolCallEvent):  # of which a call has several
+            call = (conversation_id, f"call {event.tool_call_id}")
+            is_known = call in self._recorded
+            self._recorded.add(call)
+            return not is_known
+        return isinstance(event, ActionEvent) or (
+            isinstance(event, MessageEvent) and event.source == "agent"
+        )
 
     def llm_observer(self, conversation_id: str) -> Observer:
         """What keeps the LLM calls of a conversation, in `llm-calls.jsonl`."""

@@ -29,6 +29,8 @@ from pytest_agent_sandbox.evidence.story import Fact, Part, Step
 
 _SUMMARY = 300
 _TITLE = 80
+#: The label of what a tool call came to.
+RESULT = "result"
 #: The fact of a tool call that had not ended when all was over.
 NO_RESULT: Fact = ("result", "none: it had not ended")
 #: In which a conversation keeps a tool call waiting on purpose.
@@ -85,7 +87,8 @@ class StepTeller:
             call = self._open[conversation, event.tool_call_id]
             _add_outcome(call, event, time)
             call.pictures += [name for name in pictures if name not in call.pictures]
-            self._waiting.pop((conversation, event.tool_call_id), None)
+            if not isinstance(event, ACPToolCallEvent) or event.has_ended:
+                self._waiting.pop((conversation, event.tool_call_id), None)
             return
         step = tell(event)
         if step is None or self._is_known_status(conversation, event):
@@ -93,7 +96,7 @@ class StepTeller:
         step.conversation, step.time, step.pictures = conversation, time, pictures
         if isinstance(event, ActionEvent | ACPToolCallEvent) and event.tool_call_id:
             self._open[conversation, event.tool_call_id] = step
-            if isinstance(event, ActionEvent):
+            if isinstance(event, ActionEvent) or not event.has_ended:
                 self._waiting[conversation, event.tool_call_id] = step
         self._steps.append(step)
 
@@ -136,11 +139,7 @@ def _told(event: Event) -> Step | None:  # noqa: PLR0911 - one answer for each k
             step.is_error = event.value in ("error", "stuck")
             return step
         case ACPToolCallEvent():
-            step = _step("tool", event.title or "tool", _argument_line(event.raw_input), [])
-            step.tool = event.title
-            step.parts.append(_any("arguments", event.raw_input))
-            _add_outcome(step, event, None)
-            return step
+            return _acp_call(event)
     return _aside(event)
 
 
@@ -169,7 +168,9 @@ def _action(event: ActionEvent) -> Step:
     if event.text:
         parts.append(Part(label="thought", text=event.text))
     # An agent ends by a tool call; what it says in it is its answer.
-    parts += _arguments(event)
+    parts += _arguments(event.arguments)
+    if event.action is None and event.tool_call.get("arguments"):
+        parts.append(Part(label="arguments as written", text=str(event.tool_call["arguments"])))
     step = _step("tool", event.tool_name, _argument_line(event.arguments), parts)
     step.tool = event.tool_name
     if event.security_risk not in (None, "UNKNOWN"):
@@ -177,11 +178,37 @@ def _action(event: ActionEvent) -> Step:
     return step
 
 
-def _arguments(event: ActionEvent) -> Iterator[Part]:
+def _acp_call(event: ACPToolCallEvent) -> Step:
+    name, given = event.tool_name or "tool", event.raw_input
+    if given is None:
+        parts: Iterable[Part] = ()
+    else:
+        parts = _arguments(given) if isinstance(given, Mapping) else [_any("input", given)]
+    step = _step("tool", name, _argument_line(given) or event.title, list(parts))
+    step.tool = name
+    if event.text:
+        step.parts.append(Part(label=RESULT, text=event.text, format="terminal"))
+    if event.status:
+        step.facts.append(("status", event.status))
+    return step
+
+
+def _add_news(step: Step, event: ACPToolCallEvent) -> None:
+    """Each news of a call repeats what is known of it, or leaves that out."""
+    now = _acp_call(event)
+    told = {part.label for part in now.parts}
+    step.parts = [part for part in step.parts if part.label not in told] + now.parts
+    if event.raw_input:  # it may come late
+        step.summary = now.summary
+    step.facts = now.facts or step.facts
+    step.is_error = step.is_error or event.is_error
+
+
+def _arguments(arguments: Mapping[str, Any]) -> Iterator[Part]:
     """A part for each text, one for all the rest."""
     given = {
         name: value
-        for name, value in event.arguments.items()
+        for name, value in arguments.items()
         if value is not None and value is not False and value != ""
     }
     for name, value in given.items():
@@ -190,8 +217,6 @@ def _arguments(event: ActionEvent) -> Iterator[Part]:
     rest = {name: value for name, value in given.items() if not isinstance(value, str)}
     if rest:
         yield _any("arguments", rest)
-    if event.action is None and event.tool_call.get("arguments"):
-        yield Part(label="arguments as written", text=str(event.tool_call["arguments"]))
 
 
 def _add_outcome(step: Step, event: Event, time: float | None) -> None:
@@ -200,7 +225,7 @@ def _add_outcome(step: Step, event: Event, time: float | None) -> None:
         step.duration = time - step.time
     match event:
         case ObservationEvent():
-            step.parts.append(Part(label="result", text=event.text, format="terminal"))
+            step.parts.append(Part(label=RESULT, text=event.text, format="terminal"))
             code = (event.observation.model_extra or {}).get("exit_code")
             if isinstance(code, int):
                 step.facts.append(("exit code", str(code)))
@@ -212,11 +237,7 @@ def _add_outcome(step: Step, event: Event, time: float | None) -> None:
             step.parts.append(Part(label="error", text=event.text))
             step.is_error = True
         case ACPToolCallEvent():
-            if event.raw_output is not None:
-                step.parts.append(_any("result", event.raw_output))
-            if event.status:
-                step.facts[:] = [("status", event.status)]
-            step.is_error = step.is_error or event.is_error
+            _add_news(step, event)
 
 
 def _hook(event: HookExecutionEvent) -> Step:

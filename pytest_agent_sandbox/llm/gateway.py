@@ -140,7 +140,7 @@ class Gateway:
             await _send(_stranger(path), send)
             return
         self._clients[token].add(scope.get("client"))
-        refusal = _refusal(request.method, path, scope["path"])
+        refusal = _refusal(request, path, scope["path"])
         if refusal is not None:
             await _send(refusal, send)
             return
@@ -219,7 +219,11 @@ def _token_of(request: Request) -> str:
     return request.headers.get("x-api-key", "")
 
 
-def _refusal(method: str, path: str, decoded_path: str) -> Answer | None:
+def _refusal(request: Request, path: str, decoded_path: str) -> Answer | None:
+    method = request.method
+    if request.headers.get("upgrade", "").lower() == "websocket":
+        # By this code clients know to go on without: any other they take for a failure.
+        return _error(path, 426, "There are no WebSockets here.")
     if not path.startswith(f"{_PREFIX}/"):
         return _error(path, 404, f"{method} {path} is not here: the base URL ends with /v1.")
     if {"..", "."} & set(decoded_path.split("/")):

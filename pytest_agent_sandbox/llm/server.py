@@ -123,6 +123,9 @@ class _Protocol(H11Protocol):
         # Uvicorn's own switch empties a logger that other servers in this process may use.
         self.access_log = False
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Says nothing: the application answers a client that asks for WebSockets."""
+
     def hang_up(self) -> None:
         """Closes the connection once nothing is under way on it."""
         if self.cycle is None or self.cycle.response_complete:

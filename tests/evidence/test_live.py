@@ -167,3 +167,17 @@ def test_pictures_are_told_and_never_printed():
         "    2.00s  result   {}",
         "                    picture: PNG, 1280x800 pixels",
     ]
+
+
+def test_an_acp_call_is_told_once_and_its_end_as_its_result():
+    def news(seconds, **fields):
+        return event("ACPToolCallEvent", seconds, tool_call_id="x", tool_kind="execute", **fields)
+
+    shown = printed(
+        news(1, status="pending", raw_input={"command": "ls"}),
+        news(2, status="completed", raw_input={"command": "ls"}, raw_output="a.txt"),
+    )
+    assert [" ".join(line.split()) for line in shown.splitlines()] == [
+        "0.00s agent execute ls",
+        "1.00s result a.txt",
+    ]

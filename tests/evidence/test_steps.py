@@ -231,6 +231,24 @@ def test_the_calls_of_an_acp_agent_have_several_events():
     assert texts(step)[-1] == ("result", "no such file")
 
 
+def test_an_acp_call_may_be_told_late_what_it_is_about_or_never_end():
+    def news(seconds, call, **fields):
+        return event("ACPToolCallEvent", seconds, tool_call_id=call, tool_kind="execute", **fields)
+
+    late, open_ = told(
+        news(1, "x", title="Run", status="pending"),
+        news(2, "x", title="Run", status="completed", raw_input={"command": "ls"}),
+        news(3, "y", title="Run", status="pending", raw_input={"command": "sleep 99"}),
+        news(4, "y", title="Run", status="in_progress", raw_output="so far"),
+    )
+    assert (late.title, late.summary, late.facts) == ("execute", "ls", [("status", "completed")])
+    assert texts(late) == [("command", "ls")]
+    assert not late.is_error
+    assert open_.is_error
+    assert NO_RESULT in open_.facts
+    assert texts(open_) == [("command", "sleep 99"), ("result", "so far")]
+
+
 @pytest.mark.parametrize(
     "one",
     [

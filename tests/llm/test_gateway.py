@@ -136,6 +136,28 @@ def test_a_path_does_not_climb(gateway: Gateway, path: str) -> None:
     connection.close()
 
 
+def test_a_client_that_wants_a_websocket_is_told_to_go_on_without(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Codex tries that first, and tries again for seconds unless it is told in this way."""
+    lane = gateway.open_lane(Script([]))
+    answer = httpx.get(
+        f"{lane.base_url('127.0.0.1')}/responses",
+        headers={
+            "Authorization": f"Bearer {lane.token}",
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw==",
+        },
+    )
+    assert answer.status_code == 426
+    assert "no WebSockets" in answer.json()["error"]["message"]
+    assert not caplog.records
+    assert lane.calls == ()
+    lane.check()
+
+
 def test_a_body_has_a_bound(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway_module, "_LARGEST_BODY", 100)
     lane = gateway.open_lane(Script([say("Hello.")]))
