@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import pytest
 
 from pytest_agent_sandbox.errors import CassetteError, FaultUnused, SettingsError
-from pytest_agent_sandbox.host_gateway import HostGateway, with_each_llm
+from pytest_agent_sandbox.host_gateway import HostGateway, LLMEndpoint, with_each_llm
 from pytest_agent_sandbox.live_llm import LiveLLM, is_in_ci
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.observer import Observer
     from pytest_agent_sandbox.llm.replies import Entry
     from pytest_agent_sandbox.options import SandboxSettings
+    from pytest_agent_sandbox.served_workspaces import ServedWorkspace
+    from pytest_agent_sandbox.workspaces import DockerWorkspace
+
+    Workspace = DockerWorkspace | ServedWorkspace
 
 #: The name of the model in scripted tests. LiteLLM's prefix chooses the dialect.
 SCRIPTED_MODEL = "openai/scripted"
@@ -200,6 +204,31 @@ class AgentLLM:
         self._lanes.append(lane)
         fields = gateway.llm_fields(lane, model)
         return with_each_llm(agent, lambda llm: {**defaults, **llm, **fields}), lane
+
+    def endpoint(
+        self, workspace: Workspace, *, script: Sequence[Entry] | None = None, name: str = ""
+    ) -> LLMEndpoint:
+        """Where a program in a workspace finds the LLM of this test.
+
+        For whatever asks its LLM by itself: openhands-sdk (see `workspace.as_openhands`), a program
+        that `execute_command` starts. Its calls are scripted, replayed, recorded or live as those
+        of a conversation are. Each call of this is the beginning of another conversation.
+
+        Args:
+            workspace: Where the program runs, or the server that the program uses.
+            script: What this LLM answers; by default that of `agent_llm.script`.
+            name: Of the conversation in a cassette, the same in each run; by default its number.
+
+        Raises:
+            SettingsError: The way from the workspace to this machine is not known.
+        """
+        name = name or f"endpoint-{len(self._lanes) + 1}"
+        self._normalise.learn(workspace.identity)
+        source, model, _ = self._source(script, name)
+        lane = workspace.gateway.open_lane(source, name=name, policy=self._policy)
+        self._secrets.add(lane.token)
+        self._lanes.append(lane)
+        return workspace.gateway.endpoint(lane, model)
 
     def verify(self) -> None:
         """Raises what is wrong with the use of script, cassette and faults after the test."""

@@ -19,6 +19,7 @@ from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError
 from pytest_agent_sandbox.video import DesktopVideo
+from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.agent_llm import AgentLLM
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.client.git import Snapshot
     from pytest_agent_sandbox.llm.replies import Entry
     from pytest_agent_sandbox.options import SandboxSettings
-    from pytest_agent_sandbox.session import SandboxSession
-    from pytest_agent_sandbox.workspaces import DockerWorkspace
+    from pytest_agent_sandbox.session import SandboxSession, Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -64,14 +64,14 @@ class WorkspaceFactory:
         self._settings = settings
         self._image = image
         self._run_settings = run_settings
-        self._workspaces: list[DockerWorkspace] = []
+        self._workspaces: list[Workspace] = []
         # One that is started in a thread may be there only when the test is over.
         self._lock = threading.Lock()
         self._is_closed = False
         #: The videos, and of which tests they are kept.
-        self._videos: dict[DockerWorkspace, tuple[DesktopVideo, str]] = {}
+        self._videos: dict[Workspace, tuple[DesktopVideo, str]] = {}
 
-    def __call__(self, /, **settings: Any) -> DockerWorkspace:
+    def __call__(self, /, **settings: Any) -> Workspace:
         """Starts a workspace.
 
         Args:
@@ -101,7 +101,7 @@ class WorkspaceFactory:
         if is_too_late:
             workspace.close()
             raise SandboxError("The test that asked for this sandbox is over.")
-        if changed.video != "none":
+        if changed.video != "none" and isinstance(workspace, DockerWorkspace):
             self._videos[workspace] = (DesktopVideo(workspace), changed.video)
         workspace.on_command = sandbox_evidence.recording_commands(recorder)
         with _EVIDENCE_MAY_FAIL:
@@ -111,7 +111,7 @@ class WorkspaceFactory:
     #: As calling it, without blocking the event loop: `await agent_workspace_factory.astart()`.
     astart = InThread(__call__)
 
-    def _keep(self, workspace: DockerWorkspace) -> None:
+    def _keep(self, workspace: Workspace) -> None:
         recorder, name = self._session.evidence.recorder(self._item), workspace.container.name
         workspace.keep()
         with _EVIDENCE_MAY_FAIL:
@@ -166,7 +166,7 @@ class ConversationFactory:
         self,
         session: SandboxSession,
         item: pytest.Item,
-        workspace: DockerWorkspace,
+        workspace: Workspace,
         llm: AgentLLM,
         *,
         shared: bool,
@@ -188,7 +188,7 @@ class ConversationFactory:
         agent: object = None,
         *,
         script: Sequence[Entry] | None = None,
-        workspace: DockerWorkspace | None = None,
+        workspace: Workspace | None = None,
         callbacks: Iterable[Callable[[Event], object]] = (),
         max_iterations: int = 100,
         confirm: bool = False,
@@ -221,7 +221,7 @@ class ConversationFactory:
             workspace.gateway,
             script=script,
             name=str(number),
-            known=self._session.identity(workspace),
+            known=workspace.identity,
             observer=recorder.llm_observer(str(number)),
         )
         if is_acp(described):  # its LLM is its own affair: it is led there by its environment
@@ -271,6 +271,7 @@ class ConversationFactory:
         with ExitStack() as closing:
             for conversation in self._conversations.values():
                 closing.callback(conversation.close)
+                closing.callback(self._workspace.forget, str(conversation.id))
             if self._session.evidence.wants_evidence(self._item):
                 closing.enter_context(_EVIDENCE_MAY_FAIL)
                 recorder = self._session.evidence.recorder(self._item)
@@ -281,7 +282,7 @@ class ConversationFactory:
                     sandbox_evidence.record_conversation(recorder, number, conversation)
 
 
-def _snapshot(workspace: DockerWorkspace) -> Snapshot | None:
+def _snapshot(workspace: Workspace) -> Snapshot | None:
     """The files before the first agent came; None where they cannot be had."""
     try:
         return workspace.snapshot()

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.agent_llm import AgentLLM
     from pytest_agent_sandbox.factories import ConversationFactory, WorkspaceFactory
     from pytest_agent_sandbox.options import SandboxSettings
-    from pytest_agent_sandbox.session import SandboxSession
-    from pytest_agent_sandbox.workspaces import DockerWorkspace
+    from pytest_agent_sandbox.session import SandboxSession, Workspace
 
 #: What the run's sandbox tests share; there once its collection has found one.
 SESSION: pytest.StashKey[SandboxSession] = pytest.StashKey()
@@ -113,7 +112,7 @@ def agent_workspace_factory(
 
 
 @pytest.fixture
-def agent_workspace(agent_workspace_factory: WorkspaceFactory) -> DockerWorkspace:
+def agent_workspace(agent_workspace_factory: WorkspaceFactory) -> Workspace:
     """A workspace of the test's own: an agent server in a container that is as good as fresh.
 
     Unless `isolation` says otherwise: what that means is in docs/speed.md.
@@ -124,14 +123,15 @@ def agent_workspace(agent_workspace_factory: WorkspaceFactory) -> DockerWorkspac
 @pytest.fixture(scope="session")
 def shared_agent_workspace(
     request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, sandbox_image: str
-) -> Iterator[DockerWorkspace]:
+) -> Iterator[Workspace]:
     """One workspace for all the tests of this process that accept to share it."""
     from pytest_agent_sandbox.session import SHARED
+    from pytest_agent_sandbox.workspaces import DockerWorkspace
 
     run = _session(request.config)
     with run.start_workspace(sandbox_settings, sandbox_image, test=SHARED) as workspace:
         yield workspace
-        if run.keeps(failed=run.shared_has_failed):
+        if run.keeps(failed=run.shared_has_failed) and isinstance(workspace, DockerWorkspace):
             workspace.keep()
 
 

@@ -14,6 +14,7 @@ from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.looking_inside import test_of, ways_in
 from pytest_agent_sandbox.run import run_id
+from pytest_agent_sandbox.served_workspaces import ServedWorkspace
 from pytest_agent_sandbox.session import SandboxSession
 
 
@@ -105,6 +106,9 @@ def _kept(engine: Engine, name: str) -> list[str]:
 def _ways_into(run: SandboxSession, item: pytest.Item) -> Iterator[str]:
     for workspace in run.workspaces_of(item):
         yield f"the sandbox of {item.nodeid}:"
+        if isinstance(workspace, ServedWorkspace):
+            yield f"  folder    {workspace.working_dir} of the server at {workspace.host}"
+            continue
         try:
             yield from ways_in(run.engine, workspace.container.name)
         except SandboxError as error:

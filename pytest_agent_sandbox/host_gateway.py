@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.agents import agent_payload
 from pytest_agent_sandbox.containers.host_route import HostRoute
@@ -28,19 +31,43 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.pipeline import Policy
 
 
+@dataclass(frozen=True)
+class LLMEndpoint:
+    """Where a program finds the LLM of a test.
+
+    Attributes:
+        model: The model's name, as LiteLLM spells it.
+        base_url: The LLM's address, as seen from the program.
+        api_key: Stands for a key: the real one stays with the gateway.
+    """
+
+    model: str
+    base_url: str
+    api_key: SecretStr
+
+
 class HostGateway:
     """One gateway for the containers of an engine; it starts listening with its first lane.
 
     Args:
-        engine: The engine of the containers.
+        engine: The engine of the containers; None where the agents are in none.
         address: Address of this machine to listen on, where the automatic choice does not fit.
         network: The network the containers are on, as the setting `network` names it.
+        route: Tells how agents that are in no container reach this machine.
     """
 
-    def __init__(self, engine: Engine, *, address: str | None = None, network: str = OPEN) -> None:
+    def __init__(
+        self,
+        engine: Engine | None = None,
+        *,
+        address: str | None = None,
+        network: str = OPEN,
+        route: Callable[[], HostRoute] | None = None,
+    ) -> None:
         self._engine = engine
         self._address = address
         self._network = network
+        self._find_route = route or self._route_of_engine
         self._lock = threading.Lock()
         self._route: HostRoute | None = None
         self._gateway: Gateway | None = None
@@ -58,12 +85,14 @@ class HostGateway:
                 "network = isolated that is all it can reach."
             )
         if self._route is None:
-            self._route = (
-                HostRoute(LOOPBACK, container_host_name=LOOPBACK)
-                if self._network == ISOLATED
-                else self._engine.host_route(self._address, network=engine_network(self._network))
-            )
+            self._route = self._find_route()
         return self._route
+
+    def _route_of_engine(self) -> HostRoute:
+        if self._network == ISOLATED:
+            return HostRoute(LOOPBACK, container_host_name=LOOPBACK)
+        assert self._engine is not None
+        return self._engine.host_route(self._address, network=engine_network(self._network))
 
     def address(self) -> tuple[str, int] | None:
         """Where it listens on this machine; None as long as it does not."""
@@ -95,6 +124,11 @@ class HostGateway:
                 gateway.start()
                 self._gateway = gateway
         return self._gateway.open_lane(source, name, policy, observer)
+
+    def endpoint(self, lane: Lane, model: str) -> LLMEndpoint:
+        """A lane, for a program in a sandbox that asks its LLM by itself."""
+        fields = self.llm_fields(lane, model)
+        return LLMEndpoint(model, fields["base_url"], SecretStr(lane.token))
 
     def llm_fields(self, lane: Lane, model: str) -> dict[str, str]:
         """The fields of an agent's LLM that lead it to a lane, as seen from a container."""

@@ -42,6 +42,7 @@ RUN_WIDE = frozenset(
         "output",
         "pause_on_failure",
         "pool_size",
+        "url",
     }
 )
 
@@ -110,6 +111,13 @@ class SandboxSettings:
             return dataclasses.replace(sandbox_settings, memory="2g")
     """
 
+    url: str | None = _setting(
+        types.text,
+        "URL",
+        "an agent server that is running already, to use instead of containers; its session key "
+        "in SANDBOX_API_KEY",
+        default=None,
+    )
     image: str | None = _setting(
         types.text,
         "NAME",

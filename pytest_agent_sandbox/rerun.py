@@ -36,8 +36,8 @@ def _from_here(config: pytest.Config, node_id: str) -> str:
 def _flags(config: pytest.Config) -> Iterator[str]:
     for setting in SETTINGS:
         value = config.getoption(ini_key(setting))
-        # Without that one, a trial may be no test.
-        is_left_out = setting.name in RUN_WIDE - {"agent_trials"}
+        # A trial may be no test without the one, and another server does without the other.
+        is_left_out = setting.name in RUN_WIDE - {"agent_trials", "url"}
         if value is None or is_left_out:
             continue
         if isinstance(value, bool):

@@ -174,6 +174,8 @@ class RunSandboxes:
     @cached_property
     def _pool_size(self) -> int:
         """How many sandboxes to start ahead."""
+        if self._settings.url is not None:
+            return 0
         if self._config.getoption("collectonly") or self._config.getoption("setupplan", False):
             return 0
         if self._settings.pool_size is not None:

@@ -10,6 +10,7 @@ from pytest_agent_sandbox.containers.effective import effective_settings
 from pytest_agent_sandbox.containers.images import VERSION_LABEL
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.sandbox_network import ISOLATED, NONE
+from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,14 +19,19 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.client.conversation import RemoteConversation
     from pytest_agent_sandbox.client.events import Event
     from pytest_agent_sandbox.evidence.recorder import Recorder
+    from pytest_agent_sandbox.served_workspaces import ServedWorkspace
     from pytest_agent_sandbox.video import DesktopVideo
-    from pytest_agent_sandbox.workspaces import DockerWorkspace
+
+    Workspace = DockerWorkspace | ServedWorkspace
 
 logger = logging.getLogger(__name__)
 
 
-def at_start(recorder: Recorder, workspace: DockerWorkspace) -> None:
-    """Keeps what a container is, once it has started."""
+def at_start(recorder: Recorder, workspace: Workspace) -> None:
+    """Keeps what a sandbox is, once it has started."""
+    if not isinstance(workspace, DockerWorkspace):
+        recorder.record_sandbox(workspace.name, **workspace.facts())
+        return
     facts: dict[str, Any] = {
         "image": workspace.image.reference,
         "image id": workspace.image.id,
@@ -51,8 +57,10 @@ def at_start(recorder: Recorder, workspace: DockerWorkspace) -> None:
     recorder.record_sandbox(workspace.container.name, **facts)
 
 
-def at_end(recorder: Recorder, workspace: DockerWorkspace) -> None:
-    """Keeps how a container is at the end of a test."""
+def at_end(recorder: Recorder, workspace: Workspace) -> None:
+    """Keeps how a sandbox is at the end of a test."""
+    if not isinstance(workspace, DockerWorkspace):
+        return
     facts: dict[str, Any] = {}
     try:
         state = workspace.container.state()
@@ -75,16 +83,17 @@ def at_end(recorder: Recorder, workspace: DockerWorkspace) -> None:
     recorder.record_sandbox(workspace.container.name, **facts)
 
 
-def of_shared(recorder: Recorder, workspace: DockerWorkspace) -> None:
+def of_shared(recorder: Recorder, workspace: Workspace) -> None:
     """Keeps what there is to know of a workspace that tests share, its log so far included."""
-    shutil.copyfile(workspace.log_path, recorder.new_log())
+    if isinstance(workspace, DockerWorkspace):
+        shutil.copyfile(workspace.log_path, recorder.new_log())
     at_start(recorder, workspace)
     at_end(recorder, workspace)
 
 
-def changes(recorder: Recorder, workspace: DockerWorkspace) -> None:
+def changes(recorder: Recorder, workspace: Workspace) -> None:
     """Keeps what changed on the workspace's disk, which only a server that is there can tell."""
-    recorder.record_diff(workspace.container.name, _diff(workspace))
+    recorder.record_diff(workspace.name, _diff(workspace))
 
 
 def video(recorder: Recorder, recording: DesktopVideo) -> None:
@@ -146,9 +155,9 @@ def _counted(places: Mapping[str, int]) -> str:
     )
 
 
-def _diff(workspace: DockerWorkspace) -> str:
+def _diff(workspace: Workspace) -> str:
     try:
-        workspace.container.check()
+        workspace.connection.check()
         if not workspace.alive():  # a server that hangs would cost minutes
             return "(the workspace could not be read: the server does not answer)\n"
         return workspace.changes_as_diff(base=workspace.before_agents or "HEAD")

@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.options import SandboxSettings
     from pytest_agent_sandbox.run_evidence import RunEvidence
     from pytest_agent_sandbox.run_sandboxes import RunSandboxes
+    from pytest_agent_sandbox.served import RunningServer
+    from pytest_agent_sandbox.served_workspaces import ServedWorkspace
     from pytest_agent_sandbox.workspaces import DockerWorkspace
+
+    #: What a test may get.
+    Workspace = DockerWorkspace | ServedWorkspace
 
 _SECRET_NAME = re.compile("key|token|secret|passw|credential", re.IGNORECASE)
 
@@ -55,7 +60,7 @@ class SandboxSession:
         self._items = items
         #: Whether a test has failed that used the workspace that tests share.
         self.shared_has_failed = False
-        self._workspaces: list[tuple[str, DockerWorkspace]] = []
+        self._workspaces: list[tuple[str, Workspace]] = []
         self._config = config
         self._engine: Engine | EngineUnavailable | None = None
         self._closing = ExitStack()
@@ -113,6 +118,10 @@ class SandboxSession:
 
         if self._config.get_verbosity() < 0 or self._config.getoption("collectonly"):
             return []
+        noun = "test" if count == 1 else "tests"
+        if self.server is not None:
+            first, *more = self.server.header()
+            return [f"agent-sandbox: {line}" for line in (f"{count} {noun} {first}", *more)]
         try:
             engine = self._connected()
             reference = images.choose_image(
@@ -123,11 +132,12 @@ class SandboxSession:
             return [f"agent-sandbox: {str(error).partition('. ')[0]}."]
         described = images.describe(image) if image else f"{reference} (not here yet)"
         where = f"{engine.description} at {engine.endpoint} ({engine.platform})"
-        noun = "test" if count == 1 else "tests"
         return [f"agent-sandbox: {count} {noun} on {where}", f"agent-sandbox: image {described}"]
 
     def choose_image(self, settings: SandboxSettings) -> str:
-        """The name of the image that these settings mean."""
+        """The name of the image that these settings mean; empty where there are no containers."""
+        if self.server is not None:
+            return ""
         from pytest_agent_sandbox.containers.images import choose_image
 
         return choose_image(self.engine, settings.image, platform=settings.platform)
@@ -152,20 +162,46 @@ class SandboxSession:
             )
         self._prepared.add(wanted)
 
+    @cached_property
+    def server(self) -> RunningServer | None:
+        """What serves the tests in place of containers, if the settings say so.
+
+        Raises:
+            SettingsError: They contradict one another.
+        """
+        if self.settings.url is None:
+            return None
+        from pytest_agent_sandbox.served import RunningServer
+
+        return self._closing.enter_context(RunningServer(self.settings))
+
     def start_workspace(
-        self, settings: SandboxSettings, image: str, *, test: str, **options: Any
-    ) -> DockerWorkspace:
+        self,
+        settings: SandboxSettings,
+        image: str,
+        *,
+        test: str,
+        log_path: Path | None = None,
+        **options: Any,
+    ) -> Workspace:
         """Starts a workspace by settings.
 
         Args:
             settings: Those of the test.
             image: Name of the image.
             test: Whom it is for, as a label of the container.
+            log_path: File for the server's log.
             options: Further arguments of `DockerWorkspace`.
         """
         from pytest_agent_sandbox.workspaces import DockerWorkspace
 
         self._workspaces = [one for one in self._workspaces if not one[1].is_closed]
+        if self.server is not None:
+            served = self.server.start_workspace(
+                settings, test=test, log_path=log_path, on_secret=self.redactor.add
+            )
+            self._workspaces.append((test, served))
+            return served
         self._prepare_image(image, settings)
         # A path or a proxy may be forwarded too; only what is named like a secret is masked.
         secret_names = filter(_SECRET_NAME.search, settings.forward_env)
@@ -175,6 +211,7 @@ class SandboxSession:
             pull="never",  # it is ready by now
             on_secret=self.redactor.add,
             engine=self.engine,
+            log_path=log_path,
             gateway=self._gateway(settings),
             supply=self.sandboxes.supply,
             **self.sandboxes.plan_options(settings, test),
@@ -189,8 +226,9 @@ class SandboxSession:
         """Where the tests' sandboxes come from."""
         from pytest_agent_sandbox.run_sandboxes import RunSandboxes
 
-        with suppress(EngineUnavailable):
-            self._connected()  # first, to be closed last
+        if self.server is None:
+            with suppress(EngineUnavailable):
+                self._connected()  # first, to be closed last
         return self._closing.enter_context(
             RunSandboxes(
                 self._config,
@@ -202,7 +240,7 @@ class SandboxSession:
             )
         )
 
-    def workspaces_of(self, item: pytest.Item) -> list[DockerWorkspace]:
+    def workspaces_of(self, item: pytest.Item) -> list[Workspace]:
         """The workspaces that a test and its fixtures use, as far as they are still there."""
         tests = {item.nodeid}
         if "shared_agent_workspace" in getattr(item, "fixturenames", ()):
@@ -217,12 +255,6 @@ class SandboxSession:
         """Whether sandboxes stay that were used by tests of which one failed, or none did."""
         return self.settings.keep == "all" or (self.settings.keep == "failed" and failed)
 
-    def identity(self, workspace: DockerWorkspace) -> dict[str, str]:
-        """What is different in this workspace from any other, and what to call it."""
-        from pytest_agent_sandbox.containers.identity import identity
-
-        return identity(self.engine, workspace.container)
-
     def normaliser(self, item: pytest.Item, settings: SandboxSettings) -> Callable[[str], str]:
         """Puts names in the place of what is different in each run of a test."""
         from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
@@ -231,7 +263,7 @@ class SandboxSession:
 
         def apply(text: str) -> str:
             for workspace in self.workspaces_of(item):
-                normalise.learn(self.identity(workspace))
+                normalise.learn(workspace.identity)
             return normalise(text)
 
         return apply

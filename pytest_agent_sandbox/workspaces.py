@@ -17,6 +17,7 @@ from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.git import Snapshot
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.identity import identity
 from pytest_agent_sandbox.containers.images import (
     Image,
     Pull,
@@ -202,6 +203,21 @@ class DockerWorkspace(RemoteWorkspace):
             self._closing = undo.pop_all()
 
     @property
+    def name(self) -> str:
+        """The container's name."""
+        return self.container.name
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What is different in this workspace from any other, and what to call it.
+
+        Raises:
+            SandboxDied: The container is gone.
+            EngineUnavailable: The engine did not answer.
+        """
+        return identity(self.engine, self.container)
+
+    @property
     def session_key(self) -> SecretStr:
         """What the server's clients have to show."""
         return self.sandbox.session_key
@@ -275,6 +291,9 @@ class DockerWorkspace(RemoteWorkspace):
     def resume(self) -> None:
         """Lets a paused container go on."""
         self.container.unpause()
+
+    def forget(self, conversation_id: str) -> None:
+        """Nothing: what the server knows goes with the container."""
 
     def keep(self) -> None:
         """Lets the container go on when this is closed, so that people can look into it.

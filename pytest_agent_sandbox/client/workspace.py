@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import posixpath
 import shlex
 import time
@@ -20,7 +21,7 @@ from pytest_agent_sandbox.client.asynchronous import InThread, run_in_thread
 from pytest_agent_sandbox.client.commands import CommandResult, run_command
 from pytest_agent_sandbox.client.git import GitChange, GitDiff, Snapshot
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
-from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed
+from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed, SettingsError
 
 
 class RemoteWorkspace:
@@ -265,6 +266,42 @@ class RemoteWorkspace:
             )
         except FileNotFoundError:
             return ""
+
+    def as_openhands(self) -> Any:
+        """Return this workspace as one of openhands-sdk, for its own `Conversation`.
+
+        Example:
+            ```python
+            from openhands.sdk import LLM, Conversation
+            from openhands.tools.preset.default import get_default_agent
+
+            endpoint = agent_llm.endpoint(agent_workspace)
+            llm = LLM(model=endpoint.model, base_url=endpoint.base_url, api_key=endpoint.api_key)
+            agent = get_default_agent(llm=llm, cli_mode=True)
+            conversation = Conversation(agent=agent, workspace=agent_workspace.as_openhands())
+            ```
+
+        Both talk to the same server. This one's `close` ends it for both.
+
+        Returns:
+            A `RemoteWorkspace` of the openhands-sdk that is installed here, tried with 1.58.
+
+        Raises:
+            SettingsError: It is not installed.
+        """
+        try:
+            sdk = importlib.import_module("openhands.sdk.workspace")
+        except ImportError:
+            raise SettingsError(
+                "as_openhands() needs openhands-sdk, and Python 3.12 or later: "
+                "pip install openhands-sdk openhands-tools"
+            ) from None
+        key = self.api_key
+        return sdk.RemoteWorkspace(
+            host=self.host,
+            api_key=key.get_secret_value() if key is not None else None,
+            working_dir=self.working_dir,
+        )
 
     def path(self, path: str) -> str:
         """Return the absolute path in the sandbox; relative ones start from `working_dir`."""

@@ -49,7 +49,7 @@ _PATTERNS = {
 
 #: What stands in the place of something; the user's patterns are not for these.
 _PLACEHOLDER = re.compile(
-    rf"(<(?:{'|'.join(_PATTERNS)}|container|gateway|host|mac|secret|signature|volatile)>)"
+    rf"(<(?:{'|'.join(_PATTERNS)}|container|folder|gateway|host|mac|secret|signature|volatile)>)"
 )
 
 

@@ -1,0 +1,218 @@
+"""Servers that tests share or start without containers, by the settings `url` and `engine`."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import uuid
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from pytest_agent_sandbox.client.workspace import RemoteWorkspace
+from pytest_agent_sandbox.containers.host_route import HostRoute
+from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.host_gateway import HostGateway
+from pytest_agent_sandbox.options import SETTINGS, flag
+from pytest_agent_sandbox.sandbox_network import LOOPBACK
+from pytest_agent_sandbox.served_workspaces import ServedWorkspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_agent_sandbox.options import SandboxSettings
+
+#: The variable with the session key of the server that `url` names.
+KEY_VARIABLE = "SANDBOX_API_KEY"
+
+#: What tests would rely on in vain: it is refused.
+_PROMISES = (
+    "allow",
+    "extra_ports",
+    "gpu",
+    "keep",
+    "network",
+    "runtime",
+    "security",
+    "user",
+    "video",
+    "volumes",
+)
+#: What only makes containers what they are: it is not in effect.
+_OF_CONTAINERS = (
+    "cpus",
+    "image",
+    "isolation",
+    "max_reuses",
+    "memory",
+    "pids",
+    "platform",
+    "pool_size",
+    "pull",
+)
+_FOLDERS = "/tmp/agent-sandbox"  # noqa: S108 - on the server
+_SLUG_LIMIT = 40
+
+
+class RunningServer:
+    """An agent server that is running already, and that all tests share; a context manager.
+
+    Args:
+        settings: The settings of the run: `url`, `gateway_address`, `working_dir`.
+        environment: Has the server's key.
+
+    Raises:
+        SettingsError: The address is none, or a setting makes no sense with it.
+    """
+
+    def __init__(
+        self, settings: SandboxSettings, environment: Mapping[str, str] = os.environ
+    ) -> None:
+        assert settings.url is not None
+        self.url = _checked_url(settings.url)
+        check(settings, f"--sandbox-url={self.url}")
+        self._settings = settings
+        key = environment.get(KEY_VARIABLE, "")
+        self.api_key = SecretStr(key) if key else None
+        self._closing = ExitStack()
+
+    def header(self) -> list[str]:
+        """Lines for the top of the terminal."""
+        try:
+            with RemoteWorkspace(self.url, self.api_key) as server:
+                version = f"agent server {server.server_info().get('version', '?')}"
+        except SandboxError as error:
+            version = str(error)
+        return [
+            f"on {self.url} ({version}), which they share: nothing is isolated",
+            *not_in_effect(self._settings),
+        ]
+
+    def start_workspace(
+        self,
+        settings: SandboxSettings,
+        *,
+        test: str,
+        log_path: Path | None = None,  # noqa: ARG002 - the server's log is elsewhere
+        on_secret: Callable[[str], object] | None = None,
+    ) -> ServedWorkspace:
+        """A folder of its own on the server.
+
+        Args:
+            settings: Those of the test.
+            test: Whom it is for.
+            log_path: Of no use here.
+            on_secret: Told the server's key.
+
+        Raises:
+            SettingsError: A setting of the test makes no sense here.
+            SandboxStartFailed: The server does not answer.
+        """
+        check(settings, f"--sandbox-url={self.url}")
+        if self.api_key is not None and on_secret is not None:
+            on_secret(self.api_key.get_secret_value())
+        workspace = ServedWorkspace(
+            self.url,
+            self.api_key,
+            folder_for(settings, test),
+            gateway=self._gateway,
+            place=f"the agent server at {self.url}",
+        )
+        try:
+            workspace.wait_until_ready(settings.start_timeout)
+            workspace.execute_command("true")  # makes the folder
+        except BaseException:
+            workspace.close()
+            raise
+        workspace.before_agents = None
+        return workspace
+
+    @cached_property
+    def _gateway(self) -> HostGateway:
+        return self._closing.enter_context(HostGateway(route=self._route))
+
+    def _route(self) -> HostRoute:
+        address = self._settings.gateway_address
+        if address is None and not _is_loopback(self.url):
+            raise SettingsError(
+                f"The agents on {self.url} have no known way to the LLM gateway on this machine. "
+                "Give the address of this machine at which that server reaches it: "
+                "--sandbox-gateway-address=ADDRESS."
+            )
+        address = address or LOOPBACK
+        return HostRoute(address, container_host_name=address)
+
+    def close(self) -> None:
+        """Close the gateway."""
+        self._closing.close()
+
+    def __enter__(self) -> RunningServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def check(settings: SandboxSettings, instead: str) -> None:
+    """Refuses settings that promise what only a container can keep.
+
+    Args:
+        settings: Those of the run, or of a test.
+        instead: The setting that there is no container by.
+
+    Raises:
+        SettingsError: One does.
+    """
+    for setting in SETTINGS:
+        value = getattr(settings, setting.name)
+        if setting.name in _PROMISES and value not in (setting.default, "open"):
+            raise SettingsError(
+                f"{flag(setting)} = {value} needs a container, which there is none with {instead}. "
+                "Leave one of both out."
+            )
+
+
+def not_in_effect(settings: SandboxSettings) -> list[str]:
+    """A line that names the settings that mean nothing without a container, if there are any."""
+    given = [
+        flag(setting)
+        for setting in SETTINGS
+        if setting.name in _OF_CONTAINERS and getattr(settings, setting.name) != setting.default
+    ]
+    return [f"not in effect without containers: {', '.join(given)}"] if given else []
+
+
+def folder_for(settings: SandboxSettings, test: str, folders: str = _FOLDERS) -> str:
+    """A folder for a test, that no other test has."""
+    default = next(setting.default for setting in SETTINGS if setting.name == "working_dir")
+    base = folders if settings.working_dir == default else settings.working_dir
+    slug = re.sub(r"[^A-Za-z0-9_]+", "-", test.rpartition("::")[2]).strip("-")[:_SLUG_LIMIT]
+    return f"{base.rstrip('/')}/{slug or 'shared'}-{uuid.uuid4().hex[:8]}"
+
+
+def _checked_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(
+            f"--sandbox-url = {url} is no address such as http://127.0.0.1:8000 or "
+            "https://sandbox.example"
+        )
+    if parts.username or parts.password:
+        raise SettingsError(
+            f"--sandbox-url holds a password. Set the server's key in {KEY_VARIABLE} instead."
+        )
+    return url.rstrip("/")
+
+
+def _is_loopback(url: str) -> bool:
+    name = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"

@@ -1,0 +1,141 @@
+"""Workspaces on an agent server that runs without a container of ours."""
+
+from __future__ import annotations
+
+import posixpath
+import shlex
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from pytest_agent_sandbox.client.workspace import RemoteWorkspace
+from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServiceUnavailable
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from pytest_agent_sandbox.client.git import Snapshot
+    from pytest_agent_sandbox.client.transport import Guard
+    from pytest_agent_sandbox.host_gateway import HostGateway
+
+_CLEAN_UP_TIMEOUT = 10.0
+
+
+class ServedWorkspace(RemoteWorkspace):
+    """A folder of its own on an agent server that is not in a container of this machine's engine.
+
+    The folder is made when it is first used, and removed when the workspace is closed. Nothing
+    keeps an agent in it from what else the server's user may read and write.
+
+    Args:
+        host: Address of the server.
+        api_key: Its session key; None for a server without authentication.
+        working_dir: The folder.
+        gateway: Where the agents' LLM calls go.
+        place: What runs the server, in words.
+        guard: Raises the reason once waiting for the server has become pointless.
+        on_close: Called when the workspace is closed, as to end the server.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        api_key: SecretStr | None,
+        working_dir: str,
+        *,
+        gateway: HostGateway,
+        place: str,
+        guard: Guard | None = None,
+        on_close: Callable[[], object] | None = None,
+    ) -> None:
+        super().__init__(host, api_key, working_dir, guard=guard)
+        self.gateway = gateway
+        #: Whether it was closed.
+        self.is_closed = False
+        #: The files before the first agent came; a report shows what changed since then.
+        self.before_agents: Snapshot | None = None
+        self._place = place
+        self._on_close = on_close
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return posixpath.basename(self.working_dir)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What is different in this workspace from any other, and what to call it."""
+        return {self.working_dir: "folder", self.name: "folder"}
+
+    def facts(self) -> Mapping[str, Any]:
+        """What a report says of it."""
+        return {
+            "server": self.server_info().get("version"),
+            "runs as": self._place,
+            "folder": self.working_dir,
+            "isolation": "none: no container",
+        }
+
+    def forget(self, conversation_id: str) -> None:
+        """Have the server delete a conversation: it serves others after this test."""
+        with suppress(SandboxError):
+            self.connection.request(
+                "DELETE", f"/api/conversations/{conversation_id}", timeout=_CLEAN_UP_TIMEOUT
+            )
+
+    def pause(self) -> None:
+        """Not possible.
+
+        Raises:
+            ServiceUnavailable: Always.
+        """
+        self._refuse("paused")
+
+    def resume(self) -> None:
+        """Not possible.
+
+        Raises:
+            ServiceUnavailable: Always.
+        """
+        self._refuse("resumed")
+
+    def keep(self) -> None:
+        """Not possible.
+
+        Raises:
+            ServiceUnavailable: Always.
+        """
+        self._refuse("kept")
+
+    @property
+    def container(self) -> NoReturn:
+        """There is none.
+
+        Raises:
+            ServiceUnavailable: Always.
+        """
+        self._refuse("looked at as a container")
+
+    def close(self, *, wait: bool = True) -> None:  # noqa: ARG002 - as of other workspaces
+        """Removes the folder. May be called more than once."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        try:
+            with suppress(SandboxError, CommandTimeout):
+                remove = f"rm -rf {shlex.quote(self.working_dir)}"
+                self.on_command = None  # that is not the test's
+                self.execute_command(remove, cwd="/", timeout=_CLEAN_UP_TIMEOUT)
+        finally:
+            super().close()
+            if self._on_close is not None:
+                self._on_close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise ServiceUnavailable(
+            f"{self._place} is in no container of ours, and cannot be {what}. Tests that need that "
+            "run without --sandbox-url, and with --sandbox-engine=docker."
+        )

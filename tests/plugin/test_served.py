@@ -1,0 +1,159 @@
+"""Tests on an agent server that is running already."""
+
+import json
+import re
+
+import pytest
+
+from pytest_agent_sandbox import DockerWorkspace, say
+
+SUITE = """
+import pytest
+from pytest_agent_sandbox import expect, say, tool
+
+@pytest.mark.parametrize("word", ["a", "b"])
+def test_word(word, agent_workspace, agent_llm, agent_conversation):
+    assert agent_workspace.execute_command("ls -A").stdout == ""
+    agent_llm.script([tool("terminal", command=f"echo {word} > OUT.txt; pwd"), say("Done.")])
+    conversation = agent_conversation()
+    conversation.send_message("Write it.")
+    conversation.run(timeout=60)
+    expect(agent_workspace).changed_files({"OUT.txt": "added"}).has_file("OUT.txt", word)
+    assert word == "a", "the word is another"
+
+def test_two_folders(agent_workspace_factory):
+    one, other = agent_workspace_factory(), agent_workspace_factory()
+    one.write_text("x.txt", "x")
+    assert other.execute_command("ls").stdout == ""
+    assert one.working_dir != other.working_dir
+
+def test_shared(shared_agent_workspace):
+    shared_agent_workspace.write_text("x.txt", "x")
+"""
+
+PAUSES = """
+def test_pauses(agent_workspace):
+    agent_workspace.pause()
+
+def test_container(agent_workspace):
+    agent_workspace.container.check()
+"""
+
+
+@pytest.fixture(scope="module")
+def server(engine, agent_server_image):
+    with DockerWorkspace(server_image=agent_server_image, engine=engine) as workspace:
+        yield workspace
+
+
+@pytest.fixture
+def on_server(project, server, engine):
+    """Runs tests on that server; no engine could be reached."""
+    project.environment |= {
+        "SANDBOX_API_KEY": server.session_key.get_secret_value(),
+        "DOCKER_HOST": "tcp://127.0.0.1:9",
+    }
+    # To this machine the server looks as if it were on it; its way back is another.
+    address = engine.host_route(None).bind_address
+
+    def run(*arguments):
+        return project.run(
+            f"--sandbox-url={server.host}", f"--sandbox-gateway-address={address}", *arguments
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["locally", "with workers"])
+def test_the_same_tests_on_a_server(project, server, on_server, options):
+    project.write("test_it.py", SUITE)
+    code, output = on_server("-v", *options)
+    assert code == 1
+    assert "1 failed, 3 passed" in output
+    assert (
+        f"agent-sandbox: 4 tests on {server.host} (agent server 1.58.0), which they share: nothing "
+        "is isolated" in output
+    )
+    assert "the word is another" in output
+    assert "agent    terminal  echo b > OUT.txt; pwd" in output
+    assert f"--sandbox-url={server.host}" in output  # of the command that runs it again
+    assert server.session_key.get_secret_value() not in output
+    (folder,) = project.results
+    result = json.loads((folder / "result.json").read_text("utf-8"))
+    (sandbox,) = result["sandboxes"]
+    assert sandbox["runs as"] == f"the agent server at {server.host}"
+    assert sandbox["server"] == "1.58.0"
+    assert "OUT.txt" in (folder / "workspace.diff").read_text("utf-8")
+    # Nothing is left on the server.
+    assert server.execute_command("ls /tmp/agent-sandbox").stdout == ""
+    assert server.connection.get_json("/api/conversations/search")["items"] == []
+
+
+def test_what_needs_a_container_says_so(project, on_server):
+    project.write("test_it.py", PAUSES)
+    code, output = on_server()
+    assert code == 1
+    assert len(re.findall(r"^E .*is in no container of ours, and cannot be", output, re.M)) == 2
+    for option in ("--sandbox-network=isolated", "--sandbox-security=strict", "--sandbox-keep=all"):
+        code, output = on_server(option)
+        assert code != 0
+        name, _, value = option.partition("=")
+        assert (
+            f"{name} = {value} needs a container, which there is none with --sandbox-url" in output
+        )
+    code, output = on_server("--sandbox-memory=2g", "--sandbox-isolation=recycled")
+    assert "not in effect without containers: --sandbox-memory, --sandbox-isolation" in output
+
+
+def test_a_recording_is_replayed_on_the_server(project, on_server):
+    from tests.provider import Provider, serving
+
+    project.write(
+        "test_it.py",
+        "def test_it(agent_workspace, agent_conversation):\n"
+        "    conversation = agent_conversation()\n"
+        "    conversation.send_message('Say hello.')\n"
+        "    conversation.run(timeout=60)\n"
+        "    assert 'hello' in conversation.events.final_message\n",
+    )
+    with serving(Provider(lambda request: say("hello"))) as provider:
+        model = "openai/gpt-4o-mini"
+        project.environment |= {
+            "LLM_MODEL": model,
+            "LLM_API_KEY": provider.token,
+            "LLM_BASE_URL": provider.base_url("127.0.0.1", model),
+        }
+        assert on_server()[0] == 0
+    for name in ("LLM_MODEL", "LLM_API_KEY", "LLM_BASE_URL"):
+        del project.environment[name]
+    code, output = on_server("--llm-match=strict")
+    assert code == 0
+    assert "replayed" in output
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("127.0.0.1:8000", "--sandbox-url = 127.0.0.1:8000 is no address such as http://"),
+        ("http://me:secret@127.0.0.1:8000", "Set the server's key in SANDBOX_API_KEY instead"),
+        ("http://127.0.0.1:9", "The agent server at http://127.0.0.1:9 was not ready"),
+        ("http://sandbox.invalid", "The agent server at http://sandbox.invalid was not ready"),
+    ],
+)
+def test_no_server_at_that_address(project, url, problem):
+    project.write("test_it.py", "def test_it(agent_workspace): ...\n")
+    code, output = project.run(f"--sandbox-url={url}", "--sandbox-start-timeout=1")
+    assert code != 0
+    assert problem in output
+    assert "me:secret" not in output.replace(f"--sandbox-url={url}", "")
+
+
+def test_a_wrong_key_and_no_way_back(project, server, on_server):
+    project.write("test_it.py", SUITE)
+    project.environment["SANDBOX_API_KEY"] = "a-wrong-key"
+    code, output = on_server("-k", "two_folders")
+    assert code == 1
+    assert "401" in output
+    code, output = project.run("--sandbox-url=http://192.0.2.1:8000", "--sandbox-start-timeout=1")
+    assert code == 1
+    assert "was not ready within 1 s" in output
