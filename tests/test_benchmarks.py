@@ -168,3 +168,11 @@ def test_evidence(tmp_path):
     assert comparisons["memory while collecting (MB)"]["median"] < 3
     if any(shutil.which(name) for name in ("chromium", "google-chrome", "chromium-browser")):
         assert {"opening the page", "longest pause while scrolling"} <= milliseconds.keys()
+
+
+@pytest.mark.usefixtures("agent_server_image")
+def test_trials(tmp_path):
+    _, result = run("trials.py", tmp_path)
+    comparisons = result["comparisons"]
+    assert comparisons["verdicts that differ with -n 4"]["median"] == 0
+    assert 0 <= comparisons["share of trials spared"]["median"] < 1
