@@ -34,6 +34,7 @@ RUN_WIDE = frozenset(
     {
         "agent_trials",
         "artifacts",
+        "engine",
         "keep",
         "live",
         "llm_prices",
@@ -42,6 +43,7 @@ RUN_WIDE = frozenset(
         "output",
         "pause_on_failure",
         "pool_size",
+        "python",
         "url",
     }
 )
@@ -116,6 +118,19 @@ class SandboxSettings:
         "URL",
         "an agent server that is running already, to use instead of containers; its session key "
         "in SANDBOX_API_KEY",
+        default=None,
+    )
+    engine: Literal["docker", "process"] = _setting(
+        types.choice("docker", "process"),
+        "docker|process",
+        "what agent servers run in: containers; or processes of this machine, nothing isolated "
+        "(default: docker)",
+        default="docker",
+    )
+    python: str | None = _setting(
+        types.text,
+        "PATH",
+        "Python that has openhands-agent-server, for engine = process (default: that of the tests)",
         default=None,
     )
     image: str | None = _setting(

@@ -13,6 +13,9 @@ import pytest
 from pytest_agent_sandbox import option_types as types
 from pytest_agent_sandbox.options import RUN_WIDE, SETTINGS, flag, ini_key
 
+#: Settings of the run without which the test is another one, or none: a trial, say.
+_OF_THE_TEST = {"agent_trials", "engine", "python", "url"}
+
 
 def rerun_command(config: pytest.Config, node_id: str) -> str:
     """The command, for a shell where pytest was started, with the settings given as flags.
@@ -36,8 +39,7 @@ def _from_here(config: pytest.Config, node_id: str) -> str:
 def _flags(config: pytest.Config) -> Iterator[str]:
     for setting in SETTINGS:
         value = config.getoption(ini_key(setting))
-        # A trial may be no test without the one, and another server does without the other.
-        is_left_out = setting.name in RUN_WIDE - {"agent_trials", "url"}
+        is_left_out = setting.name in RUN_WIDE - _OF_THE_TEST
         if value is None or is_left_out:
             continue
         if isinstance(value, bool):

@@ -174,7 +174,7 @@ class RunSandboxes:
     @cached_property
     def _pool_size(self) -> int:
         """How many sandboxes to start ahead."""
-        if self._settings.url is not None:
+        if self._settings.url is not None or self._settings.engine == "process":
             return 0
         if self._config.getoption("collectonly") or self._config.getoption("setupplan", False):
             return 0

@@ -77,6 +77,11 @@ class RunningServer:
         assert settings.url is not None
         self.url = _checked_url(settings.url)
         check(settings, f"--sandbox-url={self.url}")
+        if settings.engine != "docker":
+            raise SettingsError(
+                "--sandbox-url names a server that is running already, and --sandbox-engine=process "
+                "starts some: leave one of both out."
+            )
         self._settings = settings
         key = environment.get(KEY_VARIABLE, "")
         self.api_key = SecretStr(key) if key else None
@@ -100,6 +105,7 @@ class RunningServer:
         *,
         test: str,
         log_path: Path | None = None,  # noqa: ARG002 - the server's log is elsewhere
+        clean_log: Callable[[str], str] | None = None,  # noqa: ARG002
         on_secret: Callable[[str], object] | None = None,
     ) -> ServedWorkspace:
         """A folder of its own on the server.
@@ -108,6 +114,7 @@ class RunningServer:
             settings: Those of the test.
             test: Whom it is for.
             log_path: Of no use here.
+            clean_log: Of no use here.
             on_secret: Told the server's key.
 
         Raises:
@@ -130,7 +137,6 @@ class RunningServer:
         except BaseException:
             workspace.close()
             raise
-        workspace.before_agents = None
         return workspace
 
     @cached_property

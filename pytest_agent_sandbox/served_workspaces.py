@@ -34,7 +34,6 @@ class ServedWorkspace(RemoteWorkspace):
         gateway: Where the agents' LLM calls go.
         place: What runs the server, in words.
         guard: Raises the reason once waiting for the server has become pointless.
-        on_close: Called when the workspace is closed, as to end the server.
     """
 
     def __init__(
@@ -46,7 +45,6 @@ class ServedWorkspace(RemoteWorkspace):
         gateway: HostGateway,
         place: str,
         guard: Guard | None = None,
-        on_close: Callable[[], object] | None = None,
     ) -> None:
         super().__init__(host, api_key, working_dir, guard=guard)
         self.gateway = gateway
@@ -55,7 +53,7 @@ class ServedWorkspace(RemoteWorkspace):
         #: The files before the first agent came; a report shows what changed since then.
         self.before_agents: Snapshot | None = None
         self._place = place
-        self._on_close = on_close
+        self._on_close: Callable[[], object] | None = None
 
     @property
     def name(self) -> str:
@@ -75,6 +73,10 @@ class ServedWorkspace(RemoteWorkspace):
             "folder": self.working_dir,
             "isolation": "none: no container",
         }
+
+    def when_closed(self, then: Callable[[], object]) -> None:
+        """Have something done once it is closed, such as to end its server."""
+        self._on_close = then
 
     def forget(self, conversation_id: str) -> None:
         """Have the server delete a conversation: it serves others after this test."""

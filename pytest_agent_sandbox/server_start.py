@@ -26,6 +26,18 @@ _OF_THE_START = ("OH_", "OPENHANDS_", "LOG_", "LITELLM_", "PYTHON", "AGENT_SANDB
 
 #: What has a server wait for `wake`; nothing else can be asked of it.
 DORMANT = {"OH_DEFERRED_INIT": "true"}
+#: What a server is told wherever it runs. The names are those of agent server 1.58. Tools load on
+#: first use and the price table comes from the package, both for a quicker start.
+SERVER_SETTINGS = {
+    "LOG_JSON": "true",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "OPENHANDS_SUPPRESS_BANNER": "1",
+    "OH_PRELOAD_TOOLS": "false",
+    # Of ACP agents: a turn that failed is the test's to see, not to be tried again for a minute;
+    # and most of them never tell what they used, which the server waits for.
+    "ACP_PROMPT_MAX_RETRIES": "0",
+    "ACP_USAGE_UPDATE_TIMEOUT": "0.2",
+}
 #: The arguments of the image's entry point.
 SERVER_COMMAND = ("--host", "0.0.0.0", "--port", str(SERVER_PORT))  # noqa: S104 - inside it
 
@@ -33,28 +45,18 @@ SERVER_COMMAND = ("--host", "0.0.0.0", "--port", str(SERVER_PORT))  # noqa: S104
 def server_environment(image: Image, *, extra_ports: bool, has_desktop: bool) -> dict[str, str]:
     """What the server is told at its start, secrets apart.
 
-    The names are those of agent server 1.58. Tools load on first use and the price table comes
-    from the package, both for a quicker start.
-
     Args:
         image: What it runs from.
         extra_ports: Whether it starts VS Code.
         has_desktop: Whether the image starts the desktop.
     """
     return {
-        "LOG_JSON": "true",
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "OPENHANDS_SUPPRESS_BANNER": "1",
-        "OH_PRELOAD_TOOLS": "false",
+        **SERVER_SETTINGS,
         "OH_ENABLE_VSCODE": _switch(extra_ports and not lacks_services(image)),
         # Of images that are not ours. Servers since 1.45 start no desktop themselves; what earlier
         # ones start lets in everybody.
         "OH_ENABLE_VNC": _switch(extra_ports and not has_services(image)),
         "AGENT_SANDBOX_DESKTOP": _switch(has_desktop),
-        # Of ACP agents: a turn that failed is the test's to see, not to be tried again for a
-        # minute; and most of them never tell what they used, which the server waits for.
-        "ACP_PROMPT_MAX_RETRIES": "0",
-        "ACP_USAGE_UPDATE_TIMEOUT": "0.2",
     }
 
 

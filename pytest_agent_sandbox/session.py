@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.host_gateway import HostGateway
     from pytest_agent_sandbox.llm.budgets import Budget
     from pytest_agent_sandbox.llm.prices import Prices
+    from pytest_agent_sandbox.local_servers import LocalServers
     from pytest_agent_sandbox.options import SandboxSettings
     from pytest_agent_sandbox.run_evidence import RunEvidence
     from pytest_agent_sandbox.run_sandboxes import RunSandboxes
@@ -163,17 +164,21 @@ class SandboxSession:
         self._prepared.add(wanted)
 
     @cached_property
-    def server(self) -> RunningServer | None:
+    def server(self) -> RunningServer | LocalServers | None:
         """What serves the tests in place of containers, if the settings say so.
 
         Raises:
             SettingsError: They contradict one another.
         """
-        if self.settings.url is None:
-            return None
-        from pytest_agent_sandbox.served import RunningServer
+        if self.settings.url is not None:
+            from pytest_agent_sandbox.served import RunningServer
 
-        return self._closing.enter_context(RunningServer(self.settings))
+            return self._closing.enter_context(RunningServer(self.settings))
+        if self.settings.engine == "process":
+            from pytest_agent_sandbox.local_servers import LocalServers
+
+            return self._closing.enter_context(LocalServers(self.settings))
+        return None
 
     def start_workspace(
         self,
@@ -198,7 +203,11 @@ class SandboxSession:
         self._workspaces = [one for one in self._workspaces if not one[1].is_closed]
         if self.server is not None:
             served = self.server.start_workspace(
-                settings, test=test, log_path=log_path, on_secret=self.redactor.add
+                settings,
+                test=test,
+                log_path=log_path,
+                clean_log=options.get("clean_log"),
+                on_secret=self.redactor.add,
             )
             self._workspaces.append((test, served))
             return served

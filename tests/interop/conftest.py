@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tempfile
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import docker
 import pytest
+from filelock import FileLock
+
+from tests.plugin.conftest import Project
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "/agent-server/.venv/bin/python"
@@ -33,10 +37,11 @@ def openhands_image(engine, agent_server_image: str) -> str:
         f"RUN {PYTHON} -m pip install --quiet --disable-pip-version-check {needed}\n"
     )
     tag = f"{_REPOSITORY}:{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
-    if tag not in [name for image in images.list(_REPOSITORY) for name in image.tags]:
-        for image in images.list(_REPOSITORY):
-            images.remove(image.id, force=True)
-        images.build(fileobj=io.BytesIO(recipe.encode()), tag=tag, rm=True, network_mode="host")
+    with FileLock(Path(tempfile.gettempdir(), "pytest-agent-sandbox-openhands.lock")):
+        if tag not in [name for image in images.list(_REPOSITORY) for name in image.tags]:
+            for image in images.list(_REPOSITORY):
+                images.remove(image.id, force=True)
+            images.build(fileobj=io.BytesIO(recipe.encode()), tag=tag, rm=True, network_mode="host")
     images.client.close()
     return tag
 
@@ -86,3 +91,13 @@ def with_openhands(engine, openhands_image: str, tmp_path: Path) -> Callable[...
 def project_folder(tmp_path: Path) -> Path:
     """Where `with_openhands` runs."""
     return tmp_path / "project"
+
+
+@pytest.fixture
+def project_of_tests(tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """Runs a test with a workspace, by this Python."""
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    project = Project(folder)
+    project.write("test_it.py", "def test_it(agent_workspace): ...\n")
+    return project.run

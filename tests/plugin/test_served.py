@@ -99,7 +99,8 @@ def test_what_needs_a_container_says_so(project, on_server):
         assert code != 0
         name, _, value = option.partition("=")
         assert (
-            f"{name} = {value} needs a container, which there is none with --sandbox-url" in output
+            f"{name} = {value} needs a container of ours, which there is none with --sandbox-url"
+            in output
         )
     code, output = on_server("--sandbox-memory=2g", "--sandbox-isolation=recycled")
     assert "not in effect without containers: --sandbox-memory, --sandbox-isolation" in output

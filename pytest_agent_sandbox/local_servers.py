@@ -1,0 +1,238 @@
+"""Agent servers that tests start as processes of this machine: the setting `engine = process`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from pytest_agent_sandbox.containers.host_route import HostRoute
+from pytest_agent_sandbox.errors import SandboxDied, SandboxStartFailed, SettingsError
+from pytest_agent_sandbox.host_gateway import HostGateway
+from pytest_agent_sandbox.processes.server_process import ServerProcess
+from pytest_agent_sandbox.sandbox_network import LOOPBACK
+from pytest_agent_sandbox.served import check, folder_for, not_in_effect
+from pytest_agent_sandbox.served_workspaces import ServedWorkspace
+from pytest_agent_sandbox.server_start import SERVER_SETTINGS, forwarded, secret_environment
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.options import SandboxSettings
+
+_SETTING = "--sandbox-engine=process"
+_PACKAGE = "openhands-agent-server"
+_ASK_VERSION = f"import importlib.metadata as m; print(m.version('{_PACKAGE}'))"
+_ASK_TIMEOUT = 60.0
+#: Starts of a server whose port somebody else has taken in the meantime.
+_ATTEMPTS = 3
+_PORT_TAKEN = ("address already in use", "only one usage of each socket address", "errno 98")
+#: What of this process's environment a server gets: enough to find programs and certificates, and
+#: nothing that could be a secret.
+_PASSED = {
+    "COMSPEC",
+    "CURL_CA_BUNDLE",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "NODE_EXTRA_CA_CERTS",
+    "PATH",
+    "PATHEXT",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "SYSTEMDRIVE",
+    "SYSTEMROOT",
+    "TZ",
+    "WINDIR",
+}
+
+
+class LocalServers:
+    """Starts a server for each test, without any container; a context manager.
+
+    Args:
+        settings: The settings of the run: `python`, `gateway_address` and others.
+
+    Raises:
+        SettingsError: A setting makes no sense without containers.
+    """
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        check(settings, _SETTING)
+        self._settings = settings
+        self._closing = ExitStack()
+
+    @property
+    def python(self) -> str:
+        """The interpreter that has the server's package."""
+        return self._settings.python or sys.executable
+
+    @cached_property
+    def version(self) -> str:
+        """The version of the agent server's package.
+
+        Raises:
+            SettingsError: The interpreter is none, or has no such package.
+        """
+        try:
+            asked = subprocess.run(  # noqa: S603 - the interpreter that the user names
+                [self.python, "-c", _ASK_VERSION],
+                capture_output=True,
+                text=True,
+                timeout=_ASK_TIMEOUT,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError):
+            raise SettingsError(
+                f"{_SETTING} starts {_PACKAGE} by {self.python}, which has no such package, or is "
+                f"no Python. Give one that has, of Python 3.12 or later, with --sandbox-python: "
+                f"pip install {_PACKAGE} openhands-tools"
+            ) from None
+        return asked.stdout.strip()
+
+    def header(self) -> list[str]:
+        """Lines for the top of the terminal."""
+        try:
+            version = f"agent server {self.version}"
+        except SettingsError as error:
+            version = str(error)
+        return [
+            f"on processes of this machine ({version}, {self.python}): nothing is isolated",
+            *not_in_effect(self._settings),
+        ]
+
+    def start_workspace(
+        self,
+        settings: SandboxSettings,
+        *,
+        test: str,
+        log_path: Path | None = None,
+        clean_log: Callable[[str], str] | None = None,
+        on_secret: Callable[[str], object] | None = None,
+    ) -> ServedWorkspace:
+        """A server of the test's own, and a folder of its own.
+
+        Args:
+            settings: Those of the test.
+            test: Whom it is for.
+            log_path: File for the server's log.
+            clean_log: Given each line of the log before it is written.
+            on_secret: Told the server's keys.
+
+        Raises:
+            SettingsError: A setting of the test makes no sense here.
+            SandboxStartFailed: The server does not answer.
+        """
+        check(settings, _SETTING)
+        place = f"the agent server {self.version}, a process of this machine,"
+        with ExitStack() as undo:
+            scratch = Path(tempfile.mkdtemp(prefix="agent-sandbox-"))
+            undo.callback(shutil.rmtree, scratch, ignore_errors=True)
+            for name in ("home", "server", "tmp"):
+                (scratch / name).mkdir()
+            key, secret = (SecretStr(secrets.token_urlsafe(32)) for _ in range(2))
+            for value in (key, secret):
+                if on_secret is not None:
+                    on_secret(value.get_secret_value())
+            start = partial(
+                ServerProcess,
+                environment={
+                    **_environment(scratch, os.environ),
+                    **forwarded(settings.forward_env),
+                    **secret_environment(key, secret),
+                },
+                folder=scratch / "server",
+                mark=scratch.name,
+                log_path=log_path or scratch / "server.log",
+                clean_log=clean_log,
+                scratch=[scratch],
+            )
+            for attempt in range(1, _ATTEMPTS + 1):
+                port = _free_port()
+                process = start(self._command(port))
+                closing = undo.enter_context(ExitStack())
+                closing.callback(process.close)
+                workspace = ServedWorkspace(
+                    f"http://{LOOPBACK}:{port}",
+                    key,
+                    folder_for(settings, test, (scratch / "workspaces").as_posix()),
+                    gateway=self._gateway,
+                    place=place,
+                    guard=process.check,
+                )
+                try:
+                    workspace.wait_until_ready(settings.start_timeout)
+                    workspace.execute_command("true")  # makes the folder, and needs the key
+                except SandboxDied as error:
+                    closing.close()
+                    if attempt < _ATTEMPTS and _is_taken(error.log):
+                        continue
+                    raise SandboxStartFailed(
+                        f"The agent server's process ended with exit code {error.exit_code} "
+                        "before it answered.",
+                        log=error.log,
+                    ) from None
+                break
+            workspace.when_closed(undo.pop_all().close)
+            return workspace
+
+    def _command(self, port: int) -> list[str]:
+        server = ["-m", "openhands.agent_server", "--host", LOOPBACK, "--port", str(port)]
+        return [self.python, *server]
+
+    @cached_property
+    def _gateway(self) -> HostGateway:
+        address = self._settings.gateway_address or LOOPBACK
+        return self._closing.enter_context(
+            HostGateway(route=lambda: HostRoute(address, container_host_name=address))
+        )
+
+    def close(self) -> None:
+        """Close the gateway; the servers went with their tests."""
+        self._closing.close()
+
+    def __enter__(self) -> LocalServers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _environment(scratch: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """What a server gets to know of this process's environment, and folders of its own."""
+    passed = {name: value for name, value in environment.items() if name.upper() in _PASSED}
+    temporary = str(scratch / "tmp")
+    home = str(scratch / "home")
+    return {
+        **passed,
+        **SERVER_SETTINGS,
+        "OH_ENABLE_VSCODE": "false",
+        "OH_ENABLE_VNC": "false",
+        "HOME": home,
+        "USERPROFILE": home,
+        "TMPDIR": temporary,
+        "TEMP": temporary,
+        "TMP": temporary,
+        "TMUX_TMPDIR": temporary,
+    }
+
+
+def _free_port() -> int:
+    # Somebody may take it before the server does: then it is started again.
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_taken(log: str) -> bool:
+    return any(words in log.lower() for words in _PORT_TAKEN)

@@ -1,0 +1,136 @@
+"""A server as a process of this machine, and its end."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+from pytest_agent_sandbox.containers.log_file import LogFile
+from pytest_agent_sandbox.errors import SandboxDied, SettingsError
+from pytest_agent_sandbox.processes import supervising
+
+_TAIL_LINES = 30
+_PIECE = 64 * 1024
+# Seconds for the server and all that it has started to end, and for its last output.
+_PATIENCE = 15.0
+_OUTPUT_PATIENCE = 2.0
+
+
+class ServerProcess:
+    """Runs a server and keeps its output; a context manager.
+
+    All that the server has started ends with it, also where this process is killed.
+
+    Args:
+        command: The server's command line.
+        environment: Its whole environment; it gets a mark besides.
+        folder: Where it runs.
+        mark: Tells its processes from those of others.
+        log_path: File for its output.
+        clean_log: Given each line of it before it is written, as to mask secrets.
+        scratch: Folders to remove where this process is killed.
+
+    Raises:
+        SettingsError: psutil is not installed.
+        OSError: The process cannot be started.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        folder: Path,
+        mark: str,
+        log_path: Path,
+        clean_log: Callable[[str], str] | None = None,
+        scratch: Sequence[Path] = (),
+    ) -> None:
+        if importlib.util.find_spec("psutil") is None:
+            raise SettingsError(
+                "--sandbox-engine=process needs psutil: pip install 'pytest-agent-sandbox[process]'"
+            )
+        self._log = LogFile(log_path, clean_log)
+        own_session: dict[str, Any] = {"start_new_session": True}
+        if sys.platform == "win32":
+            own_session = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        self._process = subprocess.Popen(  # noqa: S603 - our own file
+            [sys.executable, "-I", supervising.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            **own_session,
+        )
+        self._reader = threading.Thread(target=self._read, name="server-output", daemon=True)
+        self._reader.start()
+        wanted = {
+            "command": list(command),
+            "environment": {**environment, supervising.MARK: mark},
+            "folder": str(folder),
+            "scratch": [str(path) for path in scratch],
+        }
+        self._tell(json.dumps(wanted))
+
+    def check(self) -> None:
+        """Raise if the server has ended.
+
+        Raises:
+            SandboxDied: It has.
+        """
+        code = self._process.poll()
+        if code is None:
+            return
+        self._reader.join(_OUTPUT_PATIENCE)
+        raise SandboxDied(
+            f"The agent server's process has ended with exit code {code}.",
+            exit_code=code,
+            log=self.log_tail(),
+        )
+
+    def log_tail(self) -> str:
+        """The last lines of its output."""
+        self._log.flush()
+        return self._log.tail(_TAIL_LINES)
+
+    def close(self) -> None:
+        """End the server and all that it has started. May be called more than once."""
+        self._tell("end")
+        with suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(_OUTPUT_PATIENCE)
+        if self._process.stdout is not None and not self._reader.is_alive():
+            self._process.stdout.close()
+        self._log.flush()
+        self._log.close()
+
+    def _tell(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # it has ended
+            if self._process.stdin is not None:
+                self._process.stdin.write(f"{line}\n".encode())
+                self._process.stdin.flush()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout
+        with suppress(OSError, ValueError):
+            while piece := descriptor.read1(_PIECE):  # type: ignore[attr-defined]
+                self._log.write(piece)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
