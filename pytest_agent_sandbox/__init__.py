@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.conversations import Conversation
     from pytest_agent_sandbox.dev_workspaces import DockerDevWorkspace
     from pytest_agent_sandbox.expectations.expect import expect
+    from pytest_agent_sandbox.host_gateway import LLMEndpoint
     from pytest_agent_sandbox.llm.replies import delay, error, say, tool
     from pytest_agent_sandbox.trajectories import trajectory
     from pytest_agent_sandbox.workspaces import DockerWorkspace
@@ -27,6 +28,7 @@ _HOMES = {
     "DockerDevWorkspace": "dev_workspaces",
     "DockerWorkspace": "workspaces",
     "LLM": "client.agents",
+    "LLMEndpoint": "host_gateway",
     "RemoteConversation": "client.conversation",
     "RemoteWorkspace": "client.workspace",
     "Tool": "client.agents",
@@ -46,6 +48,7 @@ __all__ = [
     "Conversation",
     "DockerDevWorkspace",
     "DockerWorkspace",
+    "LLMEndpoint",
     "RemoteConversation",
     "RemoteWorkspace",
     "Tool",

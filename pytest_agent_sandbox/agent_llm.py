@@ -92,6 +92,8 @@ class AgentLLM:
         self._tape: Tape | None = None
         self._lanes: list[Lane] = []
         self._notes: list[str] = []
+        #: Makes what follows the calls of an `endpoint`, by its name.
+        self.observe: Callable[[str], Observer] | None = None
 
     @property
     def mode(self) -> Literal["scripted", "replayed", "recorded", "live"]:
@@ -225,7 +227,10 @@ class AgentLLM:
         name = name or f"endpoint-{len(self._lanes) + 1}"
         self._normalise.learn(workspace.identity)
         source, model, _ = self._source(script, name)
-        lane = workspace.gateway.open_lane(source, name=name, policy=self._policy)
+        observer = self.observe(name) if self.observe is not None else None
+        lane = workspace.gateway.open_lane(
+            source, name=name, policy=self._policy, observer=observer
+        )
         self._secrets.add(lane.token)
         self._lanes.append(lane)
         return workspace.gateway.endpoint(lane, model)

@@ -149,6 +149,7 @@ def agent_llm(
     own = options.for_test(options.SandboxSettings(), markers)
     with run.agent_llm(request.node, settings, own) as llm:
         request.node.stash[CHECKS] = [llm.verify]
+        llm.observe = lambda name: run.evidence.recorder(request.node).llm_observer(name)
         yield llm
         try:
             llm.finish(

@@ -67,10 +67,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
     try:
         settings = options.resolve(session.config)
+        run = SandboxSession(session.config, settings, session.items)
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from None
+    session.config.stash[SESSION] = run
     _check_holding(session.config, settings)
-    run = session.config.stash[SESSION] = SandboxSession(session.config, settings, session.items)
     run.sandboxes.start_ahead()
 
 

@@ -32,17 +32,19 @@ if TYPE_CHECKING:
 KEY_VARIABLE = "SANDBOX_API_KEY"
 
 #: What tests would rely on in vain: it is refused.
-_PROMISES = (
-    "allow",
-    "extra_ports",
-    "gpu",
-    "keep",
-    "network",
-    "runtime",
-    "security",
-    "user",
-    "video",
-    "volumes",
+_PROMISES = frozenset(
+    {
+        "allow",
+        "extra_ports",
+        "gpu",
+        "keep",
+        "network",
+        "runtime",
+        "security",
+        "user",
+        "video",
+        "volumes",
+    }
 )
 #: What only makes containers what they are: it is not in effect.
 _OF_CONTAINERS = (
@@ -76,16 +78,21 @@ class RunningServer:
     ) -> None:
         assert settings.url is not None
         self.url = _checked_url(settings.url)
-        check(settings, f"--sandbox-url={self.url}")
+        self._check(settings)
         if settings.engine != "docker":
             raise SettingsError(
-                "--sandbox-url names a server that is running already, and --sandbox-engine=process "
-                "starts some: leave one of both out."
+                "--sandbox-url names a server that is running, and --sandbox-engine=process starts "
+                "some: leave one of both out."
             )
         self._settings = settings
         key = environment.get(KEY_VARIABLE, "")
         self.api_key = SecretStr(key) if key else None
         self._closing = ExitStack()
+
+    def _check(self, settings: SandboxSettings) -> None:
+        # A server that is running has the environment that it has.
+        promises = _PROMISES | {"forward_env"}
+        check(settings, f"--sandbox-url={self.url}", promises=promises)
 
     def header(self) -> list[str]:
         """Lines for the top of the terminal."""
@@ -121,7 +128,7 @@ class RunningServer:
             SettingsError: A setting of the test makes no sense here.
             SandboxStartFailed: The server does not answer.
         """
-        check(settings, f"--sandbox-url={self.url}")
+        self._check(settings)
         if self.api_key is not None and on_secret is not None:
             on_secret(self.api_key.get_secret_value())
         workspace = ServedWorkspace(
@@ -165,22 +172,24 @@ class RunningServer:
         self.close()
 
 
-def check(settings: SandboxSettings, instead: str) -> None:
+def check(settings: SandboxSettings, instead: str, *, promises: frozenset[str] = _PROMISES) -> None:
     """Refuses settings that promise what only a container can keep.
 
     Args:
         settings: Those of the run, or of a test.
         instead: The setting that there is no container by.
+        promises: Names of settings that are refused.
 
     Raises:
         SettingsError: One does.
     """
     for setting in SETTINGS:
         value = getattr(settings, setting.name)
-        if setting.name in _PROMISES and value not in (setting.default, "open"):
+        is_asked = value != setting.default and (setting.name, value) != ("network", "open")
+        if setting.name in promises and is_asked:
             raise SettingsError(
-                f"{flag(setting)} = {value} needs a container, which there is none with {instead}. "
-                "Leave one of both out."
+                f"{flag(setting)} = {value} needs a container of ours, which there is none with "
+                f"{instead}. Leave one of both out."
             )
 
 

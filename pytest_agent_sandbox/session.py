@@ -52,6 +52,9 @@ class SandboxSession:
         config: pytest's.
         settings: The settings of the run.
         items: The tests that are going to run.
+
+    Raises:
+        SettingsError: The settings contradict one another.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class SandboxSession:
         self._closing = ExitStack()
         self._gateways: dict[tuple[str | None, str], HostGateway] = {}
         self._prepared: set[tuple[str, str | None, str]] = set()
+        #: What serves the tests in place of containers, if the settings say so.
+        self.server = self._choose_server()
         self._closing.callback(end_on_sigterm())
 
     @property
@@ -163,13 +168,7 @@ class SandboxSession:
             )
         self._prepared.add(wanted)
 
-    @cached_property
-    def server(self) -> RunningServer | LocalServers | None:
-        """What serves the tests in place of containers, if the settings say so.
-
-        Raises:
-            SettingsError: They contradict one another.
-        """
+    def _choose_server(self) -> RunningServer | LocalServers | None:
         if self.settings.url is not None:
             from pytest_agent_sandbox.served import RunningServer
 

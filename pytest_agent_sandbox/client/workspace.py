@@ -291,11 +291,11 @@ class RemoteWorkspace:
         """
         try:
             sdk = importlib.import_module("openhands.sdk.workspace")
-        except ImportError:
+        except ImportError as error:
             raise SettingsError(
                 "as_openhands() needs openhands-sdk, and Python 3.12 or later: "
-                "pip install openhands-sdk openhands-tools"
-            ) from None
+                f"pip install openhands-sdk openhands-tools ({error})"
+            ) from error
         key = self.api_key
         return sdk.RemoteWorkspace(
             host=self.host,

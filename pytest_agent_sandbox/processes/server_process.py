@@ -75,6 +75,7 @@ class ServerProcess:
             "environment": {**environment, supervising.MARK: mark},
             "folder": str(folder),
             "scratch": [str(path) for path in scratch],
+            "path": [str(Path(entry).absolute()) for entry in sys.path],
         }
         self._tell(json.dumps(wanted))
 

@@ -30,13 +30,14 @@ _SIGNALLED = 128
 
 def main() -> int:
     """Starts the server, waits for its end or for the parent's word, and clears up."""
-    import psutil
-
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # it ends when its input does, and not before
             # Not SIG_IGN: what it starts would ignore them too.
             signal.signal(getattr(signal, name), lambda *_: None)
     wanted: dict[str, Any] = json.loads(sys.stdin.readline())
+    sys.path = wanted["path"]  # where the parent has found psutil
+    import psutil
+
     own_group: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         own_group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
@@ -74,12 +75,13 @@ def main() -> int:
 
 
 def _marked(psutil: Any, mark: str) -> list[Any]:
+    """The processes of a server, and their children, who may have another environment."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             if process.environ().get(MARK) == mark:
-                found.append(process)
-    return found
+                found += [process, *process.children(recursive=True)]
+    return list(dict.fromkeys(found))
 
 
 def _end_all(psutil: Any, find: Callable[[], list[Any]]) -> None:

@@ -119,3 +119,4 @@ def test_what_cannot_be(project_of_tests):
         code, output = run(*options)
         assert code != 0
         assert problem in output
+        assert "INTERNALERROR" not in output
