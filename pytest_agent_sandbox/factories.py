@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from pytest_agent_sandbox import reporting, sandbox_evidence
+from pytest_agent_sandbox import agent_runs, reporting, sandbox_evidence
 from pytest_agent_sandbox.client.acp import is_acp
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
-from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError
+from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.video import DesktopVideo
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.agent_llm import AgentLLM
     from pytest_agent_sandbox.client.events import Event
-    from pytest_agent_sandbox.client.git import Snapshot
     from pytest_agent_sandbox.llm.replies import Entry
     from pytest_agent_sandbox.options import SandboxSettings
     from pytest_agent_sandbox.session import SandboxSession
@@ -93,6 +92,7 @@ class WorkspaceFactory:
         if changed.video != "none":
             self._videos[workspace] = (DesktopVideo(workspace), changed.video)
         workspace.on_command = sandbox_evidence.recording_commands(recorder)
+        agent_runs.follow(self._session, self._item, workspace)
         with _EVIDENCE_MAY_FAIL:
             sandbox_evidence.at_start(recorder, workspace)
         return workspace
@@ -193,8 +193,7 @@ class ConversationFactory:
             ServerError: The server refused.
         """
         workspace = workspace or self._workspace
-        if workspace.before_agents is None:
-            workspace.before_agents = _snapshot(workspace)
+        sandbox_evidence.before_agents(workspace)
         recorder = self._session.evidence.recorder(self._item)
         number = len(self._conversations) + 1
         described, lane = self._llm.connect(
@@ -250,11 +249,3 @@ class ConversationFactory:
                     sandbox_evidence.changes(recorder, self._workspace)
                 for number, conversation in enumerate(self._conversations, start=1):
                     sandbox_evidence.record_conversation(recorder, number, conversation)
-
-
-def _snapshot(workspace: DockerWorkspace) -> Snapshot | None:
-    """The files before the first agent came; None where they cannot be had."""
-    try:
-        return workspace.snapshot()
-    except (ServerError, CommandTimeout):  # no git in the sandbox, or a folder too large for it
-        return None
