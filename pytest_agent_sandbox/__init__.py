@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.client.acp import acp_agent
     from pytest_agent_sandbox.client.agents import LLM, Agent, Tool, default_agent
     from pytest_agent_sandbox.client.conversation import RemoteConversation
+    from pytest_agent_sandbox.client.skills import Skill
     from pytest_agent_sandbox.client.workspace import RemoteWorkspace
     from pytest_agent_sandbox.conversations import Conversation
     from pytest_agent_sandbox.dev_workspaces import DockerDevWorkspace
@@ -27,6 +28,7 @@ _HOMES = {
     "LLM": "client.agents",
     "RemoteConversation": "client.conversation",
     "RemoteWorkspace": "client.workspace",
+    "Skill": "client.skills",
     "Tool": "client.agents",
     "acp_agent": "client.acp",
     "default_agent": "client.agents",
@@ -44,6 +46,7 @@ __all__ = [
     "DockerWorkspace",
     "RemoteConversation",
     "RemoteWorkspace",
+    "Skill",
     "Tool",
     "acp_agent",
     "default_agent",

@@ -20,6 +20,7 @@ from pytest_agent_sandbox.video import DesktopVideo
 if TYPE_CHECKING:
     from pytest_agent_sandbox.agent_llm import AgentLLM
     from pytest_agent_sandbox.client.events import Event
+    from pytest_agent_sandbox.client.skills import Skill
     from pytest_agent_sandbox.llm.replies import Entry
     from pytest_agent_sandbox.options import SandboxSettings
     from pytest_agent_sandbox.session import SandboxSession
@@ -174,6 +175,9 @@ class ConversationFactory:
         max_iterations: int = 100,
         confirm: bool = False,
         secrets: Mapping[str, str] | None = None,
+        mcp_servers: Mapping[str, Mapping[str, Any]] | None = None,
+        skills: Sequence[Skill | Mapping[str, Any]] = (),
+        hooks: Mapping[str, Any] | None = None,
     ) -> RemoteConversation:
         """Starts a conversation.
 
@@ -188,6 +192,11 @@ class ConversationFactory:
             confirm: Every tool call waits for `conversation.accept()` or `.reject()`.
             secrets: Values that the agent's commands get as environment variables; an `acp_agent`
                 gets all of them itself.
+            mcp_servers: MCP servers by name, for tools of theirs; their commands are run in the
+                sandbox: `{"files": {"command": "npx", "args": ["-y", "…"]}}`.
+            skills: Knowledge for the agent: `Skill("name", "content")`.
+            hooks: Commands that run in the sandbox at what the agent does, by event:
+                `{"stop": "test -f DONE || exit 2"}`; exit code 2 refuses it.
 
         Raises:
             ServerError: The server refused.
@@ -215,6 +224,9 @@ class ConversationFactory:
             max_iterations=max_iterations,
             confirm=confirm,
             secrets=secrets,
+            mcp_servers=mcp_servers,
+            skills=skills,
+            hooks=hooks,
             guard=lane.check,
             run_timeout=self._run_timeout,
             on_secret=self._session.redactor.add,

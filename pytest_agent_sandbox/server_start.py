@@ -51,8 +51,10 @@ def server_environment(image: Image, *, extra_ports: bool, has_desktop: bool) ->
         # ones start lets in everybody.
         "OH_ENABLE_VNC": _switch(extra_ports and not has_services(image)),
         "AGENT_SANDBOX_DESKTOP": _switch(has_desktop),
-        # Of ACP agents: a turn that failed is the test's to see, not to be tried again for a
-        # minute; and most of them never tell what they used, which the server waits for.
+        # Of ACP agents. They are given a conversation's skills, as in the published image; a turn
+        # that failed is the test's to see, not to be tried again for a minute; and most of them
+        # never tell what they used, which the server waits for.
+        "OH_ACP_SKILL_SOURCING": "openhands_managed",
         "ACP_PROMPT_MAX_RETRIES": "0",
         "ACP_USAGE_UPDATE_TIMEOUT": "0.2",
     }
