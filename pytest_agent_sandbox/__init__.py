@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_agent_sandbox.client.acp import acp_agent
     from pytest_agent_sandbox.client.agents import LLM, Agent, Tool, default_agent
+    from pytest_agent_sandbox.client.client_tools import client_tool
     from pytest_agent_sandbox.client.conversation import RemoteConversation
     from pytest_agent_sandbox.client.skills import Skill
     from pytest_agent_sandbox.client.workspace import RemoteWorkspace
@@ -31,6 +32,7 @@ _HOMES = {
     "Skill": "client.skills",
     "Tool": "client.agents",
     "acp_agent": "client.acp",
+    "client_tool": "client.client_tools",
     "default_agent": "client.agents",
     "delay": "llm.replies",
     "error": "llm.replies",
@@ -49,6 +51,7 @@ __all__ = [
     "Skill",
     "Tool",
     "acp_agent",
+    "client_tool",
     "default_agent",
     "delay",
     "error",

@@ -15,6 +15,7 @@ from pytest_agent_sandbox.client.acp import is_acp
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.tool_server import ServedTools
 from pytest_agent_sandbox.video import DesktopVideo
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ class ConversationFactory:
         self._shared = shared
         self._run_timeout = run_timeout
         self._conversations: list[RemoteConversation] = []
+        self._tools: list[ServedTools] = []
 
     def __call__(
         self,
@@ -178,6 +180,7 @@ class ConversationFactory:
         mcp_servers: Mapping[str, Mapping[str, Any]] | None = None,
         skills: Sequence[Skill | Mapping[str, Any]] = (),
         hooks: Mapping[str, Any] | None = None,
+        client_tools: Sequence[object] = (),
     ) -> RemoteConversation:
         """Starts a conversation.
 
@@ -197,8 +200,10 @@ class ConversationFactory:
             skills: Knowledge for the agent: `Skill("name", "content")`.
             hooks: Commands that run in the sandbox at what the agent does, by event:
                 `{"stop": "test -f DONE || exit 2"}`; exit code 2 refuses it.
+            client_tools: Functions of the test that the agent may call: see `client_tool`.
 
         Raises:
+            SettingsError: The agent, or what it is given, cannot be used.
             ServerError: The server refused.
         """
         workspace = workspace or self._workspace
@@ -215,29 +220,50 @@ class ConversationFactory:
         )
         if is_acp(described):  # its LLM is its own affair: it is led there by its environment
             secrets = {**workspace.gateway.llm_variables(lane), **(secrets or {})}
+        tools = self._serve(client_tools, workspace)
+        if tools is not None:
+            mcp_servers = {**tools.mcp_servers, **(mcp_servers or {})}
+
+        def guard() -> None:
+            lane.check()
+            if tools is not None:
+                tools.check()
+
         shown = self._session.evidence.live_view
-        views = [shown.view(self._item.name, number, self._session.redactor)] if shown else []
+        watching = [shown.view(self._item.name, number, self._session.redactor)] if shown else []
+        if tools is not None:  # a run may be over before its guard is asked again
+            watching.append(lambda _: tools.check())
         conversation = RemoteConversation(
             workspace,
             described,
-            callbacks=[sandbox_evidence.Recording(recorder, number), *views, *callbacks],
+            callbacks=[sandbox_evidence.Recording(recorder, number), *watching, *callbacks],
             max_iterations=max_iterations,
             confirm=confirm,
             secrets=secrets,
             mcp_servers=mcp_servers,
             skills=skills,
             hooks=hooks,
-            guard=lane.check,
+            guard=guard,
             run_timeout=self._run_timeout,
             on_secret=self._session.redactor.add,
         )
         self._conversations.append(conversation)
         return conversation
 
+    def _serve(self, tools: Sequence[object], workspace: DockerWorkspace) -> ServedTools | None:
+        if not tools:
+            return None
+        served = ServedTools(tools, workspace.gateway)
+        self._tools.append(served)
+        self._session.redactor.add(served.token)
+        return served
+
     def check_callbacks(self) -> None:
-        """Raises what a callback raised that no `run()` has raised."""
+        """Raises what a callback or a client tool raised that no `run()` has raised."""
         for conversation in self._conversations:
             conversation.check_callbacks()
+        for tools in self._tools:
+            tools.check()
 
     def __enter__(self) -> Self:
         if self._shared:
@@ -251,6 +277,8 @@ class ConversationFactory:
         traceback: TracebackType | None,
     ) -> None:
         with ExitStack() as closing:
+            for tools in self._tools:
+                closing.callback(tools.close)
             for conversation in self._conversations:
                 closing.callback(conversation.close)
             if self._session.evidence.wants_evidence(self._item):

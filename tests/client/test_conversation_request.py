@@ -70,7 +70,7 @@ def test_the_agents_own_mcp_servers_stay(own: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("server", [{}, {"args": ["x"]}, "serve", None])
 def test_an_mcp_server_that_is_none(server: Any) -> None:
-    with pytest.raises(SettingsError, match="mcp_servers=.'s'"):
+    with pytest.raises(SettingsError, match=r"mcp_servers=.'s'"):
         request(mcp_servers={"s": server})
 
 

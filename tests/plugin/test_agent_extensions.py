@@ -144,3 +144,127 @@ def test_each_of_them(project):
     found = outcomes(output)
     assert len(found) == 10
     assert set(found.values()) == {"PASSED"}
+
+
+TOOLS = """
+import threading
+import time
+from pydantic import BaseModel
+from pytest_agent_sandbox import client_tool
+
+class Price(BaseModel):
+    article: str
+    total: float
+
+def test_its_value_reaches_the_llm(go):
+    here = []
+
+    @client_tool
+    def price_of(article: str, amount: int = 1) -> Price:
+        "Looks up what an article costs."
+        here.append(threading.current_thread().name)
+        return Price(article=article, total=2.5 * amount)
+
+    conversation, asked = go(
+        say("Let me see.", tool("price_of", article="tea", amount=3)), say("7.5"),
+        client_tools=[price_of],
+    )
+    (call,) = conversation.events.tool_calls("price_of")
+    assert call.arguments == {"article": "tea", "amount": 3}
+    assert '{"article":"tea","total":7.5}' in call.result
+    assert '{"article":"tea","total":7.5}' in str(asked[1]["messages"][-1]["content"])
+    assert here == ["client-tool-price_of"]
+    (described,) = [
+        one["function"] for one in asked[0]["tools"] if one["function"]["name"] == "price_of"
+    ]
+    assert described["description"].startswith("Looks up what an article costs.")
+    assert described["parameters"]["properties"]["amount"]["type"] == "integer"
+    assert "article" in described["parameters"]["required"]
+    assert price_of("x", amount=2).total == 5.0
+
+def test_what_it_raises_is_the_agents_to_deal_with(go):
+    def price_of(article: str) -> float:
+        "Looks up what an article costs."
+        return {"tea": 2.5}[article]
+
+    conversation, asked = go(
+        tool("price_of", article="gold"),
+        tool("price_of", wrong=1),
+        tool("price_of", article="tea"),
+        say("2.5"),
+        client_tools=[price_of],
+    )
+    unknown, wrong, known = conversation.events.tool_calls("price_of")
+    assert unknown.is_error
+    assert "KeyError: 'gold'" in str(asked[1]["messages"][-1])
+    assert wrong.is_error
+    assert not known.is_error
+    assert "2.5" in known.result
+
+def test_two_beside_an_mcp_server(agent_workspace, go):
+    agent_workspace.upload(f"{PROGRAMS}/mcp_program.py", "/tmp/letters.py")
+    def one(): "Says one."; return 1
+    def nothing() -> None: "Says nothing."
+    conversation, asked = go(
+        say("", tool("test_one"), tool("test_nothing"), tool("letters_count_letters", word="ab")),
+        say("Done."), client_tools=[one, nothing], mcp_servers={"letters": LETTERS},
+    )
+    print([one["function"]["name"] for one in asked[0]["tools"]])
+    results = {call.name: call for call in conversation.events.tool_calls()}
+    assert not any(call.is_error for call in results.values())
+    assert "ab has 2 letters!" in results["letters_count_letters"].result
+
+@pytest.mark.agent_sandbox(network="isolated")
+def test_without_a_network(go):
+    def one() -> int:
+        "Says one."
+        return 1
+    conversation, _ = go(tool("one"), say("1"), client_tools=[one])
+    assert "1" in conversation.events.tool_calls("one")[0].result
+
+def test_an_assertion_in_it_is_the_tests(go):
+    def one() -> int:
+        "Says one."
+        assert False, "the agent asked"
+    with pytest.raises(AssertionError, match="the agent asked"):
+        go(tool("one"), say("1"), client_tools=[one])
+
+def test_one_that_never_returns(agent_llm, agent_conversation):
+    "And the gateway, which is closed while it is at work."
+    def one() -> int:
+        "Waits."
+        time.sleep(600)
+    agent_llm.script([tool("one")])
+    conversation = agent_conversation(client_tools=[one])
+    conversation.send_message("Go on.")
+    conversation.run(blocking=False)
+    deadline = time.monotonic() + 20
+    while not any("client-tool" in thread.name for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+def test_what_is_no_tool(agent_llm, agent_conversation):
+    agent_llm.script([])
+    def undescribed(): pass
+    async def coroutine(): "Says one."
+    def nameless(*things): "Says one."
+    def hinted(x: "Unknown"): "Says one."
+    def fine(): "Says one."
+    for tools, problem in [
+        ([undescribed], "docstring"), ([coroutine], "coroutine"), ([nameless], "by name"),
+        ([hinted], "cannot be described"), ([lambda: 1], "needs a name"), ([1], "takes functions"),
+        ([fine, fine], "two are named 'fine'"),
+    ]:
+        with pytest.raises(SettingsError, match=problem):
+            agent_conversation(client_tools=tools)
+"""
+
+
+@pytest.mark.usefixtures("recycled")
+def test_client_tools(project):
+    project.write("test_it.py", SUITE + TOOLS)
+    _, output = project.run("-v", "--no-sandbox-live")
+    found = outcomes(output)
+    assert len(found) == 17
+    assert set(found.values()) == {"PASSED"}
+    assert "Exception in ASGI" not in output
