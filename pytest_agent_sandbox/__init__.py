@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_agent_sandbox.client.acp import acp_agent
     from pytest_agent_sandbox.client.agents import LLM, Agent, Tool, default_agent
+    from pytest_agent_sandbox.client.client_tools import client_tool
     from pytest_agent_sandbox.client.conversation import RemoteConversation
+    from pytest_agent_sandbox.client.skills import Skill
     from pytest_agent_sandbox.client.workspace import RemoteWorkspace
     from pytest_agent_sandbox.conversations import Conversation
     from pytest_agent_sandbox.dev_workspaces import DockerDevWorkspace
@@ -31,8 +33,10 @@ _HOMES = {
     "LLMEndpoint": "host_gateway",
     "RemoteConversation": "client.conversation",
     "RemoteWorkspace": "client.workspace",
+    "Skill": "client.skills",
     "Tool": "client.agents",
     "acp_agent": "client.acp",
+    "client_tool": "client.client_tools",
     "default_agent": "client.agents",
     "delay": "llm.replies",
     "error": "llm.replies",
@@ -51,8 +55,10 @@ __all__ = [
     "LLMEndpoint",
     "RemoteConversation",
     "RemoteWorkspace",
+    "Skill",
     "Tool",
     "acp_agent",
+    "client_tool",
     "default_agent",
     "delay",
     "error",

@@ -199,13 +199,44 @@ class AgentLLM:
             known: Names of values in the conversation that are new in every run.
             observer: Told of each call.
         """
+        lane, model, defaults = self._open(gateway, script, name, known, observer)
+        fields = gateway.llm_fields(lane, model)
+        return with_each_llm(agent, lambda llm: {**defaults, **llm, **fields}), lane
+
+    def connect_program(
+        self,
+        gateway: HostGateway,
+        *,
+        name: str,
+        known: Mapping[str, str],
+        observer: Observer | None = None,
+    ) -> tuple[dict[str, str], Lane]:
+        """The variables that lead a program's LLM calls through a new lane, and the lane.
+
+        Args:
+            gateway: Where the lane is opened.
+            name: The lane's, the same in every run.
+            known: Names of values in the calls that are new in every run.
+            observer: Told of each call.
+        """
+        lane, _, _ = self._open(gateway, None, name, known, observer)
+        return gateway.llm_variables(lane), lane
+
+    def _open(
+        self,
+        gateway: HostGateway,
+        script: Sequence[Entry] | None,
+        name: str,
+        known: Mapping[str, str],
+        observer: Observer | None,
+    ) -> tuple[Lane, str, dict[str, float]]:
+        """A new lane, the model's name, and what its LLM says by default."""
         self._normalise.learn(known)
         source, model, defaults = self._source(script, name)
         lane = gateway.open_lane(source, name=name, policy=self._policy, observer=observer)
         self._secrets.add(lane.token)
         self._lanes.append(lane)
-        fields = gateway.llm_fields(lane, model)
-        return with_each_llm(agent, lambda llm: {**defaults, **llm, **fields}), lane
+        return lane, model, defaults
 
     def endpoint(
         self, workspace: Workspace, *, script: Sequence[Entry] | None = None, name: str = ""
@@ -225,14 +256,8 @@ class AgentLLM:
             SettingsError: The way from the workspace to this machine is not known.
         """
         name = name or f"endpoint-{len(self._lanes) + 1}"
-        self._normalise.learn(workspace.identity)
-        source, model, _ = self._source(script, name)
         observer = self.observe(name) if self.observe is not None else None
-        lane = workspace.gateway.open_lane(
-            source, name=name, policy=self._policy, observer=observer
-        )
-        self._secrets.add(lane.token)
-        self._lanes.append(lane)
+        lane, model, _ = self._open(workspace.gateway, script, name, workspace.identity, observer)
         return workspace.gateway.endpoint(lane, model)
 
     def verify(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,10 +12,12 @@ from pydantic import SecretStr
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.events import Event
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
+from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence.live import LiveView, terminal
 from pytest_agent_sandbox.host_gateway import HostGateway, with_each_llm
 from pytest_agent_sandbox.llm.live import upstream_for
 from pytest_agent_sandbox.llm.pipeline import Policy
+from pytest_agent_sandbox.tool_server import ServedTools
 from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 
@@ -25,6 +27,7 @@ def Conversation(  # noqa: N802 - programs written for the upstream SDK use it l
     *,
     callbacks: Iterable[Callable[[Event], object]] = (),
     visualize: bool = False,
+    client_tools: Sequence[object] = (),
     **options: Any,
 ) -> RemoteConversation:
     """Starts a conversation with an agent in a workspace.
@@ -33,18 +36,29 @@ def Conversation(  # noqa: N802 - programs written for the upstream SDK use it l
     which puts the key in: the sandbox never sees it.
 
     Args:
-        agent: An `Agent`, a dict, or an openhands.sdk Agent.
+        agent: An `Agent`, an `acp_agent`, a dict, or an openhands.sdk Agent.
         workspace: Where it works.
         callbacks: Called with every event, in order, in a thread of their own.
         visualize: Print the conversation to standard output as it happens.
+        client_tools: Functions of this program that the agent may call: see `client_tool`. They are
+            there as long as the workspace is, which has to be a `DockerWorkspace`.
         options: Everything else that `RemoteConversation` takes.
 
     Raises:
-        SettingsError: The agent cannot be used.
+        SettingsError: The agent, or what it is given, cannot be used.
         ServerError: The server refused.
     """
     if isinstance(workspace, DockerWorkspace):
         agent = with_each_llm(agent, partial(_keep_key_here, workspace.gateway))
+    if client_tools:
+        if not isinstance(workspace, DockerWorkspace):
+            raise SettingsError(
+                "client_tools need a DockerWorkspace: from another server this process may be out "
+                "of reach."
+            )
+        tools = ServedTools(client_tools, workspace.gateway)
+        options["mcp_servers"] = {**tools.mcp_servers, **(options.get("mcp_servers") or {})}
+        callbacks = [lambda _: tools.check(), *callbacks]
     if visualize:
         callbacks = [LiveView(terminal()), *callbacks]
     return RemoteConversation(workspace, agent, callbacks=list(callbacks), **options)

@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from pytest_agent_sandbox import reporting, sandbox_evidence
+from pytest_agent_sandbox import agent_runs, reporting, sandbox_evidence
 from pytest_agent_sandbox.client.acp import is_acp
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.conversation import RemoteConversation
-from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError
+from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.tool_server import ServedTools
 from pytest_agent_sandbox.video import DesktopVideo
 from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.agent_llm import AgentLLM
     from pytest_agent_sandbox.client.events import Event
-    from pytest_agent_sandbox.client.git import Snapshot
+    from pytest_agent_sandbox.client.skills import Skill
     from pytest_agent_sandbox.llm.replies import Entry
     from pytest_agent_sandbox.options import SandboxSettings
     from pytest_agent_sandbox.session import SandboxSession, Workspace
@@ -104,6 +105,7 @@ class WorkspaceFactory:
         if changed.video != "none" and isinstance(workspace, DockerWorkspace):
             self._videos[workspace] = (DesktopVideo(workspace), changed.video)
         workspace.on_command = sandbox_evidence.recording_commands(recorder)
+        agent_runs.follow(self._session, self._item, workspace)
         with _EVIDENCE_MAY_FAIL:
             sandbox_evidence.at_start(recorder, workspace)
         return workspace
@@ -180,6 +182,7 @@ class ConversationFactory:
         self._run_timeout = run_timeout
         self._conversations: dict[int, RemoteConversation] = {}
         self._numbers = itertools.count(1)
+        self._tools: list[ServedTools] = []
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -193,6 +196,10 @@ class ConversationFactory:
         max_iterations: int = 100,
         confirm: bool = False,
         secrets: Mapping[str, str] | None = None,
+        mcp_servers: Mapping[str, Mapping[str, Any]] | None = None,
+        skills: Sequence[Skill | Mapping[str, Any]] = (),
+        hooks: Mapping[str, Any] | None = None,
+        client_tools: Sequence[object] = (),
     ) -> RemoteConversation:
         """Starts a conversation.
 
@@ -207,13 +214,19 @@ class ConversationFactory:
             confirm: Every tool call waits for `conversation.accept()` or `.reject()`.
             secrets: Values that the agent's commands get as environment variables; an `acp_agent`
                 gets all of them itself.
+            mcp_servers: MCP servers by name, for tools of theirs; their commands are run in the
+                sandbox: `{"files": {"command": "npx", "args": ["-y", "…"]}}`.
+            skills: Knowledge for the agent: `Skill("name", "content")`.
+            hooks: Commands that run in the sandbox at what the agent does, by event:
+                `{"stop": "test -f DONE || exit 2"}`; exit code 2 refuses it.
+            client_tools: Functions of the test that the agent may call: see `client_tool`.
 
         Raises:
+            SettingsError: The agent, or what it is given, cannot be used.
             ServerError: The server refused.
         """
         workspace = workspace or self._workspace
-        if workspace.before_agents is None:
-            workspace.before_agents = _snapshot(workspace)
+        sandbox_evidence.before_agents(workspace)
         recorder = self._session.evidence.recorder(self._item)
         number = next(self._numbers)
         described, lane = self._llm.connect(
@@ -226,16 +239,30 @@ class ConversationFactory:
         )
         if is_acp(described):  # its LLM is its own affair: it is led there by its environment
             secrets = {**workspace.gateway.llm_variables(lane), **(secrets or {})}
+        tools = self._serve(client_tools, workspace)
+        if tools is not None:
+            mcp_servers = {**tools.mcp_servers, **(mcp_servers or {})}
+
+        def guard() -> None:
+            lane.check()
+            if tools is not None:
+                tools.check()
+
         shown = self._session.evidence.live_view
-        views = [shown.view(self._item.name, number, self._session.redactor)] if shown else []
+        watching = [shown.view(self._item.name, number, self._session.redactor)] if shown else []
+        if tools is not None:  # a run may be over before its guard is asked again
+            watching.append(lambda _: tools.check())
         conversation = RemoteConversation(
             workspace,
             described,
-            callbacks=[sandbox_evidence.Recording(recorder, number), *views, *callbacks],
+            callbacks=[sandbox_evidence.Recording(recorder, number), *watching, *callbacks],
             max_iterations=max_iterations,
             confirm=confirm,
             secrets=secrets,
-            guard=lane.check,
+            mcp_servers=mcp_servers,
+            skills=skills,
+            hooks=hooks,
+            guard=guard,
             run_timeout=self._run_timeout,
             on_secret=self._session.redactor.add,
         )
@@ -250,10 +277,20 @@ class ConversationFactory:
     #: As calling it, without blocking the event loop: `await agent_conversation.astart()`.
     astart = InThread(__call__)
 
+    def _serve(self, tools: Sequence[object], workspace: Workspace) -> ServedTools | None:
+        if not tools:
+            return None
+        served = ServedTools(tools, workspace.gateway)
+        self._tools.append(served)
+        self._session.redactor.add(served.token)
+        return served
+
     def check_callbacks(self) -> None:
-        """Raises what a callback raised that no `run()` has raised."""
+        """Raises what a callback or a client tool raised that no `run()` has raised."""
         for conversation in self._conversations.values():
             conversation.check_callbacks()
+        for tools in self._tools:
+            tools.check()
 
     def __enter__(self) -> Self:
         if self._shared:
@@ -269,6 +306,8 @@ class ConversationFactory:
         with self._lock:
             self._is_closed = True
         with ExitStack() as closing:
+            for tools in self._tools:
+                closing.callback(tools.close)
             for conversation in self._conversations.values():
                 closing.callback(conversation.close)
                 closing.callback(self._workspace.forget, str(conversation.id))
@@ -280,11 +319,3 @@ class ConversationFactory:
                     sandbox_evidence.changes(recorder, self._workspace)
                 for number, conversation in self._conversations.items():
                     sandbox_evidence.record_conversation(recorder, number, conversation)
-
-
-def _snapshot(workspace: Workspace) -> Snapshot | None:
-    """The files before the first agent came; None where they cannot be had."""
-    try:
-        return workspace.snapshot()
-    except (ServerError, CommandTimeout):  # no git in the sandbox, or a folder too large for it
-        return None

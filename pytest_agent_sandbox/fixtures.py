@@ -140,16 +140,23 @@ def agent_llm(
     request: pytest.FixtureRequest, sandbox_settings: SandboxSettings
 ) -> Iterator[AgentLLM]:
     """What answers the agent's LLM calls in this test: a script, its cassette, or a live LLM."""
-    from pytest_agent_sandbox import llm_usage, reporting
+    from contextlib import ExitStack
+
+    from pytest_agent_sandbox import agent_runs, llm_usage, reporting
 
     run = _session(request.config)
     markers = list(request.node.iter_markers(options.MARKER))
     settings = options.for_test(sandbox_settings, markers)
     # A test's own budget is what its markers say; what the run says is for all tests together.
     own = options.for_test(options.SandboxSettings(), markers)
-    with run.agent_llm(request.node, settings, own) as llm:
+    with run.agent_llm(request.node, settings, own) as llm, ExitStack() as ending:
         request.node.stash[CHECKS] = [llm.verify]
         llm.observe = lambda name: run.evidence.recorder(request.node).llm_observer(name)
+        request.node.stash[agent_runs.LLM] = llm
+        ending.callback(request.node.stash.__delitem__, agent_runs.LLM)
+        if "shared_agent_workspace" in request.fixturenames:
+            shared = request.getfixturevalue("shared_agent_workspace")
+            ending.enter_context(agent_runs.followed(run, request.node, shared))
         yield llm
         try:
             llm.finish(

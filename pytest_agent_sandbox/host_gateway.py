@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,6 +23,8 @@ from pytest_agent_sandbox.sandbox_network import (
 )
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from pytest_agent_sandbox.containers.engine import Engine
     from pytest_agent_sandbox.llm.exchange import Source
     from pytest_agent_sandbox.llm.gateway import Gateway
@@ -44,6 +46,21 @@ class LLMEndpoint:
     model: str
     base_url: str
     api_key: SecretStr
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of this process, as containers reach it.
+
+    Attributes:
+        url: Its address, as seen from a container.
+        token: What a request has to show, as a bearer token.
+        close: Ends it. May be called more than once.
+    """
+
+    url: str
+    token: str = field(repr=False)
+    close: Callable[[], None]
 
 
 class HostGateway:
@@ -116,6 +133,18 @@ class HostGateway:
         observer: Observer | None = None,
     ) -> Lane:
         """Opens one conversation's way to an LLM; close it with the conversation."""
+        return self._listening().open_lane(source, name, policy, observer)
+
+    def open_service(self, application: ASGIApp) -> Service:
+        """Lets containers reach a service of this process; close it with the conversation."""
+        gateway = self._listening()
+        token = gateway.open_service(application)
+        port = GATEWAY_PORT if self._network == ISOLATED else gateway.port
+        host = self.route.container_host_name
+        address = f"[{host}]" if ":" in host else host
+        return Service(f"http://{address}:{port}", token, lambda: gateway.close_service(token))
+
+    def _listening(self) -> Gateway:
         from pytest_agent_sandbox.llm.gateway import Gateway
 
         with self._lock:
@@ -123,7 +152,7 @@ class HostGateway:
                 gateway = Gateway(self.route.bind_address)
                 gateway.start()
                 self._gateway = gateway
-        return self._gateway.open_lane(source, name, policy, observer)
+            return self._gateway
 
     def endpoint(self, lane: Lane, model: str) -> LLMEndpoint:
         """A lane, for a program in a sandbox that asks its LLM by itself."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pytest_agent_sandbox.containers.effective import effective_settings
 from pytest_agent_sandbox.containers.images import VERSION_LABEL
-from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError
 from pytest_agent_sandbox.sandbox_network import ISOLATED, NONE
 from pytest_agent_sandbox.workspaces import DockerWorkspace
 
@@ -55,6 +56,15 @@ def at_start(recorder: Recorder, workspace: Workspace) -> None:
     if workspace.sandbox.uses > 1:
         facts["used by tests"] = workspace.sandbox.uses
     recorder.record_sandbox(workspace.container.name, **facts)
+
+
+def before_agents(workspace: Workspace) -> None:
+    """Keeps the files as they are before the first agent comes, as far as they can be had."""
+    if workspace.before_agents is not None:
+        return
+    # No git in the sandbox, or a folder too large for it.
+    with suppress(ServerError, CommandTimeout):
+        workspace.before_agents = workspace.snapshot()
 
 
 def at_end(recorder: Recorder, workspace: Workspace) -> None:

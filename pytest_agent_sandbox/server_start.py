@@ -33,8 +33,10 @@ SERVER_SETTINGS = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "OPENHANDS_SUPPRESS_BANNER": "1",
     "OH_PRELOAD_TOOLS": "false",
-    # Of ACP agents: a turn that failed is the test's to see, not to be tried again for a minute;
-    # and most of them never tell what they used, which the server waits for.
+    # Of ACP agents. They are given a conversation's skills, as in the published image; a turn that
+    # failed is the test's to see, not to be tried again for a minute; and most of them never tell
+    # what they used, which the server waits for.
+    "OH_ACP_SKILL_SOURCING": "openhands_managed",
     "ACP_PROMPT_MAX_RETRIES": "0",
     "ACP_USAGE_UPDATE_TIMEOUT": "0.2",
 }

@@ -14,15 +14,16 @@ import math
 import shlex
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_agent_sandbox.client.answers import a_number, an_id, an_object, as_text
-from pytest_agent_sandbox.client.asynchronous import CallerGone
 from pytest_agent_sandbox.client.pages import items
-from pytest_agent_sandbox.client.transport import GUARD_INTERVAL, ServerConnection
-from pytest_agent_sandbox.errors import CommandTimeout, ServerError
+from pytest_agent_sandbox.client.tailing import OutputTail
+from pytest_agent_sandbox.client.transport import GUARD_INTERVAL, Guard, ServerConnection
+from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError
 
 #: Bytes kept of each output stream. A command that writes more is ended: its output is on disk.
 OUTPUT_LIMIT = 64 * 1024 * 1024
@@ -86,7 +87,13 @@ class CommandResult:
 
 
 def run_command(
-    connection: ServerConnection, command: str, *, cwd: str, timeout: float
+    connection: ServerConnection,
+    command: str,
+    *,
+    cwd: str,
+    timeout: float,
+    on_output: Callable[[str], object] | None = None,
+    guard: Guard | None = None,
 ) -> CommandResult:
     """Run `command` by the sandbox's `/bin/sh` and wait for its shell to end.
 
@@ -99,22 +106,33 @@ def run_command(
         cwd: Absolute path of an existing folder in the sandbox.
         timeout: Seconds, fractions included. Then the command and its background processes get
             SIGTERM, and SIGKILL a second later. The output until then is kept.
+        on_output: Called with whole lines of the output as they come.
+        guard: Asked while waiting, in addition to the connection's.
 
     Raises:
         ValueError: The timeout is not positive.
         FileNotFoundError: `cwd` does not exist in the sandbox.
         CommandTimeout: The command's end was not reported well past its timeout.
         ServerError: The server refused or could not start the command.
+        BaseException: What `guard` or `on_output` raised; the command was ended.
     """
     if not timeout > 0:
         raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}")
     folder = f"/tmp/command-{uuid.uuid4().hex}"  # noqa: S108  (in the sandbox; made with mode 700)
     started = time.monotonic()
     command_id = _start(connection, _wrapped(command, folder), cwd, timeout)
+    tail = None if on_output is None else OutputTail(connection, f"{folder}/out", on_output)
+
+    def watch() -> None:
+        if guard is not None:
+            guard()
+        if tail is not None:
+            tail.poll()
+
     try:
-        output = _output(connection, command_id, deadline=started + timeout)
-    except CallerGone:
-        with suppress(ServerError):
+        output = _output(connection, command_id, deadline=started + timeout, watch=watch)
+    except BaseException:
+        with suppress(SandboxError):  # nobody waits for it any more, as far as it is still there
             _stop(connection, command_id)
         raise
     timed_out = output is None
@@ -137,6 +155,8 @@ def run_command(
         out, err, exit_code = base64.b64decode(stdout), base64.b64decode(stderr), int(code)
     except ValueError as error:
         raise ServerError(f"The output of command {command!r} is not one: {error}") from error
+    if tail is not None:
+        tail.end(out)
     return CommandResult(
         command=command,
         exit_code=-1 if timed_out else exit_code,
@@ -193,14 +213,19 @@ def _start(connection: ServerConnection, command: str, cwd: str, timeout: float)
 
 def _stop(connection: ServerConnection, command_id: str) -> None:
     try:
-        connection.post_json(f"/api/bash/bash_commands/{command_id}/stop")
+        path = f"/api/bash/bash_commands/{command_id}/stop"
+        connection.request("POST", path, timeout=_STOP_GRACE)
     except ServerError as error:
         if error.status != _HTTP_NOT_FOUND:  # an older server; its own timeout will strike
             raise
 
 
 def _output(
-    connection: ServerConnection, command_id: str, *, deadline: float
+    connection: ServerConnection,
+    command_id: str,
+    *,
+    deadline: float,
+    watch: Callable[[], None] | None = None,
 ) -> tuple[str, int] | None:
     """Return all output of a command, and its exit code; None if it has not ended by then."""
     pause = 0.004
@@ -215,6 +240,8 @@ def _output(
         time.sleep(min(pause, left))
         pause = min(pause * 1.2, GUARD_INTERVAL)
         connection.check()
+        if watch is not None:
+            watch()
     stderr = "".join(output["stderr"] for output in outputs)
     if stderr.startswith(_START_FAILED):
         raise _start_error(stderr.removeprefix(_START_FAILED).strip())

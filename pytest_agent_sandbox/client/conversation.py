@@ -17,9 +17,11 @@ from pytest_agent_sandbox.client.agents import agent_payload
 from pytest_agent_sandbox.client.answers import an_id, an_object
 from pytest_agent_sandbox.client.asynchronous import CallerGone, InThread, run_in_thread
 from pytest_agent_sandbox.client.callbacks import CallbackDispatcher, EventCallback
+from pytest_agent_sandbox.client.conversation_request import conversation_request
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent, Event
 from pytest_agent_sandbox.client.runs import Run
+from pytest_agent_sandbox.client.skills import Skill
 from pytest_agent_sandbox.client.state import (
     ConversationState,
     ConversationStats,
@@ -76,19 +78,27 @@ class RemoteConversation:
 
     Args:
         workspace: Where the agent works.
-        agent: Our `Agent`, a dict of the server's own making, or an openhands.sdk `Agent`. None
-            attaches to a conversation that exists.
+        agent: Our `Agent`, an `acp_agent`, a dict of the server's own making, or an openhands.sdk
+            `Agent`. None attaches to a conversation that exists.
         conversation_id: The id to give to the conversation, or of the one to attach to.
         callbacks: Called with each event.
         max_iterations: The most steps the agent may take in one run.
         confirm: Let every tool call wait for `accept` or `reject`.
         secrets: Values that the agent may use by name without ever seeing them.
+        mcp_servers: MCP servers by name, for tools of theirs: `{"command": "…", "args": […]}` is
+            started in the sandbox, `{"url": "…"}` reached from there.
+        skills: Knowledge for the agent: `Skill("name", "content")`.
+        hooks: Commands that the server runs in the sandbox at what the agent does, by event:
+            `{"stop": "test -f DONE || exit 2"}`. Exit code 2 refuses it. The events are
+            `session_start`, `user_prompt_submit`, `pre_tool_use`, `post_tool_use`, `stop` and
+            `session_end`; a list of matchers, as the server has them, chooses by tool.
         guard: Asked while waiting, in addition to the workspace's.
         run_timeout: Seconds for a run that is given no timeout of its own; None for no limit.
         on_secret: Told each value that `secrets` and `update_secrets` give, so that it can be
             masked wherever it is to be shown.
 
     Raises:
+        SettingsError: The agent, or what it is given, cannot be used.
         ServerError: The server refused, or cannot be reached.
     """
 
@@ -102,6 +112,9 @@ class RemoteConversation:
         max_iterations: int = 100,
         confirm: bool = False,
         secrets: Mapping[str, str | SecretStr] | None = None,
+        mcp_servers: Mapping[str, Mapping[str, Any]] | None = None,
+        skills: Sequence[Skill | Mapping[str, Any]] = (),
+        hooks: Mapping[str, Any] | None = None,
         guard: Guard | None = None,
         run_timeout: float | None = None,
         on_secret: Callable[[str], object] | None = None,
@@ -125,16 +138,18 @@ class RemoteConversation:
             if agent is None:
                 info = self._connection.get_json(f"/api/conversations/{conversation_id}")
             else:
-                body: dict[str, Any] = {
-                    "agent": agent_payload(agent, has_desktop=workspace.has_desktop),
-                    "workspace": {"kind": "LocalWorkspace", "working_dir": workspace.working_dir},
-                    "max_iterations": max_iterations,
-                    "confirmation_policy": {"kind": "AlwaysConfirm" if confirm else "NeverConfirm"},
-                    # A title costs an LLM call of its own, in a race with the agent's first one.
-                    "autotitle": False,
-                }
-                if conversation_id is not None:
-                    body["conversation_id"] = conversation_id
+                body = conversation_request(
+                    self._connection,
+                    agent,
+                    working_dir=workspace.working_dir,
+                    has_desktop=workspace.has_desktop,
+                    conversation_id=conversation_id,
+                    max_iterations=max_iterations,
+                    confirm=confirm,
+                    mcp_servers=mcp_servers,
+                    skills=skills,
+                    hooks=hooks,
+                )
                 info = self._connection.post_json("/api/conversations", body)
         except BaseException:
             self._connection.close()

@@ -19,6 +19,8 @@ from pytest_agent_sandbox.client.answers import as_text
 FULL_STATE = "full_state"
 
 _HEADLINE_LENGTH = 200
+#: The call of a tool of an MCP server, whose arguments are one of its fields.
+_MCP_ACTION = "MCPToolAction"
 
 
 class Event(BaseModel):
@@ -134,6 +136,9 @@ class ActionEvent(Event):
     def arguments(self) -> dict[str, Any]:
         """The call's arguments: as the tool understood them, or else as the LLM wrote them."""
         if self.action is not None:
+            of_mcp = self.action.get("data") if self.action.get("kind") == _MCP_ACTION else None
+            if isinstance(of_mcp, dict):
+                return of_mcp
             return {name: value for name, value in self.action.items() if name != "kind"}
         try:
             written = json.loads(self.tool_call.get("arguments", ""))

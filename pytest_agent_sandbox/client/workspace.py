@@ -6,7 +6,7 @@ import importlib
 import posixpath
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any, Self
 
 from pydantic import SecretStr
 
-from pytest_agent_sandbox.client import files, git
+from pytest_agent_sandbox.client import agent_runs, files, git
+from pytest_agent_sandbox.client.agent_runs import AgentRun, RunObserver
 from pytest_agent_sandbox.client.answers import an_object
 from pytest_agent_sandbox.client.asynchronous import InThread, run_in_thread
 from pytest_agent_sandbox.client.commands import CommandResult, run_command
@@ -60,6 +61,8 @@ class RemoteWorkspace:
         self.working_dir = working_dir
         #: Called with the result of each `execute_command`.
         self.on_command: Callable[[CommandResult], object] | None = None
+        #: Called with the words of each `run_agent`, for who is to provide for it and follow it.
+        self.on_agent_run: Callable[[tuple[str, ...]], RunObserver] | None = None
         self.connection = ServerConnection(host, api_key, guard=guard, read_timeout=read_timeout)
 
     @property
@@ -129,6 +132,59 @@ class RemoteWorkspace:
             self.on_command(result)
         return result
 
+    def run_agent(
+        self,
+        command: Sequence[str],
+        *,
+        timeout: float = 600.0,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+    ) -> AgentRun:
+        """Run an agent that is a plain program, and wait for it.
+
+        Example:
+            ```python
+            run = agent_workspace.run_agent(["my-agent", "--task", "Fix the test."], timeout=300)
+            assert run.exit_code == 0
+            ```
+
+        Its output is the transcript: it is shown and kept as it comes. In a test that asks for
+        `agent_llm`, its LLM calls lead through the gateway by the variables that LLM clients read:
+        `OPENAI_BASE_URL` and `OPENAI_API_KEY`, `ANTHROPIC_BASE_URL` and `ANTHROPIC_API_KEY`.
+
+        Args:
+            command: The program and its arguments, as words; its standard input is empty.
+            timeout: Seconds, fractions included, after which it is ended: the run then has
+                `timed_out` set, exit code -1, and the output until then.
+            env: Further environment variables; they show in no command line and no log.
+            cwd: Folder to run it in, relative to `working_dir`; `working_dir` by default.
+
+        Returns:
+            Its `exit_code`, `output`, `duration` and `timed_out`. An agent that failed is a
+            result, not an error; `run.check()` makes it one.
+
+        Raises:
+            SettingsError: The command is not a list of words, or a variable's name is none.
+            FileNotFoundError: `cwd` does not exist in the sandbox.
+            SandboxError: Whatever makes waiting pointless: the sandbox died, the agent asked its
+                LLM for more than was scripted.
+            ServerError: The server refused or could not start the command.
+        """
+        words = agent_runs.words(command)
+        self._make_folder(cwd)
+        observer = self.on_agent_run(words) if self.on_agent_run is not None else None
+        run = agent_runs.run_agent(
+            self.connection,
+            words,
+            cwd=self.path(cwd or ""),
+            timeout=timeout,
+            variables={**(observer.variables if observer else {}), **(env or {})},
+            observer=observer,
+        )
+        if observer is not None:
+            observer.ended(run)
+        return run
+
     def _execute(self, command: str, cwd: str | None, timeout: float) -> CommandResult:
         folder = self.path(cwd or "")
         try:
@@ -136,9 +192,14 @@ class RemoteWorkspace:
         except FileNotFoundError:
             if cwd is not None:
                 raise
-        make = f"mkdir -p {shlex.quote(folder)}"
-        run_command(self.connection, make, cwd="/", timeout=10.0).check()
+        self._make_folder(cwd)
         return run_command(self.connection, command, cwd=folder, timeout=timeout)
+
+    def _make_folder(self, cwd: str | None) -> None:
+        """Make `working_dir`, where a command is to run in it."""
+        if cwd is None:
+            make = f"mkdir -p {shlex.quote(self.working_dir)}"
+            run_command(self.connection, make, cwd="/", timeout=10.0).check()
 
     def read_text(self, path: str) -> str:
         """Return the content of a file in the sandbox, decoded as UTF-8.
@@ -316,6 +377,7 @@ class RemoteWorkspace:
     aalive = InThread(alive)
     aserver_info = InThread(server_info)
     aexecute_command = InThread(execute_command)
+    arun_agent = InThread(run_agent)
     aread_text = InThread(read_text)
     awrite_text = InThread(write_text)
     aread_bytes = InThread(read_bytes)

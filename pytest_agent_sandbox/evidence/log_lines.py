@@ -14,6 +14,8 @@ from pytest_agent_sandbox.evidence.story import LogLine
 
 #: The agent server's logger of requests: many lines, which tell a person nothing.
 _REQUESTS = "uvicorn.access"
+#: How a command's output is read while it runs: the same line again and again.
+_READINGS = "Downloading file: /tmp/command-"
 #: Levels at which a server says that something is wrong.
 TROUBLE = ("WARNING", "ERROR", "CRITICAL")
 _FRACTION = re.compile(r",(\d{3})$")
@@ -64,7 +66,7 @@ def _read(log: Iterable[str], clock: Clock, container: str) -> list[LogLine]:
         lines += (
             _line(record, clock, container)
             for record in group
-            if isinstance(record, dict) and record.get("name") != _REQUESTS
+            if isinstance(record, dict) and not _says_nothing(record)
         )
     return lines
 
@@ -72,6 +74,11 @@ def _read(log: Iterable[str], clock: Clock, container: str) -> list[LogLine]:
 def is_trouble(line: LogLine) -> bool:
     """Whether a line says that something is wrong."""
     return line.level in TROUBLE
+
+
+def _says_nothing(record: dict[str, Any]) -> bool:
+    is_reading = str(record["message"]).startswith(_READINGS)
+    return is_reading or record.get("name") == _REQUESTS
 
 
 def _records(log: Iterable[str]) -> Iterator[dict[str, Any] | str]:

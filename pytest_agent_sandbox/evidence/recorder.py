@@ -125,8 +125,17 @@ class Recorder:
                     return
                 self._recorded.add((conversation_id, event.id))
             self.result.steps += self._is_step(conversation_id, event)
-            record = {"conversation": conversation_id, "received": time.time(), "event": event.raw}
-            self._events.add(self._pictures.take_out(record))
+            self._add_event(conversation_id, event)
+
+    def record_output(self, run: str, event: Event) -> None:
+        """Appends what a command-line agent printed: how much at once is no step of its own."""
+        with self._lock:
+            if not self.ended:
+                self._add_event(run, event)
+
+    def _add_event(self, conversation_id: str, event: Event) -> None:
+        record = {"conversation": conversation_id, "received": time.time(), "event": event.raw}
+        self._events.add(self._pictures.take_out(record))
 
     def _is_step(self, conversation_id: str, event: Event) -> bool:
         """Whether this is one more thing that an agent did."""
@@ -181,6 +190,10 @@ class Recorder:
     def record_conversation(self, number: int, **facts: str | float | None) -> None:
         """Adds what is known of a conversation (id, status, cost, …), or changes it."""
         self._record(self.result.conversations, {"number": number, **facts}, "number")
+
+    def record_agent_run(self, name: str, **facts: str | float | None) -> None:
+        """Adds what is known of a run of a command-line agent (command, exit_code, …)."""
+        self._record(self.result.agent_runs, {"name": name, **facts}, "name")
 
     def note(self, *texts: str) -> None:
         """Adds what a reader should know."""

@@ -61,6 +61,8 @@ class Result:
     phases: dict[str, dict[str, Any]] = field(default_factory=dict)
     sandboxes: list[dict[str, Any]] = field(default_factory=list)
     conversations: list[dict[str, Any]] = field(default_factory=list)
+    #: Of command-line agents.
+    agent_runs: list[dict[str, Any]] = field(default_factory=list)
     llm: LLMTotals = field(default_factory=LLMTotals)
     #: What the agents did: tool calls and messages.
     steps: int = 0

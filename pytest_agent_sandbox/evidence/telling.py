@@ -50,6 +50,7 @@ _LABELS = {
     "exit_code": "exit code",
     "out_of_memory": "out of memory",
     "start_seconds": "started in",
+    "timed_out": "timed out",
     "cost": "cost, as the server says",
 }
 _Thing = TypeVar("_Thing")
@@ -233,6 +234,8 @@ def _environment(found: Result) -> Iterator[Section]:
         yield Section(title=f"Sandbox {facts.get('container', '')}", facts=list(_facts(facts)))
     for facts in found.conversations:
         yield Section(title=f"Conversation {facts.get('number', '')}", facts=list(_facts(facts)))
+    for facts in found.agent_runs:
+        yield Section(title=f"Agent {facts.get('name', '')}", facts=list(_facts(facts)))
     phases = [
         (name, f"{phase.get('outcome')} in {records.number(phase.get('duration')) or 0.0:.2f} s")
         for name, phase in found.phases.items()
@@ -243,7 +246,7 @@ def _environment(found: Result) -> Iterator[Section]:
 
 def _facts(facts: Mapping[str, Any]) -> Iterator[Fact]:
     for name, value in facts.items():
-        if value is None or name in ("container", "number"):
+        if value is None or name in ("container", "name", "number"):
             continue
         yield _LABELS.get(name, name), _shown(name, value)
 
@@ -252,7 +255,7 @@ def _shown(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     number = records.number(value)
-    if number is not None and name == "start_seconds":
+    if number is not None and name in ("duration", "start_seconds"):
         return f"{number:.2f} s"
     if number is not None and name == "cost":
         return f"${number:.4f}"

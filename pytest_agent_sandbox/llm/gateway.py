@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections import defaultdict
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.llm.connections import Connections
@@ -59,6 +60,7 @@ class Gateway:
         self._server: ServerThread | None = None
         self._connections = Connections()
         self._lanes: dict[str, Lane] = {}
+        self._services: dict[str, ASGIApp] = {}
         #: Who has asked by which lane's token. An agent server never closes such a connection.
         self._clients: defaultdict[str, set[object]] = defaultdict(set)
 
@@ -118,9 +120,26 @@ class Gateway:
         self._lanes[lane.token] = lane
         return lane
 
+    def open_service(self, application: ASGIApp) -> str:
+        """Let an application answer beside the LLM; return the token that leads to it.
+
+        Args:
+            application: Gets the requests that show the token, whatever their path. It has no
+                lifespan.
+        """
+        token = secrets.token_urlsafe(32)
+        self._services[token] = application
+        return token
+
+    def close_service(self, token: str) -> None:
+        """Let nobody in by this token any more. May be called twice."""
+        self._services.pop(token, None)
+        self._forget(token)
+
     def close(self) -> None:
         """End at once: requests under way are cut off, lanes are closed. May be called twice."""
         self._lanes.clear()
+        self._services.clear()
         if self._server is not None:
             self._server.close()
 
@@ -135,6 +154,11 @@ class Gateway:
         request = Request(scope, receive)
         path = scope.get("raw_path", b"").decode("ascii", "replace")
         token = _token_of(request)
+        service = self._services.get(token)
+        if service is not None:
+            self._clients[token].add(scope.get("client"))
+            await service(scope, receive, send)
+            return
         lane = self._lanes.get(token)
         if lane is None:
             await _send(_stranger(path), send)

@@ -34,6 +34,7 @@ class SmallAgent(acp.Agent):
     def on_connect(self, conn: acp.Client) -> None:
         self._client = conn
         self._folders: dict[str, str] = {}
+        self._servers: dict[str, list[str]] = {}
 
     async def initialize(self, protocol_version: int, **_: Any) -> InitializeResponse:
         return InitializeResponse(
@@ -41,9 +42,12 @@ class SmallAgent(acp.Agent):
             agent_info=Implementation(name="small-agent", version="1.0"),
         )
 
-    async def new_session(self, cwd: str, **_: Any) -> NewSessionResponse:
+    async def new_session(
+        self, cwd: str, mcp_servers: list[Any] | None = None, **_: Any
+    ) -> NewSessionResponse:
         session_id = uuid.uuid4().hex
         self._folders[session_id] = cwd
+        self._servers[session_id] = [server.name for server in mcp_servers or ()]
         return NewSessionResponse(session_id=session_id)
 
     async def prompt(self, session_id: str, prompt: list[Any], **_: Any) -> PromptResponse:
@@ -62,6 +66,9 @@ class SmallAgent(acp.Agent):
             if message.content:
                 await self._tell(session_id, acp.update_agent_message_text(message.content))
             if not message.tool_calls:
+                for name in self._servers[session_id]:
+                    said = acp.update_agent_message_text(f" I was given {name}.")
+                    await self._tell(session_id, said)
                 return PromptResponse(stop_reason="end_turn")
             for call in message.tool_calls:
                 output = await self._run(session_id, call.id, call.function.arguments)

@@ -307,6 +307,14 @@ def test_a_refused_call_counts_as_an_error() -> None:
     assert (call.result, call.is_error) == ("not today", True)
 
 
+def test_the_arguments_of_an_mcp_servers_tool() -> None:
+    action = {"kind": "MCPToolAction", "data": {"word": "x"}, "summary": None}
+    (call,) = log_of(ACTION | {"action": action, "tool_name": "count"}).tool_calls()
+    assert call.arguments == {"word": "x"}
+    (odd,) = log_of(ACTION | {"action": action | {"data": "x"}}).tool_calls()
+    assert odd.arguments == {"data": "x", "summary": None}
+
+
 def test_the_news_of_an_acp_call_are_joined() -> None:
     base = {"kind": "ACPToolCallEvent", "source": "agent", "tool_call_id": "t1"}
     started = base | {

@@ -51,6 +51,18 @@ def test_records_become_lines_requests_are_left_out_and_the_rest_stays(read):
     ]
 
 
+def test_the_readings_of_a_command_s_output_are_left_out(read):
+    lines = read(
+        "\n".join(
+            [
+                server_line(message="Downloading file: /tmp/command-0123/out"),
+                server_line(message="Downloading file: /workspace/project/out"),
+            ]
+        )
+    )
+    assert [line.text for line in lines] == ["Downloading file: /workspace/project/out"]
+
+
 def test_lines_know_their_container(read):
     assert {line.container for line in read(f"x\n{server_line(message='y')}", "box")} == {"box"}
 

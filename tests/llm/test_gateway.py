@@ -20,6 +20,9 @@ import httpx
 import openai
 import psutil
 import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.llm import gateway as gateway_module
@@ -134,6 +137,27 @@ def test_a_path_does_not_climb(gateway: Gateway, path: str) -> None:
     connection.request("GET", path, headers={"x-api-key": lane.token})
     assert connection.getresponse().status == 400
     connection.close()
+
+
+def test_a_service_answers_to_its_token_only(gateway: Gateway) -> None:
+    async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+        body = (await Request(scope, receive).body()).decode()
+        await PlainTextResponse(f"{scope['path']}: {body}")(scope, receive, send)
+
+    lane = gateway.open_lane(Script([]))
+    token = gateway.open_service(echo)
+    assert token != lane.token
+
+    def ask(shown: str) -> httpx.Response:
+        url = f"http://127.0.0.1:{gateway.port}/any/where"
+        return httpx.post(url, content="hello", headers={"Authorization": f"Bearer {shown}"})
+
+    assert ask(token).text == "/any/where: hello"
+    assert ask(token[:-1]).status_code == 401
+    assert ask(lane.token).status_code == 404
+    gateway.close_service(token)
+    gateway.close_service(token)
+    assert ask(token).status_code == 401
 
 
 def test_a_client_that_wants_a_websocket_is_told_to_go_on_without(

@@ -1,0 +1,120 @@
+"""The command-line agents that a test runs: their LLM, their transcript, their evidence."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_agent_sandbox import sandbox_evidence
+from pytest_agent_sandbox.client.events import Event, parse_event
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.agent_llm import AgentLLM
+    from pytest_agent_sandbox.client.agent_runs import AgentRun
+    from pytest_agent_sandbox.evidence.recorder import Recorder
+    from pytest_agent_sandbox.llm.lane import Lane
+    from pytest_agent_sandbox.session import SandboxSession, Workspace
+
+logger = logging.getLogger(__name__)
+
+#: What answers the LLM calls of a test, once it has asked for that.
+LLM: pytest.StashKey[AgentLLM] = pytest.StashKey()
+
+
+def follow(session: SandboxSession, item: pytest.Item, workspace: Workspace) -> None:
+    """Has the agents that a test runs in a workspace use the test's LLM, and leave evidence."""
+
+    def begin(command: tuple[str, ...]) -> FollowedRun:
+        sandbox_evidence.before_agents(workspace)
+        return FollowedRun(session, item, workspace, command)
+
+    workspace.on_agent_run = begin
+
+
+@contextmanager
+def followed(session: SandboxSession, item: pytest.Item, workspace: Workspace) -> Iterator[None]:
+    """As `follow`, for a workspace that other tests use too."""
+    follow(session, item, workspace)
+    try:
+        yield
+    finally:
+        workspace.on_agent_run = None
+
+
+class FollowedRun:
+    """One run of a command-line agent in a test.
+
+    What it prints is told as the messages of an agent are: the page, the transcript and the live
+    view show both in the same way.
+    """
+
+    def __init__(
+        self,
+        session: SandboxSession,
+        item: pytest.Item,
+        workspace: Workspace,
+        command: tuple[str, ...],
+    ) -> None:
+        self._recorder: Recorder = session.evidence.recorder(item)
+        number = len(self._recorder.result.agent_runs) + 1
+        #: Its name, in the evidence and among the test's LLM calls.
+        self.name = f"run-{number}"
+        self._lane: Lane | None = None
+        self.variables: Mapping[str, str] = {}
+        llm = item.stash.get(LLM, None)
+        if llm is not None:
+            self.variables, self._lane = llm.connect_program(
+                workspace.gateway,
+                name=self.name,
+                known=workspace.identity,
+                observer=self._recorder.llm_observer(self.name),
+            )
+        live = session.evidence.live_view
+        self._show: Callable[[Event], None] | None = (
+            live.view(item.name, number, session.redactor) if live else None
+        )
+        self._recorder.record_agent_run(self.name, command=shlex.join(command))
+        self._tell("MessageEvent", "user", _message("user", shlex.join(command)))
+
+    def check(self) -> None:
+        """Raise what makes waiting for it pointless."""
+        if self._lane is not None:
+            self._lane.check()
+
+    def output(self, text: str) -> None:
+        """Be told whole lines of its output."""
+        self._tell("MessageEvent", "agent", _message("assistant", text))
+
+    def ended(self, run: AgentRun) -> None:
+        """Be told how it ended."""
+        self._tell(
+            "ConversationStateUpdateEvent",
+            "environment",
+            {"key": "execution_status", "value": run.outcome},
+        )
+        self._recorder.record_agent_run(
+            self.name,
+            exit_code=run.exit_code,
+            timed_out=run.timed_out,
+            duration=round(run.duration, 3),
+        )
+
+    def _tell(self, kind: str, source: str, fields: Mapping[str, Any]) -> None:
+        now = datetime.now(UTC).isoformat()
+        event = parse_event({"kind": kind, "source": source, "timestamp": now, **fields})
+        if self._show is not None:
+            self._show(event)
+        try:
+            self._recorder.record_output(self.name, event)
+        except OSError:  # a full disk: not the test's failure
+            logger.warning("an agent's output could not be kept as evidence", exc_info=True)
+
+
+def _message(role: str, text: str) -> dict[str, Any]:
+    return {"llm_message": {"role": role, "content": [{"type": "text", "text": text}]}}

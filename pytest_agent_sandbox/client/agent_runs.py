@@ -1,0 +1,144 @@
+"""Agents that are plain programs: a command, its output, its exit code."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pytest_agent_sandbox.client import files
+from pytest_agent_sandbox.client.commands import CommandResult, run_command
+from pytest_agent_sandbox.client.transport import ServerConnection
+from pytest_agent_sandbox.errors import SettingsError
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class AgentRun:
+    """What a run of a command-line agent left.
+
+    Attributes:
+        command: The program and its arguments.
+        exit_code: Its exit code; -1 when its timeout struck, 128 + n when signal n ended it.
+        output: What it printed, error output included, in order.
+        duration: Seconds from the request to the result.
+        timed_out: True when it was ended because its timeout struck.
+        truncated: True when it printed more than 64 MiB and was ended for that; the rest is lost.
+    """
+
+    command: tuple[str, ...]
+    exit_code: int
+    output: str
+    duration: float = field(default=0.0, compare=False)
+    timed_out: bool = False
+    truncated: bool = False
+
+    def __str__(self) -> str:
+        return f"Agent {shlex.join(self.command)} {self.outcome}.\n{self.output}".rstrip()
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, in words."""
+        if self.timed_out:
+            return f"was ended by its timeout after {self.duration:.1f} s"
+        return f"ended with exit code {self.exit_code} after {self.duration:.1f} s"
+
+    def check(self) -> AgentRun:
+        """Return the run itself.
+
+        Raises:
+            AssertionError: It failed; the message holds its output.
+        """
+        if self.exit_code != 0:
+            raise AssertionError(str(self))
+        return self
+
+
+class RunObserver(Protocol):
+    """Who provides for one run of an agent, and follows it."""
+
+    #: Environment variables for it, such as those that lead to its LLM.
+    variables: Mapping[str, str]
+
+    def check(self) -> None:
+        """Raise what has made waiting for the agent pointless."""
+
+    def output(self, text: str) -> None:
+        """Be told whole lines of its output as they come."""
+
+    def ended(self, run: AgentRun) -> None:
+        """Be told how it ended, unless waiting for it failed."""
+
+
+def words(command: Sequence[str]) -> tuple[str, ...]:
+    """Return the command.
+
+    Raises:
+        SettingsError: It is not a list of words.
+    """
+    if isinstance(command, str) or not command or not all(isinstance(w, str) for w in command):
+        raise SettingsError(
+            f'run_agent(command) takes a list of words, such as ["my-agent", "--task", "…"], not '
+            f'{command!r}. For a line of the shell: ["sh", "-c", "…"].'
+        )
+    return tuple(command)
+
+
+def run_agent(
+    connection: ServerConnection,
+    command: tuple[str, ...],
+    *,
+    cwd: str,
+    timeout: float,
+    variables: Mapping[str, str],
+    observer: RunObserver | None,
+) -> AgentRun:
+    """Run a command-line agent and wait for its end.
+
+    Args:
+        connection: The server.
+        command: The program and its arguments.
+        cwd: Absolute path of an existing folder in the sandbox.
+        timeout: Seconds, as `run_command` takes them.
+        variables: Environment variables for it; they show in no command line and no log.
+        observer: Follows it.
+
+    Raises:
+        SettingsError: A variable's name is none.
+        BaseException: As `run_command` does.
+    """
+    prepared = _environment(connection, variables)
+    result: CommandResult = run_command(
+        connection,
+        f"exec 2>&1; {prepared}exec {shlex.join(command)}",
+        cwd=cwd,
+        timeout=timeout,
+        on_output=None if observer is None else observer.output,
+        guard=None if observer is None else observer.check,
+    )
+    return AgentRun(
+        command=command,
+        exit_code=result.exit_code,
+        output=result.stdout,
+        duration=result.duration,
+        timed_out=result.timed_out,
+        truncated=result.truncated,
+    )
+
+
+def _environment(connection: ServerConnection, variables: Mapping[str, str]) -> str:
+    """Return what the shell reads the variables by: out of a file, which it then removes."""
+    for name in variables:
+        if not _VARIABLE.fullmatch(name):
+            raise SettingsError(f"run_agent(env=…): {name!r} is no name of a variable.")
+    if not variables:
+        return ""
+    folder = f"/tmp/agent-{uuid.uuid4().hex}"  # noqa: S108  (in the sandbox; made with mode 700)
+    run_command(connection, f"mkdir -m 700 {folder}", cwd="/", timeout=10.0).check()
+    lines = "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
+    files.write_bytes(connection, f"{folder}/env", lines.encode())
+    return f"set -a; . {folder}/env; set +a; rm -rf {folder}; "

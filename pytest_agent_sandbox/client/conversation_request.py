@@ -1,0 +1,91 @@
+"""What the server is sent to start a conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_agent_sandbox.client.agents import agent_payload
+from pytest_agent_sandbox.client.answers import an_object, as_text
+from pytest_agent_sandbox.client.skills import Skill, hooks_payload, skill_payload
+from pytest_agent_sandbox.client.transport import ServerConnection
+from pytest_agent_sandbox.errors import SettingsError
+
+#: The first version that takes MCP servers by name; before, they are in an envelope.
+_FIRST_WITH_PLAIN_MCP_SERVERS = (1, 32)
+
+
+def conversation_request(
+    connection: ServerConnection,
+    agent: object,
+    *,
+    working_dir: str,
+    has_desktop: bool = False,
+    conversation_id: str | None = None,
+    max_iterations: int = 100,
+    confirm: bool = False,
+    mcp_servers: Mapping[str, Mapping[str, Any]] | None = None,
+    skills: Sequence[Skill | Mapping[str, Any]] = (),
+    hooks: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the body of the request, API keys in clear: for sending, never for logs.
+
+    Args:
+        connection: The server, which is asked for its version where that matters.
+        agent: Whatever `agent_payload` takes.
+        working_dir: Where the agent works.
+        has_desktop: Whether its browser shall show on a desktop.
+        conversation_id: The id to give to the conversation.
+        max_iterations: The most steps the agent may take in one run.
+        confirm: Let every tool call wait for a confirmation.
+        mcp_servers: MCP servers by name, in addition to the agent's own.
+        skills: Skills in addition to the agent's own.
+        hooks: Whatever `hooks_payload` takes.
+
+    Raises:
+        SettingsError: Some of this cannot be used.
+        ServerError: The server does not tell its version.
+    """
+    described = agent_payload(agent, has_desktop=has_desktop)
+    if mcp_servers:
+        described["mcp_config"] = _with_mcp_servers(connection, described, mcp_servers)
+    if skills:
+        described["agent_context"] = _with_skills(described, [skill_payload(one) for one in skills])
+    body: dict[str, Any] = {
+        "agent": described,
+        "workspace": {"kind": "LocalWorkspace", "working_dir": working_dir},
+        "max_iterations": max_iterations,
+        "confirmation_policy": {"kind": "AlwaysConfirm" if confirm else "NeverConfirm"},
+        # A title costs an LLM call of its own, in a race with the agent's first one.
+        "autotitle": False,
+    }
+    if hooks:
+        body["hook_config"] = hooks_payload(hooks)
+    if conversation_id is not None:
+        body["conversation_id"] = conversation_id
+    return body
+
+
+def _with_skills(agent: Mapping[str, Any], skills: list[dict[str, Any]]) -> dict[str, Any]:
+    # A context that the server makes up itself holds the time of day.
+    context = dict(agent.get("agent_context") or {"current_datetime": None})
+    context["skills"] = [*(context.get("skills") or ()), *skills]
+    return context
+
+
+def _with_mcp_servers(
+    connection: ServerConnection,
+    agent: Mapping[str, Any],
+    mcp_servers: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    for name, server in mcp_servers.items():
+        if not isinstance(server, Mapping) or not (server.get("command") or server.get("url")):
+            raise SettingsError(
+                f"mcp_servers={{{name!r}: …}} needs a `command` that is in the sandbox, with its "
+                f"`args`, or a `url`, not {server!r}."
+            )
+    own = dict(agent.get("mcp_config") or {})
+    servers = {**own.get("mcpServers", own), **mcp_servers}
+    version = as_text(an_object(connection.get_json("/server_info"), "/server_info").get("version"))
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    return servers if numbers >= _FIRST_WITH_PLAIN_MCP_SERVERS else {"mcpServers": servers}

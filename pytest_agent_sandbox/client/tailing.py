@@ -1,0 +1,80 @@
+"""The output of a command while it runs, line by line.
+
+The server keeps a command's output to itself until there is a MiB of it, or the command has ended.
+So its file is read, from where the last reading ended.
+"""
+
+from __future__ import annotations
+
+import codecs
+import time
+from collections.abc import Callable
+
+from pytest_agent_sandbox.client.transport import ServerConnection
+from pytest_agent_sandbox.errors import ServerError
+
+#: Seconds between two looks at the file: each is a request.
+_INTERVAL = 0.4
+_TIMEOUT = 10.0
+#: Bytes read at once; and characters of a line that are waited for.
+_MOST = 4 * 1024 * 1024
+_LONGEST_LINE = 64 * 1024
+_PARTIAL_CONTENT = 206
+
+
+class OutputTail:
+    """Tells the text of a file that grows, as whole lines.
+
+    Args:
+        connection: The server.
+        path: Absolute path of the file in the sandbox; it may not be there yet.
+        tell: Called with one or more whole lines.
+    """
+
+    def __init__(
+        self, connection: ServerConnection, path: str, tell: Callable[[str], object]
+    ) -> None:
+        self._connection = connection
+        self._path = path
+        self._tell = tell
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._read = 0
+        self._line = ""
+        self._next = 0.0
+
+    def poll(self) -> None:
+        """Look whether there is more, unless that was done just now.
+
+        Raises:
+            SandboxError: Whatever the connection's guard knows.
+            BaseException: What `tell` raised.
+        """
+        if time.monotonic() < self._next:
+            return
+        try:
+            answer = self._connection.request(
+                "GET",
+                "/api/file/download",
+                params={"path": self._path},
+                headers={"Range": f"bytes={self._read}-{self._read + _MOST - 1}"},
+                timeout=_TIMEOUT,
+            )
+        except ServerError:
+            # It is not there yet, or there is nothing new in it. What is missed comes at the end.
+            answer = None
+        self._next = time.monotonic() + _INTERVAL
+        if answer is not None:
+            is_part = answer.status_code == _PARTIAL_CONTENT
+            self._take(answer.content if is_part else answer.content[self._read :])
+
+    def end(self, content: bytes) -> None:
+        """Tell what was not told yet of the file's whole content."""
+        self._take(content[self._read :], final=True)
+
+    def _take(self, content: bytes, *, final: bool = False) -> None:
+        self._read += len(content)
+        text = self._line + self._decoder.decode(content, final)
+        end = len(text) if final or len(text) > _LONGEST_LINE else text.rfind("\n") + 1
+        self._line = text[end:]
+        if text[:end]:
+            self._tell(text[:end])

@@ -1,0 +1,111 @@
+"""Command-line agents on a real server: their output as it comes, and who follows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import pytest
+
+from pytest_agent_sandbox.client import tailing
+from pytest_agent_sandbox.client.agent_runs import AgentRun
+from pytest_agent_sandbox.client.workspace import RemoteWorkspace
+
+
+class Follower:
+    def __init__(self, command: tuple[str, ...], reason: Exception | None = None) -> None:
+        self.command = command
+        self.variables: Mapping[str, str] = {"FROM": "the follower", "BOTH": "the follower"}
+        self.told: list[tuple[float, str]] = []
+        self.run: AgentRun | None = None
+        self._reason = reason
+
+    def check(self) -> None:
+        if self._reason is not None and self.told:
+            raise self._reason
+
+    def output(self, text: str) -> None:
+        self.told.append((time.monotonic(), text))
+
+    def ended(self, run: AgentRun) -> None:
+        self.run = run
+
+    @property
+    def text(self) -> str:
+        return "".join(text for _, text in self.told)
+
+
+def follow(workspace: RemoteWorkspace, reason: Exception | None = None) -> list[Follower]:
+    followers: list[Follower] = []
+
+    def begin(command: tuple[str, ...]) -> Follower:
+        followers.append(Follower(command, reason))
+        return followers[-1]
+
+    workspace.on_agent_run = begin
+    return followers
+
+
+def test_output_is_told_as_it_comes_in_whole_lines(workspace: RemoteWorkspace) -> None:
+    followers = follow(workspace)
+    script = "echo one; sleep 1; printf tw; sleep 1; echo o; sleep 1; printf 'end'"
+    run = workspace.run_agent(["sh", "-c", script])
+    (follower,) = followers
+    assert follower.run is run
+    assert follower.command == ("sh", "-c", script)
+    assert [text for _, text in follower.told] == ["one\n", "two\n", "end"]
+    times = [when for when, _ in follower.told]
+    assert times[-1] - times[0] > 2
+    assert run.output == follower.text == "one\ntwo\nend"
+
+
+def test_characters_that_are_cut_arrive_whole(
+    workspace: RemoteWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tailing, "_MOST", 7)
+    monkeypatch.setattr(tailing, "_INTERVAL", 0.0)
+    followers = follow(workspace)
+    # Each of them is three bytes.
+    run = workspace.run_agent(["sh", "-c", "for i in 1 2 3 4 5 6; do echo €€€€; sleep 0.2; done"])
+    assert run.output == "€€€€\n" * 6
+    assert followers[0].text == run.output
+    assert len(followers[0].told) > 1
+
+
+def test_much_output(workspace: RemoteWorkspace) -> None:
+    followers = follow(workspace)
+    run = workspace.run_agent(["sh", "-c", "seq 400000; sleep 1; echo end"], timeout=60)
+    assert followers[0].text == run.output
+    assert run.output.endswith("400000\nend\n")
+
+
+def test_a_long_line_is_not_waited_for(
+    workspace: RemoteWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tailing, "_LONGEST_LINE", 100)
+    followers = follow(workspace)
+    run = workspace.run_agent(["sh", "-c", "printf '%0200d' 0; sleep 1.5; echo end"])
+    assert [len(text) for _, text in followers[0].told] == [200, 4]
+    assert run.output == "0" * 200 + "end\n"
+
+
+def test_the_tests_own_variables_win(workspace: RemoteWorkspace) -> None:
+    follow(workspace)
+    run = workspace.run_agent(["sh", "-c", 'echo "$FROM, $BOTH"'], env={"BOTH": "the test"})
+    assert run.output == "the follower, the test\n"
+
+
+def test_who_follows_may_end_it(workspace: RemoteWorkspace) -> None:
+    followers = follow(workspace, reason=KeyError("pointless"))
+    began = time.monotonic()
+    with pytest.raises(KeyError, match="pointless"):
+        workspace.run_agent(["sh", "-c", "echo begun; exec sleep 71"])
+    assert time.monotonic() - began < 10
+    assert followers[0].run is None
+    assert workspace.execute_command("pgrep -fx 'sleep 71'; true").stdout == ""
+
+
+def test_nobody_needs_to_follow(workspace: RemoteWorkspace) -> None:
+    run = workspace.run_agent(["sh", "-c", "pwd; exit 4"])
+    assert run == AgentRun(("sh", "-c", "pwd; exit 4"), 4, f"{workspace.working_dir}\n")
+    assert str(run).startswith("Agent sh -c 'pwd; exit 4' ended with exit code 4 after 0.")
