@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import logging
 import time
@@ -30,6 +31,8 @@ _CONNECT_TIMEOUT = 10.0
 _WRITE_TIMEOUT = 60.0
 _RETRY_DELAYS = (0.05, 0.2, 0.5, 1.0)
 _DETAIL_LIMIT = 2000
+# Seconds for the server to say which it is.
+_INFO_TIMEOUT = 5.0
 # Bytes of an answer that are kept in memory.
 _LARGEST_BODY = 1024**3
 # The same of a JSON document, which takes some times that when it is read.
@@ -173,6 +176,21 @@ class ServerConnection:
     def post_json(self, path: str, body: Any = None) -> Any:
         """Post a JSON document and return the answer's. Raises as `request` does."""
         return self.decoded(self.request("POST", path, json=body))
+
+    @functools.cached_property
+    def version(self) -> str:
+        """The server's version, asked for once; empty where it does not say.
+
+        Raises:
+            SandboxError: What the guard raises.
+        """
+        try:
+            answer = self.request("GET", "/server_info", timeout=_INFO_TIMEOUT)
+            found = self.decoded(answer)
+        except ServerError:
+            return ""
+        version = found.get("version") if isinstance(found, dict) else None
+        return version if isinstance(version, str) else ""
 
     def probe(self, path: str, *, timeout: float) -> str:
         """Return why a GET of `path` does not succeed right now; empty if it does.
