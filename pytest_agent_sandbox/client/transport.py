@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import ipaddress
 import logging
 import time
@@ -68,6 +67,7 @@ class ServerConnection:
         self.api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         self._guard = guard
         self._read_timeout = read_timeout
+        self._version = ""
         self._client = httpx.Client(
             base_url=self.host,
             # Nothing is packed: a small answer cannot unfold to a large one.
@@ -177,13 +177,18 @@ class ServerConnection:
         """Post a JSON document and return the answer's. Raises as `request` does."""
         return self.decoded(self.request("POST", path, json=body))
 
-    @functools.cached_property
+    @property
     def version(self) -> str:
-        """The server's version, asked for once; empty where it does not say.
+        """The server's version, which is asked for once; empty where it does not say.
 
         Raises:
             SandboxError: What the guard raises.
         """
+        if not self._version:
+            self._version = self._ask_for_version()
+        return self._version
+
+    def _ask_for_version(self) -> str:
         try:
             answer = self.request("GET", "/server_info", timeout=_INFO_TIMEOUT)
             found = self.decoded(answer)

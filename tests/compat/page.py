@@ -16,14 +16,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 _HEAD = """\
 # Versions of the agent server
 
-Made by `scripts/compat --write`; do not edit. Each cell is the result of a run: the client's own tests of the
-group, against the real server of that version, installed from PyPI with the packages of its time.
-`yes`: all of its tests passed. `3 of 4`: three did, and [below](#what-did-not-pass) it says which did not.
-`no`: none did.
+Made by `scripts/compat --write`; do not edit. Each cell is the result of a run: the client's own
+tests of the group, against the real server of that version, installed from PyPI with the packages
+of its time. `yes`: all of its tests passed. `3 of 4`: three did, and
+[below](#what-did-not-pass) it says which did not. `no`: none did. `-`: it cannot be installed.
 
-Tested are {oldest} to {newest}. Another version is used all the same, with an `AgentServerVersionWarning`
-that says what is known to differ. `scripts/compat 1.58` tests a version, `scripts/compat --all` each minor of
-the last six months.
+Tested are {oldest} to {newest}. Another version is used all the same, with an
+`AgentServerVersionWarning` that says what is known to differ. `scripts/compat 1.58` tests a
+version, `scripts/compat --all` each minor of the last six months.
 
 """
 

@@ -87,7 +87,6 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             "test_a_thousand_events_arrive_once_and_in_order",
             "test_runs_end_promptly_over_a_socket_that_keeps_breaking",
             "test_an_end_that_the_socket_missed_is_found",
-            "test_a_connection_made_while_a_tool_runs_misses_nothing",
         ),
     },
     "costs, tokens": {_CONVERSATION: ("test_costs_and_tokens_add_up",)},

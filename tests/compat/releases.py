@@ -86,10 +86,14 @@ def chosen(releases: list[Release], wanted: Iterable[str]) -> list[Release]:
     found = []
     for word in wanted:
         if not _VERSION.fullmatch(word):
-            raise CannotTestError(f"{word!r} is no version of the agent server; write 1.58 or 1.58.0.")
+            raise CannotTestError(
+                f"{word!r} is no version of the agent server; write 1.58 or 1.58.0."
+            )
         parts = numbers(word)
         fits = [release for release in releases if release.numbers[: len(parts)] == parts]
         if not fits:
-            raise CannotTestError(f"PyPI has no {PACKAGE} {word}; its newest is {releases[0].version}.")
+            raise CannotTestError(
+                f"PyPI has no {PACKAGE} {word}; its newest is {releases[0].version}."
+            )
         found.append(max(fits, key=lambda release: release.numbers))
     return found

@@ -133,7 +133,9 @@ def run_suite(engine: Engine, image: str, released: str = "") -> Result:
         except subprocess.TimeoutExpired:
             raise CannotTestError(f"The suite did not end within {SUITE_TIMEOUT} s.") from None
         if not report.is_file() or done.returncode not in (0, 1):
-            raise CannotTestError(f"The suite could not be run:\n{(done.stdout + done.stderr)[-3000:]}")
+            raise CannotTestError(
+                f"The suite could not be run:\n{(done.stdout + done.stderr)[-3000:]}"
+            )
         groups = read_report(report)
     return Result(
         released=released,
