@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import SecretStr
 
+from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.containers.images import Image, server_version
 from pytest_agent_sandbox.errors import SettingsError
@@ -18,7 +19,6 @@ from pytest_agent_sandbox.services import (
     lacks_services,
 )
 
-_FIRST_DORMANT = (1, 29)
 # Seconds for a dormant server to begin its work, which takes 0.05.
 _WAKE_TIMEOUT = 10.0
 # What variables begin with that a server reads at its start.
@@ -94,11 +94,13 @@ def secret_environment(session_key: SecretStr, secret_key: SecretStr) -> dict[st
 def can_be_dormant(image: Image, variables: Iterable[str]) -> bool:
     """Whether a server can be up before it knows these variables.
 
-    Agent server 1.29 is the first that can. What concerns its start it has to know then.
+    Not every version can. What concerns its start it has to know then.
     """
-    numbers = tuple(int(part) for part in server_version(image).split(".")[:2] if part.isdigit())
-    return numbers >= _FIRST_DORMANT and not any(
-        name.upper().startswith(_OF_THE_START) for name in variables
+    version = server_version(image)
+    return (
+        bool(version)
+        and versions.has(version, versions.DORMANT_START)
+        and not any(name.upper().startswith(_OF_THE_START) for name in variables)
     )
 
 

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.answers import a_number, an_id, an_object, as_text
 from pytest_agent_sandbox.client.pages import items
 from pytest_agent_sandbox.client.tailing import OutputTail
@@ -120,7 +121,10 @@ def run_command(
         raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}")
     folder = f"/tmp/command-{uuid.uuid4().hex}"  # noqa: S108  (in the sandbox; made with mode 700)
     started = time.monotonic()
-    command_id = _start(connection, _wrapped(command, folder), cwd, timeout)
+    wrapped = _wrapped(command, folder)
+    if not versions.has(connection.version, versions.COMMAND_GROUP):
+        wrapped = f"exec setsid sh -c {shlex.quote(wrapped)}"
+    command_id = _start(connection, wrapped, cwd, timeout)
     tail = None if on_output is None else OutputTail(connection, f"{folder}/out", on_output)
 
     def watch() -> None:
@@ -133,11 +137,11 @@ def run_command(
         output = _output(connection, command_id, deadline=started + timeout, watch=watch)
     except BaseException:
         with suppress(SandboxError):  # nobody waits for it any more, as far as it is still there
-            _stop(connection, command_id)
+            _stop(connection, command_id, folder)
         raise
     timed_out = output is None
     if output is None:
-        _stop(connection, command_id)
+        _stop(connection, command_id, folder)
         output = _output(connection, command_id, deadline=time.monotonic() + _STOP_GRACE)
         if output is None:
             raise CommandTimeout(
@@ -173,7 +177,7 @@ def _wrapped(command: str, folder: str) -> str:
     # loop in the background keeps a command that prints without end from filling the disk.
     return f"""
 stopped=; trap stopped=1 TERM
-mkdir -m 700 {folder} || exit
+mkdir -m 700 {folder} && echo $$ >{folder}/group || exit
 (trap - TERM; while sleep 1; do
     [ -z "$(find {folder} -size +{OUTPUT_LIMIT // 1024}k)" ] || kill 0
 done) >/dev/null 2>&1 &
@@ -204,20 +208,25 @@ def _recovered(connection: ServerConnection, folder: str, *, exit_code: int) -> 
 
 
 def _start(connection: ServerConnection, command: str, cwd: str, timeout: float) -> str:
-    # The server's timeout is only there for when this process is gone, or the server is too old
-    # to stop a command; it takes whole seconds.
+    # The server's timeout is only there for when this process is gone; it takes whole seconds.
     body = {"command": command, "cwd": cwd, "timeout": math.ceil(timeout) + 1}
     started = connection.post_json("/api/bash/start_bash_command", body)
     return an_id(started, "The start of a command")
 
 
-def _stop(connection: ServerConnection, command_id: str) -> None:
-    try:
-        path = f"/api/bash/bash_commands/{command_id}/stop"
-        connection.request("POST", path, timeout=_STOP_GRACE)
-    except ServerError as error:
-        if error.status != _HTTP_NOT_FOUND:  # an older server; its own timeout will strike
-            raise
+def _stop(connection: ServerConnection, command_id: str, folder: str) -> None:
+    if versions.has(connection.version, versions.STOP_COMMAND):
+        try:
+            path = f"/api/bash/bash_commands/{command_id}/stop"
+            connection.request("POST", path, timeout=_STOP_GRACE)
+        except ServerError as error:
+            if error.status != _HTTP_NOT_FOUND:  # it has just ended
+                raise
+        return
+    # As newer servers do it: SIGTERM, and SIGKILL a second later.
+    kill = "kill -s {} -- -$group 2>/dev/null || exit 0"
+    script = f"read group <{folder}/group; {kill.format('TERM')}; sleep 1; {kill.format('KILL')}"
+    _start(connection, script, "/", _STOP_GRACE)
 
 
 def _output(

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, SecretStr
 
+from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.agents import agent_payload
 from pytest_agent_sandbox.client.answers import an_id, an_object
 from pytest_agent_sandbox.client.asynchronous import CallerGone, InThread, run_in_thread
@@ -130,6 +131,7 @@ class RemoteConversation:
         self._run: Run | None = None
         self._unanswered = False
         shared = workspace.connection
+        versions.warn_if_untested(shared.version)
         # A connection of its own ends its requests when the conversation is closed.
         self._connection = ServerConnection(
             shared.host, shared.api_key, guard=self._check_connection
@@ -307,7 +309,12 @@ class RemoteConversation:
         self._post("pause")
 
     def interrupt(self) -> None:
-        """Stop the agent at once, in the middle of a tool if need be; `run` goes on from there."""
+        """Stop the agent at once, in the middle of a tool if need be; `run` goes on from there.
+
+        Raises:
+            ServerError: The server is too old for it (before 1.23), or cannot be reached.
+        """
+        self._require("interrupt a run", versions.INTERRUPT)
         self._connection.request("POST", self._path("interrupt"), timeout=_INTERRUPT_TIMEOUT)
 
     def accept(self) -> None:
@@ -348,10 +355,14 @@ class RemoteConversation:
 
         Args:
             callbacks: Called with each event of the new conversation, the history included.
+
+        Raises:
+            ServerError: The server is too old for it (before 1.18), or cannot be reached.
         """
+        self._require("fork a conversation", versions.FORK)
         fork_id = an_id(self._post("fork", {}), "The fork of a conversation")
         llm = agent_payload(self._agent).get("llm") if self._agent is not None else None
-        if llm is not None:
+        if llm is not None and versions.has(self._connection.version, versions.SWITCH_LLM):
             # A server without a secret key of its own copies the agent without its API keys.
             self._connection.post_json(f"/api/conversations/{fork_id}/switch_llm", {"llm": llm})
         fork = RemoteConversation.attach(
@@ -491,6 +502,11 @@ class RemoteConversation:
         if self._closed.is_set():
             raise ServerError("The conversation has been closed.")
         self._workspace.connection.check()
+
+    def _require(self, what: str, since: tuple[int, int]) -> None:
+        version = self._connection.version
+        if not versions.has(version, since):
+            raise ServerError(versions.lacking(version, what, since))
 
     def _fetch(self) -> dict[str, Any]:
         return an_object(self._connection.get_json(self._path()), self._path())

@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.commands import run_command
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import ServerError
@@ -36,8 +37,9 @@ _FILE_ERRORS = (
 
 def read_bytes(connection: ServerConnection, path: str) -> bytes:
     """Return the content of the file at the absolute `path`; raises what `open` would."""
+    address, params = versions.file_request(connection.version, "download", path)
     try:
-        content = connection.request("GET", "/api/file/download", params={"path": path}).content
+        content = connection.request("GET", address, params=params).content
     except ServerError as error:
         raise _read_error(connection, error, path) from error
     if not content:
@@ -47,10 +49,9 @@ def read_bytes(connection: ServerConnection, path: str) -> bytes:
 
 def write_bytes(connection: ServerConnection, path: str, content: bytes | IO[bytes]) -> None:
     """Write the file at the absolute `path`, making its folders; raises what `open` would."""
+    address, params = versions.file_request(connection.version, "upload", path)
     try:
-        connection.request(
-            "POST", "/api/file/upload", params={"path": path}, files={"file": content}
-        )
+        connection.request("POST", address, params=params, files={"file": content})
     except ServerError as error:
         raise _file_error(error, path) from error
 
@@ -83,8 +84,9 @@ def download(connection: ServerConnection, path: str, local: Path) -> None:
 
 
 def _download_file(connection: ServerConnection, path: str, local: Path) -> None:
+    address, params = versions.file_request(connection.version, "download", path)
     try:
-        with connection.stream("GET", "/api/file/download", params={"path": path}) as response:
+        with connection.stream("GET", address, params=params) as response:
             local.parent.mkdir(parents=True, exist_ok=True)
             with local.open("wb") as file:
                 for piece in response.iter_bytes():

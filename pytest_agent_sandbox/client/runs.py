@@ -7,6 +7,7 @@ import logging
 import time
 from http import HTTPStatus
 
+from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.answers import an_object, as_text
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import (
@@ -206,8 +207,10 @@ class Run:
     def _interrupted(self) -> ConversationTimeout:
         """Stop the agent, which would go on spending, and return the error to raise."""
         error = self._timeout("It has been interrupted.")
+        can_interrupt = versions.has(self._connection.version, versions.INTERRUPT)
+        action = "interrupt" if can_interrupt else "pause"
         with contextlib.suppress(ServerError):
-            self._connection.request("POST", f"{self._path}/interrupt", timeout=_INTERRUPT_TIMEOUT)
+            self._connection.request("POST", f"{self._path}/{action}", timeout=_INTERRUPT_TIMEOUT)
             self._wait_for_end()
         return error
 

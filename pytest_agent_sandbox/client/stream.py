@@ -8,11 +8,12 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.answers import decode
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import (
@@ -179,7 +180,7 @@ class EventStream:
         if opened is None:
             return
         with connect(
-            self._connection.websocket_url(f"/sockets/events/{self._conversation_id}"),
+            self._connection.websocket_url(self._path()),
             sock=opened,
             proxy=None,
             open_timeout=_OPEN_TIMEOUT,
@@ -192,10 +193,20 @@ class EventStream:
             self._websocket = websocket
             if self._closing.is_set():
                 return
-            if self._connection.api_key is not None:
-                key = self._connection.api_key.get_secret_value()
-                websocket.send(json.dumps({"type": "auth", "session_api_key": key}))
+            if self._key and versions.has(self._connection.version, versions.FIRST_FRAME):
+                websocket.send(json.dumps({"type": "auth", "session_api_key": self._key}))
             self._take(websocket)
+
+    @property
+    def _key(self) -> str:
+        key = self._connection.api_key
+        return key.get_secret_value() if key is not None else ""
+
+    def _path(self) -> str:
+        path = f"/sockets/events/{self._conversation_id}"
+        if self._key and not versions.has(self._connection.version, versions.FIRST_FRAME):
+            return f"{path}?session_api_key={quote(self._key)}"
+        return path
 
     def _open_socket(self) -> socket.socket | None:
         """Return a connected socket; None when the stream was closed in the meantime.

@@ -31,6 +31,8 @@ _CONNECT_TIMEOUT = 10.0
 _WRITE_TIMEOUT = 60.0
 _RETRY_DELAYS = (0.05, 0.2, 0.5, 1.0)
 _DETAIL_LIMIT = 2000
+# Seconds for the server to say which it is.
+_INFO_TIMEOUT = 5.0
 # Bytes of an answer that are kept in memory.
 _LARGEST_BODY = 1024**3
 # The same of a JSON document, which takes some times that when it is read.
@@ -66,6 +68,7 @@ class ServerConnection:
         self.api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         self._guard = guard
         self._read_timeout = read_timeout
+        self._version = ""
         self._client = httpx.Client(
             base_url=self.host,
             # Nothing is packed: a small answer cannot unfold to a large one.
@@ -175,6 +178,26 @@ class ServerConnection:
     def post_json(self, path: str, body: Any = None) -> Any:
         """Post a JSON document and return the answer's. Raises as `request` does."""
         return self.decoded(self.request("POST", path, json=body))
+
+    @property
+    def version(self) -> str:
+        """The server's version, which is asked for once; empty where it does not say.
+
+        Raises:
+            SandboxError: What the guard raises.
+        """
+        if not self._version:
+            self._version = self._ask_for_version()
+        return self._version
+
+    def _ask_for_version(self) -> str:
+        try:
+            answer = self.request("GET", "/server_info", timeout=_INFO_TIMEOUT)
+            found = self.decoded(answer)
+        except ServerError:
+            return ""
+        version = found.get("version") if isinstance(found, dict) else None
+        return version if isinstance(version, str) else ""
 
     def probe(self, path: str, *, timeout: float) -> str:
         """Return why a GET of `path` does not succeed right now; empty if it does.

@@ -88,7 +88,10 @@ class RemoteWorkspace:
         deadline = time.monotonic() + timeout
         while True:
             left = deadline - time.monotonic()
-            problem = self.connection.probe("/ready", timeout=max(0.1, min(left, 5.0)))
+            patience = max(0.1, min(left, 5.0))
+            problem = self.connection.probe("/ready", timeout=patience)
+            if "404" in problem:  # agent servers before 1.11
+                problem = self.connection.probe("/health", timeout=patience)
             if not problem:
                 return
             if left <= 0:

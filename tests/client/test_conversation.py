@@ -133,6 +133,18 @@ def test_two_messages_and_two_runs(
     assert len(llm.requests) == 4, "a title or anything else asked the LLM too"
 
 
+def test_costs_and_tokens_add_up(converse: Converse, llm: ScriptedLLM) -> None:
+    llm.script(tool("terminal", command="true"), say("Done."))
+    conversation = converse()
+    assert (conversation.cost, conversation.tokens.prompt_tokens) == (0, 0)
+    conversation.send_message("go")
+    conversation.run(timeout=30)
+    # The server tells the last of it after the end.
+    eventually(lambda: conversation.tokens.completion_tokens == 200)
+    assert conversation.tokens.prompt_tokens == 2000
+    assert conversation.cost > 0
+
+
 def test_callbacks_get_the_servers_log_in_order_and_what_it_does_not_keep(
     converse: Converse, llm: ScriptedLLM
 ) -> None:

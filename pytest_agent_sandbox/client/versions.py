@@ -1,0 +1,190 @@
+"""Versions of the agent server: which were tested, in what they differ, and what is done about it.
+
+`scripts/compat` tests them and makes docs/compatibility.md out of what it finds and of this module.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import warnings
+from dataclasses import dataclass
+from urllib.parse import quote
+
+#: The oldest and the newest minor version that were tested.
+TESTED = ((1, 0), (1, 58))
+
+# The first version with each of these. The client asks `has` wherever it matters.
+#: `/ready`; before, `/health` is what there is.
+READY_ROUTE = (1, 11)
+#: The path of a file as a parameter; before, it is a part of the address.
+FILE_PARAMETER = (1, 13)
+#: Authentication in the first frame of a WebSocket; before, that would be a message to the agent.
+FIRST_FRAME = (1, 18)
+#: Forks of a conversation.
+FORK = (1, 18)
+#: Another LLM for a conversation that is there.
+SWITCH_LLM = (1, 19)
+#: Commands in a process group of their own; before, theirs is the server's.
+COMMAND_GROUP = (1, 22)
+#: The interrupt of a run.
+INTERRUPT = (1, 23)
+#: Starts that wait to be told their work: deferred init.
+DORMANT_START = (1, 29)
+#: The end of a command that is running.
+STOP_COMMAND = (1, 52)
+
+_NUMBERS = re.compile(r"(\d+)\.(\d+)")
+_warned: set[str] = set()
+_warned_lock = threading.Lock()
+
+
+class AgentServerVersionWarning(UserWarning):
+    """The agent server is of a version that this client was not tested with."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something in which versions of the agent server differ from the newest.
+
+    Attributes:
+        name: What it is about.
+        before: The first minor version that does not have it any more.
+        text: How it shows, and what the client does about it.
+    """
+
+    name: str
+    before: tuple[int, int]
+    text: str
+
+    @property
+    def versions(self) -> str:
+        """The versions that have it, in words."""
+        return f"before {named(self.before)}"
+
+
+#: All that is known, newest first.
+DIFFERENCES: tuple[Difference, ...] = (
+    Difference(
+        "timeout of commands",
+        STOP_COMMAND,
+        "The server cannot end a command by its id: the client ends it by a second command.",
+    ),
+    Difference(
+        "dormant start",
+        DORMANT_START,
+        "A server cannot be up before it knows its variables: a sandbox that was started ahead "
+        "serves only tests with the variables that it was started with.",
+    ),
+    Difference(
+        "interrupt",
+        INTERRUPT,
+        "A run cannot be interrupted: `interrupt` raises `ServerError`, and a run that takes "
+        "longer than its timeout is paused, which takes effect when its tool is done.",
+    ),
+    Difference(
+        "process group of commands",
+        COMMAND_GROUP,
+        "Commands share the server's process group: the client gives them one of their own.",
+    ),
+    Difference(
+        "key of a fork",
+        SWITCH_LLM,
+        "The client cannot give a fork its API keys: it has them only where the server keeps them "
+        "(`OH_SECRET_KEY`, which sandboxes have).",
+    ),
+    Difference("fork", FORK, "Conversations cannot be forked: `fork` raises `ServerError`."),
+    Difference(
+        "key of the event stream",
+        FIRST_FRAME,
+        "The session key is a part of the WebSocket's address, which the server's log may show.",
+    ),
+    Difference(
+        "addresses of files",
+        FILE_PARAMETER,
+        "The path of a file is a part of the address; the client writes it so.",
+    ),
+    Difference("readiness", READY_ROUTE, "There is no `/ready`: the client asks `/health`."),
+)
+
+
+def minor_of(version: str) -> tuple[int, int] | None:
+    """The first two numbers of a version; None where it does not begin with two numbers.
+
+    Args:
+        version: As the server says it, such as `1.58.0`.
+    """
+    found = _NUMBERS.match(version)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def has(version: str, since: tuple[int, int]) -> bool:
+    """Whether a server has what came with a version. One that does not say its own has all.
+
+    Args:
+        version: As the server says it, such as `1.58.0`.
+        since: One of this module's constants.
+    """
+    minor = minor_of(version)
+    return minor is None or minor >= since
+
+
+def lacking(version: str, what: str, since: tuple[int, int]) -> str:
+    """What to say where a server cannot do what was asked of it."""
+    return (
+        f"The agent server is of version {version}, which cannot {what}; "
+        f"agent servers since {named(since)} can."
+    )
+
+
+def file_request(version: str, action: str, path: str) -> tuple[str, dict[str, str]]:
+    """Where a file is up- or downloaded: the address and its parameters.
+
+    Args:
+        version: The server's.
+        action: `upload` or `download`.
+        path: Absolute path of the file in the sandbox.
+    """
+    if has(version, FILE_PARAMETER):
+        return f"/api/file/{action}", {"path": path}
+    return f"/api/file/{action}/{quote(path)}", {}
+
+
+def named(minor: tuple[int, int]) -> str:
+    """A minor version as people write it."""
+    return f"{minor[0]}.{minor[1]}"
+
+
+def differences(version: str) -> list[Difference]:
+    """What is known of a version to differ from the newest that was tested.
+
+    Args:
+        version: As the server says it, such as `1.58.0`.
+    """
+    minor = minor_of(version)
+    return [one for one in DIFFERENCES if minor is not None and minor < one.before]
+
+
+def warn_if_untested(version: str) -> None:
+    """Warn of a version outside of the tested range, once in this process.
+
+    Args:
+        version: As the server says it, such as `1.58.0`; what is no version is not warned of.
+    """
+    minor = minor_of(version)
+    oldest, newest = TESTED
+    if minor is None or oldest <= minor <= newest:
+        return
+    version = f"{version:.40}"
+    with _warned_lock:
+        if version in _warned:
+            return
+        _warned.add(version)
+    known = "".join(f"\n- {one.name}: {one.text}" for one in differences(version))
+    warnings.warn(
+        f"The agent server is of version {version!r}; this client was tested with "
+        f"{named(oldest)} to {named(newest)}. "
+        + (f"Known to differ:{known}" if known else "Nothing is known of what is different in it."),
+        AgentServerVersionWarning,
+        stacklevel=3,
+    )
