@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pytest_agent_sandbox.evidence.result import Result
 from pytest_agent_sandbox.evidence.steps import NO_RESULT
-from pytest_agent_sandbox.evidence.story import Hint, Step
+from pytest_agent_sandbox.evidence.story import Hint, LogLine, Step
 
 _LONGEST = 160
 _UNHAPPY = ("error", "stuck")
@@ -45,17 +45,23 @@ _KEPT_FROM = (
 _LOOKED_AT, _OF_EACH = 40, 4000
 
 
-def hints(result: Result, steps: Sequence[Step]) -> list[Hint]:
+# How the agent server begins the errors of ACP agents, and what one writes to its standard error.
+_ACP_FAILED, _ACP_SAID = "ACP", "ACP stderr:"
+
+
+def hints(result: Result, steps: Sequence[Step], log: Sequence[LogLine] = ()) -> list[Hint]:
     """Sentences on a test, the likeliest causes first.
 
     Args:
         result: Its result.
         steps: Its steps, in the order in which they are numbered.
+        log: What its sandboxes have logged.
     """
     numbered = list(enumerate(steps, start=1))
     found = [
         *_of_the_run(result),
         *_of_sandboxes(result, numbered),
+        *_of_acp_agents(numbered, log),
         *_of_calls(numbered),
         *_of_the_test(result, numbered),
         *_of_settings(result, numbered),
@@ -99,6 +105,19 @@ def _unfinished(numbered: list[tuple[int, Step]]) -> tuple[int | None, str]:
         if step.kind == "tool" and NO_RESULT in step.facts:
             return number, f" while {_call(step)} ran"
     return None, ""
+
+
+def _of_acp_agents(numbered: list[tuple[int, Step]], log: Sequence[LogLine]) -> Iterator[Hint]:
+    """What an agent said last of all: the server tells only that it failed."""
+    failed = [
+        number
+        for number, step in numbered
+        if step.kind == "error" and step.summary.startswith(_ACP_FAILED)
+    ]
+    said = [line.text for line in log if line.text.startswith(_ACP_SAID)]
+    if failed and said:
+        words = said[-1].removeprefix(_ACP_SAID).strip()[:_LONGEST]
+        yield Hint(text=f"The last that the agent wrote to its log: {words}", step=failed[-1])
 
 
 def _of_calls(numbered: list[tuple[int, Step]]) -> Iterator[Hint]:

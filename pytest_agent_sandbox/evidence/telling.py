@@ -82,7 +82,7 @@ def tell(folder: Path) -> TestStory:
         fault=found.fault,
         headline=found.headline,
         code=verdict.failed_line(failures[0].text) if failures else "",
-        hints=hints(found, steps),
+        hints=hints(found, steps, log),
         brief=brief(steps, changed, note, found.llm.calls),
         rerun=found.rerun,
         started=started,

@@ -184,6 +184,24 @@ def test_edges(project):
     assert set(found.values()) == {"PASSED"}
 
 
+FAILING = """
+def test_it_fails_to_begin(agent_workspace, agent_llm, agent_conversation):
+    agent_workspace.write_text("/tmp/agent.py", "raise SystemExit('there is no licence for it')")
+    agent_llm.script([])
+    conversation = agent_conversation(acp_agent(["python3", "/tmp/agent.py"]))
+    conversation.send_message("Go on.")
+    conversation.run(timeout=60)
+"""
+
+
+@pytest.mark.usefixtures("recycled")
+def test_what_it_said_before_it_failed_is_a_hint(project):
+    project.write("test_it.py", SUITE + FAILING)
+    code, output = project.run()
+    assert code == 1
+    assert "note:  The last that the agent wrote to its log: there is no licence for it" in output
+
+
 ISOLATED = """
 @pytest.mark.agent_sandbox(network="isolated")
 def test_isolated(agent_workspace, small_agent, agent_llm, agent_conversation):
