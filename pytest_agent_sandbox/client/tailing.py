@@ -10,6 +10,7 @@ import codecs
 import time
 from collections.abc import Callable
 
+from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import ServerError
 
@@ -52,10 +53,13 @@ class OutputTail:
         if time.monotonic() < self._next:
             return
         try:
+            address, params = versions.file_request(
+                self._connection.version, "download", self._path
+            )
             answer = self._connection.request(
                 "GET",
-                "/api/file/download",
-                params={"path": self._path},
+                address,
+                params=params,
                 headers={"Range": f"bytes={self._read}-{self._read + _MOST - 1}"},
                 timeout=_TIMEOUT,
             )
