@@ -65,7 +65,8 @@ def _run(
             [
                 *(sys.executable, "-m", "pytest", "-q", f"--rootdir={_SUITES}"),
                 *("-c", str(_SUITES / "pytest.ini"), str(_SUITES / "test_trials.py")),
-                *(f"--sandbox-image={image}", f"--sandbox-output={folder}/results", *options),
+                *(f"--sandbox-image={image}", f"--sandbox-output={folder}/results"),
+                *("--sandbox-isolation=recycled", *options),
             ],
             cwd=folder,
             env={

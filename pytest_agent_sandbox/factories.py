@@ -285,6 +285,16 @@ class ConversationFactory:
         self._session.redactor.add(served.token)
         return served
 
+    def _forget(self, conversation: RemoteConversation) -> None:
+        """Has a server that goes on after the test forget a conversation."""
+        workspace = conversation.workspace
+        if isinstance(workspace, DockerWorkspace) and not (
+            self._shared and workspace is self._workspace
+        ):
+            return
+        for known in (*conversation.forks, conversation):
+            workspace.forget(str(known.id))
+
     def check_callbacks(self) -> None:
         """Raises what a callback or a client tool raised that no `run()` has raised."""
         for conversation in self._conversations.values():
@@ -309,8 +319,8 @@ class ConversationFactory:
             for tools in self._tools:
                 closing.callback(tools.close)
             for conversation in self._conversations.values():
+                closing.callback(self._forget, conversation)
                 closing.callback(conversation.close)
-                closing.callback(self._workspace.forget, str(conversation.id))
             if self._session.evidence.wants_evidence(self._item):
                 closing.enter_context(_EVIDENCE_MAY_FAIL)
                 recorder = self._session.evidence.recorder(self._item)

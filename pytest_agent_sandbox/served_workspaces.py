@@ -78,13 +78,6 @@ class ServedWorkspace(RemoteWorkspace):
         """Have something done once it is closed, such as to end its server."""
         self._on_close = then
 
-    def forget(self, conversation_id: str) -> None:
-        """Have the server delete a conversation: it serves others after this test."""
-        with suppress(SandboxError):
-            self.connection.request(
-                "DELETE", f"/api/conversations/{conversation_id}", timeout=_CLEAN_UP_TIMEOUT
-            )
-
     def pause(self) -> None:
         """Not possible.
 

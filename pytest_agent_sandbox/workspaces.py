@@ -292,9 +292,6 @@ class DockerWorkspace(RemoteWorkspace):
         """Lets a paused container go on."""
         self.container.unpause()
 
-    def forget(self, conversation_id: str) -> None:
-        """Nothing: what the server knows goes with the container."""
-
     def keep(self) -> None:
         """Lets the container go on when this is closed, so that people can look into it.
 

@@ -13,7 +13,7 @@ COUNT, WANTED, RATE = 10, 0.6, 0.75
 @pytest.mark.agent_trials(
     n=COUNT, pass_rate=WANTED, early_stop=os.environ.get("BENCHMARK_SECONDS") != "1"
 )
-def test_trial(shared_agent_workspace, agent_conversation, agent_trial, number):
+def test_trial(agent_workspace, agent_conversation, agent_trial, number):
     fails = random.Random(f"{number} {agent_trial}").random() >= RATE
     file = f"{number}-{agent_trial}.txt"
     script = [
@@ -23,4 +23,4 @@ def test_trial(shared_agent_workspace, agent_conversation, agent_trial, number):
     conversation = agent_conversation(script=script)
     conversation.send_message("Write it.")
     conversation.run(timeout=60)
-    assert shared_agent_workspace.read_text(file).strip() == "right"
+    assert agent_workspace.read_text(file).strip() == "right"

@@ -60,6 +60,9 @@ class Workspace(Protocol):
     def has_desktop(self) -> bool:
         """Whether there is a desktop for the agent's browser to show on."""
 
+    def forget(self, conversation_id: str) -> None:
+        """Have the server delete a conversation."""
+
 
 class RemoteConversation:
     """A conversation between a test and an agent.
@@ -120,7 +123,8 @@ class RemoteConversation:
         run_timeout: float | None = None,
         on_secret: Callable[[str], object] | None = None,
     ) -> None:
-        self._workspace = workspace
+        #: Where the agent works.
+        self.workspace = workspace
         self._agent = agent
         self._run_timeout = run_timeout
         self._on_secret = on_secret
@@ -366,7 +370,7 @@ class RemoteConversation:
             # A server without a secret key of its own copies the agent without its API keys.
             self._connection.post_json(f"/api/conversations/{fork_id}/switch_llm", {"llm": llm})
         fork = RemoteConversation.attach(
-            self._workspace,
+            self.workspace,
             fork_id,
             callbacks=callbacks,
             run_timeout=self._run_timeout,
@@ -501,7 +505,7 @@ class RemoteConversation:
     def _check_connection(self) -> None:
         if self._closed.is_set():
             raise ServerError("The conversation has been closed.")
-        self._workspace.connection.check()
+        self.workspace.connection.check()
 
     def _require(self, what: str, since: tuple[int, int]) -> None:
         version = self._connection.version

@@ -7,6 +7,7 @@ import posixpath
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,9 @@ from pytest_agent_sandbox.client.commands import CommandResult, run_command
 from pytest_agent_sandbox.client.git import GitChange, GitDiff, Snapshot
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed, SettingsError
+
+# Seconds for the server to delete a conversation.
+_FORGET_TIMEOUT = 10.0
 
 
 class RemoteWorkspace:
@@ -331,6 +335,18 @@ class RemoteWorkspace:
         except FileNotFoundError:
             return ""
 
+    def forget(self, conversation_id: str) -> None:
+        """Have the server delete a conversation, and end its terminal; as far as it can.
+
+        A server that goes on serves others, and each conversation that it knows takes processes.
+
+        Args:
+            conversation_id: The conversation.
+        """
+        with suppress(SandboxError):
+            path = f"/api/conversations/{conversation_id}"
+            self.connection.request("DELETE", path, timeout=_FORGET_TIMEOUT)
+
     def as_openhands(self) -> Any:
         """Return this workspace as one of openhands-sdk, for its own `Conversation`.
 
@@ -391,6 +407,7 @@ class RemoteWorkspace:
     agit_diff = InThread(git_diff)
     asnapshot = InThread(snapshot)
     achanges_as_diff = InThread(changes_as_diff)
+    aforget = InThread(forget)
     aclose = InThread(close)
 
     async def __aenter__(self) -> Self:

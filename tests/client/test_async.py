@@ -20,7 +20,7 @@ from pytest_agent_sandbox.workspaces import DockerWorkspace
 from .scripted_llm import ScriptedLLM, say, tool
 
 #: Public methods that have no awaitable form: they do not block.
-NOT_BLOCKING = {"as_openhands", "forget", "keep", "path"}
+NOT_BLOCKING = {"as_openhands", "keep", "path"}
 #: Those whose awaitable form is not just named with an "a" in front.
 NAMES = {"wait": "await_end", "wait_until_ready": "await_until_ready"}
 

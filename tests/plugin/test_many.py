@@ -64,3 +64,31 @@ sys.exit(code)
     print(result.stdout, result.stderr)
     assert result.returncode == 0
     assert "LEFT [] []" in result.stdout
+
+
+SHARED = """
+import pytest
+from pytest_agent_sandbox import say, tool
+
+counts = []
+
+@pytest.mark.parametrize("number", range(8))
+def test_talk(number, shared_agent_workspace, agent_llm, agent_conversation):
+    agent_llm.script([tool("terminal", command="true"), say("Done.")])
+    conversation = agent_conversation()
+    conversation.send_message("Go.")
+    conversation.run(timeout=60)
+    found = shared_agent_workspace.execute_command("cat /proc/[0-9]*/status | grep -c ^Pid:")
+    counts.append(int(found.stdout))
+
+def test_the_processes_of_conversations_are_gone():
+    assert max(counts[-2:]) <= counts[0] + 2, counts
+"""
+
+
+def test_conversations_in_a_shared_workspace_leave_no_processes(project):
+    """Each has a terminal, which lives as long as its server knows the conversation."""
+    project.write("test_it.py", SHARED)
+    code, output = project.run()
+    assert code == 0
+    assert "9 passed" in output
