@@ -288,10 +288,10 @@ class ConversationFactory:
     def _forget(self, conversation: RemoteConversation) -> None:
         """Has a server that goes on after the test forget a conversation."""
         workspace = conversation.workspace
-        if isinstance(workspace, DockerWorkspace) and not (
-            self._shared and workspace is self._workspace
-        ):
-            return
+        if isinstance(workspace, DockerWorkspace):
+            is_everybodys = self._shared and workspace is self._workspace
+            if not is_everybodys and workspace.sandbox.plan.isolation != "shared":
+                return  # it goes with its container, or is cleaned away
         for known in (*conversation.forks, conversation):
             workspace.forget(str(known.id))
 
