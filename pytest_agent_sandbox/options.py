@@ -490,27 +490,43 @@ def trials(config: pytest.Config) -> int | None:
     """How often each test is to be run, where the run says so.
 
     Raises:
-        SettingsError: The value cannot be used.
+        pytest.UsageError: The value cannot be used.
     """
-    given = _given(_TRIALS, config, os.environ)
-    return None if given is None else given[0]
+    given = _said(_TRIALS, config, os.environ)
+    if given is None or given[1] is None:
+        return None if given is None else given[0]
+    try:  # without our own errors, which most runs have no use for
+        return int(_TRIALS.parse(given[0]))
+    except ValueError as error:
+        raise pytest.UsageError(f"{given[1]}: {error}") from None
 
 
 def _given(
     setting: Setting, config: pytest.Config, environment: Mapping[str, str]
 ) -> tuple[Any] | None:
-    """What flag, environment or ini file say of a setting; None where none of them does."""
+    """The value that flag, environment or ini file give a setting; None where none does."""
+    said = _said(setting, config, environment)
+    if said is None:
+        return None
+    value, where = said
+    return (value if where is None else _checked(setting, value, where),)
+
+
+def _said(
+    setting: Setting, config: pytest.Config, environment: Mapping[str, str]
+) -> tuple[Any, str | None] | None:
+    """A flag's value, and None; or the text in environment or ini file, and where it stands."""
     key = ini_key(setting)
     given = config.getoption(key)
     if given is not None:
-        return (given,)
+        return given, None
     variable = f"PYTEST_{key.upper()}"
     text = environment.get(variable, "")
     if text != "":
-        return (_checked(setting, text, f"{variable}={text}"),)
+        return text, f"{variable}={text}"
     if config.getini(key):
         text = str(config.getini(key))
-        return (_checked(setting, text, f"{key} = {text} in {config.inipath}"),)
+        return text, f"{key} = {text} in {config.inipath}"
     return None
 
 

@@ -37,12 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)  # an error while tests are collected is shown as one of theirs
 def pytest_collection(session: pytest.Session) -> None:
     """Checks how often tests are to be run."""
-    from pytest_agent_sandbox.errors import SettingsError
-
-    try:
-        options.trials(session.config)
-    except SettingsError as error:
-        raise pytest.UsageError(str(error)) from None
+    options.trials(session.config)
 
 
 @pytest.hookimpl(trylast=True)  # the trial comes last in a test's id
