@@ -112,7 +112,7 @@ def test_every_setting_has_a_flag_and_help(pytester):
     result = pytester.runpytest_inprocess("--help")
     output = str(result.stdout)
     for field in SETTINGS:
-        key = field.name if field.name.startswith("llm_") else f"sandbox_{field.name}"
+        key = field.name if field.name.startswith(("agent_", "llm_")) else f"sandbox_{field.name}"
         flag = f"--{key.replace('_', '-')}"
         takes_value = field.parse is not switch
         assert (f"{flag}=" if takes_value else f"{flag}, --no-{flag[2:]}") in output
