@@ -24,6 +24,7 @@ from pytest_agent_sandbox.containers.images import (
     choose_image,
     ensure_image,
     remove_image,
+    server_version,
 )
 from pytest_agent_sandbox.containers.progress import Progress, show_progress
 from pytest_agent_sandbox.errors import SandboxError
@@ -198,6 +199,7 @@ class DockerWorkspace(RemoteWorkspace):
                     read_timeout=read_timeout,
                     guard=self.container.check,
                 )
+                self.connection.known_version = server_version(image)
                 failed.pop_all()
             self._services = SandboxServices(self.container, self.connection, image)
             self._closing = undo.pop_all()

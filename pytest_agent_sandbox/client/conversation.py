@@ -140,6 +140,7 @@ class RemoteConversation:
         self._connection = ServerConnection(
             shared.host, shared.api_key, guard=self._check_connection
         )
+        self._connection.known_version = shared.known_version
         try:
             if agent is None:
                 info = self._connection.get_json(f"/api/conversations/{conversation_id}")

@@ -193,7 +193,7 @@ class EventStream:
             self._websocket = websocket
             if self._closing.is_set():
                 return
-            if self._key and versions.has(self._connection.version, versions.FIRST_FRAME):
+            if self._key and self._has_first_frame:
                 websocket.send(json.dumps({"type": "auth", "session_api_key": self._key}))
             self._take(websocket)
 
@@ -202,9 +202,14 @@ class EventStream:
         key = self._connection.api_key
         return key.get_secret_value() if key is not None else ""
 
+    @property
+    def _has_first_frame(self) -> bool:
+        # Not asked for here: closing the stream would have to wait for the answer.
+        return versions.has(self._connection.known_version, versions.FIRST_FRAME)
+
     def _path(self) -> str:
         path = f"/sockets/events/{self._conversation_id}"
-        if self._key and not versions.has(self._connection.version, versions.FIRST_FRAME):
+        if self._key and not self._has_first_frame:
             return f"{path}?session_api_key={quote(self._key)}"
         return path
 

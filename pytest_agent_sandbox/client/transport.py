@@ -68,7 +68,8 @@ class ServerConnection:
         self.api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         self._guard = guard
         self._read_timeout = read_timeout
-        self._version = ""
+        #: The server's version, once it is known.
+        self.known_version = ""
         self._client = httpx.Client(
             base_url=self.host,
             # Nothing is packed: a small answer cannot unfold to a large one.
@@ -186,9 +187,9 @@ class ServerConnection:
         Raises:
             SandboxError: What the guard raises.
         """
-        if not self._version:
-            self._version = self._ask_for_version()
-        return self._version
+        if not self.known_version:
+            self.known_version = self._ask_for_version()
+        return self.known_version
 
     def _ask_for_version(self) -> str:
         try:

@@ -163,7 +163,7 @@ def test_callbacks_get_the_servers_log_in_order_and_what_it_does_not_keep(
 
 
 def server_log(conversation: RemoteConversation) -> list[str]:
-    connection = conversation._workspace.connection
+    connection = conversation.workspace.connection
     ids: list[str] = []
     page_id = None
     while True:
