@@ -34,11 +34,15 @@ class _Call:
 
     def __init__(self) -> None:
         self.is_cancelled = False
+        self.has_begun = False
         self.has_ended = threading.Event()
 
     def run(self, function: Callable[[], Result]) -> Result:
         _CALL.set(self)  # in a context of its own, which anyio has made for it
+        self.has_begun = True
         try:
+            if self.is_cancelled:  # before a thread was free for it
+                raise CallerGone
             return function()
         finally:
             self.has_ended.set()
@@ -71,9 +75,18 @@ async def run_in_thread(function: Callable[[], Result]) -> Result:
     except BaseException:
         call.is_cancelled = True
         with anyio.CancelScope(shield=True), anyio.move_on_after(_PATIENCE):
-            while not call.has_ended.is_set():
+            while call.has_begun and not call.has_ended.is_set():
                 await anyio.sleep(_LOOK)
         raise
+
+
+async def finish_in_thread(function: Callable[[], Result]) -> Result:
+    """As `run_in_thread`, also where the caller is cancelled already: for closing, which is due."""
+    import anyio
+
+    with anyio.CancelScope(shield=True):
+        result = await run_in_thread(function)
+    return result
 
 
 class InThread(Generic[Owner, Parameters, Result]):

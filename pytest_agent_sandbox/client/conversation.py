@@ -16,7 +16,7 @@ from pydantic import BaseModel, SecretStr
 from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.agents import agent_payload
 from pytest_agent_sandbox.client.answers import an_id, an_object
-from pytest_agent_sandbox.client.asynchronous import CallerGone, InThread, run_in_thread
+from pytest_agent_sandbox.client.asynchronous import CallerGone, InThread, finish_in_thread
 from pytest_agent_sandbox.client.callbacks import CallbackDispatcher, EventCallback
 from pytest_agent_sandbox.client.conversation_request import conversation_request
 from pytest_agent_sandbox.client.event_log import EventLog
@@ -438,7 +438,7 @@ class RemoteConversation:
         return self
 
     async def __aexit__(self, *raised: Any) -> None:
-        await run_in_thread(partial(self.__exit__, *raised))
+        await finish_in_thread(partial(self.__exit__, *raised))
 
     def __repr__(self) -> str:
         return f"<RemoteConversation {self.id}>"

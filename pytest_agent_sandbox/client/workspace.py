@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from pytest_agent_sandbox.client import agent_runs, files, git
 from pytest_agent_sandbox.client.agent_runs import AgentRun, RunObserver
 from pytest_agent_sandbox.client.answers import an_object
-from pytest_agent_sandbox.client.asynchronous import InThread, run_in_thread
+from pytest_agent_sandbox.client.asynchronous import InThread, finish_in_thread
 from pytest_agent_sandbox.client.commands import CommandResult, run_command
 from pytest_agent_sandbox.client.git import GitChange, GitDiff, Snapshot
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
@@ -414,7 +414,7 @@ class RemoteWorkspace:
         return self
 
     async def __aexit__(self, *raised: Any) -> None:
-        await run_in_thread(partial(self.__exit__, *raised))
+        await finish_in_thread(partial(self.__exit__, *raised))
 
     def __enter__(self) -> RemoteWorkspace:
         return self

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from pytest_agent_sandbox.client.agents import default_agent
-from pytest_agent_sandbox.client.asynchronous import InThread
+from pytest_agent_sandbox.client.asynchronous import InThread, run_in_thread
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import ConversationTimeout, ServerError
@@ -120,6 +120,33 @@ async def test_a_cancelled_run_is_interrupted(
             assert time.monotonic() - began < 5
         assert conversation.status == "paused"
         assert len(llm.requests) == 1
+
+
+@pytest.mark.anyio
+async def test_a_conversation_is_closed_in_a_cancelled_scope(
+    workspace: RemoteWorkspace, llm: ScriptedLLM, anyio_backend
+) -> None:
+    llm.script(say("late", delay=20.0))
+    began = time.monotonic()
+    with anyio.move_on_after(1.5) as scope:
+        async with RemoteConversation(workspace, default_agent(llm.llm())) as conversation:
+            await conversation.asend_message("go")
+            await conversation.arun(timeout=60)
+    assert scope.cancelled_caught
+    assert time.monotonic() - began < 3.0
+    streams = [thread for thread in threading.enumerate() if str(conversation.id) in thread.name]
+    assert not streams
+
+
+@pytest.mark.anyio
+async def test_a_call_that_is_cancelled_before_it_begins_never_runs(anyio_backend) -> None:
+    ran: list[int] = []
+    began = time.monotonic()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await run_in_thread(lambda: ran.append(1))
+    assert not ran
+    assert time.monotonic() - began < 0.3
 
 
 @pytest.mark.anyio
