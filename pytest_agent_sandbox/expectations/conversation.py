@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.expectations.matching import (
     TextExpectation,
+    checked_expectation,
+    checked_number,
     checked_text,
     cut,
     differences,
@@ -65,17 +67,22 @@ class ConversationExpectation:
             SettingsError: The name is none.
         """
         checked_text(name, "A tool's name")
+        checked_number(times, "times", least=0)
+        checked_number(at_least, "at_least", least=1)
         calls = self._conversation.events.tool_calls()
         fitting = [call for call in calls if _fits(call, name, arguments)]
         wanted = _spelled_call(name, arguments)
         if times is not None and len(fitting) != times:
-            self._fail(f"expected {_times(times)} {wanted}, and there are {len(fitting)}", fitting)
-        if times is None and len(fitting) < at_least:
+            problem = f"expected {_times(times)} {wanted}, and there are {len(fitting)}"
+        elif times is None and len(fitting) < at_least:
             problem = f"expected {wanted}, which was not called"
             if at_least > 1:
                 problem = f"expected at least {_times(at_least)} {wanted}: {len(fitting)} there are"
-            self._fail(problem, fitting, *self._nearest(name, arguments, fitting))
-        return self
+        else:
+            return self
+        is_too_few = times is None or len(fitting) < times
+        more = self._nearest(name, arguments, fitting) if is_too_few else []
+        self._fail(problem, fitting, *more)
 
     def never_called(self, name: str, /, **arguments: Any) -> Self:
         """The agent never called a tool, or never with such arguments.
@@ -107,6 +114,8 @@ class ConversationExpectation:
             SettingsError: A step is neither of both.
         """
         wanted = [_checked_step(step) for step in steps]
+        if not wanted:
+            raise SettingsError("called_in_order() takes the steps that are expected.")
         calls = self._conversation.events.tool_calls()
         found: list[ToolCall] = []
         rest = iter(calls)
@@ -118,6 +127,7 @@ class ConversationExpectation:
                     f"expected step {number} of {len(wanted)}, {_spelled_call(name, arguments)}: "
                     f"there is none{after}",
                     found,
+                    *self._nearest(name, arguments, found),
                 )
             found.append(call)
         return self
@@ -140,7 +150,13 @@ class ConversationExpectation:
 
         Raises:
             AssertionError: It needed more.
+            SettingsError: No limit is given, or one is no number.
         """
+        if (steps, tool_calls, tokens, cost) == (None, None, None, None):
+            raise SettingsError("at_most() takes a limit: steps=, tool_calls=, tokens= or cost=.")
+        for name, value in (("steps", steps), ("tool_calls", tool_calls), ("tokens", tokens)):
+            checked_number(value, name, least=0)
+        checked_number(cost, "cost", least=0, kind=int | float)
         events = self._conversation.events
         calls = len(events.tool_calls())
         limits: list[tuple[str, float | None, Any]] = [
@@ -164,13 +180,12 @@ class ConversationExpectation:
             AssertionError: It is not, or there is none.
             SettingsError: It is expected to be something else than a text.
         """
+        checked_expectation(expected)
         found = self._conversation.events.final_message
-        if not text_matches(expected, found or "") or found is None:
-            said = (
-                "it said nothing" if found is None else f"it said: {cut(found, _LONGEST_MESSAGE)}"
-            )
-            self._fail(f"expected {spelled(expected)} in the last message; {said}", [])
-        return self
+        if found is not None and text_matches(expected, found):
+            return self
+        said = "it said nothing" if found is None else f"it said: {cut(found, _LONGEST_MESSAGE)}"
+        self._fail(f"expected {spelled(expected)} in the last message; {said}", [])
 
     def finished(self) -> Self:
         """The agent is done, and by its own word.

@@ -49,14 +49,33 @@ def text_matches(expected: object, actual: str) -> bool:
     Raises:
         SettingsError: A text is expected to be something that no text can be.
     """
-    if isinstance(expected, str):
-        return expected in actual
-    if isinstance(expected, re.Pattern) or callable(expected):
-        return matches(expected, actual)
-    raise SettingsError(
-        "A text is expected as a part of it, a compiled regular expression or a function, not as "
-        f"{type(expected).__name__}: {expected!r}"
-    )
+    checked_expectation(expected)
+    return expected in actual if isinstance(expected, str) else matches(expected, actual)
+
+
+def checked_expectation(expected: object) -> None:
+    """Check what a text is expected to be.
+
+    Raises:
+        SettingsError: It is something that no text can be.
+    """
+    if not (isinstance(expected, str | re.Pattern) or callable(expected)):
+        raise SettingsError(
+            "A text is expected as a part of it, a compiled regular expression or a function, not "
+            f"as {type(expected).__name__}: {expected!r}"
+        )
+
+
+def checked_number(value: Any, what: str, *, least: int, kind: Any = int) -> None:
+    """Check a number that may be given, or not.
+
+    Raises:
+        SettingsError: It is none, or too small.
+    """
+    if value is None:
+        return
+    if not isinstance(value, kind) or isinstance(value, bool) or value < least:
+        raise SettingsError(f"{what}={value!r} must be a number, {least} at least")
 
 
 def differences(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterator[str]:
@@ -110,6 +129,8 @@ def checked_text(value: object, what: str) -> str:
 def _likeness(expected: Any, actual: Any) -> float:
     if matches(expected, actual):
         return 1.0
+    if isinstance(expected, re.Pattern):
+        expected = expected.pattern  # its letters are the nearest that there is to a text
     if isinstance(expected, str) and isinstance(actual, str):
         return 0.9 * SequenceMatcher(None, expected[:1000], actual[:1000]).ratio()
     return 0.0

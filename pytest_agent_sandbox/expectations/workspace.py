@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Self
 
-from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.evidence import changes
 from pytest_agent_sandbox.expectations.matching import (
     TextExpectation,
@@ -22,6 +22,8 @@ __tracebackhide__ = True  # pytest shows the test's own line
 _KINDS = ("added", "deleted", "modified", "renamed")
 _LONGEST_OUTPUT = 2000
 _LONGEST_FILE = 600
+#: Files that a message lists.
+_MOST_FILES = 15
 #: Bytes of a diff that are read to name the files in it.
 _WHOLE_DIFF = 16 * 1024**2
 
@@ -68,7 +70,9 @@ class WorkspaceExpectation:
             elif what and found[path] != what:
                 problems.append(f"{path}: expected to be {what}, and was {found[path]}")
         if problems:
-            raise AssertionError("\n".join(["other files changed than expected:", *problems]))
+            more = len(problems) - _MOST_FILES
+            shown = [*problems[:_MOST_FILES], *([f"… and {more} more"] if more > 0 else [])]
+            raise AssertionError("\n".join(["other files changed than expected:", *shown]))
         return self
 
     def succeeds(self, command: str, *, cwd: str | None = None, timeout: float = 30.0) -> Self:
@@ -119,7 +123,10 @@ class WorkspaceExpectation:
     def _changes(self) -> dict[str, str]:
         before = getattr(self._workspace, "before_agents", None)
         diff = self._workspace.changes_as_diff(base=before or "HEAD", max_bytes=_WHOLE_DIFF)
-        return {change.path: change.status for change in changes.read(diff)[0]}
+        found, notes = changes.read(diff)
+        if notes:  # it was cut, or could not be read: what is missing must not count as unchanged
+            raise SandboxError(f"It cannot be told which files have changed: {cut(notes)}")
+        return {change.path: change.status for change in found}
 
 
 def _checked(expected: Mapping[str, str] | Iterable[str]) -> dict[str, str]:

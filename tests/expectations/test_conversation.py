@@ -177,11 +177,34 @@ def test_many_calls_and_long_arguments_stay_readable():
         ("never_called", ("",), "A tool's name is a text, not ''"),
         ("called_in_order", (["terminal"],), "A step is a tool's name, or ('terminal', "),
         ("said", (5,), "A text is expected as a part of it, a compiled regular expression"),
+        ("at_most", (), "at_most() takes a limit: steps=, tool_calls=, tokens= or cost="),
+        ("at_most", {"steps": "5"}, "steps='5' must be a number, 0 at least"),
+        ("at_most", {"cost": True}, "cost=True must be a number, 0 at least"),
+        ("called_in_order", (), "called_in_order() takes the steps that are expected"),
+        ("called_tool", {"times": "2"}, "times='2' must be a number, 0 at least"),
+        ("called_tool", {"at_least": 0}, "at_least=0 must be a number, 1 at least"),
     ],
 )
 def test_what_makes_no_sense(tidy, check, arguments, problem):
+    named = arguments if isinstance(arguments, dict) else {}
+    given = () if named else arguments
+    if check == "called_tool" and named:
+        given = ("terminal",)
     with pytest.raises(SettingsError, match=re.escape(problem)):
-        getattr(tidy, check)(*arguments)
+        getattr(tidy, check)(*given, **named)
+
+
+def test_who_said_nothing_is_not_asked():
+    silent = ConversationExpectation(conversation(message("user", "Go.")))
+    assert "it said nothing" in failure(silent.said, lambda text: text[0] == "x")
+
+
+def test_the_nearest_call_is_shown_where_there_are_too_few(tidy):
+    text = failure(tidy.called_tool, "terminal", times=1, command=re.compile("pytest -x"))
+    assert "nearest is call 3:" in text
+    assert "did you mean 'terminal'?" in failure(tidy.called_tool, "termnal", times=1)
+    text = failure(tidy.called_in_order, ("terminal", {"command": "pytest -x tests"}))
+    assert "nearest is call 3:" in text
 
 
 def test_only_conversations_and_workspaces_are_expected_of():

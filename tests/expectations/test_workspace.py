@@ -1,0 +1,53 @@
+"""What is expected of a workspace, without one."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.expectations.workspace import WorkspaceExpectation
+
+ADDED = (
+    "diff --git a/{0} b/{0}\nnew file mode 100644\n--- /dev/null\n+++ b/{0}\n@@ -0,0 +1 @@\n+x\n"
+)
+
+
+def workspace(*files: str, note: str = ""):
+    diff = "".join(ADDED.format(file) for file in files) + note
+    return WorkspaceExpectation(SimpleNamespace(changes_as_diff=lambda **_: diff))
+
+
+def test_files_by_name_or_with_what_became_of_them():
+    workspace("a.txt", "b.txt").changed_files(["b.txt", "a.txt"]).changed_files(
+        {"a.txt": "added", "b.txt": "added"}
+    )
+    workspace().changed_files([])
+
+
+def test_many_other_files_are_not_all_listed():
+    with pytest.raises(AssertionError) as caught:
+        workspace(*(f"{n}.txt" for n in range(40))).changed_files([])
+    assert len(str(caught.value).splitlines()) < 25
+    assert "… and 25 more" in str(caught.value)
+
+
+def test_what_is_missing_in_the_diff_does_not_count_as_unchanged():
+    cut = workspace("a.txt", note="[Cut here: the whole has 20000000 bytes.]\n")
+    with pytest.raises(SandboxError, match="cannot be told which files have changed: "):
+        cut.changed_files(["a.txt"])
+
+
+@pytest.mark.parametrize(
+    ("expected", "problem"),
+    [
+        ("a.txt", "Files are expected as a list or a dict, not as one text: 'a.txt'"),
+        ({"a.txt": "new"}, "added, deleted, modified, renamed, not 'a.txt': 'new'"),
+        ([5], "A changed file is a path"),
+    ],
+)
+def test_what_makes_no_sense(expected, problem):
+    with pytest.raises(SettingsError, match=re.escape(problem)):
+        workspace().changed_files(expected)
