@@ -121,7 +121,9 @@ def run_command(
         raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}")
     folder = f"/tmp/command-{uuid.uuid4().hex}"  # noqa: S108  (in the sandbox; made with mode 700)
     started = time.monotonic()
-    wrapped = _wrapped(command, folder)
+    # By its group, a command is ended on a server that cannot do that.
+    can_stop = versions.has(connection.version, versions.STOP_COMMAND)
+    wrapped = _wrapped(command, folder, notes_group=not can_stop)
     if not versions.has(connection.version, versions.COMMAND_GROUP):
         wrapped = f"exec setsid sh -c {shlex.quote(wrapped)}"
     command_id = _start(connection, wrapped, cwd, timeout)
@@ -172,12 +174,12 @@ def run_command(
     )
 
 
-def _wrapped(command: str, folder: str) -> str:
+def _wrapped(command: str, folder: str, *, notes_group: bool) -> str:
     # The trap lets this shell outlive a SIGTERM to its process group, to print what there is. The
     # loop in the background keeps a command that prints without end from filling the disk.
     return f"""
 stopped=; trap stopped=1 TERM
-mkdir -m 700 {folder} && echo $$ >{folder}/group || exit
+mkdir -m 700 {folder}{f" && echo $$ >{folder}/group" if notes_group else ""} || exit
 (trap - TERM; while sleep 1; do
     [ -z "$(find {folder} -size +{OUTPUT_LIMIT // 1024}k)" ] || kill 0
 done) >/dev/null 2>&1 &
