@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,7 @@ class FollowedRun:
         command: tuple[str, ...],
     ) -> None:
         self._recorder: Recorder = session.evidence.recorder(item)
+        self._redactor = session.redactor
         number = len(self._recorder.result.agent_runs) + 1
         #: Its name, in the evidence and among the test's LLM calls.
         self.name = f"run-{number}"
@@ -81,6 +82,10 @@ class FollowedRun:
         )
         self._recorder.record_agent_run(self.name, command=shlex.join(command))
         self._tell("MessageEvent", "user", _message("user", shlex.join(command)))
+
+    def learn_secrets(self, values: Iterable[str]) -> None:
+        """Be told values that are to be masked."""
+        self._redactor.add(*values)
 
     def check(self) -> None:
         """Raise what makes waiting for it pointless."""

@@ -97,8 +97,9 @@ class WorkspaceFactory:
             desktop=changed.video != "none",
         )
         with self._lock:
-            self._workspaces.append(workspace)
             is_too_late = self._is_closed
+            if not is_too_late:
+                self._workspaces.append(workspace)
         if is_too_late:
             workspace.close()
             raise SandboxError("The test that asked for this sandbox is over.")
@@ -267,8 +268,9 @@ class ConversationFactory:
             on_secret=self._session.redactor.add,
         )
         with self._lock:
-            self._conversations[number] = conversation
             is_too_late = self._is_closed
+            if not is_too_late:
+                self._conversations[number] = conversation
         if is_too_late:
             conversation.close()
             raise SandboxError("The test that began this conversation is over.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import pytest
@@ -45,10 +45,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Makes several tests of one that is to be tried several times."""
     is_marked = metafunc.definition.get_closest_marker(options.TRIALS_MARKER) is not None
     if is_marked or fixtures.is_tried(metafunc):
-        from pytest_agent_sandbox import trial_marks, trial_verdicts
+        from pytest_agent_sandbox import trial_marks, trial_reports
 
         trial_marks.repeat(metafunc)
-        trial_verdicts.register(metafunc.config)
+        trial_reports.register(metafunc.config, _counting(metafunc.config))
 
 
 @pytest.hookimpl(tryfirst=True)  # the terminal asks for the header in this same hook
@@ -236,10 +236,21 @@ def pytest_configure_node(node: Any) -> None:
         _check_holding(node.config, settings)
         # Its workers end in good order only where it does so itself.
         node.config.add_cleanup(end_on_sigterm())
+        from pytest_agent_sandbox import trial_reports
+
+        trial_reports.register(node.config, _counting(node.config))
+    tell_worker(node.config, node.workerinput)
+
+
+def _counting(
+    config: pytest.Config,
+) -> Callable[[pytest.Session | None, pytest.TestReport], None]:
+    def count(session: pytest.Session | None, report: pytest.TestReport) -> None:
         from pytest_agent_sandbox import trial_verdicts
 
-        trial_verdicts.register(node.config)
-    tell_worker(node.config, node.workerinput)
+        trial_verdicts.of(config, session).count(report)
+
+    return count
 
 
 def _check_holding(config: pytest.Config, settings: options.SandboxSettings) -> None:

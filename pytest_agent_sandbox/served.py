@@ -213,14 +213,14 @@ def folder_for(settings: SandboxSettings, test: str, folders: str = _FOLDERS) ->
 
 def _checked_url(url: str) -> str:
     parts = urlsplit(url)
+    if "@" in url:
+        raise SettingsError(
+            f"--sandbox-url holds a password. Set the server's key in {KEY_VARIABLE} instead."
+        )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError(
             f"--sandbox-url = {url} is no address such as http://127.0.0.1:8000 or "
             "https://sandbox.example"
-        )
-    if parts.username or parts.password:
-        raise SettingsError(
-            f"--sandbox-url holds a password. Set the server's key in {KEY_VARIABLE} instead."
         )
     return url.rstrip("/")
 

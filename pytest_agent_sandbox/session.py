@@ -200,20 +200,20 @@ class SandboxSession:
         from pytest_agent_sandbox.workspaces import DockerWorkspace
 
         self._workspaces = [one for one in self._workspaces if not one[1].is_closed]
+        # A path or a proxy may be forwarded too; only what is named like a secret is masked.
+        secret_names = filter(_SECRET_NAME.search, settings.forward_env)
+        self.redactor.add(*(os.environ.get(name, "") for name in secret_names))
         if self.server is not None:
             served = self.server.start_workspace(
                 settings,
                 test=test,
                 log_path=log_path,
-                clean_log=options.get("clean_log"),
+                clean_log=options.get("clean_log", self.redactor),
                 on_secret=self.redactor.add,
             )
             self._workspaces.append((test, served))
             return served
         self._prepare_image(image, settings)
-        # A path or a proxy may be forwarded too; only what is named like a secret is masked.
-        secret_names = filter(_SECRET_NAME.search, settings.forward_env)
-        self.redactor.add(*(os.environ.get(name, "") for name in secret_names))
         workspace = DockerWorkspace(
             server_image=image,
             pull="never",  # it is ready by now

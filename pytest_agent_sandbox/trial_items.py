@@ -11,6 +11,7 @@ from pytest_agent_sandbox import reporting
 from pytest_agent_sandbox.evidence.verdict import judge
 from pytest_agent_sandbox.run import trials_file
 from pytest_agent_sandbox.trial_marks import group_of, trial_of
+from pytest_agent_sandbox.trial_reports import ATTRIBUTE
 from pytest_agent_sandbox.trials.group import standing
 from pytest_agent_sandbox.trials.ledger import TrialLedger
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_agent_sandbox.trials.group import TrialOutcome
-
-#: The attribute of a trial's last report that says what became of it; xdist carries it along.
-ATTRIBUTE = "agent_trial"
 
 #: How often a trial is tried whose sandbox fails.
 _ATTEMPTS = 3
@@ -56,7 +54,7 @@ def run(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     facts: dict[str, Any] = {
         "group": group,
         "place": place,
-        "selected": len(ids),
+        "ids": ids,
         "plan": [trial.plan.count, trial.plan.pass_rate, trial.plan.stops_early],
         "number": trial.number,
         "outcome": outcome,
@@ -104,10 +102,14 @@ def _is_fault(item: pytest.Item) -> bool:
 
 def _outcome(item: pytest.Item, reports: Sequence[pytest.TestReport]) -> TrialOutcome:
     for report in reports:
-        if report.when == "call" and report.passed:
+        if report.when != "call":
+            continue
+        if hasattr(report, "wasxfail"):  # expected or not: it has failed, or passed
+            return "passed" if report.passed else "failed"
+        # A failed subtest is known by its own report; the test's says "passed" (pytest 9.2).
+        if report.passed and not reporting.failed(item):
             return "passed"
-        is_told = report.when == "call" and report.failed
-        if is_told and judge(_phases(item))[1] not in ("sandbox", "budget"):
+        if not report.skipped and judge(_phases(item))[1] not in ("sandbox", "budget"):
             return "failed"
     return "lost"
 

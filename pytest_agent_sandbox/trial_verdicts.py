@@ -13,8 +13,8 @@ from pytest_agent_sandbox.ending import EVIDENCE
 from pytest_agent_sandbox.evidence import folders, run_results
 from pytest_agent_sandbox.evidence.story import Group
 from pytest_agent_sandbox.options import resolve
-from pytest_agent_sandbox.run import is_worker, output_folder, run_id, trials_file
-from pytest_agent_sandbox.trial_items import ATTRIBUTE
+from pytest_agent_sandbox.run import output_folder, run_id, trials_file
+from pytest_agent_sandbox.trial_reports import ATTRIBUTE
 from pytest_agent_sandbox.trials.group import Plan, Standing, TrialOutcome, standing
 from pytest_agent_sandbox.trials.ledger import TrialLedger
 from pytest_agent_sandbox.trials.statistics import pass_at_k, wilson_interval
@@ -24,10 +24,14 @@ _NAME = "agent_sandbox_trial_verdicts"
 _LAST_FAILED = "cache/lastfailed"
 
 
-def register(config: pytest.Config) -> None:
-    """Has this process give verdicts, unless it is a worker of xdist or does so already."""
-    if not is_worker(config) and not config.pluginmanager.has_plugin(_NAME):
-        config.pluginmanager.register(TrialVerdicts(config), _NAME)
+def of(config: pytest.Config, session: pytest.Session | None) -> TrialVerdicts:
+    """What gives the verdicts of this run."""
+    known = config.pluginmanager.get_plugin(_NAME)
+    if known is None:
+        known = TrialVerdicts(config, session)
+        config.pluginmanager.register(known, _NAME)
+    assert isinstance(known, TrialVerdicts)
+    return known
 
 
 @dataclass
@@ -61,24 +65,17 @@ class TrialVerdicts:
 
     Args:
         config: pytest's.
+        session: pytest's.
     """
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, session: pytest.Session | None) -> None:
         self._config = config
-        self._session: pytest.Session | None = None
+        self._session = session
         self._groups: dict[str, _Trials] = {}
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> None:
-        """Keeps the session."""
-        self._session = session
-
-    @pytest.hookimpl(trylast=True)  # the trial itself comes first
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    def count(self, report: pytest.TestReport) -> None:
         """Counts a trial that has ended, and reports the verdict once it is settled."""
-        facts = getattr(report, ATTRIBUTE, None)
-        if facts is None:
-            return
+        facts = getattr(report, ATTRIBUTE)
         trials = self._add(report, facts)
         stands = trials.stands
         if stands.verdict != "open" and trials.told is None:
@@ -123,10 +120,10 @@ class TrialVerdicts:
                 name,
                 (file, line, name.partition("::")[2].replace("::", ".")),
                 Plan(count, rate, stops),
-                facts["selected"],
+                len(facts["ids"]),
             )
         trials = self._groups[name]
-        trials.ids.append(report.nodeid)
+        trials.ids = facts["ids"]
         trials.faults += facts["faults"]
         if facts["outcome"] is not None:
             trials.outcomes[facts["place"]] = facts["outcome"]

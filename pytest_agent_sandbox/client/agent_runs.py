@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -64,6 +64,9 @@ class RunObserver(Protocol):
     #: Environment variables for it, such as those that lead to its LLM.
     variables: Mapping[str, str]
 
+    def learn_secrets(self, values: Iterable[str]) -> None:
+        """Be told values that are to be masked."""
+
     def check(self) -> None:
         """Raise what has made waiting for the agent pointless."""
 
@@ -112,14 +115,19 @@ def run_agent(
         BaseException: As `run_command` does.
     """
     prepared = _environment(connection, variables)
-    result: CommandResult = run_command(
-        connection,
-        f"exec 2>&1; {prepared}exec {shlex.join(command)}",
-        cwd=cwd,
-        timeout=timeout,
-        on_output=None if observer is None else observer.output,
-        guard=None if observer is None else observer.check,
-    )
+    try:
+        result: CommandResult = run_command(
+            connection,
+            f"exec 2>&1; {prepared}exec {shlex.join(command)}",
+            cwd=cwd,
+            timeout=timeout,
+            on_output=None if observer is None else observer.output,
+            guard=None if observer is None else observer.check,
+        )
+    except FileNotFoundError:  # it did not begin, and so has not removed them
+        if prepared:
+            run_command(connection, prepared, cwd="/", timeout=10.0)
+        raise
     return AgentRun(
         command=command,
         exit_code=result.exit_code,

@@ -82,7 +82,7 @@ def _with_mcp_servers(
         if not isinstance(server, Mapping) or not (server.get("command") or server.get("url")):
             raise SettingsError(
                 f"mcp_servers={{{name!r}: …}} needs a `command` that is in the sandbox, with its "
-                f"`args`, or a `url`, not {server!r}."
+                f"`args`, or a `url`."
             )
     own = dict(agent.get("mcp_config") or {})
     servers = {**own.get("mcpServers", own), **mcp_servers}

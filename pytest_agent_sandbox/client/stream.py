@@ -189,6 +189,7 @@ class EventStream:
             max_queue=_MAX_QUEUE,
             compression=None,  # on loopback it saves nothing, and a small frame stays small
             ping_interval=None,  # the server pings, and it takes a thread
+            logger=_quiet_logger(),
         ) as websocket:
             self._websocket = websocket
             if self._closing.is_set():
@@ -278,3 +279,10 @@ class EventStream:
 
 def _is_full_state(event: Event) -> bool:
     return isinstance(event, ConversationStateUpdateEvent) and event.is_full
+
+
+def _quiet_logger() -> logging.Logger:
+    """For websockets, which logs what it sends at DEBUG: the session key among it."""
+    quiet = logging.getLogger(f"{__name__}.websockets")
+    quiet.setLevel(logging.INFO)
+    return quiet

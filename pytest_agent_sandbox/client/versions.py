@@ -179,7 +179,6 @@ def warn_if_untested(version: str) -> None:
     with _warned_lock:
         if version in _warned:
             return
-        _warned.add(version)
     known = "".join(f"\n- {one.name}: {one.text}" for one in differences(version))
     warnings.warn(
         f"The agent server is of version {version!r}; this client was tested with "
@@ -188,3 +187,5 @@ def warn_if_untested(version: str) -> None:
         AgentServerVersionWarning,
         stacklevel=3,
     )
+    with _warned_lock:
+        _warned.add(version)  # only now: where warnings are errors, each test is told

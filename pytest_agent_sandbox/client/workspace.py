@@ -94,7 +94,7 @@ class RemoteWorkspace:
             left = deadline - time.monotonic()
             patience = max(0.1, min(left, 5.0))
             problem = self.connection.probe("/ready", timeout=patience)
-            if "404" in problem:  # agent servers before 1.11
+            if "answered with 404" in problem:  # agent servers before 1.11
                 problem = self.connection.probe("/health", timeout=patience)
             if not problem:
                 return
@@ -180,6 +180,8 @@ class RemoteWorkspace:
         words = agent_runs.words(command)
         self._make_folder(cwd)
         observer = self.on_agent_run(words) if self.on_agent_run is not None else None
+        if observer is not None and env:
+            observer.learn_secrets(env.values())
         run = agent_runs.run_agent(
             self.connection,
             words,

@@ -94,7 +94,12 @@ def _settled(plan: Plan, passed: int, counted: int, possible: int) -> GroupVerdi
     left = possible - counted
     if not plan.stops_early and left:
         return "open"
-    chance = chance_to_pass(passed, counted - passed, left, plan.needed(possible))
-    if chance >= _SURE:
+    needed = plan.needed(possible)
+    # With many trials to come even a spotless beginning promises little: none is judged by what
+    # did not happen yet.
+    if passed and chance_to_pass(passed, counted - passed, left, needed) >= _SURE:
         return "passed"
-    return "failed" if chance <= 1 - _SURE else "open"
+    is_failing = counted > passed
+    if is_failing and chance_to_pass(passed, counted - passed, left, needed) <= 1 - _SURE:
+        return "failed"
+    return "open"

@@ -221,7 +221,14 @@ class Terminal:
 
         self._end, inner = pty.openpty()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", *arguments],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                *(f"-pno:{name}" for name in project.blocked),
+                "--color=no",
+                *arguments,
+            ],
             cwd=project.folder,
             env=project.environment,
             stdin=inner,

@@ -45,7 +45,7 @@ def test_x(agent_workspace, agent_llm, agent_conversation):
 import sys, threading, psutil, pytest
 
 # pytest-rerunfailures keeps a server of its own.
-code = pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:rerunfailures"])
+code = pytest.main(["-q", "-pno:cacheprovider", "-pno:rerunfailures", "-pno:asyncio"])
 threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
 sockets = psutil.Process().net_connections("all")
 print("LEFT", threads, [s for s in sockets if s.raddr or s.status == "LISTEN"])

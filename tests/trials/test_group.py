@@ -101,3 +101,17 @@ def test_an_agent_that_fails_one_time_in_four():
     assert same / groups > 0.97
     assert counted / groups < 7  # of 10
     assert covered / groups > 0.93
+
+
+@pytest.mark.parametrize(("count", "rate"), [(100, 1.0), (80, 0.99), (200, 0.9)])
+def test_a_perfect_agent_passes_however_many_trials_there_are(count, rate):
+    plan = Plan(count, rate)
+    for passed in range(1, count + 1):
+        found = standing(plan, count, dict.fromkeys(range(passed), "passed"))
+        assert found.verdict in ("open", "passed")
+    assert found.verdict == "passed"
+
+
+def test_lost_trials_settle_nothing():
+    found = standing(Plan(100), 100, dict.fromkeys(range(60), "lost"))
+    assert (found.verdict, found.counted, found.possible) == ("open", 0, 40)

@@ -1,0 +1,46 @@
+"""Waits for the first trial that ends, in the process that writes pytest's reports.
+
+Standard library and pytest only: it is there in each run with workers, and most have no trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+Count = Callable[[pytest.Session | None, pytest.TestReport], None]
+
+#: The attribute of a trial's last report that says what became of it; xdist carries it along.
+ATTRIBUTE = "agent_trial"
+_NAME = "agent_sandbox_trial_reports"
+
+
+class TrialReports:
+    """A plugin that calls what gives verdicts, once there is something to give them on.
+
+    Args:
+        count: Given the session, and the last report of each trial.
+    """
+
+    def __init__(self, count: Count) -> None:
+        self._count = count
+        self._session: pytest.Session | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Keeps the session."""
+        self._session = session
+
+    @pytest.hookimpl(trylast=True)  # the trial itself comes first
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Counts a trial that has ended."""
+        if hasattr(report, ATTRIBUTE):  # most runs have none
+            self._count(self._session, report)
+
+
+def register(config: pytest.Config, count: Count) -> None:
+    """Has this process wait for trials, unless it is a worker of xdist or does so already."""
+    is_worker = hasattr(config, "workerinput")
+    if not is_worker and not config.pluginmanager.has_plugin(_NAME):
+        config.pluginmanager.register(TrialReports(count), _NAME)
