@@ -121,6 +121,8 @@ def test_overridden_fixtures(pytester: pytest.Pytester, name: str) -> None:
         @pytest.fixture(scope="session")
         def {name}(): return "mine"
     """)
+    # syrupy (7.0) wants a session that has come to its end.
+    pytester.makeini("[pytest]\naddopts = -p no:syrupy -p no:asyncio")
     (item,) = pytester.getitems("def test_x(agent_workspace): pass")
     assert is_overridden(item) is (name != "another")
     assert is_overridden(Item("")), "to be on the safe side"

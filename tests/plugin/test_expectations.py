@@ -99,6 +99,7 @@ def test_expectations_of_a_real_agent(project, tidy, recycled):
 
 
 def test_a_snapshot_is_the_same_in_another_sandbox(project, tidy):
+    project.blocked.remove("syrupy")
     tidy(SNAPSHOT)
     code, output = project.run()
     assert code == 1  # there is none yet
@@ -128,6 +129,7 @@ def test_a_snapshot_is_of_a_conversation(project, recycled):
         "test_it.py",
         "def test_it(trajectory_snapshot):\n    assert 'text' == trajectory_snapshot\n",
     )
+    project.blocked.remove("syrupy")
     code, output = project.run()
     assert code == 1
     assert "trajectory_snapshot takes a conversation, not str" in output
