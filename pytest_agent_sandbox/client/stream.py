@@ -238,8 +238,18 @@ class EventStream:
         while True:
             opening = snapshot_due and _is_full_state(event)
             snapshot_due = snapshot_due and not opening
+            if self._runs_ahead(event):
+                self.catch_up()
             self._ingest(event, opening=opening)
             event = self._next(websocket)
+
+    def _runs_ahead(self, event: Event) -> bool:
+        """Whether it is the news of a message that is before it in the log, and comes after it."""
+        return (
+            isinstance(event, ConversationStateUpdateEvent)
+            and event.key == "last_user_message_id"
+            and not versions.has(self._connection.version, versions.MESSAGE_FIRST)
+        )
 
     def _next(self, websocket: ClientConnection, timeout: float | None = None) -> Event:
         """Return the next event of a connection.

@@ -33,6 +33,8 @@ INTERRUPT = (1, 23)
 DORMANT_START = (1, 29)
 #: The end of a command that is running.
 STOP_COMMAND = (1, 52)
+#: A user's message is sent before the news that there is one.
+MESSAGE_FIRST = (1, 58)
 
 _NUMBERS = re.compile(r"(\d+)\.(\d+)")
 _warned: set[str] = set()
@@ -65,6 +67,12 @@ class Difference:
 
 #: All that is known, newest first.
 DIFFERENCES: tuple[Difference, ...] = (
+    Difference(
+        "order of a user's message",
+        MESSAGE_FIRST,
+        "Its news can come before the message itself, which is before it in the server's "
+        "log: the client fetches it then.",
+    ),
     Difference(
         "timeout of commands",
         STOP_COMMAND,

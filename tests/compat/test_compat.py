@@ -91,7 +91,7 @@ def test_a_report_becomes_a_result(tmp_path: Path) -> None:
         """<testsuites><testsuite>
         <testcase classname="tests.client.test_files" name="test_x"/>
         <testcase classname="tests.client.test_files" name="test_y[a]">
-            <failure message="no\nmore"/>
+            <failure message="no&#10;more"/>
         </testcase>
         <testcase classname="tests.client.test_git" name="test_x"><error message="late"/></testcase>
         <testcase classname="tests.client.test_conversation" name="test_a_rejected_call_is_not"/>
