@@ -11,8 +11,8 @@ import warnings
 from dataclasses import dataclass
 from urllib.parse import quote
 
-#: The oldest and the newest minor version that were tested.
-TESTED = ((1, 0), (1, 58))
+#: The oldest and the newest minor version that were tested and found to work.
+TESTED = ((1, 10), (1, 58))
 
 # The first version with each of these. The client asks `has` wherever it matters.
 #: `/ready`; before, `/health` is what there is.
@@ -23,12 +23,16 @@ FILE_PARAMETER = (1, 13)
 FIRST_FRAME = (1, 18)
 #: Forks of a conversation.
 FORK = (1, 18)
+#: LLMs whose answers come as a stream.
+STREAMING_LLM = (1, 18)
 #: Another LLM for a conversation that is there.
 SWITCH_LLM = (1, 19)
 #: Commands in a process group of their own; before, theirs is the server's.
 COMMAND_GROUP = (1, 22)
 #: The interrupt of a run.
 INTERRUPT = (1, 23)
+#: Forks with the settings of what they were forked from.
+FORK_KEEPS_SETTINGS = (1, 28)
 #: Starts that wait to be told their work: deferred init.
 DORMANT_START = (1, 29)
 #: The end of a command that is running.
@@ -85,6 +89,12 @@ DIFFERENCES: tuple[Difference, ...] = (
         "serves only tests with the variables that it was started with.",
     ),
     Difference(
+        "settings of a fork",
+        FORK_KEEPS_SETTINGS,
+        "A fork has the server's own limit of steps, and would ask its LLM for a title: the client "
+        "gives it one.",
+    ),
+    Difference(
         "interrupt",
         INTERRUPT,
         "A run cannot be interrupted: `interrupt` raises `ServerError`, and a run that takes "
@@ -101,6 +111,11 @@ DIFFERENCES: tuple[Difference, ...] = (
         "The client cannot give a fork its API keys: it has them only where the server keeps them "
         "(`OH_SECRET_KEY`, which sandboxes have).",
     ),
+    Difference(
+        "streaming",
+        STREAMING_LLM,
+        "An agent whose LLM has `stream` set makes no step: leave it unset.",
+    ),
     Difference("fork", FORK, "Conversations cannot be forked: `fork` raises `ServerError`."),
     Difference(
         "key of the event stream",
@@ -113,6 +128,13 @@ DIFFERENCES: tuple[Difference, ...] = (
         "The path of a file is a part of the address; the client writes it so.",
     ),
     Difference("readiness", READY_ROUTE, "There is no `/ready`: the client asks `/health`."),
+    Difference(
+        "errors, secrets, rejections",
+        TESTED[0],
+        "Found in 1.0: a request waits for the run, failures of the LLM are no events, secrets have "
+        "another form, the reason of a rejection is not kept. Such a server serves for commands, "
+        "files and plain conversations.",
+    ),
 )
 
 
