@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_agent_sandbox.client.agents import LLM, Agent, Tool, default_agent
     from pytest_agent_sandbox.client.conversation import RemoteConversation
+    from pytest_agent_sandbox.client.versions import AgentServerVersionWarning
     from pytest_agent_sandbox.client.workspace import RemoteWorkspace
     from pytest_agent_sandbox.conversations import Conversation
     from pytest_agent_sandbox.dev_workspaces import DockerDevWorkspace
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Agent": "client.agents",
+    "AgentServerVersionWarning": "client.versions",
     "Conversation": "conversations",
     "DockerDevWorkspace": "dev_workspaces",
     "DockerWorkspace": "workspaces",
@@ -37,6 +39,7 @@ _HOMES = {
 __all__ = [
     "LLM",
     "Agent",
+    "AgentServerVersionWarning",
     "Conversation",
     "DockerDevWorkspace",
     "DockerWorkspace",

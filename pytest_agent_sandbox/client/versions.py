@@ -132,8 +132,8 @@ DIFFERENCES: tuple[Difference, ...] = (
         "errors, secrets, rejections",
         TESTED[0],
         "Found in 1.0: a request waits for the run, failures of the LLM are no events, secrets "
-        "have another form, the reason of a rejection is not kept. Such a server serves for commands, "
-        "files and plain conversations.",
+        "have another form, the reason of a rejection is not kept. Such a server serves for "
+        "commands, files and plain conversations.",
     ),
 )
 
