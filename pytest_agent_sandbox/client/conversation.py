@@ -118,7 +118,10 @@ class RemoteConversation:
         versions.warn_if_untested(shared.version)
         # A connection of its own ends its requests when the conversation is closed.
         self._connection = ServerConnection(
-            shared.host, shared.api_key, guard=self._check_connection
+            shared.host,
+            shared.api_key,
+            guard=self._check_connection,
+            version=shared.version,
         )
         try:
             if agent is None:

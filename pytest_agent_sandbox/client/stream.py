@@ -80,6 +80,9 @@ class EventStream:
         self._conversation_id = conversation_id
         self._log = log
         self._sink = sink
+        # Asked here: the stream's own thread must not wait for anything that `close` cannot end.
+        self._key_in_frame = versions.has(connection.version, versions.FIRST_FRAME)
+        self._message_first = versions.has(connection.version, versions.MESSAGE_FIRST)
         self._ingesting = threading.Lock()
         self._closing = threading.Event()
         self._ready = threading.Event()
@@ -193,7 +196,7 @@ class EventStream:
             self._websocket = websocket
             if self._closing.is_set():
                 return
-            if self._key and versions.has(self._connection.version, versions.FIRST_FRAME):
+            if self._key and self._key_in_frame:
                 websocket.send(json.dumps({"type": "auth", "session_api_key": self._key}))
             self._take(websocket)
 
@@ -204,7 +207,7 @@ class EventStream:
 
     def _path(self) -> str:
         path = f"/sockets/events/{self._conversation_id}"
-        if self._key and not versions.has(self._connection.version, versions.FIRST_FRAME):
+        if self._key and not self._key_in_frame:
             return f"{path}?session_api_key={quote(self._key)}"
         return path
 
@@ -248,7 +251,7 @@ class EventStream:
         return (
             isinstance(event, ConversationStateUpdateEvent)
             and event.key == "last_user_message_id"
-            and not versions.has(self._connection.version, versions.MESSAGE_FIRST)
+            and not self._message_first
         )
 
     def _next(self, websocket: ClientConnection, timeout: float | None = None) -> Event:
