@@ -83,6 +83,12 @@ DIFFERENCES: tuple[Difference, ...] = (
         "The server cannot end a command by its id: the client ends it by a second command.",
     ),
     Difference(
+        "order of events",
+        (1, 30),
+        "Found in 1.20, not in 1.15: events are sent in another order than they have in the "
+        "server's log. Each arrives, once.",
+    ),
+    Difference(
         "dormant start",
         DORMANT_START,
         "A server cannot be up before it knows its variables: a sandbox that was started ahead "
