@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.client.client_tools import client_tool
     from pytest_agent_sandbox.client.conversation import RemoteConversation
     from pytest_agent_sandbox.client.skills import Skill
+    from pytest_agent_sandbox.client.versions import AgentServerVersionWarning
     from pytest_agent_sandbox.client.workspace import RemoteWorkspace
     from pytest_agent_sandbox.conversations import Conversation
     from pytest_agent_sandbox.dev_workspaces import DockerDevWorkspace
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Agent": "client.agents",
+    "AgentServerVersionWarning": "client.versions",
     "Conversation": "conversations",
     "DockerDevWorkspace": "dev_workspaces",
     "DockerWorkspace": "workspaces",
@@ -49,6 +51,7 @@ _HOMES = {
 __all__ = [
     "LLM",
     "Agent",
+    "AgentServerVersionWarning",
     "Conversation",
     "DockerDevWorkspace",
     "DockerWorkspace",

@@ -138,7 +138,10 @@ class RemoteConversation:
         versions.warn_if_untested(shared.version)
         # A connection of its own ends its requests when the conversation is closed.
         self._connection = ServerConnection(
-            shared.host, shared.api_key, guard=self._check_connection
+            shared.host,
+            shared.api_key,
+            guard=self._check_connection,
+            version=shared.version,
         )
         self._connection.known_version = shared.known_version
         try:
@@ -366,6 +369,11 @@ class RemoteConversation:
         """
         self._require("fork a conversation", versions.FORK)
         fork_id = an_id(self._post("fork", {}), "The fork of a conversation")
+        if not versions.has(self._connection.version, versions.FORK_KEEPS_SETTINGS):
+            # It would ask its LLM for a title, as it has none.
+            self._connection.request(
+                "PATCH", f"/api/conversations/{fork_id}", json={"title": "Fork"}
+            )
         llm = agent_payload(self._agent).get("llm") if self._agent is not None else None
         if llm is not None and versions.has(self._connection.version, versions.SWITCH_LLM):
             # A server without a secret key of its own copies the agent without its API keys.

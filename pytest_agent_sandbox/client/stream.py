@@ -80,6 +80,9 @@ class EventStream:
         self._conversation_id = conversation_id
         self._log = log
         self._sink = sink
+        # Asked here: the stream's own thread must not wait for anything that `close` cannot end.
+        self._key_in_frame = versions.has(connection.version, versions.FIRST_FRAME)
+        self._message_first = versions.has(connection.version, versions.MESSAGE_FIRST)
         self._ingesting = threading.Lock()
         self._closing = threading.Event()
         self._ready = threading.Event()
@@ -194,7 +197,7 @@ class EventStream:
             self._websocket = websocket
             if self._closing.is_set():
                 return
-            if self._key and self._has_first_frame:
+            if self._key and self._key_in_frame:
                 websocket.send(json.dumps({"type": "auth", "session_api_key": self._key}))
             self._take(websocket)
 
@@ -203,14 +206,9 @@ class EventStream:
         key = self._connection.api_key
         return key.get_secret_value() if key is not None else ""
 
-    @property
-    def _has_first_frame(self) -> bool:
-        # Not asked for here: closing the stream would have to wait for the answer.
-        return versions.has(self._connection.known_version, versions.FIRST_FRAME)
-
     def _path(self) -> str:
         path = f"/sockets/events/{self._conversation_id}"
-        if self._key and not self._has_first_frame:
+        if self._key and not self._key_in_frame:
             return f"{path}?session_api_key={quote(self._key)}"
         return path
 
@@ -244,8 +242,18 @@ class EventStream:
         while True:
             opening = snapshot_due and _is_full_state(event)
             snapshot_due = snapshot_due and not opening
+            if self._runs_ahead(event):
+                self.catch_up()
             self._ingest(event, opening=opening)
             event = self._next(websocket)
+
+    def _runs_ahead(self, event: Event) -> bool:
+        """Whether it is the news of a message that is before it in the log, and comes after it."""
+        return (
+            isinstance(event, ConversationStateUpdateEvent)
+            and event.key == "last_user_message_id"
+            and not self._message_first
+        )
 
     def _next(self, websocket: ClientConnection, timeout: float | None = None) -> Event:
         """Return the next event of a connection.

@@ -54,6 +54,7 @@ class ServerConnection:
         guard: Asked at least every 0.25 s of any wait, and before any transport error is reported,
             so that a dead container surfaces as its own error instead of a refused connection.
         read_timeout: Seconds of silence after which a request is given up.
+        version: The server's version, where that is known already; else it is asked for.
     """
 
     def __init__(
@@ -63,13 +64,14 @@ class ServerConnection:
         *,
         guard: Guard | None = None,
         read_timeout: float = 600.0,
+        version: str = "",
     ) -> None:
         self.host = host.rstrip("/")
         self.api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         self._guard = guard
         self._read_timeout = read_timeout
         #: The server's version, once it is known.
-        self.known_version = ""
+        self.known_version = version
         self._client = httpx.Client(
             base_url=self.host,
             # Nothing is packed: a small answer cannot unfold to a large one.

@@ -11,8 +11,8 @@ import warnings
 from dataclasses import dataclass
 from urllib.parse import quote
 
-#: The oldest and the newest minor version that were tested.
-TESTED = ((1, 0), (1, 58))
+#: The oldest and the newest minor version that were tested and found to work.
+TESTED = ((1, 10), (1, 58))
 
 # The first version with each of these. The client asks `has` wherever it matters.
 #: `/ready`; before, `/health` is what there is.
@@ -23,16 +23,22 @@ FILE_PARAMETER = (1, 13)
 FIRST_FRAME = (1, 18)
 #: Forks of a conversation.
 FORK = (1, 18)
+#: LLMs whose answers come as a stream.
+STREAMING_LLM = (1, 18)
 #: Another LLM for a conversation that is there.
 SWITCH_LLM = (1, 19)
 #: Commands in a process group of their own; before, theirs is the server's.
 COMMAND_GROUP = (1, 22)
 #: The interrupt of a run.
 INTERRUPT = (1, 23)
+#: Forks with the settings of what they were forked from.
+FORK_KEEPS_SETTINGS = (1, 28)
 #: Starts that wait to be told their work: deferred init.
 DORMANT_START = (1, 29)
 #: The end of a command that is running.
 STOP_COMMAND = (1, 52)
+#: A user's message is sent before the news that there is one.
+MESSAGE_FIRST = (1, 58)
 
 _NUMBERS = re.compile(r"(\d+)\.(\d+)")
 _warned: set[str] = set()
@@ -66,15 +72,33 @@ class Difference:
 #: All that is known, newest first.
 DIFFERENCES: tuple[Difference, ...] = (
     Difference(
+        "order of a user's message",
+        MESSAGE_FIRST,
+        "Its news can come before the message itself, which is before it in the server's "
+        "log: the client fetches it then.",
+    ),
+    Difference(
         "timeout of commands",
         STOP_COMMAND,
         "The server cannot end a command by its id: the client ends it by a second command.",
+    ),
+    Difference(
+        "order of events",
+        (1, 30),
+        "Found in 1.20, not in 1.15: events are sent in another order than they have in the "
+        "server's log. Each arrives, once.",
     ),
     Difference(
         "dormant start",
         DORMANT_START,
         "A server cannot be up before it knows its variables: a sandbox that was started ahead "
         "serves only tests with the variables that it was started with.",
+    ),
+    Difference(
+        "settings of a fork",
+        FORK_KEEPS_SETTINGS,
+        "A fork has the server's own limit of steps, and would ask its LLM for a title: the client "
+        "gives it one.",
     ),
     Difference(
         "interrupt",
@@ -93,6 +117,11 @@ DIFFERENCES: tuple[Difference, ...] = (
         "The client cannot give a fork its API keys: it has them only where the server keeps them "
         "(`OH_SECRET_KEY`, which sandboxes have).",
     ),
+    Difference(
+        "streaming",
+        STREAMING_LLM,
+        "An agent whose LLM has `stream` set makes no step: leave it unset.",
+    ),
     Difference("fork", FORK, "Conversations cannot be forked: `fork` raises `ServerError`."),
     Difference(
         "key of the event stream",
@@ -105,6 +134,13 @@ DIFFERENCES: tuple[Difference, ...] = (
         "The path of a file is a part of the address; the client writes it so.",
     ),
     Difference("readiness", READY_ROUTE, "There is no `/ready`: the client asks `/health`."),
+    Difference(
+        "errors, secrets, rejections",
+        TESTED[0],
+        "Found in 1.0: a request waits for the run, failures of the LLM are no events, secrets "
+        "have another form, the reason of a rejection is not kept. Such a server serves for "
+        "commands, files and plain conversations.",
+    ),
 )
 
 

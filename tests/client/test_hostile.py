@@ -281,8 +281,9 @@ def test_pages_without_end(
 ) -> None:
     monkeypatch.setattr(pages, "_MOST_PAGES", 50)
     started = as_json({"id": "x"})
+    info = as_json({"version": "1.58.0"})
     endless = [as_json({"items": [], "next_page_id": f"{number}"}) for number in range(200)]
-    server.answers = [started, *endless]
+    server.answers = [info, started, *endless]
     with pytest.raises(ServerError, match="was answered with over 50 pages"):
         workspace.execute_command("ls")
     server.answers = [started, as_json({"items": [], "next_page_id": "again"})]
@@ -324,7 +325,8 @@ def test_an_archive_that_leads_elsewhere(
         ):
             tar.addfile(hostile_member, io.BytesIO(b""))
     not_a_file = http(b'{"detail": "Not a file"}', status="400 x")
-    server.answers = [not_a_file, *command(), http(archive.getvalue()), *command()]
+    info = as_json({"version": "1.58.0"})
+    server.answers = [info, not_a_file, *command(), http(archive.getvalue()), *command()]
     folder = tmp_path / "inside" / "down"
     workspace.download("a", folder)
     assert sorted(path.name for path in tmp_path.rglob("*")) == [

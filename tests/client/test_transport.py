@@ -156,6 +156,14 @@ def test_a_connection_reset_after_a_500_does_not_break_the_next_request(
         assert connection.post_json(f"/works/{number}") == {}
 
 
+def test_the_version_is_asked_for_until_it_is_known(
+    answers: Answers, connection: ServerConnection
+) -> None:
+    answers.queue = [(503, b"starting"), (200, b'{"version": 7}'), (200, b'{"version": "1.58.0"}')]
+    assert [connection.version for _ in range(4)] == ["", "", "1.58.0", "1.58.0"]
+    assert answers.requests == ["GET /server_info"] * 3
+
+
 def test_parameters_that_are_none_are_left_out(
     answers: Answers, connection: ServerConnection
 ) -> None:

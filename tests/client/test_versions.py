@@ -48,3 +48,24 @@ def test_differences_are_those_of_the_version() -> None:
     assert [one.name for one in versions.differences("1.29.3")] == ["fork"]
     assert versions.differences("1.30.0") == []
     assert versions.differences("unknown") == []
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("1.58.2", ("/api/file/upload", {"path": "/a b?"})),
+        ("", ("/api/file/upload", {"path": "/a b?"})),
+        ("1.12.0", ("/api/file/upload//a%20b%3F", {})),
+    ],
+)
+def test_where_a_file_goes(version: str, expected: tuple[str, dict[str, str]]) -> None:
+    assert versions.file_request(version, "upload", "/a b?") == expected
+
+
+def test_what_a_version_cannot_do_is_told() -> None:
+    assert versions.has("1.18.0", versions.FORK)
+    assert not versions.has("1.17.3", versions.FORK)
+    assert versions.lacking("1.17.3", "fork a conversation", versions.FORK) == (
+        "The agent server is of version 1.17.3, which cannot fork a conversation; agent servers "
+        "since 1.18 can."
+    )

@@ -21,7 +21,7 @@ tests of the group, against the real server of that version, installed from PyPI
 of its time. `yes`: all of its tests passed. `3 of 4`: three did, and
 [below](#what-did-not-pass) it says which did not. `no`: none did. `-`: it cannot be installed.
 
-Tested are {oldest} to {newest}. Another version is used all the same, with an
+It works with {oldest} to {newest}. Another version is used all the same, with an
 `AgentServerVersionWarning` that says what is known to differ. `scripts/compat 1.58` tests a
 version, `scripts/compat --all` each minor of the last six months.
 
