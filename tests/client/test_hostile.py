@@ -111,7 +111,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostileServer]:
 @pytest.fixture
 def workspace(server: HostileServer) -> Iterator[RemoteWorkspace]:
     with RemoteWorkspace(server.host, KEY, "/workspace/project") as workspace:
-        workspace.connection.known_version = "1.58.0"  # no answer is for that question
         yield workspace
 
 
