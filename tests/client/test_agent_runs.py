@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pytest
 
@@ -19,6 +19,9 @@ class Follower:
         self.told: list[tuple[float, str]] = []
         self.run: AgentRun | None = None
         self._reason = reason
+
+    def learn_secrets(self, values: Iterable[str]) -> None:
+        self.secrets = list(values)
 
     def check(self) -> None:
         if self._reason is not None and self.told:
