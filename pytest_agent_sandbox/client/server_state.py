@@ -23,6 +23,8 @@ _OF_THE_SHELL = ("_=", "PWD=", "OLDPWD=", "SHLVL=")
 # Seconds for one request: a server that is busy with what a test left is not worth waiting for.
 _PATIENCE = 5.0
 
+_MOST_PAGES = 50
+
 
 class ServerState:
     """The state of a server that nobody has used yet, to be compared with later.
@@ -47,8 +49,12 @@ class ServerState:
         Raises:
             ServerError: The server does not answer.
         """
-        for conversation in self._conversations():
-            self._delete(f"{_CONVERSATIONS}/{conversation}")
+        for _ in range(_MOST_PAGES):  # the server tells some at a time
+            known = self._conversations()
+            for conversation in known:
+                self._delete(f"{_CONVERSATIONS}/{conversation}")
+            if not known:
+                break
         is_same = self._read_environment() == self._environment
         self._delete(_COMMANDS)
         return [] if is_same else ["the server's environment has changed"]

@@ -10,10 +10,12 @@ from .conftest import Start
 
 
 def test_what_programs_inside_print_is_known(engine: Engine, start: Start) -> None:
-    container = start("hostname; cat /etc/hosts /sys/class/net/eth0/address; exec sleep 60")
+    container = start(
+        "hostname; cat /etc/hosts /sys/class/net/eth0/address; echo end; exec sleep 60"
+    )
     known = identity(engine, container)
     assert set(known.values()) == {"address", "container", "gateway", "host", "mac"}
-    while len(container.log_tail().splitlines()) < 4:
+    while "end" not in container.log_tail().split():
         assert not container.wait_for_end(0.05)
     printed = set(container.log_tail().split())
     assert {known[word] for word in printed & set(known)} == {"address", "host", "mac"}
