@@ -72,7 +72,7 @@ from pytest_agent_sandbox import say, tool
 
 counts = []
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(12))
 def test_talk(number, shared_agent_workspace, agent_llm, agent_conversation):
     agent_llm.script([tool("terminal", command="true"), say("Done.")])
     conversation = agent_conversation()
@@ -82,7 +82,8 @@ def test_talk(number, shared_agent_workspace, agent_llm, agent_conversation):
     counts.append(int(found.stdout))
 
 def test_the_processes_of_conversations_are_gone():
-    assert max(counts[-2:]) <= counts[0] + 2, counts
+    # Left alone, each adds two; the last ones may take a moment to go.
+    assert counts[-1] <= counts[0] + 8, counts
 """
 
 
@@ -91,4 +92,4 @@ def test_conversations_in_a_shared_workspace_leave_no_processes(project):
     project.write("test_it.py", SHARED)
     code, output = project.run()
     assert code == 0
-    assert "9 passed" in output
+    assert "13 passed" in output
