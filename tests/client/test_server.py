@@ -31,8 +31,10 @@ def test_it_wants_the_key(server: Server) -> None:
         workspace.execute_command("true")
 
 
-def test_what_a_test_left_can_be_cleared(workspace: RemoteWorkspace) -> None:
-    state = ServerState(workspace.connection)
-    workspace.execute_command("echo something")
-    assert state.clear() == []
-    assert state.changes() == []
+def test_what_a_test_left_can_be_cleared(fresh_server: Server) -> None:
+    """On a server of its own: conversations of other tests, at work perhaps, are not its to end."""
+    with RemoteWorkspace(fresh_server.host, fresh_server.api_key) as workspace:
+        state = ServerState(workspace.connection)
+        workspace.execute_command("echo something")
+        assert state.clear() == []
+        assert state.changes() == []
