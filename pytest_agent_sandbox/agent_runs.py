@@ -63,7 +63,7 @@ class FollowedRun:
     ) -> None:
         self._recorder: Recorder = session.evidence.recorder(item)
         self._redactor = session.redactor
-        number = len(self._recorder.result.agent_runs) + 1
+        number = self._recorder.new_agent_run()
         #: Its name, in the evidence and among the test's LLM calls.
         self.name = f"run-{number}"
         self._lane: Lane | None = None

@@ -244,11 +244,12 @@ def pytest_configure_node(node: Any) -> None:
 
 def _counting(
     config: pytest.Config,
-) -> Callable[[pytest.Session | None, pytest.TestReport], None]:
-    def count(session: pytest.Session | None, report: pytest.TestReport) -> None:
+) -> Callable[[pytest.Session | None, pytest.TestReport | str], None]:
+    def count(session: pytest.Session | None, ended: pytest.TestReport | str) -> None:
         from pytest_agent_sandbox import trial_verdicts
 
-        trial_verdicts.of(config, session).count(report)
+        verdicts = trial_verdicts.of(config, session)
+        verdicts.lose(ended) if isinstance(ended, str) else verdicts.count(ended)
 
     return count
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from functools import cached_property
@@ -65,6 +66,7 @@ class SandboxSession:
         #: Whether a test has failed that used the workspace that tests share.
         self.shared_has_failed = False
         self._workspaces: list[tuple[str, Workspace]] = []
+        self._lock = threading.Lock()
         self._config = config
         self._engine: Engine | EngineUnavailable | None = None
         self._closing = ExitStack()
@@ -199,7 +201,6 @@ class SandboxSession:
         """
         from pytest_agent_sandbox.workspaces import DockerWorkspace
 
-        self._workspaces = [one for one in self._workspaces if not one[1].is_closed]
         # A path or a proxy may be forwarded too; only what is named like a secret is masked.
         secret_names = filter(_SECRET_NAME.search, settings.forward_env)
         self.redactor.add(*(os.environ.get(name, "") for name in secret_names))
@@ -211,7 +212,7 @@ class SandboxSession:
                 clean_log=options.get("clean_log", self.redactor),
                 on_secret=self.redactor.add,
             )
-            self._workspaces.append((test, served))
+            self._remember(test, served)
             return served
         self._prepare_image(image, settings)
         workspace = DockerWorkspace(
@@ -225,7 +226,7 @@ class SandboxSession:
             **self.sandboxes.plan_options(settings, test),
             **{"clean_log": self.redactor, **options},
         )
-        self._workspaces.append((test, workspace))
+        self._remember(test, workspace)
         self.sandboxes.learn(test, workspace.sandbox.plan)
         return workspace
 
@@ -247,6 +248,11 @@ class SandboxSession:
                 clean_log=self.redactor,
             )
         )
+
+    def _remember(self, test: str, workspace: Workspace) -> None:
+        with self._lock:  # several may be started at once
+            there = [one for one in self._workspaces if not one[1].is_closed]
+            self._workspaces = [*there, (test, workspace)]
 
     def workspaces_of(self, item: pytest.Item) -> list[Workspace]:
         """The workspaces that a test and its fixtures use, as far as they are still there."""

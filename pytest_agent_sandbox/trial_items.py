@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,7 +88,18 @@ def _attempts(
             if report.failed:
                 report.outcome = _RERUN  # type: ignore[assignment]
         _log(item, [report for report in reports if report.outcome == _RERUN])
+        _forget_failed_fixtures(item)
     return reports, attempt - 1
+
+
+def _forget_failed_fixtures(item: pytest.Item) -> None:
+    """Has fixtures made anew that have raised: pytest (9.2) keeps that, for their whole scope."""
+    info = getattr(item, "_fixtureinfo", None)
+    for definitions in getattr(info, "name2fixturedefs", {}).values():
+        for definition in definitions:
+            kept = getattr(definition, "cached_result", None)
+            if kept is not None and kept[2] is not None:
+                definition.finish(SimpleNamespace(node=item))  # all that it wants of a request
 
 
 def _log(item: pytest.Item, reports: Sequence[pytest.TestReport]) -> None:

@@ -9,10 +9,12 @@ from collections.abc import Callable
 
 import pytest
 
-Count = Callable[[pytest.Session | None, pytest.TestReport], None]
+Count = Callable[[pytest.Session | None, pytest.TestReport | str], None]
 
 #: The attribute of a trial's last report that says what became of it; xdist carries it along.
 ATTRIBUTE = "agent_trial"
+#: In the id of each trial.
+_TRIAL = "trial"
 _NAME = "agent_sandbox_trial_reports"
 
 
@@ -20,7 +22,8 @@ class TrialReports:
     """A plugin that calls what gives verdicts, once there is something to give them on.
 
     Args:
-        count: Given the session, and the last report of each trial.
+        count: Given the session, and the last report of each trial; or the id of a test whose
+            worker has crashed.
     """
 
     def __init__(self, count: Count) -> None:
@@ -37,6 +40,12 @@ class TrialReports:
         """Counts a trial that has ended."""
         if hasattr(report, ATTRIBUTE):  # most runs have none
             self._count(self._session, report)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem: str) -> None:
+        """Counts a trial as lost whose xdist worker has crashed: nobody else reports it."""
+        if _TRIAL in crashitem:
+            self._count(self._session, crashitem)
 
 
 def register(config: pytest.Config, count: Count) -> None:

@@ -20,8 +20,8 @@ from pytest_agent_sandbox.trials.ledger import TrialLedger
 from pytest_agent_sandbox.trials.statistics import pass_at_k, wilson_interval
 
 _NAME = "agent_sandbox_trial_verdicts"
-#: What cacheprovider keeps of failed tests, for `--lf`.
-_LAST_FAILED = "cache/lastfailed"
+#: What cacheprovider keeps of failed tests, for `--lf`, and stepwise for `--sw` (pytest 9.2).
+_LAST_FAILED, _STEPWISE = "cache/lastfailed", "cache/stepwise"
 
 
 def of(config: pytest.Config, session: pytest.Session | None) -> TrialVerdicts:
@@ -72,11 +72,26 @@ class TrialVerdicts:
         self._config = config
         self._session = session
         self._groups: dict[str, _Trials] = {}
+        #: Ids of tests whose worker has crashed.
+        self._crashed: list[str] = []
 
     def count(self, report: pytest.TestReport) -> None:
         """Counts a trial that has ended, and reports the verdict once it is settled."""
         facts = getattr(report, ATTRIBUTE)
-        trials = self._add(report, facts)
+        self._judge(self._add(report, facts))
+
+    def lose(self, node_id: str) -> None:
+        """Takes a trial for lost that has ended without a report of its own."""
+        self._crashed.append(node_id)
+        for trials in self._groups.values():
+            self._judge(trials)
+
+    def _judge(self, trials: _Trials) -> None:
+        for place, node_id in enumerate(trials.ids):
+            if node_id in self._crashed and place not in trials.outcomes:
+                trials.outcomes[place] = "lost"
+                # The workers look there, whether a trial is needed.
+                TrialLedger(trials_file(self._config)).add(trials.name, place, "lost")
         stands = trials.stands
         if stands.verdict != "open" and trials.told is None:
             trials.told = stands
@@ -110,6 +125,11 @@ class TrialVerdicts:
                 known.pop(trials.name, None)
                 known.update(dict.fromkeys(trials.ids, True))
             cache.set(_LAST_FAILED, known)
+            first = {trials.name: trials.ids[0] for trials in failed}
+            stepwise = cache.get(_STEPWISE, None)
+            if isinstance(stepwise, dict) and stepwise.get("last_failed") in first:
+                stepwise["last_failed"] = first[stepwise["last_failed"]]
+                cache.set(_STEPWISE, stepwise)
 
     def _add(self, report: pytest.TestReport, facts: dict[str, Any]) -> _Trials:
         name = facts["group"]

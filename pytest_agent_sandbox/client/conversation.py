@@ -143,7 +143,6 @@ class RemoteConversation:
             guard=self._check_connection,
             version=shared.version,
         )
-        self._connection.known_version = shared.known_version
         try:
             if agent is None:
                 info = self._connection.get_json(f"/api/conversations/{conversation_id}")
@@ -457,7 +456,7 @@ class RemoteConversation:
             yield
         except CallerGone:
             with suppress(SandboxError):
-                self.interrupt()
+                self._post(versions.stopping_action(self._connection.version))
             raise
 
     def _await_stream(self) -> None:

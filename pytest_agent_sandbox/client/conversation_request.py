@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.agents import agent_payload
-from pytest_agent_sandbox.client.answers import an_object, as_text
 from pytest_agent_sandbox.client.skills import Skill, hooks_payload, skill_payload
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import SettingsError
-
-#: The first version that takes MCP servers by name; before, they are in an envelope.
-_FIRST_WITH_PLAIN_MCP_SERVERS = (1, 32)
 
 
 def conversation_request(
@@ -44,7 +41,6 @@ def conversation_request(
 
     Raises:
         SettingsError: Some of this cannot be used.
-        ServerError: The server does not tell its version.
     """
     described = agent_payload(agent, has_desktop=has_desktop)
     if mcp_servers:
@@ -86,6 +82,5 @@ def _with_mcp_servers(
             )
     own = dict(agent.get("mcp_config") or {})
     servers = {**own.get("mcpServers", own), **mcp_servers}
-    version = as_text(an_object(connection.get_json("/server_info"), "/server_info").get("version"))
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    return servers if numbers >= _FIRST_WITH_PLAIN_MCP_SERVERS else {"mcpServers": servers}
+    is_plain = versions.has(connection.version, versions.PLAIN_MCP_SERVERS)
+    return servers if is_plain else {"mcpServers": servers}

@@ -207,8 +207,7 @@ class Run:
     def _interrupted(self) -> ConversationTimeout:
         """Stop the agent, which would go on spending, and return the error to raise."""
         error = self._timeout("It has been interrupted.")
-        can_interrupt = versions.has(self._connection.version, versions.INTERRUPT)
-        action = "interrupt" if can_interrupt else "pause"
+        action = versions.stopping_action(self._connection.version)
         with contextlib.suppress(ServerError):
             self._connection.request("POST", f"{self._path}/{action}", timeout=_INTERRUPT_TIMEOUT)
             self._wait_for_end()

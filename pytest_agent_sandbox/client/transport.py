@@ -72,6 +72,7 @@ class ServerConnection:
         self._read_timeout = read_timeout
         #: The server's version, once it is known.
         self.known_version = version
+        self._tells_no_version = False
         self._client = httpx.Client(
             base_url=self.host,
             # Nothing is packed: a small answer cannot unfold to a large one.
@@ -189,7 +190,7 @@ class ServerConnection:
         Raises:
             SandboxError: What the guard raises.
         """
-        if not self.known_version:
+        if not self.known_version and not self._tells_no_version:
             self.known_version = self._ask_for_version()
         return self.known_version
 
@@ -197,9 +198,11 @@ class ServerConnection:
         try:
             answer = self.request("GET", "/server_info", timeout=_INFO_TIMEOUT)
             found = self.decoded(answer)
-        except ServerError:
+        except ServerError as error:
+            self._tells_no_version = error.status is not None  # asked again where none answered
             return ""
         version = found.get("version") if isinstance(found, dict) else None
+        self._tells_no_version = not isinstance(version, str)
         return version if isinstance(version, str) else ""
 
     def probe(self, path: str, *, timeout: float) -> str:

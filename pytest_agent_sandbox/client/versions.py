@@ -35,6 +35,8 @@ INTERRUPT = (1, 23)
 FORK_KEEPS_SETTINGS = (1, 28)
 #: Starts that wait to be told their work: deferred init.
 DORMANT_START = (1, 29)
+#: MCP servers by name; before, they are in an envelope.
+PLAIN_MCP_SERVERS = (1, 32)
 #: The end of a command that is running.
 STOP_COMMAND = (1, 52)
 #: A user's message is sent before the news that there is one.
@@ -163,6 +165,11 @@ def has(version: str, since: tuple[int, int]) -> bool:
     """
     minor = minor_of(version)
     return minor is None or minor >= since
+
+
+def stopping_action(version: str) -> str:
+    """What to ask of a conversation whose agent is to stop: at once, or after its current step."""
+    return "interrupt" if has(version, INTERRUPT) else "pause"
 
 
 def lacking(version: str, what: str, since: tuple[int, int]) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 from pytest_agent_sandbox.containers import watching
+from pytest_agent_sandbox.containers.piped_process import PipedProcess
 
 # Seconds the watcher gets to end once it is told to.
 _PATIENCE = 5.0
@@ -33,21 +32,9 @@ class Watcher:
     """
 
     def __init__(self, owner: str, files: Iterable[Path] = ()) -> None:
-        self._lock = threading.Lock()
-        own_session: dict[str, Any] = {"start_new_session": True}
-        if sys.platform == "win32":
-            flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-            own_session = {"creationflags": flags}
         # Isolated, and without site: it is there in 15 ms and small; what it needs for the
-        # clean-up, it loads then. Of its own accord it keeps no pipe or folder of ours open.
-        self._process = subprocess.Popen(  # noqa: S603 - our own file
-            [sys.executable, "-I", "-S", watching.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=Path(sys.executable).parent,
-            **own_session,
-        )
+        # clean-up, it loads then.
+        self._piped = PipedProcess(["-I", "-S", watching.__file__], stdout=subprocess.DEVNULL)
         # It runs in another folder.
         self._tell({"owner": owner, "path": [str(Path(entry).absolute()) for entry in sys.path]})
         for file in files:
@@ -56,7 +43,7 @@ class Watcher:
     @property
     def pid(self) -> int:
         """The number of its process."""
-        return self._process.pid
+        return self._piped.process.pid
 
     def add_file(self, file: Path) -> None:
         """Have one more file or folder removed."""
@@ -64,23 +51,11 @@ class Watcher:
 
     def close(self) -> None:
         """Let it end; nothing is removed. May be called more than once."""
-        self._tell({"done": True})
-        with suppress(OSError):
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-        try:
-            self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._piped.end(json.dumps({"done": True}), patience=_PATIENCE)
 
     def _tell(self, message: dict[str, Any]) -> None:
-        line = f"{json.dumps(message)}\n".encode()
         # It may have been killed: then a later run cleans up (see `cleanup.remove_left_behind`).
-        with self._lock, suppress(OSError, ValueError):
-            if self._process.stdin is not None:
-                self._process.stdin.write(line)
-                self._process.stdin.flush()
+        self._piped.tell(json.dumps(message))
 
     def __enter__(self) -> Self:
         return self

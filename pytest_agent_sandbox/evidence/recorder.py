@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import shutil
 import threading
 import time
@@ -91,6 +92,7 @@ class Recorder:
         self._pictures = PictureFiles(self.folder, self.mask)
         self._logs: list[Path] = []
         self._videos = 0
+        self._agent_runs = itertools.count(1)
         self._write_result()
 
     def mask(self, text: str) -> str:
@@ -108,6 +110,10 @@ class Recorder:
             path = self.folder / ("container.log" if number == 1 else f"container-{number}.log")
             self._logs.append(path)
         return path
+
+    def new_agent_run(self) -> int:
+        """The number of one more run of a command-line agent, from 1; two may begin at once."""
+        return next(self._agent_runs)
 
     def new_video(self) -> Path:
         """A path for the video of one more desktop: `desktop.mp4`, then `desktop-2.mp4`."""

@@ -10,9 +10,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pytest_agent_sandbox.containers.log_file import LogFile
+from pytest_agent_sandbox.containers.piped_process import PipedProcess
 from pytest_agent_sandbox.errors import SandboxDied, SettingsError
 from pytest_agent_sandbox.processes import supervising
 
@@ -57,17 +58,9 @@ class ServerProcess:
             raise SettingsError(
                 "--sandbox-engine=process needs psutil: pip install 'pytest-agent-sandbox[process]'"
             )
+        self._is_closed = False
         self._log = LogFile(log_path, clean_log)
-        own_session: dict[str, Any] = {"start_new_session": True}
-        if sys.platform == "win32":
-            own_session = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-        self._process = subprocess.Popen(  # noqa: S603 - our own file
-            [sys.executable, "-I", supervising.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            **own_session,
-        )
+        self._piped = PipedProcess(["-I", supervising.__file__], stdout=subprocess.PIPE)
         self._reader = threading.Thread(target=self._read, name="server-output", daemon=True)
         self._reader.start()
         wanted = {
@@ -77,7 +70,7 @@ class ServerProcess:
             "scratch": [str(path) for path in scratch],
             "path": [str(Path(entry).absolute()) for entry in sys.path],
         }
-        self._tell(json.dumps(wanted))
+        self._piped.tell(json.dumps(wanted))
 
     def check(self) -> None:
         """Raise if the server has ended.
@@ -85,7 +78,7 @@ class ServerProcess:
         Raises:
             SandboxDied: It has.
         """
-        code = self._process.poll()
+        code = self._piped.process.poll()
         if code is None:
             return
         self._reader.join(_OUTPUT_PATIENCE)
@@ -102,32 +95,22 @@ class ServerProcess:
 
     def close(self) -> None:
         """End the server and all that it has started. May be called more than once."""
-        self._tell("end")
-        with suppress(OSError):
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-        try:
-            self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._piped.end("end", patience=_PATIENCE)
         self._reader.join(_OUTPUT_PATIENCE)
-        if self._process.stdout is not None and not self._reader.is_alive():
-            self._process.stdout.close()
+        output = self._piped.process.stdout
+        if output is not None and not self._reader.is_alive():
+            output.close()
         self._log.flush()
         self._log.close()
 
-    def _tell(self, line: str) -> None:
-        with suppress(OSError, ValueError):  # it has ended
-            if self._process.stdin is not None:
-                self._process.stdin.write(f"{line}\n".encode())
-                self._process.stdin.flush()
-
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout
+        output = self._piped.process.stdout
+        assert output is not None
         with suppress(OSError, ValueError):
-            while piece := descriptor.read1(_PIECE):  # type: ignore[attr-defined]
+            while piece := output.read1(_PIECE):  # type: ignore[attr-defined]
                 self._log.write(piece)
 
     def __enter__(self) -> Self:

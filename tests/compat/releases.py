@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import httpx
+from pip._internal.models.index import PyPI
 
 PACKAGE = "openhands-agent-server"
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
@@ -47,7 +48,8 @@ def published_releases() -> list[Release]:
         CannotTestError: PyPI cannot be asked.
     """
     try:
-        answer = httpx.get(f"https://pypi.org/pypi/{PACKAGE}/json", timeout=30)
+        # pip knows where PyPI is; its JSON has the dates, which package indexes need not have.
+        answer = httpx.get(f"{PyPI.pypi_url}/{PACKAGE}/json", timeout=30)
         found = answer.raise_for_status().json()["releases"]
     except (httpx.HTTPError, ValueError, KeyError) as error:
         raise CannotTestError(f"PyPI does not tell the versions of {PACKAGE}: {error}") from None

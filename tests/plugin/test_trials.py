@@ -285,6 +285,80 @@ def test_a_test_that_pytest_makes_no_variants_of(project):
     assert "test_it.py::TestIt::test_x: @pytest.mark.agent_trials has no effect" in output
 
 
+CRASHES = """
+import os, pathlib, time
+import pytest
+
+@pytest.mark.agent_trials(n=4, pass_rate=0.5, early_stop=False)
+def test_it(agent_trial):
+    if agent_trial == 1:
+        time.sleep(0.5)
+        os._exit(3)
+"""
+
+
+def test_a_worker_that_crashes_loses_its_trial_and_no_verdict(project):
+    project.write("test_it.py", CRASHES)
+    code, output = project.run("-n", "2")
+    assert code == 1
+    assert "crashed while running 'test_it.py::test_it[trial1]'" in output
+    assert "test_it.py::test_it: PASSED: 3 of 3 trials passed" in output
+    assert "1 trial said nothing of the agent" in output
+
+
+FIXTURE = """
+import pathlib
+import pytest
+from pytest_agent_sandbox.errors import SandboxDied
+
+@pytest.fixture(scope="module")
+def place(sandbox_image):
+    calls = pathlib.Path(__file__).with_name("calls")
+    with calls.open("a") as file:
+        file.write("x")
+    if len(calls.read_text()) < 3:
+        raise SandboxDied("It has died.")
+
+@pytest.mark.agent_trials(n=2)
+def test_it(place):
+    pass
+"""
+
+
+def test_a_fixture_of_a_module_is_made_anew_after_its_sandbox_failed(project):
+    project.write("test_it.py", FIXTURE)
+    code, output = project.run("-v")
+    assert code == 0
+    assert "test_it.py::test_it: PASSED: 2 of 2 trials passed" in output
+    assert "2 failed sandboxes, tried again" in output
+
+
+def test_stepwise_goes_on_at_the_test_that_failed(project):
+    project.blocked.remove("cacheprovider")
+    project.write("test_it.py", SOME)
+    assert project.run("-q", "--sw")[0] != 0
+    _, output = project.run("-v", "--sw")
+    assert "test_word[a-trial" not in output
+    assert "test_word[b-trial1]" in output
+
+
+EXPECTED = """
+import pytest
+
+@pytest.mark.xfail(strict=False)
+@pytest.mark.agent_trials(n=4, pass_rate=0.8, early_stop=False)
+def test_marked(agent_trial):
+    assert agent_trial == 1
+"""
+
+
+def test_what_is_expected_to_fail_has_failed(project):
+    project.write("test_it.py", EXPECTED)
+    code, output = project.run("-v")
+    assert code == 1
+    assert "test_it.py::test_marked: FAILED: 1 of 4 trials passed" in output
+
+
 def test_it_goes_with_reruns(project):
     project.write("test_it.py", SOME)
     code, output = project.run("-v", "--reruns=1")
