@@ -199,7 +199,8 @@ class ServerConnection:
             answer = self.request("GET", "/server_info", timeout=_INFO_TIMEOUT)
             found = self.decoded(answer)
         except ServerError as error:
-            self._tells_no_version = error.status is not None  # asked again where none answered
+            # Asked again where none answered, or a server that is not ready yet.
+            self._tells_no_version = error.status is not None and error.status < 500
             return ""
         version = found.get("version") if isinstance(found, dict) else None
         self._tells_no_version = not isinstance(version, str)

@@ -159,9 +159,18 @@ def test_a_connection_reset_after_a_500_does_not_break_the_next_request(
 def test_the_version_is_asked_for_until_it_is_known(
     answers: Answers, connection: ServerConnection
 ) -> None:
-    answers.queue = [(503, b"starting"), (200, b'{"version": 7}'), (200, b'{"version": "1.58.0"}')]
-    assert [connection.version for _ in range(4)] == ["", "", "1.58.0", "1.58.0"]
-    assert answers.requests == ["GET /server_info"] * 3
+    answers.queue = [(503, b"starting"), (200, b'{"version": "1.58.0"}')]
+    assert [connection.version for _ in range(3)] == ["", "1.58.0", "1.58.0"]
+    assert answers.requests == ["GET /server_info"] * 2
+
+
+@pytest.mark.parametrize("answer", [(200, b'{"version": 7}'), (200, b"[]"), (404, b"none")])
+def test_a_server_that_does_not_tell_its_version_is_asked_once(
+    answers: Answers, connection: ServerConnection, answer: tuple[int, bytes]
+) -> None:
+    answers.queue = [answer]
+    assert [connection.version for _ in range(2)] == ["", ""]
+    assert answers.requests == ["GET /server_info"]
 
 
 def test_parameters_that_are_none_are_left_out(

@@ -15,7 +15,7 @@ from pytest_agent_sandbox.errors import ImageBuildFailed, SandboxError
 from . import page
 from .protocol import GROUPS
 from .releases import CannotTestError, Release, chosen, published_releases, recent
-from .sweep import Result, image_of, run_suite
+from .sweep import Result, image_of, not_installed, run_suite
 
 MONTHS = 6
 
@@ -74,7 +74,7 @@ def _result(engine: Engine, release: Release) -> Result:
         with show_progress(sys.stderr) as progress, image_of(engine, release, progress) as image:
             return run_suite(engine, image.reference, day)
     except ImageBuildFailed as error:
-        return Result(released=day, tested=f"{time.strftime('%Y-%m-%d')}", problem=str(error))
+        return not_installed(error, day)
 
 
 def _test_image(name: str) -> None:

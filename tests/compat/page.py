@@ -19,7 +19,8 @@ _HEAD = """\
 Made by `scripts/compat --write`; do not edit. Each cell is the result of a run: the client's own
 tests of the group, against the real server of that version, installed from PyPI with the packages
 of its time. `yes`: all of its tests passed. `3 of 4`: three did, and
-[below](#what-did-not-pass) it says which did not. `no`: none did. `-`: it cannot be installed.
+[below](#what-did-not-pass) it says which did not. `no`: none did. `-`: there was no run,
+for the reason there.
 
 It works with {oldest} to {newest}. Another version is used all the same, with an
 `AgentServerVersionWarning` that says what is known to differ. `scripts/compat 1.58` tests a
@@ -92,7 +93,7 @@ def _failures(results: dict[str, Result]) -> str:
     lines = ["\n## What did not pass\n\n"]
     for version, result in results.items():
         if result.problem:
-            lines.append(f"- **{version}** cannot be installed: {result.problem}\n")
+            lines.append(f"- **{version}** {result.problem}\n")
         for name, group in result.groups.items():
             lines += [
                 f"- **{version}**, {name}: `{test}`: {_escaped(reason)}\n"

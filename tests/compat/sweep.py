@@ -55,7 +55,7 @@ class Result:
         tested: Day of this result.
         python: Version of Python that the server ran on.
         groups: What came of each group of tests.
-        problem: Why there are no groups: the version cannot be installed.
+        problem: Why there are no groups, such as that the version cannot be installed.
     """
 
     released: str
@@ -131,7 +131,7 @@ def run_suite(engine: Engine, image: str, released: str = "") -> Result:
                 timeout=SUITE_TIMEOUT,
             )
         except subprocess.TimeoutExpired:
-            raise CannotTestError(f"The suite did not end within {SUITE_TIMEOUT} s.") from None
+            return Result(released, _today(), problem=f"did not end within {SUITE_TIMEOUT} s")
         if not report.is_file() or done.returncode not in (0, 1):
             raise CannotTestError(
                 f"The suite could not be run:\n{(done.stdout + done.stderr)[-3000:]}"
@@ -139,10 +139,19 @@ def run_suite(engine: Engine, image: str, released: str = "") -> Result:
         groups = read_report(report)
     return Result(
         released=released,
-        tested=f"{datetime.now(UTC):%Y-%m-%d}",
+        tested=_today(),
         python=_python_in(engine, image),
         groups=groups,
     )
+
+
+def not_installed(error: ImageBuildFailed, released: str) -> Result:
+    """The result of a version that no image can be made of."""
+    return Result(released, _today(), problem=f"cannot be installed: {error}")
+
+
+def _today() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d}"
 
 
 def read_report(report: Path) -> dict[str, Group]:

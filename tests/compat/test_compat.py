@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from pytest_agent_sandbox.client import versions
+from pytest_agent_sandbox.errors import ImageBuildFailed
 
 from . import command, page, releases
 from .protocol import GROUPS, suite
 from .releases import Release
-from .sweep import Group, Result, read_report
+from .sweep import Group, Result, not_installed, read_report
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,6 +118,6 @@ def test_a_report_becomes_a_result(tmp_path: Path) -> None:
 
 
 def test_a_version_that_cannot_be_installed_is_shown() -> None:
-    shown = page.page({"1.2.1": Result("2026-11-01", "2026-11-02", problem="nothing fits")})
+    shown = page.page({"1.2.1": not_installed(ImageBuildFailed("nothing fits"), "2026-11-01")})
     assert "- **1.2.1** cannot be installed: nothing fits" in shown
     assert shown.count("| - ") == len(GROUPS)
