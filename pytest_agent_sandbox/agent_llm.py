@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pytest
 
+from pytest_agent_sandbox.belongings import Belongings
 from pytest_agent_sandbox.errors import CassetteError, FaultUnused, SettingsError
 from pytest_agent_sandbox.host_gateway import HostGateway, LLMEndpoint, with_each_llm
 from pytest_agent_sandbox.live_llm import LiveLLM, is_in_ci
@@ -90,7 +92,8 @@ class AgentLLM:
         self._script: Script | None = None
         self._script_model = SCRIPTED_MODEL
         self._tape: Tape | None = None
-        self._lanes: list[Lane] = []
+        self._lanes = Belongings["Lane"]("LLM")
+        self._endpoints = itertools.count(1)
         self._notes: list[str] = []
         #: Makes what follows the calls of an `endpoint`, by its name.
         self.observe: Callable[[str], Observer] | None = None
@@ -235,7 +238,7 @@ class AgentLLM:
         source, model, defaults = self._source(script, name)
         lane = gateway.open_lane(source, name=name, policy=self._policy, observer=observer)
         self._secrets.add(lane.token)
-        self._lanes.append(lane)
+        self._lanes.add(lane)
         return lane, model, defaults
 
     def endpoint(
@@ -255,7 +258,7 @@ class AgentLLM:
         Raises:
             SettingsError: The way from the workspace to this machine is not known.
         """
-        name = name or f"endpoint-{len(self._lanes) + 1}"
+        name = name or f"endpoint-{next(self._endpoints)}"
         observer = self.observe(name) if self.observe is not None else None
         lane, model, _ = self._open(workspace.gateway, script, name, workspace.identity, observer)
         return workspace.gateway.endpoint(lane, model)
@@ -310,7 +313,7 @@ class AgentLLM:
 
     def close(self) -> None:
         """Closes the lanes."""
-        for lane in self._lanes:
+        for lane in self._lanes.end():
             lane.close()
 
     def __enter__(self) -> Self:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import logging
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
 from pytest_agent_sandbox import agent_runs, reporting, sandbox_evidence
+from pytest_agent_sandbox.belongings import Belongings
 from pytest_agent_sandbox.client.acp import is_acp
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.asynchronous import InThread
@@ -65,10 +66,7 @@ class WorkspaceFactory:
         self._settings = settings
         self._image = image
         self._run_settings = run_settings
-        self._workspaces: list[Workspace] = []
-        # One that is started in a thread may be there only when the test is over.
-        self._lock = threading.Lock()
-        self._is_closed = False
+        self._workspaces = Belongings["Workspace"]("sandbox")
         #: The videos, and of which tests they are kept.
         self._videos: dict[Workspace, tuple[DesktopVideo, str]] = {}
 
@@ -96,13 +94,7 @@ class WorkspaceFactory:
             clean_log=recorder.mask,
             desktop=changed.video != "none",
         )
-        with self._lock:
-            is_too_late = self._is_closed
-            if not is_too_late:
-                self._workspaces.append(workspace)
-        if is_too_late:
-            workspace.close()
-            raise SandboxError("The test that asked for this sandbox is over.")
+        self._workspaces.add(workspace)
         if changed.video != "none" and isinstance(workspace, DockerWorkspace):
             self._videos[workspace] = (DesktopVideo(workspace), changed.video)
         workspace.on_command = sandbox_evidence.recording_commands(recorder)
@@ -138,15 +130,14 @@ class WorkspaceFactory:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._lock:
-            self._is_closed = True
+        workspaces = self._workspaces.end()
         failed = reporting.failed(self._item)
         if any(kept_of == "all" for _, kept_of in self._videos.values()):
             self._session.evidence.want(self._item)
         # A log that nobody is going to read need not be complete.
         is_wanted = self._session.evidence.wants_evidence(self._item)
         with ExitStack() as closing:
-            for workspace in self._workspaces:
+            for workspace in workspaces:
                 if self._session.keeps(failed=failed):
                     closing.callback(self._keep, workspace)
                 else:
@@ -154,12 +145,24 @@ class WorkspaceFactory:
             if is_wanted:
                 closing.enter_context(_EVIDENCE_MAY_FAIL)
                 recorder = self._session.evidence.recorder(self._item)
-                for workspace in self._workspaces:
+                for workspace in workspaces:
                     sandbox_evidence.at_end(recorder, workspace)
                     sandbox_evidence.changes(recorder, workspace)
                 for video, kept_of in self._videos.values():
                     if failed or kept_of == "all":
                         sandbox_evidence.video(recorder, video)
+
+
+@dataclass
+class _Numbered:
+    """A conversation with its number in the test, and what ends it."""
+
+    number: int
+    conversation: RemoteConversation
+    end: Callable[[RemoteConversation], None]
+
+    def close(self) -> None:
+        self.end(self.conversation)
 
 
 class ConversationFactory:
@@ -181,11 +184,9 @@ class ConversationFactory:
         self._llm = llm
         self._shared = shared
         self._run_timeout = run_timeout
-        self._conversations: dict[int, RemoteConversation] = {}
+        self._conversations = Belongings["_Numbered"]("conversation")
         self._numbers = itertools.count(1)
-        self._tools: list[ServedTools] = []
-        self._lock = threading.Lock()
-        self._is_closed = False
+        self._tools = Belongings[ServedTools]("conversation")
 
     def __call__(
         self,
@@ -267,13 +268,7 @@ class ConversationFactory:
             run_timeout=self._run_timeout,
             on_secret=self._session.redactor.add,
         )
-        with self._lock:
-            is_too_late = self._is_closed
-            if not is_too_late:
-                self._conversations[number] = conversation
-        if is_too_late:
-            conversation.close()
-            raise SandboxError("The test that began this conversation is over.")
+        self._conversations.add(_Numbered(number, conversation, self._end))
         return conversation
 
     #: As calling it, without blocking the event loop: `await agent_conversation.astart()`.
@@ -283,12 +278,18 @@ class ConversationFactory:
         if not tools:
             return None
         served = ServedTools(tools, workspace.gateway)
-        self._tools.append(served)
         self._session.redactor.add(served.token)
+        self._tools.add(served)
         return served
 
+    def _end(self, conversation: RemoteConversation) -> None:
+        """Closes a conversation, and has a server that goes on after the test forget it."""
+        try:
+            conversation.close()
+        finally:
+            self._forget(conversation)
+
     def _forget(self, conversation: RemoteConversation) -> None:
-        """Has a server that goes on after the test forget a conversation."""
         workspace = conversation.workspace
         if isinstance(workspace, DockerWorkspace):
             is_everybodys = self._shared and workspace is self._workspace
@@ -299,8 +300,8 @@ class ConversationFactory:
 
     def check_callbacks(self) -> None:
         """Raises what a callback or a client tool raised that no `run()` has raised."""
-        for conversation in self._conversations.values():
-            conversation.check_callbacks()
+        for known in self._conversations:
+            known.conversation.check_callbacks()
         for tools in self._tools:
             tools.check()
 
@@ -315,19 +316,17 @@ class ConversationFactory:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._lock:
-            self._is_closed = True
+        conversations = self._conversations.end()
         with ExitStack() as closing:
-            for tools in self._tools:
+            for tools in self._tools.end():
                 closing.callback(tools.close)
-            for conversation in self._conversations.values():
-                closing.callback(self._forget, conversation)
-                closing.callback(conversation.close)
+            for known in conversations:
+                closing.callback(known.close)
             if self._session.evidence.wants_evidence(self._item):
                 closing.enter_context(_EVIDENCE_MAY_FAIL)
                 recorder = self._session.evidence.recorder(self._item)
                 if self._shared:
                     sandbox_evidence.of_shared(recorder, self._workspace)
                     sandbox_evidence.changes(recorder, self._workspace)
-                for number, conversation in self._conversations.items():
-                    sandbox_evidence.record_conversation(recorder, number, conversation)
+                for known in conversations:
+                    sandbox_evidence.record_conversation(recorder, known.number, known.conversation)

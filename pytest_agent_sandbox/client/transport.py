@@ -200,7 +200,7 @@ class ServerConnection:
             found = self.decoded(answer)
         except ServerError as error:
             # Asked again where none answered, or a server that is not ready yet.
-            self._tells_no_version = error.status is not None and error.status < 500
+            self._tells_no_version = error.status in range(400, 500)
             return ""
         version = found.get("version") if isinstance(found, dict) else None
         self._tells_no_version = not isinstance(version, str)

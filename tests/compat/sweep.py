@@ -26,6 +26,7 @@ from pytest_agent_sandbox.containers.images import (
     remove_image,
 )
 from pytest_agent_sandbox.containers.progress import Progress
+from pytest_agent_sandbox.errors import ImageBuildFailed
 
 from .protocol import GROUPS, group_of, suite
 from .releases import CannotTestError, Release
