@@ -102,10 +102,14 @@ class InThread(Generic[Owner, Parameters, Result]):
 
     Args:
         method: The method; where a subclass has its own, that one is called.
+        finishes: It does its work to the end also where the caller is cancelled: it closes things.
     """
 
-    def __init__(self, method: Callable[Concatenate[Owner, Parameters], Result]) -> None:
+    def __init__(
+        self, method: Callable[Concatenate[Owner, Parameters], Result], *, finishes: bool = False
+    ) -> None:
         self._name = method.__name__
+        self._await = finish_in_thread if finishes else run_in_thread
         self.__doc__ = f"As `{self._name}`, without blocking the event loop."
 
     @overload
@@ -124,6 +128,6 @@ class InThread(Generic[Owner, Parameters, Result]):
         method = getattr(instance, self._name)
 
         async def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Any:
-            return await run_in_thread(partial(method, *args, **kwargs))
+            return await self._await(partial(method, *args, **kwargs))
 
         return call

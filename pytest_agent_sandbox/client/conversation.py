@@ -425,7 +425,7 @@ class RemoteConversation:
     aupdate_secrets = InThread(update_secrets)
     afork = InThread(fork)
     acheck_callbacks = InThread(check_callbacks)
-    aclose = InThread(close)
+    aclose = InThread(close, finishes=True)
 
     def __enter__(self) -> RemoteConversation:
         return self

@@ -410,7 +410,7 @@ class RemoteWorkspace:
     asnapshot = InThread(snapshot)
     achanges_as_diff = InThread(changes_as_diff)
     aforget = InThread(forget)
-    aclose = InThread(close)
+    aclose = InThread(close, finishes=True)
 
     async def __aenter__(self) -> Self:
         return self

@@ -10,7 +10,7 @@ import time
 import anyio
 import pytest
 
-from pytest_agent_sandbox.client.agents import default_agent
+from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.asynchronous import InThread, run_in_thread
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
@@ -134,8 +134,29 @@ async def test_a_conversation_is_closed_in_a_cancelled_scope(
             await conversation.arun(timeout=60)
     assert scope.cancelled_caught
     assert time.monotonic() - began < 3.0
-    streams = [thread for thread in threading.enumerate() if str(conversation.id) in thread.name]
-    assert not streams
+    assert not _streams_of(conversation)
+
+
+@pytest.mark.anyio
+async def test_closing_is_done_also_where_the_caller_is_cancelled(
+    workspace: RemoteWorkspace, anyio_backend
+) -> None:
+    conversation = await run_in_thread(
+        lambda: RemoteConversation(workspace, default_agent(LLM(model="m")))
+    )
+    assert _streams_of(conversation)
+    with anyio.CancelScope() as scope:
+        try:
+            scope.cancel()
+            await anyio.sleep(1)
+        finally:
+            await conversation.aclose()
+    assert scope.cancelled_caught
+    assert not _streams_of(conversation)
+
+
+def _streams_of(conversation: RemoteConversation) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if str(conversation.id) in thread.name]
 
 
 @pytest.mark.anyio
