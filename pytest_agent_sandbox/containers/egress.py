@@ -37,7 +37,7 @@ def allowed_places(places: Iterable[str]) -> frozenset[str]:
     """The places in the form in which they are compared.
 
     Args:
-        places: Such as `pypi.org:443`.
+        places: Such as `github.com:443`.
 
     Raises:
         SettingsError: One is not of that form.
@@ -47,7 +47,7 @@ def allowed_places(places: Iterable[str]) -> frozenset[str]:
         parts = _PLACE.fullmatch(place)
         if parts is None or not 0 < int(parts["port"]) <= _HIGHEST_PORT:
             raise SettingsError(
-                f"allow: {place!r} is not of the form host:port, such as pypi.org:443"
+                f"allow: {place!r} is not of the form host:port, such as github.com:443"
             )
         found.add(_place(parts["host"], int(parts["port"])))
     return frozenset(found)

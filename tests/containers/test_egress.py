@@ -90,8 +90,8 @@ def test_a_request_to_an_allowed_place(ask: Ask, place: str) -> None:
 @pytest.mark.parametrize(
     ("line", "name"),
     [
-        ("CONNECT pypi.org:443 HTTP/1.1", "pypi.org:443"),
-        ("CONNECT PYPI.org:443 HTTP/1.1", "pypi.org:443"),
+        ("CONNECT github.com:443 HTTP/1.1", "github.com:443"),
+        ("CONNECT GITHUB.com:443 HTTP/1.1", "github.com:443"),
         ("GET http://example.com/x HTTP/1.1", "example.com:80"),
         ("GET http://169.254.169.254/latest HTTP/1.1", "169.254.169.254:80"),
         ("CONNECT [::1]:22 HTTP/1.1", "[::1]:22"),
