@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -27,24 +26,26 @@ logger = logging.getLogger(__name__)
 LLM: pytest.StashKey[AgentLLM] = pytest.StashKey()
 
 
-def follow(session: SandboxSession, item: pytest.Item, workspace: Workspace) -> None:
-    """Has the agents that a test runs in a workspace use the test's LLM, and leave evidence."""
+def follow(session: SandboxSession, item: pytest.Item | None, workspace: Workspace) -> None:
+    """Has the agents that a test runs in a workspace use the test's LLM, and leave evidence.
 
-    def begin(command: tuple[str, ...]) -> FollowedRun:
+    Args:
+        session: What the run shares.
+        item: The test; None for a workspace of all tests: whichever runs at the time.
+        workspace: Where the agents run.
+    """
+
+    def begin(command: tuple[str, ...], variables: Mapping[str, str]) -> FollowedRun:
+        # Before anything is told of it. Its own folder is no secret, and is in many a variable.
+        session.redactor.add(
+            *(value for value in map(str, variables.values()) if workspace.working_dir not in value)
+        )
         sandbox_evidence.before_agents(workspace)
-        return FollowedRun(session, item, workspace, command)
+        test = item or session.current_test
+        assert test is not None
+        return FollowedRun(session, test, workspace, command)
 
     workspace.on_agent_run = begin
-
-
-@contextmanager
-def followed(session: SandboxSession, item: pytest.Item, workspace: Workspace) -> Iterator[None]:
-    """As `follow`, for a workspace that other tests use too."""
-    follow(session, item, workspace)
-    try:
-        yield
-    finally:
-        workspace.on_agent_run = None
 
 
 class FollowedRun:
@@ -62,7 +63,6 @@ class FollowedRun:
         command: tuple[str, ...],
     ) -> None:
         self._recorder: Recorder = session.evidence.recorder(item)
-        self._redactor = session.redactor
         number = self._recorder.new_agent_run()
         #: Its name, in the evidence and among the test's LLM calls.
         self.name = f"run-{number}"
@@ -82,10 +82,6 @@ class FollowedRun:
         )
         self._recorder.record_agent_run(self.name, command=shlex.join(command))
         self._tell("MessageEvent", "user", _message("user", shlex.join(command)))
-
-    def learn_secrets(self, values: Iterable[str]) -> None:
-        """Be told values that are to be masked."""
-        self._redactor.add(*values)
 
     def check(self) -> None:
         """Raise what makes waiting for it pointless."""

@@ -36,4 +36,10 @@ def cassette_file(test_file: Path, node_id: str, folder: str) -> Path:
 
 def own_node_id(node_id: str) -> str:
     """A test's node id without the group that xdist's `--dist loadgroup` adds (3.8)."""
-    return re.sub(r"@[^\[\]:/]*$", "", node_id)
+    if node_id.endswith("]"):
+        return node_id
+    before, bracket, _ = node_id.rpartition("]@")
+    if bracket:
+        return f"{before}]"
+    path, colons, name = node_id.rpartition("::")
+    return f"{path}{colons}{name.partition('@')[0]}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.evidence import folders, run_results, sections
+from pytest_agent_sandbox.evidence import folders, records, run_results, sections
 from pytest_agent_sandbox.evidence.story import Row
 from pytest_agent_sandbox.trials.statistics import (
     holm,
@@ -117,7 +117,7 @@ def _compared(name: str, first: Sequence[Row], second: Sequence[Row]) -> _Test:
     )
     for measure in _MEASURES:
         values, others = (
-            [value for row in rows if (value := measure.value(row)) is not None]
+            [value for row in rows if (value := records.number(measure.value(row))) is not None]
             for rows in (first, second)
         )
         if any(values) or any(others):

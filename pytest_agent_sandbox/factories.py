@@ -295,8 +295,9 @@ class ConversationFactory:
             is_everybodys = self._shared and workspace is self._workspace
             if not is_everybodys and workspace.sandbox.plan.isolation != "shared":
                 return  # it goes with its container, or is cleaned away
-        for known in (*conversation.forks, conversation):
-            workspace.forget(str(known.id))
+        for fork in conversation.forks:
+            self._forget(fork)
+        workspace.forget(str(conversation.id))
 
     def check_callbacks(self) -> None:
         """Raises what a callback or a client tool raised that no `run()` has raised."""
@@ -306,8 +307,6 @@ class ConversationFactory:
             tools.check()
 
     def __enter__(self) -> Self:
-        if self._shared:
-            self._workspace.before_agents = None  # what another test's agent did is not this one's
         return self
 
     def __exit__(

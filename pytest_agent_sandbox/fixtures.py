@@ -23,6 +23,8 @@ WORKERS_HEADER: pytest.StashKey[list[str]] = pytest.StashKey()
 WORKERS_STATISTICS: pytest.StashKey[list[dict[str, Any]]] = pytest.StashKey()
 #: Set in that process.
 HAS_WORKERS: pytest.StashKey[bool] = pytest.StashKey()
+#: Whether the test's function runs at this moment.
+IS_CALLED: pytest.StashKey[bool] = pytest.StashKey()
 #: What is to be checked of a test once its function has returned.
 CHECKS: pytest.StashKey[list[Callable[[], None]]] = pytest.StashKey()
 
@@ -49,20 +51,9 @@ def is_tried(metafunc: pytest.Metafunc) -> bool:
 
 
 def is_trial(item: pytest.Item) -> bool:
-    """Whether this is one of several runs of a test."""
-    callspec = getattr(item, "callspec", None)
-    return callspec is not None and options.TRIAL_FIXTURE in callspec.params
-
-
-def check_trials(items: Iterable[pytest.Item]) -> None:
-    """Raises where a test is to be tried several times that pytest makes no variants of."""
-    for item in items:
-        if item.get_closest_marker(options.TRIALS_MARKER) is not None and not is_trial(item):
-            raise pytest.UsageError(
-                f"{item.nodeid}: @pytest.mark.{options.TRIALS_MARKER} has no effect on this kind "
-                "of test. It repeats functions, and methods of classes that are no "
-                "unittest.TestCase."
-            )
+    """Whether this is one of several runs of a test; a test may have a parameter of that name."""
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    return type(params.get(options.TRIAL_FIXTURE)).__name__ == "Trial"
 
 
 def forget_checks(item: pytest.Item) -> None:
@@ -91,7 +82,8 @@ def sandbox_image(pytestconfig: pytest.Config, sandbox_settings: SandboxSettings
 @pytest.fixture
 def agent_trial(request: pytest.FixtureRequest) -> int:
     """Which trial of its test this is, from 1; see `@pytest.mark.agent_trials`."""
-    return int(request.param.number) if hasattr(request, "param") else 1
+    param = getattr(request, "param", 1)
+    return int(getattr(param, "number", param))
 
 
 @pytest.fixture
@@ -125,11 +117,13 @@ def shared_agent_workspace(
     request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, sandbox_image: str
 ) -> Iterator[Workspace]:
     """One workspace for all the tests of this process that accept to share it."""
+    from pytest_agent_sandbox import agent_runs
     from pytest_agent_sandbox.session import SHARED
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 
     run = _session(request.config)
     with run.start_workspace(sandbox_settings, sandbox_image, test=SHARED) as workspace:
+        agent_runs.follow(run, None, workspace)
         yield workspace
         if run.keeps(failed=run.shared_has_failed) and isinstance(workspace, DockerWorkspace):
             workspace.keep()
@@ -154,9 +148,6 @@ def agent_llm(
         llm.observe = lambda name: run.evidence.recorder(request.node).llm_observer(name)
         request.node.stash[agent_runs.LLM] = llm
         ending.callback(request.node.stash.__delitem__, agent_runs.LLM)
-        if "shared_agent_workspace" in request.fixturenames:
-            shared = request.getfixturevalue("shared_agent_workspace")
-            ending.enter_context(agent_runs.followed(run, request.node, shared))
         yield llm
         try:
             llm.finish(

@@ -12,13 +12,19 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import cached_property, partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.containers.host_route import HostRoute
-from pytest_agent_sandbox.errors import SandboxDied, SandboxStartFailed, SettingsError
+from pytest_agent_sandbox.errors import (
+    SandboxDied,
+    SandboxStartFailed,
+    ServerError,
+    SettingsError,
+)
 from pytest_agent_sandbox.host_gateway import HostGateway
 from pytest_agent_sandbox.processes.server_process import ServerProcess
 from pytest_agent_sandbox.sandbox_network import LOOPBACK
@@ -35,6 +41,7 @@ _ASK_VERSION = f"import importlib.metadata as m; print(m.version('{_PACKAGE}'))"
 _ASK_TIMEOUT = 60.0
 #: Starts of a server whose port somebody else has taken in the meantime.
 _ATTEMPTS = 3
+_REFUSALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _PORT_TAKEN = ("address already in use", "only one usage of each socket address", "errno 98")
 #: What of this process's environment a server gets: enough to find programs and certificates, and
 #: nothing that could be a secret.
@@ -69,6 +76,11 @@ class LocalServers:
 
     def __init__(self, settings: SandboxSettings) -> None:
         check(settings, _SETTING)
+        if os.name == "nt":
+            raise SettingsError(
+                f"{_SETTING} needs a system whose paths are POSIX's: on Windows use containers, or "
+                "run the tests in WSL."
+            )
         self._settings = settings
         self._closing = ExitStack()
 
@@ -170,6 +182,7 @@ class LocalServers:
                     place=place,
                     guard=process.check,
                 )
+                closing.callback(workspace.connection.close)
                 try:
                     workspace.wait_until_ready(settings.start_timeout)
                     workspace.execute_command("true")  # makes the folder, and needs the key
@@ -182,6 +195,12 @@ class LocalServers:
                         "before it answered.",
                         log=error.log,
                     ) from None
+                except ServerError as error:
+                    # Another server has answered, which has the port now, and another key.
+                    if attempt == _ATTEMPTS or error.status not in _REFUSALS:
+                        raise
+                    closing.close()
+                    continue
                 break
             workspace.when_closed(undo.pop_all().close)
             return workspace

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_agent_sandbox import fixtures, options
 from pytest_agent_sandbox.fixtures import SESSION
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.session import SandboxSession
 
 HEADER = "agent_sandbox_header"
 STATISTICS = "agent_sandbox_statistics"
@@ -54,7 +57,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(tryfirst=True)  # the terminal asks for the header in this same hook
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Prepares the run, where at least one test asks for a sandbox."""
-    fixtures.check_trials(session.items)
     if fixtures.count_sandbox_tests(session.items) == 0:
         return
     from pytest_agent_sandbox.errors import SettingsError
@@ -84,7 +86,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     run = item.config.stash.get(SESSION, None)
     if run is not None:
         run.sandboxes.begin(item, nextitem)
-    if not fixtures.is_trial(item):
+    is_run = not item.config.getoption("setuponly", False)  # also with --setup-plan
+    if not (is_run and fixtures.is_trial(item)):
         return None
     from pytest_agent_sandbox import trial_items
 
@@ -95,17 +98,25 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Begins the evidence of a test that asks for a sandbox."""
+    if item.get_closest_marker(options.TRIALS_MARKER) is not None:
+        from pytest_agent_sandbox import trial_marks
+
+        trial_marks.check(item)
     run = item.config.stash.get(SESSION, None)
     if item.config.getoption("setupplan", False):
         return  # nothing is going to be run
     if run is not None and fixtures.count_sandbox_tests([item]):
-        run.evidence.recorder(item)
+        run.begin_test(item)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Fails a test whose LLM's script was not used as it says, or whose callbacks failed."""
-    yield
+    item.stash[fixtures.IS_CALLED] = True
+    try:
+        yield
+    finally:
+        item.stash[fixtures.IS_CALLED] = False
     for check in item.stash.get(fixtures.CHECKS, ()):
         check()
 
@@ -115,13 +126,27 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Keeps each phase's outcome for the evidence, and failures free of our own frames."""
-    if item.config.stash.get(SESSION, None) is None:
-        return (yield)
+    run = item.config.stash.get(SESSION, None)
+    if run is None:
+        report = yield
+    else:
+        from pytest_agent_sandbox import reporting
+
+        reporting.prepare_failure(item, call, run.redactor)
+        report = _noted(run, item, call, (yield))
+    is_of_subtest = item.stash.get(fixtures.IS_CALLED, False)
+    if report.failed and is_of_subtest and fixtures.is_trial(item):
+        from pytest_agent_sandbox import trial_items
+
+        trial_items.note_subtest(item, report)
+    return report
+
+
+def _noted(
+    run: SandboxSession, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
+) -> pytest.TestReport:
     from pytest_agent_sandbox import ending, reporting
 
-    run = item.config.stash[SESSION]
-    reporting.prepare_failure(item, call, run.redactor)
-    report = yield
     report = reporting.masked_report(item, report, run.redactor)
     reporting.note_phase(item, call, report)
     if report.failed and "shared_agent_workspace" in getattr(item, "fixturenames", ()):

@@ -15,7 +15,7 @@ from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence import folders
 from pytest_agent_sandbox.rerun import rerun_command
 from pytest_agent_sandbox.run import is_worker, output_folder, run_id, worker_id
-from pytest_agent_sandbox.trial_marks import group_of, trial_of
+from pytest_agent_sandbox.trial_marks import TrialId, trial_of
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.recorder import Recorder
@@ -54,6 +54,7 @@ class RunEvidence:
             # pytest-rerunfailures and trials count the attempts at an item here, from 1.
             attempt = int(getattr(item, "execution_count", 1))
             worker = worker_id(self._config) if is_worker(self._config) else ""
+            trial = trial_of(item)
             output = output_folder(self._config, self._settings)
             try:
                 recorder = Recorder(
@@ -62,7 +63,7 @@ class RunEvidence:
                     self._redactor,
                     line=(item.location[1] or 0) + 1,
                     attempt=attempt,
-                    group=group_of(item) if trial_of(item) else "",
+                    group=TrialId.of(item, trial).name if trial else "",
                     rerun=rerun_command(self._config, item.nodeid),
                     worker=worker,
                 )

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from pytest_agent_sandbox.client.workspace import RemoteWorkspace
+from pytest_agent_sandbox.client.answers import an_object
+from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.containers.host_route import HostRoute
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.host_gateway import HostGateway
@@ -60,6 +61,8 @@ _OF_CONTAINERS = (
 )
 _FOLDERS = "/tmp/agent-sandbox"  # noqa: S108 - on the server
 _SLUG_LIMIT = 40
+#: Seconds of silence that the header is worth.
+_HEADER_TIMEOUT = 5.0
 
 
 class RunningServer:
@@ -85,7 +88,12 @@ class RunningServer:
                 "some: leave one of both out."
             )
         self._settings = settings
-        key = environment.get(KEY_VARIABLE, "")
+        key = environment.get(KEY_VARIABLE, "").strip()  # a file that it comes from ends in a line
+        if not (key.isascii() and key.isprintable()) and key:
+            raise SettingsError(
+                f"The variable {KEY_VARIABLE} holds a key with characters that no HTTP header can "
+                "have, such as a line break in it. Set it to the key alone."
+            )
         self.api_key = SecretStr(key) if key else None
         self._closing = ExitStack()
 
@@ -97,8 +105,10 @@ class RunningServer:
     def header(self) -> list[str]:
         """Lines for the top of the terminal."""
         try:
-            with RemoteWorkspace(self.url, self.api_key) as server:
-                version = f"agent server {server.server_info().get('version', '?')}"
+            with ServerConnection(self.url, self.api_key) as server:
+                answer = server.request("GET", "/server_info", timeout=_HEADER_TIMEOUT)
+                info = an_object(server.decoded(answer), "/server_info")
+                version = f"agent server {info.get('version', '?')}"
         except SandboxError as error:
             version = str(error)
         return [
@@ -204,25 +214,37 @@ def not_in_effect(settings: SandboxSettings) -> list[str]:
 
 
 def folder_for(settings: SandboxSettings, test: str, folders: str = _FOLDERS) -> str:
-    """A folder for a test, that no other test has."""
+    """A folder for a test, that no other test has.
+
+    Raises:
+        SettingsError: `working_dir` is no absolute path.
+    """
     default = next(setting.default for setting in SETTINGS if setting.name == "working_dir")
     base = folders if settings.working_dir == default else settings.working_dir
+    if not base.startswith("/"):
+        raise SettingsError(
+            f"working_dir = {base} must be an absolute path on the server, such as {folders}"
+        )
     slug = re.sub(r"[^A-Za-z0-9_]+", "-", test.rpartition("::")[2]).strip("-")[:_SLUG_LIMIT]
     return f"{base.rstrip('/')}/{slug or 'shared'}-{uuid.uuid4().hex[:8]}"
 
 
 def _checked_url(url: str) -> str:
-    parts = urlsplit(url)
     if "@" in url:
         raise SettingsError(
             f"--sandbox-url holds a password. Set the server's key in {KEY_VARIABLE} instead."
         )
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        is_server = parts.port != 0 and bool(parts.hostname)
+    except ValueError:  # a port that is none, half an IPv6 address
+        is_server = False
+    if not is_server or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise SettingsError(
             f"--sandbox-url = {url} is no address such as http://127.0.0.1:8000 or "
             "https://sandbox.example"
         )
-    return url.rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")  # the scheme in lower case
 
 
 def _is_loopback(url: str) -> bool:

@@ -63,6 +63,8 @@ class SandboxSession:
     ) -> None:
         self.settings = settings
         self._items = items
+        #: The test that runs, of those with a sandbox.
+        self.current_test: pytest.Item | None = None
         #: Whether a test has failed that used the workspace that tests share.
         self.shared_has_failed = False
         self._workspaces: list[tuple[str, Workspace]] = []
@@ -253,6 +255,14 @@ class SandboxSession:
         with self._lock:  # several may be started at once
             there = [one for one in self._workspaces if not one[1].is_closed]
             self._workspaces = [*there, (test, workspace)]
+
+    def begin_test(self, item: pytest.Item) -> None:
+        """Begins the evidence of a test; in the workspace that tests share, no agent was yet."""
+        self.current_test = item
+        self.evidence.recorder(item)
+        for test, workspace in self._workspaces:
+            if test == SHARED:
+                workspace.before_agents = None
 
     def workspaces_of(self, item: pytest.Item) -> list[Workspace]:
         """The workspaces that a test and its fixtures use, as far as they are still there."""

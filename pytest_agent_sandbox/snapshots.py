@@ -29,6 +29,10 @@ def with_trajectories(
     """
 
     class TrajectoryExtension(AmberSnapshotExtension):
+        # In a file of their own: syrupy (7.0) counts the snapshots of each extension from one, and
+        # those of a test's `snapshot` would have the same names.
+        file_extension = "trajectory"
+
         def serialize(self, data: Any, **options: Any) -> str:
             if not isinstance(data, RemoteConversation):
                 raise SettingsError(

@@ -44,6 +44,7 @@ class ServedTools:
             self._tools[tool.name] = tool
         self._failure: BaseException | None = None
         self._one_at_a_time = threading.Lock()
+        self._is_closed = False
         #: Give an answer to the calls that wait for one.
         self._awaited: set[Callable[[tuple[str, bool]], None]] = set()
         self._server = _mcp_server(self._tools, self._answer)
@@ -69,6 +70,7 @@ class ServedTools:
 
     def close(self) -> None:
         """Serves them no more: calls under way are answered. May be called more than once."""
+        self._is_closed = True
         for give in list(self._awaited):
             give(("The conversation is over.", True))
         self._service.close()
@@ -101,7 +103,8 @@ class ServedTools:
 
         def work() -> None:
             with self._one_at_a_time:
-                give(self._call(tool, arguments))
+                if not self._is_closed:  # it has waited for another that took long
+                    give(self._call(tool, arguments))
 
         self._awaited.add(give)
         try:

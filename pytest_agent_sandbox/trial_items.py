@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import chain, count
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.runner import runtestprotocol
+from _pytest.skipping import xfailed_key
 
 from pytest_agent_sandbox import reporting
 from pytest_agent_sandbox.evidence.verdict import judge
 from pytest_agent_sandbox.run import trials_file
-from pytest_agent_sandbox.trial_marks import group_of, trial_of
-from pytest_agent_sandbox.trial_reports import ATTRIBUTE
+from pytest_agent_sandbox.trial_marks import TrialId, trial_of
+from pytest_agent_sandbox.trial_reports import ATTRIBUTE, RERUN
 from pytest_agent_sandbox.trials.group import standing
 from pytest_agent_sandbox.trials.ledger import TrialLedger
 
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
 
 #: How often a trial is tried whose sandbox fails.
 _ATTEMPTS = 3
-#: What stands for a report of an attempt that does not count; pytest-rerunfailures calls it so.
-_RERUN = "rerun"
 _LONGEST_REPORT = 20_000
-_GROUPS = pytest.StashKey[dict[str, list[str]]]()
+#: Of an item: the name of its test, and the trials of it that were selected. Of the session: set.
+_GROUP = pytest.StashKey[tuple[str, "list[pytest.Item]"]]()
+_IS_GROUPED = pytest.StashKey[bool]()
+#: The failures of its subtests in this attempt.
+_SUBTESTS = pytest.StashKey[list[pytest.TestReport]]()
 
 
 def run(item: pytest.Item, nextitem: pytest.Item | None) -> None:
@@ -39,9 +43,9 @@ def run(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     trial = trial_of(item)
     assert trial is not None
     ledger = TrialLedger(trials_file(item.config))
-    group, ids = group_of(item), _selected(item)
-    place = ids.index(item.nodeid)
-    stands = standing(trial.plan, len(ids), ledger.outcomes(group))
+    group, items = _group(item)
+    place = next(place for place, one in enumerate(items) if one is item)
+    stands = standing(trial.plan, len(items), ledger.outcomes(group))
     is_needed = stands.verdict == "open"
     if not is_needed:
         item.add_marker(
@@ -52,25 +56,33 @@ def run(item: pytest.Item, nextitem: pytest.Item | None) -> None:
         )
     reports, faults = _attempts(item, nextitem)
     outcome = _outcome(item, reports) if is_needed else None
+    names = TrialId.of(item, trial)
     facts: dict[str, Any] = {
         "group": group,
         "place": place,
-        "ids": ids,
+        "ids": [one.nodeid for one in items],
+        "all_ids": [names.numbered(number) for number in range(1, trial.plan.count + 1)],
         "plan": [trial.plan.count, trial.plan.pass_rate, trial.plan.stops_early],
         "number": trial.number,
         "outcome": outcome,
         "faults": faults,
-        "headline": _headline(item, reports) if outcome == "failed" else "",
     }
     if outcome is not None:
         ledger.add(group, place, outcome)
-    for report in reports:
-        if outcome == "failed" and report.when == "call":
-            facts["report"] = report.longreprtext[:_LONGEST_REPORT]
-            report.outcome = "skipped"
-            report.wasxfail = f"trial failed: {facts['headline']}"
+        facts |= _settle(item, reports, outcome)
     setattr(reports[-1], ATTRIBUTE, facts)
     _log(item, reports)
+    _end_with_session(item, nextitem)
+
+
+def note_subtest(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Has a subtest that failed be the trial's failure, and not one of the run.
+
+    pytest (9.2) makes a subtest's report before the test's own is made, and logs it at once.
+    """
+    item.stash.setdefault(_SUBTESTS, []).append(report)
+    report.outcome = "skipped"
+    report.wasxfail = "trial failed"
 
 
 def _attempts(
@@ -78,16 +90,17 @@ def _attempts(
 ) -> tuple[list[pytest.TestReport], int]:
     """The reports of the attempt that counts, and how many did not, for their sandbox failed."""
     for attempt in range(1, _ATTEMPTS + 1):
+        item.stash[_SUBTESTS] = []
         # pytest-rerunfailures counts its attempts in the same attribute.
         item.execution_count = attempt  # type: ignore[attr-defined]
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
         if attempt == _ATTEMPTS or not _is_fault(item):
             break
-        for report in reports:
-            if report.failed:
-                report.outcome = _RERUN  # type: ignore[assignment]
-        _log(item, [report for report in reports if report.outcome == _RERUN])
+        failed = [report for report in reports if report.failed] or reports[-1:]  # or a subtest
+        for report in failed:
+            report.outcome = RERUN  # type: ignore[assignment]
+        _log(item, failed)
         _forget_failed_fixtures(item)
     return reports, attempt - 1
 
@@ -108,22 +121,76 @@ def _log(item: pytest.Item, reports: Sequence[pytest.TestReport]) -> None:
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
 
 
+def _end_with_session(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Ends wider fixtures with the last test: with `-x` the verdict has just made it the last.
+
+    pytest does so before it reports a test, and reports errors in there as those of the test.
+    """
+    if nextitem is not None and (item.session.shouldfail or item.session.shouldstop):
+        state = item.session._setupstate
+        call = pytest.CallInfo.from_call(
+            lambda: state.teardown_exact(None),
+            when="teardown",
+            reraise=(pytest.exit.Exception, KeyboardInterrupt),
+        )
+        if call.excinfo is not None:
+            _log(item, [item.ihook.pytest_runtest_makereport(item=item, call=call)])
+
+
 def _is_fault(item: pytest.Item) -> bool:
     return judge(_phases(item))[1] == "sandbox"
 
 
 def _outcome(item: pytest.Item, reports: Sequence[pytest.TestReport]) -> TrialOutcome:
-    for report in reports:
-        if report.when != "call":
-            continue
-        if hasattr(report, "wasxfail"):  # expected or not: it has failed, or passed
-            return "passed" if report.passed else "failed"
-        # A failed subtest is known by its own report; the test's says "passed" (pytest 9.2).
-        if report.passed and not reporting.failed(item):
-            return "passed"
-        if not report.skipped and judge(_phases(item))[1] not in ("sandbox", "budget"):
-            return "failed"
+    call = _call_of(reports)
+    if call is None:
+        return "lost"
+    if hasattr(call, "wasxfail"):  # expected or not: it has failed, or passed
+        return "passed" if call.passed else "failed"
+    if _is_too_good(item, call):
+        return "passed"
+    if call.passed and not item.stash[_SUBTESTS]:
+        return "passed"
+    if not call.skipped and judge(_phases(item))[1] not in ("sandbox", "budget"):
+        return "failed"
     return "lost"
+
+
+def _settle(
+    item: pytest.Item, reports: Sequence[pytest.TestReport], outcome: TrialOutcome
+) -> dict[str, Any]:
+    """Makes the report of a trial that failed an expected failure; tells what the verdict shows."""
+    call, mark = _call_of(reports), _expected(item)
+    facts: dict[str, Any] = {}
+    if call is None:
+        return facts
+    if mark is not None:  # whether it does is for the verdict to say
+        facts["expected"] = [mark.reason, mark.strict]
+    if mark is not None and _is_too_good(item, call):
+        call.outcome, call.longrepr, call.wasxfail = "passed", None, mark.reason
+    elif outcome == "failed":
+        facts["headline"] = _headline(item, [call, *item.stash[_SUBTESTS]])
+        facts["is_expected"] = mark is not None and hasattr(call, "wasxfail")
+        texts = [report.longreprtext for report in (*item.stash[_SUBTESTS], call)]
+        facts["report"] = "\n\n".join(filter(None, texts))[:_LONGEST_REPORT]
+        call.outcome = "skipped"
+        call.wasxfail = f"trial failed: {facts['headline']}"
+    return facts
+
+
+def _call_of(reports: Sequence[pytest.TestReport]) -> pytest.TestReport | None:
+    return next((report for report in reports if report.when == "call"), None)
+
+
+def _is_too_good(item: pytest.Item, call: pytest.TestReport) -> bool:
+    """Whether it has failed because it passed, and is marked `xfail(strict=True)`."""
+    mark = _expected(item)
+    return call.failed and mark is not None and mark.strict and isinstance(call.longrepr, str)
+
+
+def _expected(item: pytest.Item) -> Any:
+    """The mark of a test that is expected to fail; else None."""
+    return None if item.config.getoption("runxfail") else item.stash.get(xfailed_key, None)
 
 
 def _phases(item: pytest.Item) -> dict[str, dict[str, Any]]:
@@ -134,16 +201,33 @@ def _headline(item: pytest.Item, reports: Sequence[pytest.TestReport]) -> str:
     told = judge(_phases(item))[2]
     if told:
         return told
-    crash = next((getattr(one.longrepr, "reprcrash", None) for one in reports if one.failed), None)
+    crash = next((found for one in reports if (found := _crash(one))), None)
     return str(getattr(crash, "message", "")).partition("\n")[0]
 
 
-def _selected(item: pytest.Item) -> list[str]:
-    """The ids of the trials of the same test that were selected, in their order."""
-    groups = item.session.stash.get(_GROUPS, None)
-    if groups is None:
-        groups = item.session.stash[_GROUPS] = {}
-        for one in item.session.items:
-            if trial_of(one) is not None:
-                groups.setdefault(group_of(one), []).append(one.nodeid)
-    return groups[group_of(item)]
+def _crash(report: pytest.TestReport) -> Any:
+    return getattr(report.longrepr, "reprcrash", None)
+
+
+def _group(item: pytest.Item) -> tuple[str, list[pytest.Item]]:
+    """The name of the test whose trial an item is, and its trials that were selected, in order."""
+    if not item.session.stash.get(_IS_GROUPED, False):
+        item.session.stash[_IS_GROUPED] = True
+        _group_all(item.session.items)
+    return item.stash[_GROUP]
+
+
+def _group_all(items: Sequence[pytest.Item]) -> None:
+    """Tells trials their test by its name; pytest lets tests share a name, which get a number."""
+    groups: dict[str, dict[int, pytest.Item]] = {}
+    for item in items:
+        trial = trial_of(item)
+        if trial is None:
+            continue
+        name = TrialId.of(item, trial).name
+        names = chain([name], (f"{name} ({more})" for more in count(2)))
+        own = next(one for one in names if trial.number not in groups.get(one, {}))
+        groups.setdefault(own, {})[trial.number] = item
+    for name, trials in groups.items():
+        for item in trials.values():
+            item.stash[_GROUP] = name, list(trials.values())

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import pytest
 
-from pytest_agent_sandbox.cassette_files import own_node_id
 from pytest_agent_sandbox.options import TRIAL_FIXTURE, TRIALS_MARKER, trials
 from pytest_agent_sandbox.trials.group import Plan
 
@@ -24,7 +22,7 @@ class Trial:
 
 def repeat(metafunc: pytest.Metafunc) -> None:
     """Makes a test's trials, where its marker or the command line asks for several."""
-    plan = _plan(metafunc)
+    plan = _plan(metafunc.definition, metafunc.config)
     if plan is None:
         return
     if TRIAL_FIXTURE not in metafunc.fixturenames:
@@ -38,9 +36,24 @@ def repeat(metafunc: pytest.Metafunc) -> None:
     )
 
 
-def _plan(metafunc: pytest.Metafunc) -> Plan | None:
-    marker = metafunc.definition.get_closest_marker(TRIALS_MARKER)
-    count = trials(metafunc.config)
+def check(item: pytest.Item) -> None:
+    """Fails a test whose marker pytest has made no trials of."""
+    trial = trial_of(item)
+    of_parameters = getattr(getattr(item, "callspec", None), "marks", ())
+    is_of_parameter = any(mark.name == TRIALS_MARKER for mark in of_parameters)
+    if not is_of_parameter and trial is not None and trial.plan == _plan(item, item.config):
+        return
+    pytest.fail(
+        f"@pytest.mark.{TRIALS_MARKER} has no effect here. It belongs on a function, a class or a "
+        "module, for pytest makes the trials of them: not on a pytest.param, not on a method of a "
+        "unittest.TestCase, and not added while tests are collected.",
+        pytrace=False,
+    )
+
+
+def _plan(node: pytest.Item, config: pytest.Config) -> Plan | None:
+    marker = node.get_closest_marker(TRIALS_MARKER)
+    count = trials(config)
     if marker is None:
         return None if count is None else Plan(count, stops_early=False)
     problem = _problem(marker)
@@ -78,8 +91,37 @@ def trial_of(item: pytest.Item) -> Trial | None:
     return trial if isinstance(trial, Trial) else None
 
 
-def group_of(item: pytest.Item) -> str:
-    """The node id of the test whose trial an item is: its own without the trial."""
-    return re.sub(
-        r"(\[|-)trial\d+\]$", lambda found: "]" * (found[1] == "-"), own_node_id(item.nodeid)
-    )
+@dataclass(frozen=True)
+class TrialId:
+    """The parts of a trial's node id, `test.py::test_it[a-trial2-b]`.
+
+    Attributes:
+        test: `test.py::test_it`
+        before: The ids of parameters before the trial's: `a`
+        after: Those behind it, of a plugin that adds parameters later: `b`
+        group: What xdist's `--dist loadgroup` adds (3.8, with some versions of pytest): `@name`
+    """
+
+    test: str
+    before: str
+    after: str
+    group: str
+
+    @classmethod
+    def of(cls, item: pytest.Item, trial: Trial) -> TrialId:
+        """Those of an item that is a trial."""
+        parameters = item.callspec.id  # type: ignore[attr-defined]
+        test, _, group = item.nodeid.rpartition(f"[{parameters}]")
+        before, _, after = f"-{parameters}-".rpartition(f"-trial{trial.number}-")
+        return cls(test, before[1:], after[:-1], group)
+
+    @property
+    def name(self) -> str:
+        """The node id of the test whose trial it is: its own without the trial."""
+        parameters = "-".join(part for part in (self.before, self.after) if part)
+        return f"{self.test}[{parameters}]" if parameters else self.test
+
+    def numbered(self, number: int) -> str:
+        """The node id of another trial of the same test."""
+        before, after = self.before and f"{self.before}-", self.after and f"-{self.after}"
+        return f"{self.test}[{before}trial{number}{after}]{self.group}"

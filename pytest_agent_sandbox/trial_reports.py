@@ -13,6 +13,9 @@ Count = Callable[[pytest.Session | None, pytest.TestReport | str], None]
 
 #: The attribute of a trial's last report that says what became of it; xdist carries it along.
 ATTRIBUTE = "agent_trial"
+#: The outcome of a report that stands for an attempt that does not count; pytest-rerunfailures
+#: calls it so too.
+RERUN = "rerun"
 #: In the id of each trial.
 _TRIAL = "trial"
 _NAME = "agent_sandbox_trial_reports"
@@ -40,6 +43,13 @@ class TrialReports:
         """Counts a trial that has ended."""
         if hasattr(report, ATTRIBUTE):  # most runs have none
             self._count(self._session, report)
+
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport
+    ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+        """Shows attempts that do not count, as pytest-rerunfailures does; it need not be there."""
+        is_rerun = report.outcome == RERUN
+        return (RERUN, "R", ("RERUN", {"yellow": True})) if is_rerun else None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from pytest_agent_sandbox.ending import EVIDENCE
 from pytest_agent_sandbox.evidence import folders, run_results
 from pytest_agent_sandbox.evidence.story import Group
+from pytest_agent_sandbox.fixtures import HAS_WORKERS, SESSION
 from pytest_agent_sandbox.options import resolve
 from pytest_agent_sandbox.run import output_folder, run_id, trials_file
 from pytest_agent_sandbox.trial_reports import ATTRIBUTE
@@ -43,12 +44,16 @@ class _Trials:
     plan: Plan
     selected: int
     outcomes: dict[int, TrialOutcome] = field(default_factory=dict)
+    #: The node ids of those that were selected, and of all there are.
     ids: list[str] = field(default_factory=list)
+    all_ids: list[str] = field(default_factory=list)
+    #: Why the test is expected to fail, and whether it must.
+    expected: tuple[str, bool] | None = None
     #: Sandboxes that failed.
     faults: int = 0
-    #: Trials that failed: number, headline, page, pytest's report; and what is to be shown of one.
-    failures: list[dict[str, Any]] = field(default_factory=list)
-    sections: list[tuple[str, str]] = field(default_factory=list)
+    #: Trials that failed, by their places: number, headline, page, pytest's report with its
+    #: sections, and whether that was expected.
+    failures: dict[int, dict[str, Any]] = field(default_factory=dict)
     told: Standing | None = None
 
     @property
@@ -56,8 +61,9 @@ class _Trials:
         return self.told or standing(self.plan, self.selected, self.outcomes)
 
     @property
-    def is_complete(self) -> bool:
-        return len(self.outcomes) == self.selected
+    def shown(self) -> list[dict[str, Any]]:
+        """The failures that count, in order: others ended after the one that settled it."""
+        return [one for place, one in sorted(self.failures.items()) if place <= self.stands.last]
 
 
 class TrialVerdicts:
@@ -100,8 +106,11 @@ class TrialVerdicts:
     @pytest.hookimpl(tryfirst=True)  # the run's page tells of the verdicts
     def pytest_sessionfinish(self) -> None:
         """Keeps the verdicts with the run's results."""
+        stash = self._config.stash
+        if not self._groups or not (SESSION in stash or HAS_WORKERS in stash):
+            return  # no test had a sandbox
         output = output_folder(self._config, resolve(self._config))
-        if self._groups and folders.is_of(output, run_id(self._config)):
+        if folders.is_of(output, run_id(self._config)):
             run_results.add_groups(output, [self._group(one) for one in self._groups.values()])
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -114,22 +123,22 @@ class TrialVerdicts:
 
     @pytest.hookimpl(trylast=True)  # cacheprovider has written its file by then
     def pytest_unconfigure(self) -> None:
-        """Has `--lf` run all trials of a test that has failed: the verdict is about all of them."""
+        """Has `--lf` run all trials of a test, or none: the verdict is about all of them."""
         with suppress(OSError):  # on Windows: a worker that is just ending still has it open
             TrialLedger(trials_file(self._config)).remove()
-        failed = [one for one in self._groups.values() if one.stands.verdict == "failed"]
         cache = getattr(self._config, "cache", None)
-        if failed and cache is not None:
-            known = cache.get(_LAST_FAILED, {})
-            for trials in failed:
-                known.pop(trials.name, None)
-                known.update(dict.fromkeys(trials.ids, True))
-            cache.set(_LAST_FAILED, known)
-            first = {trials.name: trials.ids[0] for trials in failed}
-            stepwise = cache.get(_STEPWISE, None)
-            if isinstance(stepwise, dict) and stepwise.get("last_failed") in first:
-                stepwise["last_failed"] = first[stepwise["last_failed"]]
-                cache.set(_STEPWISE, stepwise)
+        if cache is None:
+            return
+        known = cache.get(_LAST_FAILED, {})
+        for trials in self._groups.values():
+            # One may be there for an error in its teardown, or since a run of some of the trials.
+            if known.pop(trials.name, False) or not known.keys().isdisjoint(trials.all_ids):
+                known.update(dict.fromkeys(trials.all_ids, True))
+        cache.set(_LAST_FAILED, known)
+        stepwise = cache.get(_STEPWISE, None)
+        if isinstance(stepwise, dict) and stepwise.get("last_failed") in self._groups:
+            stepwise["last_failed"] = self._groups[stepwise["last_failed"]].ids[0]
+            cache.set(_STEPWISE, stepwise)
 
     def _add(self, report: pytest.TestReport, facts: dict[str, Any]) -> _Trials:
         name = facts["group"]
@@ -143,35 +152,28 @@ class TrialVerdicts:
                 len(facts["ids"]),
             )
         trials = self._groups[name]
-        trials.ids = facts["ids"]
+        trials.ids, trials.all_ids = facts["ids"], facts["all_ids"]
+        if "expected" in facts:
+            trials.expected = (str(facts["expected"][0]), bool(facts["expected"][1]))
         trials.faults += facts["faults"]
         if facts["outcome"] is not None:
             trials.outcomes[facts["place"]] = facts["outcome"]
         if facts["outcome"] == "failed":
             pages = [value for key, value in report.user_properties if key == EVIDENCE]
-            trials.failures.append({**facts, "page": str(pages[0]) if pages else ""})
-            trials.sections = trials.sections or list(report.sections)
+            trials.failures[facts["place"]] = {
+                **facts,
+                "page": str(pages[0]) if pages else "",
+                "sections": list(report.sections),
+            }
         return trials
 
     def _report(self, trials: _Trials) -> None:
         """A report of the test itself: it counts, its trials do not."""
-        has_failed = trials.stands.verdict == "failed"
         session = self._session
         if session is not None:
             session.testscollected += 1  # for the progress that the terminal shows
-        for when in ("call", "teardown"):
-            self._config.hook.pytest_runtest_logreport(
-                report=pytest.TestReport(
-                    nodeid=trials.name,
-                    location=trials.location,
-                    keywords={},
-                    outcome="failed" if has_failed and when == "call" else "passed",
-                    longrepr=_explanation(trials) if has_failed and when == "call" else None,
-                    when=when,
-                    sections=trials.sections if has_failed and when == "call" else [],
-                    user_properties=list(_properties(trials)),
-                )
-            )
+        for report in (_call(trials), _phase(trials, "teardown")):
+            self._config.hook.pytest_runtest_logreport(report=report)
         workers = self._config.pluginmanager.get_plugin("dsession")
         if workers is not None and session is not None and session.shouldfail:
             workers.shouldstop = session.shouldfail  # -x: xdist (3.8) looks at its workers only
@@ -195,6 +197,36 @@ class TrialVerdicts:
         )
 
 
+def _call(trials: _Trials) -> pytest.TestReport:
+    report = _phase(trials, "call")
+    has_failed = trials.stands.verdict == "failed"
+    if has_failed:
+        report.outcome, report.longrepr = "failed", _explanation(trials)
+        report.sections = next((one["sections"] for one in trials.shown), [])
+    if trials.expected is None:
+        return report
+    reason, must_fail = trials.expected
+    if not has_failed and must_fail:
+        report.outcome, report.longrepr = "failed", f"[XPASS(strict)] {reason}"
+    elif not has_failed:
+        report.wasxfail = reason
+    elif all(one["is_expected"] for one in trials.shown):
+        report.outcome, report.wasxfail = "skipped", reason
+    return report
+
+
+def _phase(trials: _Trials, when: Literal["call", "teardown"]) -> pytest.TestReport:
+    return pytest.TestReport(
+        nodeid=trials.name,
+        location=trials.location,
+        keywords={},
+        outcome="passed",
+        longrepr=None,
+        when=when,
+        user_properties=list(_properties(trials)),
+    )
+
+
 def _lines(trials: _Trials) -> Iterator[str]:
     stands = trials.stands
     if stands.verdict == "open":
@@ -205,7 +237,7 @@ def _lines(trials: _Trials) -> Iterator[str]:
     notes = []
     at = min(3, stands.counted - 1)  # of all of them at least one has passed, or none
     if at > 1:
-        notes.append(f"pass@{at} {pass_at_k(stands.passed, stands.counted, at):.0%}")
+        notes.append(f"pass@{at} {_percent(pass_at_k(stands.passed, stands.counted, at))}")
     if spared:
         notes.append(f"settled early, {_trials(spared)} not needed")
     more = sum(outcome != "lost" for outcome in trials.outcomes.values()) - stands.counted
@@ -227,9 +259,16 @@ def _score(trials: _Trials) -> str:
     low, high = wilson_interval(stands.passed, stands.counted)
     share = stands.passed / stands.counted
     return (
-        f"{stands.passed} of {_trials(stands.counted)} passed ({share:.0%}, with 95% confidence "
-        f"{low:.0%} to {high:.0%}); {trials.plan.pass_rate:.0%} are wanted"
+        f"{stands.passed} of {_trials(stands.counted)} passed ({_percent(share)}, with 95% "
+        f"confidence {_percent(low)} to {_percent(high)}); {_percent(trials.plan.pass_rate)} are "
+        "wanted"
     )
+
+
+def _percent(share: float) -> str:
+    """In whole percents, unless that would say all or none where it is not."""
+    whole = f"{share:.0%}"
+    return f"{share:.2%}" if whole in ("0%", "100%") and share not in (0.0, 1.0) else whole
 
 
 def _trials(count: int) -> str:
@@ -239,14 +278,12 @@ def _trials(count: int) -> str:
 def _explanation(trials: _Trials) -> str:
     """What pytest shows as the failure."""
     lines = [f"{_score(trials)}.", ""]
-    for failure in sorted(trials.failures, key=lambda one: one["place"]):
-        if failure["place"] > trials.stands.last:
-            break  # it ended first, but came after the one that settled it
+    for failure in trials.shown:
         lines.append(f"trial {failure['number']}: {failure['headline']}")
         if failure["page"]:
             lines.append(f"    {failure['page']}")
-    shown = next((one for one in trials.failures if one.get("report")), None)
-    if shown:
+    if trials.shown and trials.shown[0]["report"]:
+        shown = trials.shown[0]
         lines += ["", f"This is trial {shown['number']}:", "", shown["report"]]
     return "\n".join(lines)
 

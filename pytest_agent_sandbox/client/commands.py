@@ -33,6 +33,10 @@ _MOST_PRINTED = 4 * OUTPUT_LIMIT
 
 #: Seconds past its timeout within which a command must have been ended and its output be here.
 _STOP_GRACE = 15.0
+#: Seconds of silence to bear of a server that is to start a command, or to tell of one. Both are
+#: done in no time: one that is silent so long is stuck, or its machine is.
+_START_TIMEOUT = 60.0
+_POLL_TIMEOUT = 20.0
 
 # A page holds up to this many outputs of up to 1 MiB: what is in memory at once.
 _PAGE_SIZE = 10
@@ -212,8 +216,10 @@ def _recovered(connection: ServerConnection, folder: str, *, exit_code: int) -> 
 def _start(connection: ServerConnection, command: str, cwd: str, timeout: float) -> str:
     # The server's timeout is only there for when this process is gone; it takes whole seconds.
     body = {"command": command, "cwd": cwd, "timeout": math.ceil(timeout) + 1}
-    started = connection.post_json("/api/bash/start_bash_command", body)
-    return an_id(started, "The start of a command")
+    answer = connection.request(
+        "POST", "/api/bash/start_bash_command", json=body, timeout=_START_TIMEOUT
+    )
+    return an_id(connection.decoded(answer), "The start of a command")
 
 
 def _stop(connection: ServerConnection, command_id: str, folder: str) -> None:
@@ -266,7 +272,7 @@ def _outputs(connection: ServerConnection, command_id: str) -> list[dict[str, An
     which = {"command_id__eq": command_id, "kind__eq": "BashOutput", "limit": _PAGE_SIZE}
     outputs = []
     size = 0
-    for item in items(connection, path, which):
+    for item in items(connection, path, which, timeout=_POLL_TIMEOUT):
         found = an_object(item, path)
         output: dict[str, Any] = {name: found.get(name) for name in ("exit_code", "order")}
         for stream in ("stdout", "stderr"):

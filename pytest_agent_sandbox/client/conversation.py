@@ -31,7 +31,7 @@ from pytest_agent_sandbox.client.state import (
 )
 from pytest_agent_sandbox.client.stream import EventStream
 from pytest_agent_sandbox.client.transport import GUARD_INTERVAL, Guard, ServerConnection
-from pytest_agent_sandbox.errors import SandboxError, ServerError
+from pytest_agent_sandbox.errors import SandboxError, ServerError, SettingsError
 
 #: Seconds for the event stream to come up.
 _READY_TIMEOUT = 30.0
@@ -182,6 +182,8 @@ class RemoteConversation:
                 self.update_secrets(secrets)
         except BaseException:
             self.close()
+            if agent is not None:  # nobody else is going to know of it
+                workspace.forget(self.id)
             raise
 
     @classmethod
@@ -344,11 +346,19 @@ class RemoteConversation:
 
         Args:
             secrets: Values by name. A value that is there already is replaced.
+
+        Raises:
+            SettingsError: A value is no text.
         """
         clear = {
             name: value.get_secret_value() if isinstance(value, SecretStr) else value
             for name, value in secrets.items()
         }
+        for name, value in clear.items():
+            if not isinstance(value, str):
+                raise SettingsError(
+                    f"secrets={{{name!r}: …}} takes text, not a {type(value).__name__}"
+                )
         if self._on_secret is not None:
             for value in clear.values():
                 self._on_secret(value)

@@ -74,6 +74,10 @@ def _with_mcp_servers(
     agent: Mapping[str, Any],
     mcp_servers: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
+    if not isinstance(mcp_servers, Mapping):
+        raise SettingsError(
+            f'mcp_servers= takes a dict, {{"name": {{"command": "…"}}}}, not {mcp_servers!r}.'
+        )
     for name, server in mcp_servers.items():
         if not isinstance(server, Mapping) or not (server.get("command") or server.get("url")):
             raise SettingsError(

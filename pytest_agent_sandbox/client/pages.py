@@ -21,6 +21,7 @@ def items(
     params: Mapping[str, Any],
     *,
     page_id: str | None = None,
+    timeout: float | None = None,
 ) -> Iterator[Any]:
     """What a list of the server has, page by page.
 
@@ -29,6 +30,7 @@ def items(
         path: The list's.
         params: Query parameters.
         page_id: Where to begin; None for the first page.
+        timeout: Seconds of silence to bear; the connection's `read_timeout` by default.
 
     Raises:
         ServerError: The server refused, answers with something else, or its pages do not end.
@@ -37,7 +39,9 @@ def items(
     seen = {page_id}
     size = 0
     for _ in range(_MOST_PAGES):
-        answer = connection.request("GET", path, params={**params, "page_id": page_id}, retry=True)
+        answer = connection.request(
+            "GET", path, params={**params, "page_id": page_id}, timeout=timeout, retry=True
+        )
         size += len(answer.content)
         if size > _MOST_BYTES:
             raise ServerError(f"{path} was answered with over {_MOST_BYTES:,} bytes.")

@@ -46,6 +46,8 @@ class Skill(BaseModel):
     def __init__(
         self, name: str, content: str, *, triggers: Sequence[str] = (), **extra: Any
     ) -> None:
+        if isinstance(triggers, str):
+            raise SettingsError(f"Skill(triggers=…) takes a list of words: [{triggers!r}].")
         trigger = {"type": "keyword", "keywords": list(triggers)} if triggers else None
         super().__init__(**{"name": name, "content": content, "trigger": trigger, **extra})
 
@@ -59,12 +61,12 @@ def skill_payload(skill: Skill | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(skill, Skill):
         return skill.model_dump(mode="json")
     try:
-        Skill(**{"name": None, "content": None, **dict(skill)})
+        checked = Skill(**{"name": None, "content": None, **dict(skill)})
     except (TypeError, ValueError, ValidationError):
         raise SettingsError(
             f'skills=[…] takes Skill("name", "content"), or a dict with both, not {skill!r}.'
         ) from None
-    return dict(skill)
+    return checked.model_dump(mode="json") if "triggers" in skill else dict(skill)
 
 
 def hooks_payload(hooks: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,6 +79,8 @@ def hooks_payload(hooks: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         SettingsError: There is no such event.
     """
+    if not isinstance(hooks, Mapping):
+        raise SettingsError(f'hooks= takes a dict, {{"stop": "…"}}, not {hooks!r}.')
     unknown = sorted(set(hooks) - set(HOOK_EVENTS))
     if unknown:
         raise SettingsError(

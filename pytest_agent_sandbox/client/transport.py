@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
 import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 from pydantic import SecretStr
@@ -78,7 +76,7 @@ class ServerConnection:
             # Nothing is packed: a small answer cannot unfold to a large one.
             headers={**self.headers, "Accept-Encoding": "identity"},
             transport=GuardedTransport(self.check, secure=self.host.startswith("https:")),
-            trust_env=needs_proxy_settings(self.host),
+            trust_env=False,  # servers are reached directly, whatever proxies there are
             timeout=self._timeouts(read_timeout),
         )
 
@@ -218,7 +216,7 @@ class ServerConnection:
             self._raise_for_status(response)
         except (httpx.RequestError, ServerError) as error:
             self.check()
-            return str(error) or type(error).__name__
+            return self._without_key(str(error) or type(error).__name__)
         return ""
 
     def close(self) -> None:
@@ -290,7 +288,9 @@ class ServerConnection:
 
     def _without_key(self, text: str) -> str:
         key = self.api_key.get_secret_value() if self.api_key is not None else ""
-        return text.replace(key, "***") if key else text
+        for spelled in (key, repr(key)[1:-1]):  # with a line break in it, an error shows the latter
+            text = text.replace(spelled, "***") if spelled else text
+        return text
 
 
 def _whole(response: httpx.Response, timeout: float | None = None) -> httpx.Response:
@@ -347,19 +347,6 @@ def error_detail(response: httpx.Response) -> str:
     if isinstance(cause, str) and cause not in text:
         text = f"{text}: {cause}"
     return text[:_DETAIL_LIMIT]
-
-
-def needs_proxy_settings(host: str) -> bool:
-    """Return whether requests to `host` should follow the environment's proxy settings.
-
-    Never for loopback and private addresses: a container published on them is not behind a proxy,
-    however the environment is set.
-    """
-    name = urlsplit(host).hostname or ""
-    try:
-        return not ipaddress.ip_address(name).is_private
-    except ValueError:
-        return name not in ("localhost", "host.docker.internal")
 
 
 def _field_error(entry: Any) -> str:

@@ -65,8 +65,9 @@ class RemoteWorkspace:
         self.working_dir = working_dir
         #: Called with the result of each `execute_command`.
         self.on_command: Callable[[CommandResult], object] | None = None
-        #: Called with the words of each `run_agent`, for who is to provide for it and follow it.
-        self.on_agent_run: Callable[[tuple[str, ...]], RunObserver] | None = None
+        #: Called with the words and the variables of each `run_agent`, for who is to provide for
+        #: it and follow it.
+        self.on_agent_run: Callable[[tuple[str, ...], Mapping[str, str]], RunObserver] | None = None
         self.connection = ServerConnection(host, api_key, guard=guard, read_timeout=read_timeout)
 
     @property
@@ -171,7 +172,8 @@ class RemoteWorkspace:
             result, not an error; `run.check()` makes it one.
 
         Raises:
-            SettingsError: The command is not a list of words, or a variable's name is none.
+            SettingsError: The command is not a list of words, or a variable's name is none, or
+                its value is no text.
             FileNotFoundError: `cwd` does not exist in the sandbox.
             SandboxError: Whatever makes waiting pointless: the sandbox died, the agent asked its
                 LLM for more than was scripted.
@@ -179,9 +181,7 @@ class RemoteWorkspace:
         """
         words = agent_runs.words(command)
         self._make_folder(cwd)
-        observer = self.on_agent_run(words) if self.on_agent_run is not None else None
-        if observer is not None and env:
-            observer.learn_secrets(env.values())
+        observer = self.on_agent_run(words, env or {}) if self.on_agent_run is not None else None
         run = agent_runs.run_agent(
             self.connection,
             words,

@@ -68,7 +68,7 @@ class ConversationExpectation:
         """
         checked_text(name, "A tool's name")
         checked_number(times, "times", least=0)
-        checked_number(at_least, "at_least", least=1)
+        checked_number(0 if at_least is None else at_least, "at_least", least=1)
         calls = self._conversation.events.tool_calls()
         fitting = [call for call in calls if _fits(call, name, arguments)]
         wanted = _spelled_call(name, arguments)
@@ -150,7 +150,8 @@ class ConversationExpectation:
 
         Raises:
             AssertionError: It needed more.
-            SettingsError: No limit is given, or one is no number.
+            SettingsError: No limit is given, or one is no number; or nobody has counted what the
+                agent used, as with some ACP agents: `agent_llm.usage` knows it.
         """
         if (steps, tool_calls, tokens, cost) == (None, None, None, None):
             raise SettingsError("at_most() takes a limit: steps=, tool_calls=, tokens= or cost=.")
@@ -165,6 +166,8 @@ class ConversationExpectation:
             ("tokens", tokens, self._tokens),
             ("US dollars", cost, lambda: self._conversation.cost),
         ]
+        if (tokens, cost) != (None, None):
+            self._check_counted()
         for what, limit, needed in limits:
             if limit is not None and needed() > limit:
                 self._fail(f"expected at most {limit:,} {what}, and it took {needed():,}", [])
@@ -211,6 +214,16 @@ class ConversationExpectation:
             more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
             self._fail(f"expected no errors; there is {cut(str(errors[0]), 400)}{more}", [])
         return self
+
+    def _check_counted(self) -> None:
+        """Raises where a limit would hold because nobody has counted."""
+        events = self._conversation.events
+        has_worked = bool(events.tool_calls() or events.messages("agent"))
+        if has_worked and not (self._tokens() or self._conversation.cost):
+            raise SettingsError(
+                "at_most(tokens=…, cost=…): the agent has worked, and the server has counted no "
+                "tokens: not every ACP agent tells. Compare agent_llm.usage instead."
+            )
 
     def _tokens(self) -> int:
         used = self._conversation.tokens

@@ -21,12 +21,20 @@ def matches(expected: Any, actual: Any) -> bool:
         expected: A compiled regular expression is searched for in the text; a function says itself
             whether the value will do; `...` takes anything; a dict names some of the keys, a
             list all of the items; anything else has to be equal.
-        actual: The value.
+        actual: The value; None is what servers fill in for what an agent left out, in which no
+            regular expression is found.
+
+    Raises:
+        SettingsError: The regular expression is one of bytes.
     """
     if expected is ...:
         return True
     if isinstance(expected, re.Pattern):
-        return expected.search(actual if isinstance(actual, str) else str(actual)) is not None
+        if isinstance(expected.pattern, bytes):
+            raise SettingsError(
+                f"re.compile({expected.pattern!r:.60}) is for bytes: an argument is a text."
+            )
+        return actual is not None and expected.search(str(actual)) is not None
     if isinstance(expected, Mapping):
         return isinstance(actual, Mapping) and all(
             name in actual and matches(value, actual[name]) for name, value in expected.items()
@@ -39,7 +47,7 @@ def matches(expected: Any, actual: Any) -> bool:
             and all(map(matches, expected, actual))
         )
     if callable(expected):
-        return bool(expected(actual))
+        return _accepts(expected, actual)
     return bool(expected == actual)
 
 
@@ -93,9 +101,8 @@ def likeness(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> float:
     """How near values come to what was expected, from 0 to 1."""
     if not expected:
         return 1.0
-    return sum(_likeness(value, actual.get(name)) for name, value in expected.items()) / len(
-        expected
-    )
+    there = [name for name in expected if name in actual]
+    return sum(_likeness(expected[name], actual[name]) for name in there) / len(expected)
 
 
 def spelled(value: object) -> str:
@@ -106,7 +113,8 @@ def spelled(value: object) -> str:
         return "anything"
     if callable(value):
         return f"what {getattr(value, '__name__', value)} accepts"
-    return cut(repr(value))
+    line = " ".join(repr(value).splitlines())  # white space in a text is a difference like others
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
 def cut(text: str, longest: int = _LONGEST) -> str:
@@ -124,6 +132,15 @@ def checked_text(value: object, what: str) -> str:
     if not isinstance(value, str) or not value:
         raise SettingsError(f"{what} is a text, not {value!r}")
     return value
+
+
+def _accepts(function: Callable[[Any], object], actual: Any) -> bool:
+    try:
+        return bool(function(actual))
+    except (AttributeError, TypeError):
+        if actual is None:  # it was written for a value; there is none
+            return False
+        raise
 
 
 def _likeness(expected: Any, actual: Any) -> float:

@@ -108,11 +108,10 @@ class WorkspaceExpectation:
             SettingsError: The content is expected to be something else than a text.
         """
         try:
-            text = self._workspace.read_text(path)
+            text = self._workspace.read_bytes(path).decode(errors="replace")
         except (FileNotFoundError, IsADirectoryError):
-            changed = ", ".join(self._changes()) or "none"
             raise AssertionError(
-                f"expected a file {path}, and there is none; files that changed: {changed}"
+                f"expected a file {path}, and there is none{self._changed_files()}"
             ) from None
         if not text_matches(content, text):
             raise AssertionError(
@@ -120,13 +119,22 @@ class WorkspaceExpectation:
             )
         return self
 
+    def _changed_files(self) -> str:
+        try:
+            return f"; files that changed: {', '.join(self._changes()) or 'none'}"
+        except SandboxError:  # too much has changed, or there is no git: that is another matter
+            return ""
+
     def _changes(self) -> dict[str, str]:
         before = getattr(self._workspace, "before_agents", None)
         diff = self._workspace.changes_as_diff(base=before or "HEAD", max_bytes=_WHOLE_DIFF)
         found, notes = changes.read(diff)
         if notes:  # it was cut, or could not be read: what is missing must not count as unchanged
             raise SandboxError(f"It cannot be told which files have changed: {cut(notes)}")
-        return {change.path: change.status for change in found}
+        kinds: dict[str, str] = {}
+        for change in found:  # what becomes a link is told as deleted, and as added
+            kinds[change.path] = "modified" if change.path in kinds else change.status
+        return kinds
 
 
 def _checked(expected: Mapping[str, str] | Iterable[str]) -> dict[str, str]:

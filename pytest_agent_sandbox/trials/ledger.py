@@ -39,11 +39,10 @@ class TrialLedger:
 
     def outcomes(self, group: str) -> dict[int, TrialOutcome]:
         """What became of a group's trials so far, by their places."""
+        if not self._file.exists():
+            return {}
         with self._lock:
-            try:
-                lines = self._file.read_text(encoding="utf-8").splitlines()
-            except FileNotFoundError:
-                return {}
+            lines = self._file.read_text(encoding="utf-8").splitlines()
         found = map(json.loads, lines)
         return {place: outcome for of, place, outcome in found if of == group}
 

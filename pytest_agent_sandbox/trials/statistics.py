@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import lru_cache
 from math import comb, exp, lgamma, sqrt
 from statistics import NormalDist, fmean
 
@@ -46,6 +47,7 @@ def pass_at_k(passed: int, counted: int, k: int) -> float:
     return 1.0 - comb(counted - passed, k) / comb(counted, k)
 
 
+@lru_cache(maxsize=10_000)  # each trial asks again for all before it
 def chance_to_pass(passed: int, failed: int, left: int, needed: int) -> float:
     """How likely, after what was seen, the trials that are left bring the passes still needed.
 
@@ -62,8 +64,9 @@ def chance_to_pass(passed: int, failed: int, left: int, needed: int) -> float:
     if not missing:
         return 1.0
     alpha, beta = passed + 1, failed + 1
+    before = _log_beta(alpha, beta)
     return sum(
-        comb(left, more) * exp(_log_beta(alpha + more, beta + left - more) - _log_beta(alpha, beta))
+        exp(_log_comb(left, more) + _log_beta(alpha + more, beta + left - more) - before)
         for more in range(missing, left + 1)
     )
 
@@ -120,6 +123,10 @@ def holm(chances: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, chances[place] * (len(chances) - rank)))
         corrected[place] = highest
     return corrected
+
+
+def _log_comb(of: int, some: int) -> float:
+    return lgamma(of + 1) - lgamma(some + 1) - lgamma(of - some + 1)
 
 
 def _log_beta(alpha: float, beta: float) -> float:

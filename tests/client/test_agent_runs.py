@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from pytest_agent_sandbox.client import tailing
 from pytest_agent_sandbox.client.agent_runs import AgentRun
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
+from pytest_agent_sandbox.errors import SandboxError, SettingsError
 
 
 class Follower:
@@ -19,9 +22,6 @@ class Follower:
         self.told: list[tuple[float, str]] = []
         self.run: AgentRun | None = None
         self._reason = reason
-
-    def learn_secrets(self, values: Iterable[str]) -> None:
-        self.secrets = list(values)
 
     def check(self) -> None:
         if self._reason is not None and self.told:
@@ -41,7 +41,7 @@ class Follower:
 def follow(workspace: RemoteWorkspace, reason: Exception | None = None) -> list[Follower]:
     followers: list[Follower] = []
 
-    def begin(command: tuple[str, ...]) -> Follower:
+    def begin(command: tuple[str, ...], variables: Mapping[str, str]) -> Follower:
         followers.append(Follower(command, reason))
         return followers[-1]
 
@@ -112,3 +112,35 @@ def test_nobody_needs_to_follow(workspace: RemoteWorkspace) -> None:
     run = workspace.run_agent(["sh", "-c", "pwd; exit 4"])
     assert run == AgentRun(("sh", "-c", "pwd; exit 4"), 4, f"{workspace.working_dir}\n")
     assert str(run).startswith("Agent sh -c 'pwd; exit 4' ended with exit code 4 after 0.")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"timeout": 0},
+        {"cwd": "/no/such/folder"},
+        {"command": ["sh", "-c", "x" * 200_000]},
+        {"env": {"PATH": "/opt/mine", "KEY": "sk-verysecret-123456"}},
+    ],
+    ids=["no time", "no folder", "too long", "another PATH"],
+)
+def test_no_file_with_keys_is_left(workspace: RemoteWorkspace, given: dict[str, Any]) -> None:
+    given = {"command": ["/bin/true"], "env": {"KEY": "sk-verysecret-123456"}, **given}
+    command = given.pop("command")
+    with suppress(ValueError, FileNotFoundError, SandboxError):
+        workspace.run_agent(command, **given)
+    assert workspace.execute_command("ls -d /tmp/agent-*").stdout == ""
+
+
+def test_values_arrive_as_they_are(workspace: RemoteWorkspace) -> None:
+    value = "a 'b' \"c\" $d `e`\n\n  f\\"
+    run = workspace.run_agent(
+        ["python3", "-c", "import os; print(ascii(os.environ['X']))"], env={"X": value}
+    )
+    assert run.output == f"{value!a}\n"
+
+
+@pytest.mark.parametrize("value", [1, None, "a\0b"])
+def test_variables_are_text(workspace: RemoteWorkspace, value: Any) -> None:
+    with pytest.raises(SettingsError, match=r"run_agent\(env=\{'N': …\}\) takes text"):
+        workspace.run_agent(["true"], env={"N": value})

@@ -118,3 +118,17 @@ def test_a_hook_may_be_a_command_alone() -> None:
         "pre_tool_use": matchers,
     }
     assert request(hooks={"stop": "true"})["hook_config"]["stop"][0]["matcher"] == "*"
+
+
+def test_triggers_are_words() -> None:
+    with pytest.raises(SettingsError, match=r"takes a list of words: \['release'\]"):
+        Skill("a", "A", triggers="release")
+    by_dict = skill_payload({"name": "a", "content": "A", "triggers": ["release"]})
+    assert by_dict == skill_payload(Skill("a", "A", triggers=["release"]))
+
+
+def test_what_is_no_dict() -> None:
+    with pytest.raises(SettingsError, match=r"mcp_servers= takes a dict"):
+        request(mcp_servers=["x"])
+    with pytest.raises(SettingsError, match=r"hooks= takes a dict"):
+        hooks_payload(["stop"])  # type: ignore[arg-type]

@@ -210,3 +210,23 @@ def test_the_nearest_call_is_shown_where_there_are_too_few(tidy):
 def test_only_conversations_and_workspaces_are_expected_of():
     with pytest.raises(SettingsError, match="takes a conversation or a workspace, not str"):
         expect("a conversation")
+
+
+def test_what_nobody_has_counted_holds_no_limit():
+    unknown = ConversationExpectation(
+        conversation(call(1), answer(1, "x"), cost=0.0, tokens=(0, 0))
+    )
+    for limits in ({"tokens": 5}, {"cost": 1.0}):
+        with pytest.raises(SettingsError, match="counted no tokens"):
+            unknown.at_most(**limits)
+    unknown.at_most(steps=3)
+    ConversationExpectation(conversation(cost=0.0, tokens=(0, 0))).at_most(tokens=5)
+
+
+def test_calls_that_lack_an_argument_are_just_other_calls(tidy):
+    tidy.called_tool("terminal", command=lambda text: "pytest" in text)
+    tidy.called_tool("file_editor", file_text=lambda text: "one" in text)
+    with pytest.raises(AssertionError, match="nearest is call 2"):
+        tidy.called_tool("file_editor", old_text=lambda text: "one" in text)
+    with pytest.raises(SettingsError, match="at_least=0 must be"):
+        tidy.called_tool("terminal", at_least=None)

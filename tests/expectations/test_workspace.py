@@ -51,3 +51,29 @@ def test_what_is_missing_in_the_diff_does_not_count_as_unchanged():
 def test_what_makes_no_sense(expected, problem):
     with pytest.raises(SettingsError, match=re.escape(problem)):
         workspace().changed_files(expected)
+
+
+def test_a_file_that_becomes_a_link_is_modified():
+    diff = (
+        "diff --git a/a.txt b/a.txt\ndeleted file mode 100644\n--- a/a.txt\n+++ /dev/null\n"
+        "@@ -1 +0,0 @@\n-x\n" + ADDED.format("a.txt").replace("100644", "120000")
+    )
+    changed = WorkspaceExpectation(SimpleNamespace(changes_as_diff=lambda **_: diff))
+    changed.changed_files({"a.txt": "modified"})
+
+
+def test_files_that_are_no_text_or_not_there():
+    def read_bytes(path):
+        if path == "logo.png":
+            return b"\x89PNG"
+        raise FileNotFoundError(path)
+
+    def changes_as_diff(**_):
+        raise SandboxError("git is not there")
+
+    found = WorkspaceExpectation(
+        SimpleNamespace(read_bytes=read_bytes, changes_as_diff=changes_as_diff)
+    )
+    found.has_file("logo.png").has_file("logo.png", "PNG")
+    with pytest.raises(AssertionError, match=r"^expected a file nope\.txt, and there is none$"):
+        found.has_file("nope.txt")

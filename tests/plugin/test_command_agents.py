@@ -209,6 +209,44 @@ def test_edges(project):
     assert "the agent was not ended" not in output
 
 
+SHARED = """
+from pytest_agent_sandbox import expect
+
+def test_one(shared_agent_workspace, agent_llm):
+    agent_llm.script([])
+    shared_agent_workspace.run_agent(["sh", "-c", "echo x > one.txt"])
+    expect(shared_agent_workspace).changed_files({"one.txt": "added"})
+
+def test_other(shared_agent_workspace):
+    shared_agent_workspace.run_agent(
+        ["sh", "-c", "echo x > other.txt; echo told; echo $KEY $MINE; echo sk-verysecret-123456"],
+        env={"KEY": "sk-verysecret-123456", "MINE": "/workspace/project/mine"},
+    )
+    expect(shared_agent_workspace).changed_files({"other.txt": "added"})
+    assert False, "to see the report"
+"""
+
+
+def test_agents_in_a_workspace_that_tests_share(project):
+    project.write("test_it.py", SHARED)
+    _, output = project.run()
+    assert "1 failed, 1 passed" in output
+    assert "to see the report" in output
+    transcript = output.partition("agent transcript")[2]
+    assert "told" in transcript
+    assert "*** /workspace/project/mine" in transcript
+    kept = [
+        path.read_text("utf-8", "replace")
+        for path in (project.folder / "agent-results").rglob("*")
+        if path.is_file()
+    ]
+    assert kept
+    secret = "sk-verysecret-123456"
+    # pytest's own report shows the test's code, where it is written down here.
+    shown = [text for text in (output, *kept) if secret in text.replace(f'"{secret}"', "")]
+    assert not [text for text in shown if f"*** {secret}" in text or f"\\n{secret}" in text]
+
+
 ISOLATED = """
 @pytest.mark.agent_sandbox(network="isolated")
 def test_isolated(agent_workspace, agent_llm, small_agent):

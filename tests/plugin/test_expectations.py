@@ -105,7 +105,7 @@ def test_a_snapshot_is_the_same_in_another_sandbox(project, tidy):
     assert code == 1  # there is none yet
     code, output = project.run("--snapshot-update")
     assert code == 0
-    kept = (project.folder / "__snapshots__" / "test_it.ambr").read_text("utf-8")
+    kept = (project.folder / "__snapshots__" / "test_it.trajectory").read_text("utf-8")
     for line in (
         "user: Tidy up.",
         "tool: terminal",
@@ -122,6 +122,26 @@ def test_a_snapshot_is_the_same_in_another_sandbox(project, tidy):
     assert code == 1
     assert "command: date; hostname -i; rm LICENSE; echo three >> notes.txt" in output
     assert "command: date; hostname -i; echo three >> notes.txt" in output
+
+
+BESIDE = """
+def test_both(talk, trajectory_snapshot, snapshot):
+    assert talk == trajectory_snapshot
+    assert {"a": 1} == snapshot
+    assert {"b": 2} == snapshot
+    assert talk == trajectory_snapshot
+"""
+
+
+def test_both_kinds_of_snapshots_in_a_test(project, tidy, recycled):
+    project.blocked.remove("syrupy")
+    tidy(BESIDE)
+    code, output = project.run("--snapshot-update")
+    assert code == 0
+    code, output = project.run("--snapshot-details")
+    assert code == 0
+    assert "4 snapshots passed" in output
+    assert "unused" not in output
 
 
 def test_a_snapshot_is_of_a_conversation(project, recycled):

@@ -2,6 +2,8 @@
 
 import json
 import re
+import socket
+import time
 
 import pytest
 
@@ -140,6 +142,10 @@ def test_a_recording_is_replayed_on_the_server(project, on_server):
     [
         ("127.0.0.1:8000", "--sandbox-url = 127.0.0.1:8000 is no address such as http://"),
         ("http://me:secret@127.0.0.1:8000", "Set the server's key in SANDBOX_API_KEY instead"),
+        ("http://127.0.0.1:abc", "--sandbox-url = http://127.0.0.1:abc is no address such as"),
+        ("http://[::1", "--sandbox-url = http://[::1 is no address such as"),
+        ("http://127.0.0.1:9?k=v", "--sandbox-url = http://127.0.0.1:9?k=v is no address such as"),
+        ("HTTP://127.0.0.1:9/", "The agent server at http://127.0.0.1:9 was not ready"),
         ("http://127.0.0.1:9", "The agent server at http://127.0.0.1:9 was not ready"),
         ("http://sandbox.invalid", "The agent server at http://sandbox.invalid was not ready"),
     ],
@@ -149,7 +155,75 @@ def test_no_server_at_that_address(project, url, problem):
     code, output = project.run(f"--sandbox-url={url}", "--sandbox-start-timeout=1")
     assert code != 0
     assert problem in output
+    assert "INTERNALERROR" not in output
     assert "me:secret" not in output.replace(f"--sandbox-url={url}", "")
+
+
+def test_a_server_that_says_nothing_is_not_waited_for(project):
+    project.write("test_it.py", "def test_it(agent_workspace): ...\n")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # its backlog accepts
+        began = time.monotonic()
+        code, output = project.run(
+            f"--sandbox-url=http://127.0.0.1:{silent.getsockname()[1]}", "--sandbox-start-timeout=2"
+        )
+    assert code == 1
+    assert "was not ready within 2 s" in output
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("key", ["plain-secret-123\n456", "geheim-schlüssel-123"])
+def test_a_key_that_is_none(project, key):
+    project.write("test_it.py", "def test_it(agent_workspace): ...\n")
+    project.environment["SANDBOX_API_KEY"] = key
+    code, output = project.run("--sandbox-url=http://127.0.0.1:9")
+    assert code == 4
+    assert "SANDBOX_API_KEY holds a key with characters that no HTTP header can have" in output
+    assert "secret" not in output
+    assert "geheim" not in output
+
+
+def test_a_line_break_behind_the_key_is_none_of_it(project, server, on_server):
+    project.write("test_it.py", SUITE)
+    project.environment["SANDBOX_API_KEY"] += "\n"
+    assert on_server("-k", "two_folders")[0] == 0
+
+
+def test_a_folder_that_is_none(project, on_server):
+    project.write("test_it.py", SUITE)
+    code, output = on_server("-k", "two_folders", "--sandbox-working-dir=rel")
+    assert code == 1
+    assert "SettingsError: working_dir = rel must be an absolute path on the server" in output
+
+
+FORGOTTEN = """
+import pytest
+from pytest_agent_sandbox import say
+from pytest_agent_sandbox.errors import SettingsError
+
+def known(workspace):
+    return workspace.connection.get_json("/api/conversations/search")["items"]
+
+def test_forks(agent_workspace, agent_llm, agent_conversation):
+    agent_llm.script([say("One.")])
+    conversation = agent_conversation()
+    conversation.send_message("Go.")
+    conversation.run(timeout=60)
+    fork = conversation.fork().fork()
+    assert len(known(agent_workspace)) == 3
+
+def test_refused(agent_workspace, agent_conversation, agent_llm):
+    agent_llm.script([])
+    assert known(agent_workspace) == []
+    with pytest.raises(SettingsError, match="takes text, not int"):
+        agent_conversation(secrets={"A": 5})
+    assert known(agent_workspace) == []
+"""
+
+
+def test_the_server_forgets_all_conversations(project, on_server):
+    project.write("test_it.py", FORGOTTEN)
+    _, output = on_server()
+    assert "2 passed" in output
 
 
 def test_a_wrong_key_and_no_way_back(project, server, on_server):

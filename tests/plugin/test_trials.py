@@ -274,17 +274,6 @@ def test_a_number_that_is_none(project, value):
     assert f"PYTEST_AGENT_TRIALS={value}: must be a whole number above 0" in output
 
 
-def test_a_test_that_pytest_makes_no_variants_of(project):
-    project.write(
-        "test_it.py",
-        "import unittest\nimport pytest\n\nclass TestIt(unittest.TestCase):\n"
-        "    @pytest.mark.agent_trials(n=3)\n    def test_x(self): ...\n",
-    )
-    code, output = project.run()
-    assert code == 4
-    assert "test_it.py::TestIt::test_x: @pytest.mark.agent_trials has no effect" in output
-
-
 CRASHES = """
 import os, pathlib, time
 import pytest
@@ -340,23 +329,6 @@ def test_stepwise_goes_on_at_the_test_that_failed(project):
     _, output = project.run("-v", "--sw")
     assert "test_word[a-trial" not in output
     assert "test_word[b-trial1]" in output
-
-
-EXPECTED = """
-import pytest
-
-@pytest.mark.xfail(strict=False)
-@pytest.mark.agent_trials(n=4, pass_rate=0.8, early_stop=False)
-def test_marked(agent_trial):
-    assert agent_trial == 1
-"""
-
-
-def test_what_is_expected_to_fail_has_failed(project):
-    project.write("test_it.py", EXPECTED)
-    code, output = project.run("-v")
-    assert code == 1
-    assert "test_it.py::test_marked: FAILED: 1 of 4 trials passed" in output
 
 
 def test_it_goes_with_reruns(project):

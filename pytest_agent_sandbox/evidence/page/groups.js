@@ -1,6 +1,11 @@
 // The verdicts on tests that were tried several times.
 
-const percent = (share) => `${Math.round(share * 100)}%`;
+/** In whole percents, unless that would say all or none where it is not. */
+function percent(share) {
+  const whole = Math.round(share * 100);
+  const isRounded = (whole === 0 && share > 0) || (whole === 100 && share < 1);
+  return `${isRounded ? (share * 100).toFixed(2) : whole}%`;
+}
 
 function drawGroups(groups) {
   return element(
