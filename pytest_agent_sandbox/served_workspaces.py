@@ -120,7 +120,8 @@ class ServedWorkspace(RemoteWorkspace):
             with suppress(SandboxError, CommandTimeout):
                 remove = f"rm -rf {shlex.quote(self.working_dir)}"
                 self.on_command = None  # that is not the test's
-                self.execute_command(remove, cwd="/", timeout=_CLEAN_UP_TIMEOUT)
+                if self.alive():  # a command would wait longer for a server that is stuck
+                    self.execute_command(remove, cwd="/", timeout=_CLEAN_UP_TIMEOUT)
         finally:
             super().close()
             if self._on_close is not None:

@@ -357,7 +357,7 @@ class RemoteConversation:
         for name, value in clear.items():
             if not isinstance(value, str):
                 raise SettingsError(
-                    f"secrets={{{name!r}: …}} takes text, not a {type(value).__name__}"
+                    f"secrets={{{name!r}: …}} takes text, not {type(value).__name__}"
                 )
         if self._on_secret is not None:
             for value in clear.values():

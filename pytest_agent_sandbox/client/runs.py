@@ -170,7 +170,7 @@ class Run:
             return
         self._unanswered_since = None
         number = self._stream.connection_number
-        self.watch.poll(
+        is_over = self.watch.poll(
             as_text(info.get("execution_status")),
             now,
             missed=number is None or number != self._connection_number,
@@ -180,7 +180,7 @@ class Run:
                 f"The server took the request for a run of {self._name}, and has not begun it. It "
                 "may have failed without a word, as on a full disk: see the container's log."
             )
-        if self.watch.end is not None:
+        if is_over:  # what the server saves lags behind what its events told
             self._state.update({name: info.get(name) for name in ("execution_status", "stats")})
             self._stream.catch_up()
 

@@ -81,8 +81,10 @@ class RunWatch:
                     self._observe_status(str(event.value))
             self._changed.notify_all()
 
-    def poll(self, status: str, now: float, *, missed: bool) -> None:
-        """Take into account what the server answered when asked.
+    def poll(self, status: str, now: float, *, missed: bool) -> bool:
+        """Take into account what the server answered when asked; tell whether that is the end.
+
+        It is not where the event stream has told the end in the meantime: the answer may be older.
 
         Args:
             status: The conversation's status.
@@ -95,11 +97,14 @@ class RunWatch:
             if status != self._polled:
                 self._polled, self._polls, self._polled_since = status, 0, now
             self._polls += 1
+            if self._end is not None:
+                return False
             if status == ExecutionStatus.RUNNING or self._polls < _AGREEING_POLLS:
-                return
+                return False
             agreed = now - self._polled_since >= _LONG_AGREEMENT
             if (self._seen and (missed or agreed)) or (agreed and (missed or self._snapshot)):
                 self._finish(status)
+            return self._end is not None
 
     def never_began(self, now: float) -> bool:
         """Whether the server has long said that there is no run, and nothing else.

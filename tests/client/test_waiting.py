@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pytest_agent_sandbox.client.events import Event, parse_event
+from pytest_agent_sandbox.client.event_log import EventLog
+from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent, Event, parse_event
+from pytest_agent_sandbox.client.runs import Run
+from pytest_agent_sandbox.client.state import ConversationState
 from pytest_agent_sandbox.client.waiting import RunWatch
 
 
@@ -168,3 +172,24 @@ def test_a_run_that_never_begins_is_not_waited_for_without_end() -> None:
     assert watch.end is None
     watch.saw_running()
     assert not watch.never_began(30)
+
+
+def test_an_answer_from_before_the_end_undoes_nothing() -> None:
+    """The event of the end comes while a poll is under way, which tells an older state."""
+
+    class Connection:
+        def request(self, *_: Any, **__: Any) -> None:
+            for event in (status("running"), whole("finished")):
+                assert isinstance(event, ConversationStateUpdateEvent)
+                state.apply(event)
+                run.observe(event, opening=False)
+
+        def decoded(self, _: object) -> dict[str, Any]:
+            return {"execution_status": "running", "stats": {}}
+
+    connection: Any = Connection()
+    stream: Any = SimpleNamespace(connection_number=1, catch_up=lambda: None)
+    state = ConversationState("1", lambda: {})
+    run = Run(connection, state, EventLog(), stream, check=lambda: None, will_run=True)
+    assert run.wait(time.monotonic() + 10) == "finished"
+    assert state.execution_status == "finished"

@@ -95,7 +95,7 @@ agent = ACPAgent(acp_command=[{PYTHON!r}, "/tmp/agent.py"])
 )
 
 
-@pytest.mark.usefixtures("recycled")
+@pytest.mark.usefixtures("served")
 def test_each_way(project):
     project.write("test_it.py", SUITE)
     _, output = project.run("-v", "--no-sandbox-live")

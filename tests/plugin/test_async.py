@@ -49,7 +49,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_async_tests(project, recycled, sandboxes, way):
+def test_async_tests(project, served, way):
     mark, mode, backend = WAYS[way]
     ini = "[pytest]\nfilterwarnings = error\n"
     if mode:
@@ -65,4 +65,3 @@ def test_async_tests(project, recycled, sandboxes, way):
     assert "1 failed, 2 passed" in output
     assert "I will not." in output  # the transcript
     assert "FileNotFoundError" in output
-    assert sandboxes() == []

@@ -120,14 +120,16 @@ def test_what_was_recorded_is_replayed_strictly_and_offline(
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> str:
+def recorded(tmp_path_factory: pytest.TempPathFactory, on_running_server: dict[str, str]) -> str:
     """The cassette of the three steps."""
     project = Project(tmp_path_factory.mktemp("recorded"))
+    project.environment |= on_running_server
     project.write("test_it.py", THREE_STEPS)
     record(project, REPLIES)
     return (project.folder / CASSETTE).read_text("utf-8")
 
 
+@pytest.mark.usefixtures("served")
 def test_a_changed_prompt_misses_at_once_and_shows_the_word(
     project: Project, offline: Callable[..., tuple[int, str]], recorded: str
 ) -> None:
@@ -174,7 +176,7 @@ def variants(project: Project, cassette: str, text: str = THREE_STEPS, **markers
     project.write("test_it.py", "".join(tests))
 
 
-@pytest.mark.usefixtures("recycled")
+@pytest.mark.usefixtures("served")
 def test_what_only_a_tool_printed_is_drift(
     project: Project, offline: Callable[..., tuple[int, str]], recorded: str
 ) -> None:
@@ -203,7 +205,7 @@ def test_what_only_a_tool_printed_is_drift(
     assert "[+DEMO+]" in output
 
 
-@pytest.mark.usefixtures("recycled")
+@pytest.mark.usefixtures("served")
 def test_recorded_answers_that_are_left_fail_the_test(
     project: Project, offline: Callable[..., tuple[int, str]], recorded: str
 ) -> None:
@@ -219,6 +221,7 @@ def test_recorded_answers_that_are_left_fail_the_test(
     assert output.count("never asked for 1 of the answers") >= 2
 
 
+@pytest.mark.usefixtures("served")
 def test_a_failed_test_writes_nothing_over_a_good_cassette(project: Project, recorded: str) -> None:
     project.write("test_it.py", THREE_STEPS)
     project.write(CASSETTE, recorded)
@@ -247,6 +250,7 @@ def echo(request: LLMRequest) -> Reply:
     return say(f"You said {request.last_message.split()[-1]}.")
 
 
+@pytest.mark.usefixtures("served")
 def test_new_episodes_keep_the_old_ones(
     project: Project, offline: Callable[..., tuple[int, str]]
 ) -> None:
@@ -265,7 +269,7 @@ def test_new_episodes_keep_the_old_ones(
     assert len(lanes(project, "cassettes/test_it/test_two.json")) == 1, "what nobody uses goes"
 
 
-@pytest.mark.usefixtures("recycled")
+@pytest.mark.usefixtures("served")
 def test_a_test_without_script_cassette_or_key(
     project: Project, offline: Callable[..., tuple[int, str]]
 ) -> None:
@@ -306,6 +310,7 @@ def test_two(agent_workspace, agent_conversation):
 """
 
 
+@pytest.mark.usefixtures("served")
 def test_two_conversations_at_once_have_a_lane_each(
     project: Project, offline: Callable[..., tuple[int, str]]
 ) -> None:
@@ -335,7 +340,7 @@ class TestGroup:
 """
 
 
-@pytest.mark.usefixtures("recycled")
+@pytest.mark.usefixtures("served")
 def test_every_trial_has_a_cassette_of_its_own_under_xdist_too(
     project: Project, offline: Callable[..., tuple[int, str]]
 ) -> None:
@@ -357,6 +362,7 @@ def stopped_provider() -> str:
         return f"http://127.0.0.1:{gateway.port}/v1"
 
 
+@pytest.mark.usefixtures("served")
 def test_once_replays_although_the_provider_is_gone(
     project: Project, stopped_provider: str, recorded: str
 ) -> None:
@@ -372,6 +378,7 @@ def test_once_replays_although_the_provider_is_gone(
     assert "MODE replayed 3" in output
 
 
+@pytest.mark.usefixtures("served")
 def test_the_folder_of_cassettes_is_a_setting(project: Project, tmp_path: Path) -> None:
     project.write("test_it.py", f'WORDS = ["one"]\n{TWO}')
     record(project, echo, "--llm-cassettes=recordings")

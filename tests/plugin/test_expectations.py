@@ -73,7 +73,7 @@ def tidy(project):
     return write
 
 
-def test_expectations_of_a_real_agent(project, tidy, recycled):
+def test_expectations_of_a_real_agent(project, tidy, served):
     tidy(HOLDS)
     code, output = project.run("-v")
     assert code == 1
@@ -133,7 +133,7 @@ def test_both(talk, trajectory_snapshot, snapshot):
 """
 
 
-def test_both_kinds_of_snapshots_in_a_test(project, tidy, recycled):
+def test_both_kinds_of_snapshots_in_a_test(project, tidy, served):
     project.blocked.remove("syrupy")
     tidy(BESIDE)
     code, output = project.run("--snapshot-update")
@@ -144,7 +144,7 @@ def test_both_kinds_of_snapshots_in_a_test(project, tidy, recycled):
     assert "unused" not in output
 
 
-def test_a_snapshot_is_of_a_conversation(project, recycled):
+def test_a_snapshot_is_of_a_conversation(project, served):
     project.write(
         "test_it.py",
         "def test_it(trajectory_snapshot):\n    assert 'text' == trajectory_snapshot\n",

@@ -9,7 +9,7 @@ from pytest_agent_sandbox.llm.replies import say
 from ..provider import Provider, serving
 from .conftest import Project, outcomes
 
-pytestmark = pytest.mark.usefixtures("recycled")
+pytestmark = pytest.mark.usefixtures("served")
 
 SCRIPTED = """
 import pytest

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pytest_agent_sandbox import DockerWorkspace, say
+from pytest_agent_sandbox import say
 
 SUITE = """
 import pytest
@@ -42,26 +42,23 @@ def test_container(agent_workspace):
 """
 
 
-@pytest.fixture(scope="module")
-def server(engine, agent_server_image):
-    with DockerWorkspace(server_image=agent_server_image, engine=engine) as workspace:
-        yield workspace
+@pytest.fixture
+def server(running_server):
+    return running_server
 
 
 @pytest.fixture
-def on_server(project, server, engine):
+def on_server(project, on_running_server):
     """Runs tests on that server; no engine could be reached."""
-    project.environment |= {
-        "SANDBOX_API_KEY": server.session_key.get_secret_value(),
-        "DOCKER_HOST": "tcp://127.0.0.1:9",
-    }
-    # To this machine the server looks as if it were on it; its way back is another.
-    address = engine.host_route(None).bind_address
+    variables = dict(on_running_server)
+    options = [
+        f"--sandbox-url={variables.pop('PYTEST_SANDBOX_URL')}",
+        f"--sandbox-gateway-address={variables.pop('PYTEST_SANDBOX_GATEWAY_ADDRESS')}",
+    ]
+    project.environment |= {**variables, "DOCKER_HOST": "tcp://127.0.0.1:9"}
 
     def run(*arguments):
-        return project.run(
-            f"--sandbox-url={server.host}", f"--sandbox-gateway-address={address}", *arguments
-        )
+        return project.run(*options, *arguments)
 
     return run
 
@@ -177,6 +174,7 @@ def test_a_key_that_is_none(project, key):
     project.environment["SANDBOX_API_KEY"] = key
     code, output = project.run("--sandbox-url=http://127.0.0.1:9")
     assert code == 4
+    output = output.replace(project.folder.parent.name, "")  # pytest's name of this test
     assert "SANDBOX_API_KEY holds a key with characters that no HTTP header can have" in output
     assert "secret" not in output
     assert "geheim" not in output
