@@ -92,7 +92,7 @@ def test_200_groups_of_an_agent_that_fails_one_time_in_four(project):
 
 
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["locally", "with workers"])
-def test_a_trial_may_fail(project, options, recycled):
+def test_a_trial_may_fail(project, options, served):
     project.write("test_it.py", AGENT.format(failing={1}))
     code, output = project.run("-v", "--junitxml=junit.xml", "--html=report.html", *options)
     assert code == 0
@@ -118,7 +118,7 @@ def test_a_trial_may_fail(project, options, recycled):
     assert (project.folder / "report.html").exists()
 
 
-def test_a_test_fails_where_too_few_trials_pass(project, recycled):
+def test_a_test_fails_where_too_few_trials_pass(project, served):
     project.write("test_it.py", AGENT.format(failing={1, 2, 3}))
     code, output = project.run("--junitxml=junit.xml")
     assert code == 1
@@ -219,7 +219,7 @@ def test_exit_first_ends_the_run_at_a_verdict_not_at_a_trial(project, options):
     assert re.search(r"stopping after [12] failures", output)  # a worker is one test ahead
 
 
-def test_the_command_line_says_how_often(project):
+def test_the_command_line_says_how_often(project, served):
     project.write("test_it.py", SOME + AGENT.format(failing={3}))
     code, output = project.run("-v", "--agent-trials=3", "--sandbox-isolation=recycled")
     assert code == 1
@@ -338,7 +338,7 @@ def test_it_goes_with_reruns(project):
     assert "test_it.py::test_word[b]: FAILED: 1 of 3 trials passed" in output
 
 
-def test_two_runs_are_compared(project, recycled):
+def test_two_runs_are_compared(project, served):
     agent = AGENT.replace("n=4, pass_rate=0.75", "n=12, pass_rate=0.5, early_stop=False")
     for output_folder, failing in (("a", set()), ("b", {1, 2, 3, 4, 5, 6, 7, 8})):
         project.write("test_it.py", agent.format(failing=failing or "()"))
