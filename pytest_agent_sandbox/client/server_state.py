@@ -18,8 +18,12 @@ _SETTINGS = ("/api/settings", "/api/settings/secrets")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[\d.]*")
 _CONVERSATIONS = "/api/conversations"
 _COMMANDS = "/api/bash/bash_events"
-# Variables that a shell sets by itself.
-_OF_THE_SHELL = ("_=", "PWD=", "OLDPWD=", "SHLVL=")
+# Variables that nobody has set who uses the server: a shell sets the first by itself, browser-use the
+# others, once the server has loaded its tools, which some versions (1.25 to 1.36) do when they are up.
+_OF_NOBODY = (
+    *("_=", "PWD=", "OLDPWD=", "SHLVL="),
+    *("BROWSER_USE_LOGGING_LEVEL=", "BROWSER_USE_SETUP_LOGGING="),
+)
 # Seconds for one request: a server that is busy with what a test left is not worth waiting for.
 _PATIENCE = 5.0
 
@@ -84,7 +88,7 @@ class ServerState:
         )
         found = an_object(self._connection.decoded(answer), "env")
         lines = as_text(found.get("stdout") or "").splitlines()
-        return sorted(line for line in lines if not line.startswith(_OF_THE_SHELL))
+        return sorted(line for line in lines if not line.startswith(_OF_NOBODY))
 
     def _read_settings(self) -> dict[str, str]:
         return {path: self._read(path) for path in _SETTINGS}
