@@ -18,8 +18,8 @@ _SETTINGS = ("/api/settings", "/api/settings/secrets")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[\d.]*")
 _CONVERSATIONS = "/api/conversations"
 _COMMANDS = "/api/bash/bash_events"
-# Variables that nobody has set who uses the server: a shell sets the first by itself, browser-use the
-# others, once the server has loaded its tools, which some versions (1.25 to 1.36) do when they are up.
+# Variables that nobody has set who uses the server: a shell sets the first by itself, browser-use
+# the others when the server loads its tools, which some (1.25 to 1.36) do when they are up already.
 _OF_NOBODY = (
     *("_=", "PWD=", "OLDPWD=", "SHLVL="),
     *("BROWSER_USE_LOGGING_LEVEL=", "BROWSER_USE_SETUP_LOGGING="),
