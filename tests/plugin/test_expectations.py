@@ -132,7 +132,7 @@ def test_both(talk, trajectory_snapshot, snapshot):
 """
 
 
-def test_both_kinds_of_snapshots_in_a_test(project, tidy, served):
+def test_both_kinds_of_snapshots_in_a_test(project, tidy, recycled):
     project.blocked.remove("syrupy")
     tidy(BESIDE)
     code, output = project.run("--snapshot-update")
