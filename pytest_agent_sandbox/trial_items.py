@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from itertools import chain, count
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -56,12 +57,11 @@ def run(item: pytest.Item, nextitem: pytest.Item | None) -> None:
         )
     reports, faults = _attempts(item, nextitem)
     outcome = _outcome(item, reports) if is_needed else None
-    names = TrialId.of(item, trial)
     facts: dict[str, Any] = {
         "group": group,
         "place": place,
-        "ids": [one.nodeid for one in items],
-        "all_ids": [names.numbered(number) for number in range(1, trial.plan.count + 1)],
+        "selected": [_number(one) for one in items],
+        "id": astuple(TrialId.of(item, trial)),
         "plan": [trial.plan.count, trial.plan.pass_rate, trial.plan.stops_early],
         "number": trial.number,
         "outcome": outcome,
@@ -215,6 +215,12 @@ def _group(item: pytest.Item) -> tuple[str, list[pytest.Item]]:
         item.session.stash[_IS_GROUPED] = True
         _group_all(item.session.items)
     return item.stash[_GROUP]
+
+
+def _number(item: pytest.Item) -> int:
+    trial = trial_of(item)
+    assert trial is not None
+    return trial.number
 
 
 def _group_all(items: Sequence[pytest.Item]) -> None:

@@ -15,6 +15,7 @@ from pytest_agent_sandbox.evidence.story import Group
 from pytest_agent_sandbox.fixtures import HAS_WORKERS, SESSION
 from pytest_agent_sandbox.options import resolve
 from pytest_agent_sandbox.run import output_folder, run_id, trials_file
+from pytest_agent_sandbox.trial_marks import TrialId
 from pytest_agent_sandbox.trial_reports import ATTRIBUTE
 from pytest_agent_sandbox.trials.group import Plan, Standing, TrialOutcome, standing
 from pytest_agent_sandbox.trials.ledger import TrialLedger
@@ -42,19 +43,22 @@ class _Trials:
     name: str
     location: tuple[str, int | None, str]
     plan: Plan
-    selected: int
-    outcomes: dict[int, TrialOutcome] = field(default_factory=dict)
     #: The node ids of those that were selected, and of all there are.
-    ids: list[str] = field(default_factory=list)
-    all_ids: list[str] = field(default_factory=list)
+    ids: list[str]
+    all_ids: list[str]
+    outcomes: dict[int, TrialOutcome] = field(default_factory=dict)
     #: Why the test is expected to fail, and whether it must.
     expected: tuple[str, bool] | None = None
     #: Sandboxes that failed.
     faults: int = 0
-    #: Trials that failed, by their places: number, headline, page, pytest's report with its
-    #: sections, and whether that was expected.
+    #: Trials that failed before the verdict was there, by their places: number, headline, page,
+    #: pytest's report with its sections, and whether that was expected.
     failures: dict[int, dict[str, Any]] = field(default_factory=dict)
     told: Standing | None = None
+
+    @property
+    def selected(self) -> int:
+        return len(self.ids)
 
     @property
     def stands(self) -> Standing:
@@ -102,6 +106,7 @@ class TrialVerdicts:
         if stands.verdict != "open" and trials.told is None:
             trials.told = stands
             self._report(trials)
+            trials.failures.clear()  # they hold whole transcripts
 
     @pytest.hookimpl(tryfirst=True)  # the run's page tells of the verdicts
     def pytest_sessionfinish(self) -> None:
@@ -145,20 +150,21 @@ class TrialVerdicts:
         if name not in self._groups:
             file, line, _ = report.location
             count, rate, stops = facts["plan"]
+            numbered = TrialId(*facts["id"]).numbered
             self._groups[name] = _Trials(
                 name,
                 (file, line, name.partition("::")[2].replace("::", ".")),
                 Plan(count, rate, stops),
-                len(facts["ids"]),
+                ids=[numbered(number) for number in facts["selected"]],
+                all_ids=[numbered(number) for number in range(1, count + 1)],
             )
         trials = self._groups[name]
-        trials.ids, trials.all_ids = facts["ids"], facts["all_ids"]
         if "expected" in facts:
             trials.expected = (str(facts["expected"][0]), bool(facts["expected"][1]))
         trials.faults += facts["faults"]
         if facts["outcome"] is not None:
             trials.outcomes[facts["place"]] = facts["outcome"]
-        if facts["outcome"] == "failed":
+        if facts["outcome"] == "failed" and trials.told is None:
             pages = [value for key, value in report.user_properties if key == EVIDENCE]
             trials.failures[facts["place"]] = {
                 **facts,
