@@ -85,12 +85,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         "The server cannot end a command by its id: the client ends it by a second command.",
     ),
     Difference(
-        "order of events",
-        (1, 30),
-        "Found in 1.20, not in 1.15: events are sent in another order than they have in the "
-        "server's log. Each arrives, once.",
-    ),
-    Difference(
         "dormant start",
         DORMANT_START,
         "A server cannot be up before it knows its variables: a sandbox that was started ahead "
@@ -101,6 +95,18 @@ DIFFERENCES: tuple[Difference, ...] = (
         FORK_KEEPS_SETTINGS,
         "A fork has the server's own limit of steps, and would ask its LLM for a title: the client "
         "gives it one.",
+    ),
+    Difference(
+        "fork after a run",
+        (1, 27),
+        "Found in 1.25 and 1.26, not in 1.24: the server answers 500 to the fork of a conversation "
+        "that has run.",
+    ),
+    Difference(
+        "order of events",
+        (1, 24),
+        "Found in 1.20, not in 1.15: events are sent in another order than they have in the "
+        "server's log. Each arrives, once.",
     ),
     Difference(
         "interrupt",
