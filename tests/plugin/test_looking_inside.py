@@ -154,7 +154,7 @@ class TestInATerminal:
         self, project: Project, sandboxes: Sandboxes
     ) -> None:
         write(project, FAILS)
-        with Terminal(project, "--sandbox-pause-on-failure", "--timeout=20") as terminal:
+        with Terminal(project, "--sandbox-pause-on-failure", "--timeout=90") as terminal:
             terminal.wait_for("press Enter to go on")
             assert "collected 2 items" in terminal.output
             assert "agent-sandbox: 2 tests on" in terminal.output
