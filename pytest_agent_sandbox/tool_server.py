@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: What agents know the server as.
 NAME = "test"
 _PATH = "/mcp"
+#: What a call is answered with that comes too late: the text, and that it is an error.
+_OVER = ("The conversation is over.", True)
 
 
 class ServedTools:
@@ -72,7 +74,7 @@ class ServedTools:
         """Serves them no more: calls under way are answered. May be called more than once."""
         self._is_closed = True
         for give in list(self._awaited):
-            give(("The conversation is over.", True))
+            give(_OVER)
         self._service.close()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,8 +105,8 @@ class ServedTools:
 
         def work() -> None:
             with self._one_at_a_time:
-                if not self._is_closed:  # it has waited for another that took long
-                    give(self._call(tool, arguments))
+                # It may have waited for another that took long.
+                give(_OVER if self._is_closed else self._call(tool, arguments))
 
         self._awaited.add(give)
         try:
