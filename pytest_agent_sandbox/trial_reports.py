@@ -6,6 +6,7 @@ Standard library and pytest only: it is there in each run with workers, and most
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -50,6 +51,16 @@ class TrialReports:
         """Shows attempts that do not count, as pytest-rerunfailures does; it need not be there."""
         is_rerun = report.outcome == RERUN
         return (RERUN, "R", ("RERUN", {"yellow": True})) if is_rerun else None
+
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
+        """Removes what the run's processes told one another, however far the run has come."""
+        from pytest_agent_sandbox.run import trials_file
+
+        if trials_file(config).exists():
+            from pytest_agent_sandbox.trials.ledger import TrialLedger
+
+            with suppress(OSError):  # on Windows: a worker that is just ending still has it open
+                TrialLedger(trials_file(config)).remove()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -129,8 +128,6 @@ class TrialVerdicts:
     @pytest.hookimpl(trylast=True)  # cacheprovider has written its file by then
     def pytest_unconfigure(self) -> None:
         """Has `--lf` run all trials of a test, or none: the verdict is about all of them."""
-        with suppress(OSError):  # on Windows: a worker that is just ending still has it open
-            TrialLedger(trials_file(self._config)).remove()
         cache = getattr(self._config, "cache", None)
         if cache is None:
             return

@@ -337,3 +337,15 @@ def test_nothing_is_left_of_a_run_that_ends_in_its_first_trial(project, run):
     code, _ = run("@T(n=2)\ndef test_it(): raise KeyboardInterrupt\n")
     assert code == 2
     assert not list(Path(project.scratch).rglob("*trials*"))
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["locally", "workers"])
+def test_nothing_is_left_of_a_run_that_breaks_off(project, run, workers):
+    project.write(
+        "conftest.py",
+        "def pytest_runtest_logreport(report):\n    raise ValueError('a broken conftest.py')\n",
+    )
+    code, output = run("@T(n=2)\ndef test_it(): pass\n", *workers)
+    assert code == 3
+    assert "a broken conftest.py" in output
+    assert not list(Path(project.scratch).rglob("*trials*"))
