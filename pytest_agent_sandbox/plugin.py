@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,10 +48,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Makes several tests of one that is to be tried several times."""
     is_marked = metafunc.definition.get_closest_marker(options.TRIALS_MARKER) is not None
     if is_marked or fixtures.is_tried(metafunc):
-        from pytest_agent_sandbox import trial_marks, trial_reports
+        from pytest_agent_sandbox import trial_marks
 
         trial_marks.repeat(metafunc)
-        trial_reports.register(metafunc.config, _counting(metafunc.config))
+        _await_trials(metafunc.config)
 
 
 @pytest.hookimpl(tryfirst=True)  # the terminal asks for the header in this same hook
@@ -261,22 +261,26 @@ def pytest_configure_node(node: Any) -> None:
         _check_holding(node.config, settings)
         # Its workers end in good order only where it does so itself.
         node.config.add_cleanup(end_on_sigterm())
-        from pytest_agent_sandbox import trial_reports
-
-        trial_reports.register(node.config, _counting(node.config))
+        _await_trials(node.config)
     tell_worker(node.config, node.workerinput)
 
 
-def _counting(
-    config: pytest.Config,
-) -> Callable[[pytest.Session | None, pytest.TestReport | str], None]:
+def _await_trials(config: pytest.Config) -> None:
+    """Has verdicts be given once there are trials; few runs have any."""
+    from pytest_agent_sandbox import trial_reports
+
     def count(session: pytest.Session | None, ended: pytest.TestReport | str) -> None:
         from pytest_agent_sandbox import trial_verdicts
 
         verdicts = trial_verdicts.of(config, session)
         verdicts.lose(ended) if isinstance(ended, str) else verdicts.count(ended)
 
-    return count
+    def end() -> None:
+        from pytest_agent_sandbox.run import forget_trials
+
+        forget_trials(config)
+
+    trial_reports.register(config, count, end)
 
 
 def _check_holding(config: pytest.Config, settings: options.SandboxSettings) -> None:

@@ -72,6 +72,15 @@ def clean_up_run(config: pytest.Config) -> None:
             SharedLedger(ledger_file(run_id(config))).remove()
 
 
+def forget_trials(config: pytest.Config) -> None:
+    """Removes what the processes of the run told one another of trials. For the main process."""
+    if trials_file(config).exists():
+        from pytest_agent_sandbox.trials.ledger import TrialLedger
+
+        with suppress(OSError):  # on Windows: a worker that is just ending still has it open
+            TrialLedger(trials_file(config)).remove()
+
+
 def output_folder(config: pytest.Config, settings: SandboxSettings) -> Path:
     """Where the evidence of the run's tests is kept."""
     return Path(config.rootpath, settings.output)

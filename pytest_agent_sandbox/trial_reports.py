@@ -6,7 +6,6 @@ Standard library and pytest only: it is there in each run with workers, and most
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 
 import pytest
 
@@ -28,10 +27,12 @@ class TrialReports:
     Args:
         count: Given the session, and the last report of each trial; or the id of a test whose
             worker has crashed.
+        end: Called at the end.
     """
 
-    def __init__(self, count: Count) -> None:
+    def __init__(self, count: Count, end: Callable[[], None]) -> None:
         self._count = count
+        self._end = end
         self._session: pytest.Session | None = None
 
     @pytest.hookimpl(tryfirst=True)
@@ -52,15 +53,9 @@ class TrialReports:
         is_rerun = report.outcome == RERUN
         return (RERUN, "R", ("RERUN", {"yellow": True})) if is_rerun else None
 
-    def pytest_unconfigure(self, config: pytest.Config) -> None:
-        """Removes what the run's processes told one another, however far the run has come."""
-        from pytest_agent_sandbox.run import trials_file
-
-        if trials_file(config).exists():
-            from pytest_agent_sandbox.trials.ledger import TrialLedger
-
-            with suppress(OSError):  # on Windows: a worker that is just ending still has it open
-                TrialLedger(trials_file(config)).remove()
+    def pytest_unconfigure(self) -> None:
+        """Clears up, however far the run has come."""
+        self._end()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str) -> None:
@@ -69,8 +64,8 @@ class TrialReports:
             self._count(self._session, crashitem)
 
 
-def register(config: pytest.Config, count: Count) -> None:
+def register(config: pytest.Config, count: Count, end: Callable[[], None]) -> None:
     """Has this process wait for trials, unless it is a worker of xdist or does so already."""
     is_worker = hasattr(config, "workerinput")
     if not is_worker and not config.pluginmanager.has_plugin(_NAME):
-        config.pluginmanager.register(TrialReports(count), _NAME)
+        config.pluginmanager.register(TrialReports(count, end), _NAME)
