@@ -16,6 +16,7 @@ import requests
 from docker.errors import DockerException
 
 from pytest_agent_sandbox.containers import building, images
+from pytest_agent_sandbox.containers.base_images import DEFAULT_BASE_IMAGE
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import DEFAULT_AGENT_SERVER_VERSION, DEFAULT_IMAGE
 from pytest_agent_sandbox.containers.progress import megabytes, show_progress
@@ -101,8 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--base-image",
         metavar="NAME",
-        default=building.DEFAULT_BASE_IMAGE,
-        help="any image with Python >= 3.12, or with apt-get and such a Python (%(default)s)",
+        help="any image with Python >= 3.12, or with apt-get and such a Python "
+        f"({DEFAULT_BASE_IMAGE}; where that cannot be pulled, a Debian made by mmdebstrap)",
     )
     build.add_argument(
         "--version",
@@ -321,11 +322,13 @@ def _image(engine: Engine, requested: str | None) -> Finding:
             f"{text}, is for {image.platform}, not for {engine.platform}",
             f"Set --sandbox-platform={image.platform} where the engine can emulate it.",
         )
+    if command := images.build_command(reference):
+        return Finding("image", "FAIL", f"{reference} is not here.", f"Build it: `{command}`.")
     try:
         with engine.calling(f"ask the registry for {reference}"):
             engine.client.images.get_registry_data(reference)
     except (SandboxError, DockerException, requests.RequestException) as error:
-        advice = "Build one on this machine: `agent-sandbox build`."
+        advice = f"Build one on this machine: `{images.BUILD_COMMAND}`."
         if reference != DEFAULT_IMAGE:
             advice = "Check its name, the network, and whether a `docker login` is needed."
         return Finding("image", "FAIL", f"{reference} is not here. {error}", advice)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_agent_sandbox.containers.building import DEFAULT_BASE_IMAGE, build_agent_server
+from pytest_agent_sandbox.containers.building import build_agent_server
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import (
     DEFAULT_AGENT_SERVER_VERSION,
@@ -26,7 +26,8 @@ class DockerDevWorkspace(DockerWorkspace):
             print(workspace.server_info()["version"])
 
     Args:
-        base_image: Any image with Python >= 3.12, or with apt and such a Python in its packages.
+        base_image: Any image with Python >= 3.12, or with apt and such a Python in its packages;
+            None for `python:3.13-slim-trixie`, or a Debian instead where that cannot be pulled.
         target: `source-minimal`: the agent server and its tools. `source`: VS Code, a desktop and
             Chromium too, for which the base image has to be a Debian, or made from one.
         server_version: The agent server's version.
@@ -40,7 +41,7 @@ class DockerDevWorkspace(DockerWorkspace):
     def __init__(
         self,
         *,
-        base_image: str = DEFAULT_BASE_IMAGE,
+        base_image: str | None = None,
         target: str = MINIMAL_TARGET,
         server_version: str = DEFAULT_AGENT_SERVER_VERSION,
         **options: Any,

@@ -1,8 +1,5 @@
 """Makes the agent-server image ready: the published one, or one built on this machine.
 
-The published image is used where it can be pulled. Else one is built from a base image with
-Python, and where no registry gives that either, from a Debian that `mmdebstrap` makes.
-
 With `--full`, the image with VS Code, desktop and browser is built too, as nobody's default.
 """
 
@@ -12,11 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
+from pytest_agent_sandbox.containers.base_images import DEBIAN_BUILDER
 from pytest_agent_sandbox.containers.building import (
-    DEFAULT_BASE_IMAGE,
     add_name,
     build_agent_server,
     make_default,
@@ -30,14 +25,11 @@ from pytest_agent_sandbox.containers.images import (
     choose_image,
     describe,
     ensure_image,
-    find_local,
 )
 from pytest_agent_sandbox.containers.progress import Progress, megabytes, show_progress
 from pytest_agent_sandbox.errors import ImageNotFound, ImagePullFailed, SandboxError
 
-DEBIAN_IMAGE = "pytest-agent-sandbox/debian-python:trixie"
-DEBIAN_PACKAGES = ("ca-certificates", "python3", "python3-venv")
-BUILDER_PACKAGES = ("mmdebstrap", "debian-archive-keyring")
+BUILDER_PACKAGES = (DEBIAN_BUILDER, "debian-archive-keyring")
 
 
 def main() -> int:
@@ -62,56 +54,37 @@ def prepare(engine: Engine, progress: Progress) -> Image:
         return ensure_image(engine, choose_image(engine, None), progress=progress)
     except (ImageNotFound, ImagePullFailed) as error:
         progress.note(f"{error}\nBuilding an image instead; that takes a few minutes, once.")
-    base_image = find_base(engine, progress)
-    image = build_agent_server(engine, base_image=base_image, progress=progress)
-    return make_default(engine, image)
+    return make_default(engine, build(engine, MINIMAL_TARGET, progress))
 
 
 def prepare_full(engine: Engine, progress: Progress) -> Image:
     """The image that tests of VS Code, desktop and browser use, made ready."""
-    base_image = find_base(engine, progress)
     for target in (MINIMAL_TARGET, FULL_TARGET):
-        image = build_agent_server(engine, base_image=base_image, target=target, progress=progress)
+        image = build(engine, target, progress)
         image = add_name(engine, image, target_name(image))
     return image
 
 
-def find_base(engine: Engine, progress: Progress) -> str:
-    """A base image with Python: pulled, or made of Debian packages."""
+def build(engine: Engine, target: str, progress: Progress) -> Image:
+    """An image of the target; where its base image cannot be pulled, with what makes one."""
     try:
-        return ensure_image(engine, DEFAULT_BASE_IMAGE, progress=progress).reference
-    except (ImageNotFound, ImagePullFailed) as error:
-        if find_local(engine, DEBIAN_IMAGE) is not None:
-            return DEBIAN_IMAGE
-        if not may_install():
+        return build_agent_server(engine, target=target, progress=progress)
+    except (ImageNotFound, ImagePullFailed):
+        if shutil.which(DEBIAN_BUILDER) is not None or not may_install():
             raise
-        progress.note(f"{error}\nMaking a base image of Debian packages with mmdebstrap instead.")
-    with tempfile.TemporaryDirectory(prefix="pytest-agent-sandbox-") as folder:
-        make_debian(engine, Path(folder) / "base.tar", progress)
-    return DEBIAN_IMAGE
-
-
-def make_debian(engine: Engine, archive: Path, progress: Progress) -> None:
-    """Makes `DEBIAN_IMAGE`: a minimal Debian 13, which has Python 3.13."""
-    if shutil.which("mmdebstrap") is None:
-        progress.update("installing mmdebstrap")
-        run("apt-get", "-qq", "update")
-        run(
-            "env",
-            "DEBIAN_FRONTEND=noninteractive",
-            "apt-get",
-            "-qq",
-            "install",
-            "-y",
-            "--no-install-recommends",
-            *BUILDER_PACKAGES,
-        )
-    progress.update("making a base image of Debian packages")
-    packages = f"--include={','.join(DEBIAN_PACKAGES)}"
-    run("mmdebstrap", "--quiet", "--variant=minbase", packages, "trixie", str(archive))
-    repository, _, tag = DEBIAN_IMAGE.partition(":")
-    with engine.calling(f"import {DEBIAN_IMAGE}"):
-        engine.client.api.import_image(str(archive), repository=repository, tag=tag)
+    progress.update(f"installing {DEBIAN_BUILDER}")
+    run("apt-get", "-qq", "update")
+    run(
+        "env",
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+        "-qq",
+        "install",
+        "-y",
+        "--no-install-recommends",
+        *BUILDER_PACKAGES,
+    )
+    return build_agent_server(engine, target=target, progress=progress)
 
 
 def may_install() -> bool:

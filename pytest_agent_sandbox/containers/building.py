@@ -13,6 +13,7 @@ from pathlib import Path
 import requests
 from docker.errors import DockerException
 
+from pytest_agent_sandbox.containers.base_images import ensure_base_image
 from pytest_agent_sandbox.containers.build_run import run_build
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.host_network import HostNetwork
@@ -26,14 +27,11 @@ from pytest_agent_sandbox.containers.images import (
     VERSION_LABEL,
     Image,
     Pull,
-    ensure_image,
     find_local,
 )
 from pytest_agent_sandbox.containers.locks import machine_lock
 from pytest_agent_sandbox.containers.progress import Progress, Silence
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
-
-DEFAULT_BASE_IMAGE = "python:3.13-slim-trixie"
 
 BUILD_LABEL = f"{LABEL_PREFIX}build"
 BASE_LABEL = f"{LABEL_PREFIX}base"
@@ -48,7 +46,7 @@ _logger = logging.getLogger(__name__)
 def build_agent_server(
     engine: Engine,
     *,
-    base_image: str = DEFAULT_BASE_IMAGE,
+    base_image: str | None = None,
     version: str = DEFAULT_AGENT_SERVER_VERSION,
     target: str = MINIMAL_TARGET,
     platform: str | None = None,
@@ -65,7 +63,8 @@ def build_agent_server(
 
     Args:
         engine: The engine that builds and keeps it.
-        base_image: Any image with Python >= 3.12, or with apt-get and such a Python to install.
+        base_image: Any image with Python >= 3.12, or with apt-get and such a Python to install;
+            None for the usual one: see `ensure_base_image`.
         version: Version of the agent server, as on PyPI.
         target: ``source-minimal``: the agent server and its tools. ``source``: VS Code, a desktop
             and Chromium too, for which the base image has to be a Debian, or made from one.
@@ -86,7 +85,7 @@ def build_agent_server(
     _check_target(target)
     progress = progress or Silence()
     network = host_network or HostNetwork.from_environment(ca_bundle=ca_bundle)
-    base = ensure_image(engine, base_image, platform=platform, pull=pull, progress=progress)
+    base = ensure_base_image(engine, base_image, platform=platform, pull=pull, progress=progress)
     minimal = _server_recipe(base, version, network)
     recipe = minimal if target == MINIMAL_TARGET else _full_recipe(base, version, minimal)
     image = find_local(engine, recipe.reference)

@@ -37,7 +37,9 @@ TARGET_LABEL = f"{LABEL_PREFIX}target"
 MINIMAL_TARGET, FULL_TARGET = "source-minimal", "source"
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armhf": "arm/v7"}
-_BUILD_IT = "Or build the image on this machine: `agent-sandbox build`."
+#: The command that builds an agent-server image on this machine.
+BUILD_COMMAND = "agent-sandbox build"
+_BUILD_IT = f"Or build the image on this machine: `{BUILD_COMMAND}`."
 
 # An architecture's variant that is meant where none is named.
 _USUAL_VARIANTS = {"arm64": "v8", "arm": "v7"}
@@ -166,7 +168,8 @@ def ensure_image(
         reference: The image's name; without a tag it is `latest`.
         platform: Such as ``linux/arm64``; None for the engine's own.
         pull: ``missing`` asks the registry only for what is not there, ``always`` in any case,
-            ``never`` not at all.
+            ``never`` not at all. For the images that `agent-sandbox build` makes no registry is
+            asked.
         progress: Told how the pull is getting on.
 
     Raises:
@@ -177,10 +180,18 @@ def ensure_image(
     """
     wanted = normal_platform(platform or engine.platform)
     progress = progress or Silence()
-    local = None if pull == "always" else find_local(engine, reference)
+    command = build_command(reference)
+    local = None if pull == "always" and not command else find_local(engine, reference)
     if local is not None and local.platform == wanted:
         return local
     reference = _complete(reference)
+    if command:
+        here = _what_is_here(engine, reference, wanted, local)
+        if wanted != engine.platform:
+            command += f" --platform {wanted}"
+        raise ImageNotFound(
+            f"{here}. No registry has it: `{command}` builds it on this machine, once."
+        )
     if pull == "never" or _is_id(reference):
         why = " (--sandbox-pull=never)" if pull == "never" else ": it is given by its id"
         here = _what_is_here(engine, reference, wanted, local)
@@ -208,6 +219,19 @@ def ensure_image(
             "(--sandbox-platform) where the engine can emulate it."
         )
     return image
+
+
+def build_command(reference: str) -> str:
+    """The command that makes an image of this name; empty where `agent-sandbox` makes none such."""
+    if _repository(reference) != BUILT_REPOSITORY or "@" in reference:
+        return ""
+    version, _, target = reference.removeprefix(f"{BUILT_REPOSITORY}:").partition("-")
+    command = BUILD_COMMAND
+    if target and not target.startswith(MINIMAL_TARGET):
+        command += f" --target {FULL_TARGET}"
+    if re.fullmatch(r"\d+(\.\d+)*", version) and version != DEFAULT_AGENT_SERVER_VERSION:
+        command += f" --version {version}"
+    return command
 
 
 def remove_image(engine: Engine, image: Image) -> None:

@@ -26,9 +26,11 @@ from pytest_agent_sandbox.containers.images import (
     DEFAULT_AGENT_SERVER_VERSION,
     DEFAULT_IMAGE,
     Image,
+    Pull,
     choose_image,
     describe,
     ensure_image,
+    find_built,
     find_local,
     normal_platform,
 )
@@ -211,6 +213,44 @@ def test_default_image_out_of_reach_names_the_way_out() -> None:
     )
     assert isinstance(error, ImagePullFailed)
     assert str(error).endswith("`agent-sandbox build`.")
+
+
+@pytest.mark.parametrize(
+    ("tag", "command"),
+    [
+        ("0.0.9", "agent-sandbox build --version 0.0.9"),
+        ("0.0.9-source", "agent-sandbox build --target source --version 0.0.9"),
+        (f"{DEFAULT_AGENT_SERVER_VERSION}-source-minimal-0123456789ab", "agent-sandbox build"),
+        (
+            f"{DEFAULT_AGENT_SERVER_VERSION}-source-0123456789ab",
+            "agent-sandbox build --target source",
+        ),
+        ("nobody", "agent-sandbox build"),
+    ],
+)
+@pytest.mark.parametrize("pull", ["missing", "always", "never"])
+def test_an_image_that_is_built_here_is_asked_of_no_registry(
+    engine: Engine, tag: str, command: str, pull: Pull
+) -> None:
+    with pytest.raises(ImageNotFound) as caught:
+        ensure_image(engine, f"{BUILT_REPOSITORY}:{tag}", pull=pull)
+    assert str(caught.value) == (
+        f"The image {BUILT_REPOSITORY}:{tag} is not on {engine.description}. No registry has it: "
+        f"`{command}` builds it on this machine, once."
+    )
+
+
+def test_an_image_that_is_built_here_for_another_platform(engine: Engine) -> None:
+    other = other_platform(engine)
+    with pytest.raises(ImageNotFound, match=f"`agent-sandbox build --platform {other}` builds it"):
+        ensure_image(engine, f"{BUILT_REPOSITORY}:nobody", platform=other)
+
+
+def test_an_image_that_was_built_here_is_not_asked_for_again(engine: Engine) -> None:
+    built = find_built(engine)
+    if built is None:
+        pytest.skip("the agent-server image was pulled, not built here")
+    assert ensure_image(engine, built.reference, pull="always") == built
 
 
 def test_registry_that_never_answers(engine: Engine) -> None:
