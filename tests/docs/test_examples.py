@@ -65,6 +65,16 @@ def test_the_files_in_examples_run(project: Runner) -> None:
     assert f"{len(failing)} failed in" in output
 
 
+@pytest.mark.usefixtures("full_image")
+def test_the_files_in_examples_full_run(project: Runner) -> None:
+    """They have a conftest.py, which names the image that `agent-sandbox build` makes for them."""
+    for file in ROOT.glob("examples/full/*.py"):
+        project.write(file.name, file.read_text("utf-8"))
+    code, output = project.run("-W", "error")
+    assert code == 0
+    assert "1 passed in" in output
+
+
 def of_tests(project: Project, runner: Runner) -> list[str]:
     """Runs the tests of a project, and tells what was not as it should be."""
     if not project.tests:
