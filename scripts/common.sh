@@ -22,3 +22,16 @@ as_root() {
 may_install() {
     command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 }
+
+install_packages() {
+    say "installing with apt-get: $*"
+    as_root apt-get -qq update
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq install -y --no-install-recommends "$@" >/dev/null
+}
+
+install_engine() {
+    if ! command -v dockerd >/dev/null || ! command -v iptables >/dev/null; then
+        install_packages docker.io iptables
+    fi
+}
