@@ -22,6 +22,7 @@ from pytest_agent_sandbox.containers.images import (
     FULL_TARGET,
     MINIMAL_TARGET,
     Image,
+    build_command,
     choose_image,
     describe,
     ensure_image,
@@ -49,11 +50,16 @@ def main() -> int:
 
 
 def prepare(engine: Engine, progress: Progress) -> Image:
-    """The image that the tests use by default, made ready."""
-    try:
-        return ensure_image(engine, choose_image(engine, None), progress=progress)
-    except (ImageNotFound, ImagePullFailed) as error:
-        progress.note(f"{error}\nBuilding an image instead; that takes a few minutes, once.")
+    """The image that the tests use by default, made ready.
+
+    One that was built here is built again where this checkout makes another of it.
+    """
+    reference = choose_image(engine, None)
+    if not build_command(reference):
+        try:
+            return ensure_image(engine, reference, progress=progress)
+        except (ImageNotFound, ImagePullFailed) as error:
+            progress.note(f"{error}\nBuilding an image instead; that takes a few minutes, once.")
     return make_default(engine, build(engine, MINIMAL_TARGET, progress))
 
 
