@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from pytest_agent_sandbox.ci import is_in_ci
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import (
     FULL_TARGET,
@@ -98,6 +99,6 @@ def free_ports() -> int:
 
 def missing(reason: str) -> NoReturn:
     """Skips a test for want of what it needs; in CI that is a failure."""
-    if os.environ.get("CI"):
+    if is_in_ci(os.environ):
         pytest.fail(f"{reason}\nCI has to have it: scripts/setup makes it ready.", pytrace=False)
     pytest.skip(reason)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import pytest
 
 from pytest_agent_sandbox.belongings import Belongings
+from pytest_agent_sandbox.ci import is_in_ci
 from pytest_agent_sandbox.errors import CassetteError, FaultUnused, SettingsError
 from pytest_agent_sandbox.host_gateway import HostGateway, LLMEndpoint, with_each_llm
-from pytest_agent_sandbox.live_llm import LiveLLM, is_in_ci
+from pytest_agent_sandbox.live_llm import LiveLLM
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
 from pytest_agent_sandbox.llm.cassettes.tape import Tape

@@ -54,8 +54,3 @@ class LiveLLM:
             SecretStr(self.key),
             budget=self._budget,
         )
-
-
-def is_in_ci(environment: Mapping[str, str]) -> bool:
-    """Whether this is a run of continuous integration, by the variable that all services set."""
-    return environment.get("CI", "").lower() not in ("", "0", "false")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from pytest_agent_sandbox.ci import is_in_ci
 from pytest_agent_sandbox.containers.cleanup import KEPT_PREFIX
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import (
@@ -24,8 +25,6 @@ _KEY_VARIABLE = "OH_SESSION_API_KEYS_0"
 # Seconds in which services of a sandbox that has just started come up.
 _PATIENCE = 10.0
 _PAUSE = 0.1
-# By which CI services make themselves known.
-_CI_VARIABLES = ("CI", "BUILD_NUMBER", "TF_BUILD", "TEAMCITY_VERSION")
 
 
 def ways_in(engine: Engine, container: str) -> list[str]:
@@ -93,7 +92,7 @@ def _addresses(found: Mapping[str, Any], folder: str) -> Iterator[tuple[str, str
         )
         patience = _PATIENCE if target == FULL_TARGET else 0.0
         if _comes_up(port, patience):
-            yield title, "not shown in CI, for its key" if _is_ci() else address
+            yield title, "not shown in CI, for its key" if is_in_ci(os.environ) else address
         elif target == FULL_TARGET:
             yield title, f"does not answer on port {port}"
 
@@ -118,8 +117,3 @@ def _comes_up(port: int, patience: float) -> bool:
             return False
         time.sleep(_PAUSE)
     return True
-
-
-def _is_ci() -> bool:
-    values = (os.environ.get(name, "") for name in _CI_VARIABLES)
-    return any(value.lower() not in ("", "0", "false") for value in values)

@@ -14,6 +14,7 @@ from typing import Any
 import docker
 import pytest
 
+from pytest_agent_sandbox.ci import VARIABLES
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.workspaces import DockerWorkspace
 
@@ -37,6 +38,7 @@ class Project:
             for name, value in os.environ.items()
             # The outer run's own settings and LLM must not decide, nor that it is in CI.
             if not name.startswith(("PYTEST_", "LLM_", "COV_", "CI", "GITHUB_"))
+            and name not in VARIABLES
         }
         for name in ("PYTEST_SANDBOX_IMAGE", "PYTEST_SANDBOX_NO_ENGINE"):
             if name in os.environ:

@@ -1,0 +1,50 @@
+"""Whether a process is part of continuous integration, by its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: The variable that most services set, and by which a person says that it is none: `CI=false`.
+CI = "CI"
+#: What services set that do not set `CI`. The list is that of npm's ci-info, without those that
+#: are no more; pytest itself goes by `BUILD_NUMBER`.
+VARIABLES = (
+    "AGOLA_GIT_REF",
+    "APPCENTER_BUILD_ID",
+    "BUDDY_WORKSPACE_ID",
+    "BUILDER_OUTPUT",  # Google Cloud Build
+    "BUILD_ID",  # Jenkins, and others
+    "BUILD_NUMBER",
+    "CI_NAME",  # Codeship
+    "CI_XCODE_PROJECT",
+    "CODEBUILD_BUILD_ARN",  # AWS
+    "CODEBUILD_BUILD_ID",
+    "CONTINUOUS_INTEGRATION",
+    "GERRIT_PROJECT",
+    "GO_PIPELINE_LABEL",
+    "HARNESS_BUILD_ID",
+    "HEROKU_TEST_RUN_ID",
+    "HUDSON_URL",
+    "JENKINS_URL",
+    "PROW_JOB_ID",
+    "SCREWDRIVER",
+    "TASKCLUSTER_ROOT_URL",
+    "TEAMCITY_VERSION",
+    "TF_BUILD",  # Azure Pipelines
+    "bamboo_planKey",
+)
+_OFF = {"0", "false", "no", "off"}
+
+
+def is_in_ci(environment: Mapping[str, str]) -> bool:
+    """Tell whether this is a run of continuous integration.
+
+    `CI` decides where it is set to anything, also for a service that is known by another variable.
+
+    Args:
+        environment: The process's.
+    """
+    said = environment.get(CI, "").strip().lower()
+    if said:
+        return said not in _OFF
+    return any(environment.get(name, "").strip().lower() not in {"", *_OFF} for name in VARIABLES)
