@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sysconfig
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import _pytest
-import pluggy
 import pytest
 
 from pytest_agent_sandbox.errors import LOG_TITLE, SandboxError
@@ -25,16 +25,11 @@ _PHASES = pytest.StashKey[dict[str, "Phase"]]()
 RECORDER: pytest.StashKey[Recorder] = pytest.StashKey()
 
 _PACKAGE = Path(__file__).parent
-#: What an error of ours may have come through: pytest for a fixture, contextlib for a `with`.
-_BETWEEN = {
-    _PACKAGE,
-    Path(_pytest.__file__).parent,
-    Path(pluggy.__file__).parent,
-    Path(contextlib.__file__),
-}
+#: Where a user's project may have other people's code in it, as that of a virtual environment.
+_INSTALLED = {"site-packages", "dist-packages"}
+_STANDARD_LIBRARY = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
 #: Lines of a container's log in an error.
 _LOG_LINES = 8
-_LIBRARIES = {"docker", "httpcore", "httpx", "requests", "urllib3", "websockets"}
 
 
 @dataclass(frozen=True)
@@ -75,17 +70,35 @@ def prepare_failure(
     if item.config.getoption("fulltrace", False):
         return
     # Without any the rest is needed: pytest takes the summary's line from a frame that it shows.
-    only_the_users = isinstance(error, SandboxError) and _has_user_frames(call.excinfo)
+    only_the_users = isinstance(error, SandboxError) and _has_user_frames(item, error)
     for entry in call.excinfo.traceback:
         if _PACKAGE in Path(entry.path).parents:
             # pytest (9.2) looks for this name in a frame's locals, then in its module.
             entry.frame.f_globals["__tracebackhide__"] = True
-        elif only_the_users and not _is_of_the_user(entry.path):
+        elif only_the_users and not _is_of_the_user(item, entry.path):
             entry.frame.f_locals["__tracebackhide__"] = True  # here; other errors may need it
-    if isinstance(error, SandboxError) and _is_of_a_library(error.__cause__ or error.__context__):
-        # The message says what happened; the HTTP library's frames below it do not.
-        error.__cause__ = None
-        error.__suppress_context__ = True
+    if isinstance(error, SandboxError):
+        _shorten_chain(item, error)
+
+
+def _shorten_chain(item: pytest.Item, error: SandboxError) -> None:
+    """Takes out what an error of ours came from, as far as no code of the user's was in that.
+
+    The message says what happened; the HTTP library's frames below it do not.
+    """
+    cause = _origin(error)
+    while cause is not None and not _has_user_frames(item, cause):
+        cause = _origin(cause)
+    if cause is not _origin(error):
+        error.__cause__, error.__context__ = None, cause
+        error.__suppress_context__ = cause is None
+
+
+def _origin(error: BaseException) -> BaseException | None:
+    """What Python shows above an error."""
+    if error.__cause__ is not None or error.__suppress_context__:
+        return error.__cause__
+    return error.__context__
 
 
 def _mask_error(error: BaseException, mask: Callable[[str], str]) -> None:
@@ -129,7 +142,8 @@ def note_phase(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.Te
     elif report.failed and call.excinfo is not None:
         fault = _fault(call.excinfo.value)
         error = call.excinfo.exconly()
-        if isinstance(call.excinfo.value, SandboxError) and not _has_user_frames(call.excinfo):
+        is_ours = isinstance(call.excinfo.value, SandboxError)
+        if is_ours and not _has_user_frames(item, call.excinfo.value):
             # What happened and its notes say everything; no frame adds to that.
             report.longrepr = call.excinfo.getrepr(style="no", tbfilter=False)
         text = report.longreprtext
@@ -169,14 +183,22 @@ def passed(item: pytest.Item) -> bool:
     return "call" in so_far and all(phase.outcome == "passed" for phase in so_far.values())
 
 
-def _has_user_frames(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
-    return any(_is_of_the_user(entry.path) for entry in excinfo.traceback)
+def _has_user_frames(item: pytest.Item, error: BaseException) -> bool:
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(_is_of_the_user(item, frame.f_code.co_filename) for frame, _ in frames)
 
 
-def _is_of_the_user(file: str | os.PathLike[str]) -> bool:
-    """Whether a frame's file is none of those that only lead from a test to an error of ours."""
-    return _BETWEEN.isdisjoint({Path(file), *Path(file).parents})
+def _is_of_the_user(item: pytest.Item, file: str | os.PathLike[str]) -> bool:
+    """Whether a frame's file is of the user's project.
 
-
-def _is_of_a_library(error: BaseException | None) -> bool:
-    return error is not None and type(error).__module__.partition(".")[0] in _LIBRARIES
+    All others only lead from a test to an error of ours, or from there on: pytest, its plugins, the
+    event loops.
+    """
+    path = Path(file)
+    homes = {item.config.rootpath, item.config.invocation_params.dir, item.path.parent}
+    others = {_PACKAGE, *_STANDARD_LIBRARY}
+    return (
+        not homes.isdisjoint(path.parents)
+        and others.isdisjoint(path.parents)
+        and _INSTALLED.isdisjoint(path.parts)
+    )

@@ -34,9 +34,8 @@ SERVICES = {
 def test_services(variables: dict[str, str]) -> None:
     assert is_in_ci({"PATH": "/bin", **variables})
     assert not is_in_ci({**variables, "CI": "false"})
-    for name in variables:
-        if name not in ("GITHUB_ACTIONS", "GITLAB_CI"):
-            assert is_in_ci({name: variables[name]})
+    for name in variables.keys() - {"GITHUB_ACTIONS", "GITLAB_CI"}:  # they come with CI
+        assert is_in_ci({name: "1"})
 
 
 @pytest.mark.parametrize("variables", [{}, {"CI": ""}, {"CI": "0"}, {"CI": "False"}, {"CI": "no"}])
