@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.lane import Lane
     from pytest_agent_sandbox.session import SandboxSession, Workspace
 
-logger = logging.getLogger(__name__)
 
 #: What answers the LLM calls of a test, once it has asked for that.
 LLM: pytest.StashKey[AgentLLM] = pytest.StashKey()
@@ -113,8 +111,8 @@ class FollowedRun:
             self._show(event)
         try:
             self._recorder.record_output(self.name, event)
-        except OSError:  # a full disk: not the test's failure
-            logger.warning("an agent's output could not be kept as evidence", exc_info=True)
+        except OSError as error:
+            self._recorder.lose(error)
 
 
 def _message(role: str, text: str) -> dict[str, Any]:

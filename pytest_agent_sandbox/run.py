@@ -82,7 +82,15 @@ def forget_trials(config: pytest.Config) -> None:
 
 
 def output_folder(config: pytest.Config, settings: SandboxSettings) -> Path:
-    """Where the evidence of the run's tests is kept."""
+    """Where the evidence of the run's tests is kept.
+
+    It is `wanted_folder`, or one beside it where another run was using that.
+    """
+    return folders.find_run(wanted_folder(config, settings), run_id(config))
+
+
+def wanted_folder(config: pytest.Config, settings: SandboxSettings) -> Path:
+    """Where the evidence of the run's tests is to be kept."""
     return Path(config.rootpath, settings.output)
 
 

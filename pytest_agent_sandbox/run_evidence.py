@@ -14,7 +14,7 @@ from pytest_agent_sandbox import reporting
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence import folders
 from pytest_agent_sandbox.rerun import rerun_command
-from pytest_agent_sandbox.run import is_worker, output_folder, run_id, worker_id
+from pytest_agent_sandbox.run import is_worker, run_id, wanted_folder, worker_id
 from pytest_agent_sandbox.trial_marks import TrialId, trial_of
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class RunEvidence:
             attempt = int(getattr(item, "execution_count", 1))
             worker = worker_id(self._config) if is_worker(self._config) else ""
             trial = trial_of(item)
-            output = output_folder(self._config, self._settings)
+            output = wanted_folder(self._config, self._settings)
             try:
                 recorder = Recorder(
                     self.output,
@@ -88,13 +88,16 @@ class RunEvidence:
                 temporary = tempfile.TemporaryDirectory(prefix="agent-results-")
                 self._output = Path(self._closing.enter_context(temporary))
             else:
-                folder = output_folder(self._config, self._settings)
-                folders.begin_run(folder, run_id(self._config))
-                self._output = folder
+                self._output = self._hold()
         elif self._settings.artifacts != "none" and not folders.is_ours(self._output):
             # Somebody has removed it. Without its sign no later run would clear what comes now.
-            folders.begin_run(self._output, run_id(self._config))
+            self._output = self._hold()
         return self._output
+
+    def _hold(self) -> Path:
+        held = folders.hold(wanted_folder(self._config, self._settings), run_id(self._config))
+        self._closing.callback(held.close)
+        return held.output
 
     @property
     def has_own_output(self) -> bool:

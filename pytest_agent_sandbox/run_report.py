@@ -11,7 +11,7 @@ import pytest
 from pytest_agent_sandbox import github
 from pytest_agent_sandbox.evidence import folders, run_results
 from pytest_agent_sandbox.options import resolve
-from pytest_agent_sandbox.run import is_worker, output_folder, run_id
+from pytest_agent_sandbox.run import is_worker, output_folder, run_id, wanted_folder
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.story import Row
@@ -53,6 +53,12 @@ def lines(config: pytest.Config) -> list[str]:
     rows = config.stash.get(_ROWS, [])
     trouble = config.stash.get(_TROUBLE, "")
     told = [f"agent-sandbox: {trouble}"] if trouble else []
+    wanted, taken = wanted_folder(config, resolve(config)), output_folder(config, resolve(config))
+    if rows and taken != wanted:
+        told.append(
+            f"agent-sandbox: another run of pytest was using {wanted.name}, so this one's results "
+            f"are in {taken.name}; --sandbox-output names a folder for each"
+        )
     if not rows:
         return told
     page = output_folder(config, resolve(config)) / folders.INDEX

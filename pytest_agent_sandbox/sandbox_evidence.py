@@ -137,8 +137,8 @@ def recording_commands(recorder: Recorder) -> Callable[[CommandResult], None]:
     def record(result: CommandResult) -> None:
         try:
             recorder.record_command(result)
-        except OSError:
-            logger.warning("a command could not be kept as evidence", exc_info=True)
+        except OSError as error:
+            recorder.lose(error)
 
     return record
 
@@ -154,8 +154,8 @@ class Recording:
         """Keeps one event."""
         try:
             self._recorder.record_event(str(self._number), event)
-        except OSError:  # a full disk, a folder that somebody removed: not the test's failure
-            logger.warning("an event could not be kept as evidence", exc_info=True)
+        except OSError as error:  # a full disk, a folder that somebody removed
+            self._recorder.lose(error)
 
 
 def _counted(places: Mapping[str, int]) -> str:

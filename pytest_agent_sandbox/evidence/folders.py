@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
+import secrets
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 #: Marks a folder as ours: only such a folder is ever cleared.
 SIGN = ".agent-results"
@@ -37,7 +40,7 @@ def folder_name(node_id: str, attempt: int = 1) -> str:
     return f"{slug.rstrip('-')}-{digest}{suffix}"
 
 
-def begin_run(output: Path, run: str) -> None:
+def begin_run(output: Path, run: str) -> bool:
     """Makes the output folder ready for a run; what an earlier run left in it goes.
 
     A folder that we did not make is left as it is, and gets no page of the run. Each process of a
@@ -46,20 +49,120 @@ def begin_run(output: Path, run: str) -> None:
     Args:
         output: The output folder.
         run: The run's id, the same in all its processes.
+
+    Returns:
+        Whether the run can use it: another one that still goes on may `hold` it.
     """
     sign, lock = output / SIGN, output / f"{SIGN}.lock"
     output.mkdir(parents=True, exist_ok=True)
-    if not sign.is_file() and any(entry != lock for entry in output.iterdir()):
-        return  # not ours
+    if _is_foreign(output):
+        return True
     with FileLock(lock):
         if sign.is_file():
             if is_of(output, run):
-                return
+                return True
+            if _is_in_use(output):
+                return False
             _clear(output)
         # First of all: other processes of this run know the folder by it.
         sign.write_text(run, encoding="utf-8")
         # Evidence does not belong into a repository; this keeps it out of `git status`.
         (output / ".gitignore").write_text("*\n", encoding="utf-8")
+    return True
+
+
+class Hold:
+    """Shows other runs that a run's process lives, and its output folder is not theirs to clear.
+
+    Make one with `hold`. The system lets go of it too when the process is killed.
+
+    Attributes:
+        output: The folder.
+    """
+
+    def __init__(self, output: Path, lock: FileLock | None = None) -> None:
+        self.output = output
+        self._lock = lock
+
+    def close(self) -> None:
+        """Let go of the folder. May be called more than once."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
+            with suppress(OSError):
+                Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def hold(output: Path, run: str) -> Hold:
+    """Make an output folder ready for a run, as `begin_run` does, and hold on to it.
+
+    Where another run is using it, the next one that is free is taken: `output-2`, `output-3`.
+
+    Args:
+        output: The output folder.
+        run: The run's id, the same in all its processes.
+    """
+    for folder in _candidates(output):
+        folder.mkdir(parents=True, exist_ok=True)
+        if _is_foreign(folder):
+            return Hold(folder)
+        lock = FileLock(folder / f"{SIGN}.{run}.{secrets.token_hex(4)}.lock", thread_local=False)
+        try:
+            lock.acquire()
+        except NotImplementedError:  # a file system without locks: nobody can tell
+            begin_run(folder, run)
+            return Hold(folder)
+        held = Hold(folder, lock)
+        if begin_run(folder, run):
+            return held
+        held.close()
+    raise AssertionError("there is no end of numbers")
+
+
+def find_run(output: Path, run: str) -> Path:
+    """The folder that `hold` has taken for a run; the first one where it has taken none yet."""
+    for folder in _candidates(output):
+        if is_of(folder, run):
+            return folder
+        if not folder.exists():
+            break
+    return output
+
+
+def _candidates(output: Path) -> Iterator[Path]:
+    yield output
+    for number in itertools.count(2):
+        yield output.with_name(f"{output.name}-{number}")
+
+
+def _is_in_use(output: Path) -> bool:
+    """Whether a process of the run that has the folder lives."""
+    return any(_is_held(file) for file in _locks(output))
+
+
+def _locks(output: Path) -> list[Path]:
+    """The locks of the processes that `hold` the folder, or did when they were killed."""
+    run = (output / SIGN).read_text(encoding="utf-8", errors="replace")
+    return list(output.glob(f"{SIGN}.{run}.*.lock")) if run.isalnum() else []
+
+
+def _is_held(file: Path) -> bool:
+    lock = FileLock(file, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return False
+    lock.release()
+    return False
+
+
+def _is_foreign(output: Path) -> bool:
+    """Whether somebody else has made the folder, and put something into it."""
+    return not (output / SIGN).is_file() and any(
+        not entry.name.startswith(SIGN) for entry in output.iterdir()
+    )
 
 
 def is_ours(output: Path) -> bool:
@@ -79,6 +182,9 @@ def _clear(output: Path) -> None:
             shutil.rmtree(entry, ignore_errors=True)
         elif entry.name in (ROWS, GROUPS, INDEX):
             entry.unlink(missing_ok=True)
+    for lock in _locks(output):
+        with suppress(OSError):
+            lock.unlink()
 
 
 def _is_of_a_test(folder: Path) -> bool:
@@ -99,6 +205,7 @@ def make_folder(output: Path, name: str) -> Path:
 
 def drop_if_empty(output: Path) -> None:
     """Removes an output folder of ours that holds nothing."""
-    own = {SIGN, f"{SIGN}.lock", ".gitignore"}
-    if is_ours(output) and own.issuperset(entry.name for entry in output.iterdir()):
+    if is_ours(output) and all(
+        entry.name == ".gitignore" or entry.name.startswith(SIGN) for entry in output.iterdir()
+    ):
         shutil.rmtree(output, ignore_errors=True)

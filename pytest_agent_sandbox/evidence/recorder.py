@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import logging
 import shutil
 import threading
 import time
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.story import TestStory
     from pytest_agent_sandbox.llm.calls import LLMCall
     from pytest_agent_sandbox.llm.observer import Observer
+
+logger = logging.getLogger(__name__)
 
 
 class Recorder:
@@ -93,6 +96,7 @@ class Recorder:
         self._logs: list[Path] = []
         self._videos = 0
         self._agent_runs = itertools.count(1)
+        self._has_lost = False
         self._write_result()
 
     def mask(self, text: str) -> str:
@@ -205,6 +209,14 @@ class Recorder:
         """Adds what a reader should know."""
         with self._lock:
             self.result.notes += map(self.mask, texts)
+
+    def lose(self, error: OSError) -> None:
+        """Says, once, that something could not be kept: a full disk is not the test's failure."""
+        with self._lock:
+            is_known, self._has_lost = self._has_lost, True
+        if not is_known:
+            logger.warning("evidence of this test could not be kept: %s", error)
+            self.note(f"Not all of the evidence could be kept: {error}")
 
     def finish(
         self, phases: Mapping[str, DataclassInstance], *, keep: bool = True

@@ -1,5 +1,7 @@
 """Where evidence is kept."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,7 +12,9 @@ from pytest_agent_sandbox.evidence.folders import (
     SIGN,
     begin_run,
     drop_if_empty,
+    find_run,
     folder_name,
+    hold,
     is_of,
     is_ours,
     make_folder,
@@ -138,6 +142,51 @@ def test_workers_that_begin_at_once_keep_what_each_has(tmp_path):
         assert {path.name for path in output.iterdir() if path.is_dir()} == set(names)
 
 
+def test_a_run_that_goes_on_keeps_its_folder(output):
+    first, worker = hold(output, "one"), hold(output, "one")
+    leave(output, "x")
+    second = hold(output, "two")
+    third = hold(output, "three")
+    assert (first.output, worker.output) == (output, output)
+    assert [second.output.name, third.output.name] == ["results-2", "results-3"]
+    assert [find_run(output, run) for run in ("one", "two", "three", "four")] == [
+        output,
+        second.output,
+        third.output,
+        output,  # it has none yet
+    ]
+    assert (output / "x").is_dir()
+    first.close()
+    first.close()
+    second.close()
+    again = hold(output, "five")  # for a worker of the first goes on
+    assert again.output == second.output
+    assert is_of(again.output, "five")
+    worker.close()
+    drop_if_empty(again.output)
+    last = hold(output, "six")
+    assert last.output == output
+    assert not (output / "x").exists()
+    for held in (third, again, last):
+        held.close()
+    assert list(output.glob(f"{SIGN}.*.lock")) == []
+
+
+def test_a_run_that_was_killed_keeps_no_folder(output):
+    code = f"""if True:
+        import os, pathlib
+        from pytest_agent_sandbox.evidence import folders
+        held = folders.hold(pathlib.Path({str(output)!r}), "one")
+        os._exit(0)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert list(output.glob(f"{SIGN}.one.*.lock"))
+    held = hold(output, "two")
+    assert held.output == output
+    assert list(output.glob(f"{SIGN}.one.*.lock")) == []
+    held.close()
+
+
 def test_a_folder_that_is_not_ours_is_left_alone(tmp_path):
     precious = tmp_path / "src"
     (precious / "package").mkdir(parents=True)
@@ -145,6 +194,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path):
     begin_run(precious, "one")  # a user pointed --sandbox-output at it
     make_folder(precious, "test-folder")
     begin_run(precious, "two")
+    hold(precious, "three").close()
     drop_if_empty(precious)
     assert not is_ours(precious)
     assert not is_of(precious, "two")

@@ -7,6 +7,7 @@ from html import unescape
 
 import pytest
 
+from pytest_agent_sandbox.evidence.run_results import rows
 from pytest_agent_sandbox.live_terminal import LiveTerminal
 from pytest_agent_sandbox.options import SandboxSettings
 from pytest_agent_sandbox.session import SandboxSession
@@ -176,6 +177,52 @@ def test_a_folder_that_another_run_takes(project):
     assert code == 0
     assert "another run of pytest has taken over" in output
     assert "--sandbox-output" in output
+
+
+TWO_RUNS = """
+import subprocess
+import sys
+
+def test_first(agent_workspace, agent_llm, agent_conversation):
+    agent_llm.script([tool("terminal", command="echo one"), say("Done.")])
+    conversation = agent_conversation()
+    conversation.send_message("Do it.")
+    subprocess.run([sys.executable, "-m", "pytest", "-pno:asyncio", "-pno:syrupy", "-k", "second"], check=False)
+    conversation.run(timeout=60)
+    assert 0, "the first run's"
+
+def test_second(sandbox_image):
+    assert 0, "the second run's"
+"""
+
+
+@pytest.mark.usefixtures("recycled")
+def test_two_runs_at_once_keep_what_each_has(project):
+    project.write("test_it.py", f"from pytest_agent_sandbox import say, tool\n{TWO_RUNS}")
+    _, output = project.run("-k", "first", "-p", "no:logging")
+    assert "Traceback" not in output
+    said = "another run of pytest was using agent-results, so this one's results are in agent-"
+    assert output.count(said) == 1
+    for name in ("agent-results", "agent-results-2"):
+        assert f"agent-sandbox: 1 of 1 sandbox test failed: {name}/index.html" in output
+    assert [row["test"] for row in project.index_rows] == ["test_it.py::test_first"]
+    (second,) = rows(project.folder / "agent-results-2")
+    assert second.headline == "AssertionError: the second run's"
+    assert "echo one" in json.dumps(project.story)
+
+
+def test_evidence_that_cannot_be_kept_is_told_of_once(project):
+    project.write(
+        "test_it.py",
+        "import shutil\n"
+        "def test_a(agent_workspace):\n"
+        "    shutil.rmtree('agent-results')\n"
+        "    for _ in range(3): agent_workspace.execute_command('true')\n"
+        "    assert 0\n",
+    )
+    _, output = project.run("-rN")
+    assert output.count("evidence of this test could not be kept") == 1
+    assert "Traceback" not in output
 
 
 def test_a_page_that_cannot_be_written_is_told_of(project):
