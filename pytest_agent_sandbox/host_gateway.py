@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +19,7 @@ from pytest_agent_sandbox.sandbox_network import (
     LOOPBACK,
     NONE,
     OPEN,
+    WayToGateway,
     engine_network,
 )
 
@@ -106,9 +107,9 @@ class HostGateway:
         return self._route
 
     def _route_of_engine(self) -> HostRoute:
-        if self._network == ISOLATED:
-            return HostRoute(LOOPBACK, container_host_name=LOOPBACK)
         assert self._engine is not None
+        if self._network == ISOLATED or (self._address is None and self._engine.is_apart):
+            return HostRoute(LOOPBACK, LOOPBACK, container_port=GATEWAY_PORT)
         return self._engine.host_route(self._address, network=engine_network(self._network))
 
     def address(self) -> tuple[str, int] | None:
@@ -117,12 +118,15 @@ class HostGateway:
         return None if gateway is None else (self.route.bind_address, gateway.port)
 
     @property
-    def extra_hosts(self) -> Mapping[str, str]:
-        """The host names a container has to know; none where the way is not known."""
+    def way(self) -> WayToGateway:
+        """What a container has to know of it; little where the way is not known."""
         try:
-            return self.route.extra_hosts
+            route = self.route
         except SettingsError:
-            return {}  # a workspace without agents needs no way; a lane raises this again
+            # A workspace without agents needs no way; a lane raises this again.
+            return WayToGateway(self.address)
+        is_tunneled = route.container_port is not None
+        return WayToGateway(self.address, route.container_host_name, route.extra_hosts, is_tunneled)
 
     def open_lane(
         self,
@@ -139,7 +143,7 @@ class HostGateway:
         """Lets containers reach a service of this process; close it with the conversation."""
         gateway = self._listening()
         token = gateway.open_service(application)
-        port = GATEWAY_PORT if self._network == ISOLATED else gateway.port
+        port = self.route.container_port or gateway.port
         host = self.route.container_host_name
         address = f"[{host}]" if ":" in host else host
         return Service(f"http://{address}:{port}", token, lambda: gateway.close_service(token))
@@ -161,10 +165,10 @@ class HostGateway:
 
     def llm_fields(self, lane: Lane, model: str) -> dict[str, str]:
         """The fields of an agent's LLM that lead it to a lane, as seen from a container."""
-        port = GATEWAY_PORT if self._network == ISOLATED else None
+        route = self.route
         return {
             "model": model,
-            "base_url": lane.base_url(self.route.container_host_name, model, port=port),
+            "base_url": lane.base_url(route.container_host_name, model, port=route.container_port),
             "api_key": lane.token,
         }
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.containers.host_route import HostRoute
+from pytest_agent_sandbox.containers.proxies import without_proxy
 from pytest_agent_sandbox.errors import (
     SandboxDied,
     SandboxStartFailed,
@@ -146,6 +147,7 @@ class LocalServers:
             SandboxStartFailed: The server does not answer.
         """
         check(settings, _SETTING)
+        variables = forwarded(settings.forward_env)
         place = f"the agent server {self.version}, a process of this machine,"
         with ExitStack() as undo:
             scratch = Path(tempfile.mkdtemp(prefix="agent-sandbox-"))
@@ -160,7 +162,8 @@ class LocalServers:
                 ServerProcess,
                 environment={
                     **_environment(scratch, os.environ),
-                    **forwarded(settings.forward_env),
+                    **variables,
+                    **without_proxy([variables], self._gateway.way.direct),
                     **secret_environment(key, secret),
                 },
                 folder=scratch / "server",

@@ -10,11 +10,12 @@ from typing import Literal
 
 from pytest_agent_sandbox.containers.egress import allowed_places
 from pytest_agent_sandbox.containers.images import Image
+from pytest_agent_sandbox.containers.proxies import NO_PROXY, without_proxy
 from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.errors import ServiceUnavailable, SettingsError
 from pytest_agent_sandbox.sandbox_network import (
     OPEN,
-    GatewayAddress,
+    WayToGateway,
     check_allow,
     engine_network,
     network_environment,
@@ -56,7 +57,7 @@ class SandboxPlan:
         security: How much it is trusted: see `security`.
         network: What it can reach: see `sandbox_network`.
         allow: Where an isolated one may connect to.
-        gateway_address: Where its LLM gateway listens.
+        gateway: How it reaches its LLM gateway.
         timeout: Seconds until the server has to answer.
     """
 
@@ -69,7 +70,7 @@ class SandboxPlan:
     security: Profile = "default"
     network: str = OPEN
     allow: frozenset[str] = frozenset()
-    gateway_address: GatewayAddress = field(default=lambda: None, repr=False)
+    gateway: WayToGateway = field(default_factory=WayToGateway, repr=False)
     timeout: float = 120.0
 
     @property
@@ -111,7 +112,9 @@ class SandboxPlan:
             self.security,
             self.network,
             self.allow,
-            self.gateway_address,
+            self.gateway.address,
+            self.gateway.host,
+            self.gateway.is_tunneled,
         )
 
     @property
@@ -129,8 +132,7 @@ class SandboxPlan:
 
 def plan_sandbox(
     image: Image,
-    extra_hosts: Mapping[str, str],
-    gateway_address: GatewayAddress,
+    gateway: WayToGateway,
     *,
     host_port: int | None = None,
     extra_ports: bool = False,
@@ -154,8 +156,7 @@ def plan_sandbox(
 ) -> SandboxPlan:
     """The plan that the arguments of a `DockerWorkspace` mean.
 
-    They are explained there; `extra_hosts` are the host names that the container shall know, and
-    `gateway_address` tells where the LLM gateway listens.
+    They are explained there; `gateway` is the way to the LLM gateway.
 
     Raises:
         ServiceUnavailable: The image has no desktop, and one is wanted.
@@ -174,6 +175,9 @@ def plan_sandbox(
     check_user(security, image, user)
     places = allowed_places(allow)
     check_allow(network, places)
+    variables = forwarded(forward_env)
+    if not variables.keys().isdisjoint(NO_PROXY):
+        variables |= without_proxy([variables], gateway.direct)
     has_desktop = has_services(image) and (desktop or extra_ports)
     if isolation == "recycled" and (
         # They leave too much behind to be cleaned.
@@ -194,7 +198,7 @@ def plan_sandbox(
             ports=published_ports(host_port, extra_ports),
             volumes=volumes,
             network=engine_network(network),
-            extra_hosts=extra_hosts,
+            extra_hosts=gateway.extra_hosts,
             gpus=enable_gpu,
             user=user,
             runtime=runtime,
@@ -204,7 +208,7 @@ def plan_sandbox(
             labels={WORKING_DIR_LABEL: working_dir, **labels},
             platform=platform,
         ),
-        variables=forwarded(forward_env),
+        variables=variables,
         has_services=extra_ports or has_desktop,
         has_desktop=has_desktop,
         timeout=health_check_timeout,
@@ -212,5 +216,5 @@ def plan_sandbox(
         security=security,
         network=network,
         allow=places,
-        gateway_address=gateway_address,
+        gateway=gateway,
     )

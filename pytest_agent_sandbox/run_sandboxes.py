@@ -198,11 +198,9 @@ class RunSandboxes:
             image = find_local(engine, reference)
             if image is None or settings.pull == "always":
                 return None  # the first test waits for it, and shows its progress
-            gateway = self._gateway(settings)
             return plan_sandbox(
                 image,
-                gateway.extra_hosts,
-                gateway.address,
+                self._gateway(settings).way,
                 desktop=settings.video != "none",
                 **self.plan_options(settings, ANY_TEST),
             )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from pytest_agent_sandbox.containers.egress import Egress
+from pytest_agent_sandbox.containers.host_route import CONTAINER_HOST_NAME
 from pytest_agent_sandbox.containers.multiplexer import Connect, Ends
 from pytest_agent_sandbox.errors import SettingsError
 
@@ -19,9 +21,33 @@ NONE = "none"
 #: The address of the LLM gateway, and of the proxy, as seen in an isolated sandbox.
 LOOPBACK = "127.0.0.1"
 GATEWAY_PORT, PROXY_PORT = 7411, 7412
+# What is in the sandbox itself.
+_HERE = ("localhost", LOOPBACK, "::1")
 
 #: Tells where the LLM gateway listens, if it does already.
 GatewayAddress = Callable[[], tuple[str, int] | None]
+
+
+@dataclass(frozen=True)
+class WayToGateway:
+    """How a sandbox reaches the LLM gateway.
+
+    Attributes:
+        address: Where that listens.
+        host: The host by which the sandbox knows it.
+        extra_hosts: The host names that the sandbox has to be told.
+        is_tunneled: Whether its port is one of the sandbox's own loopback.
+    """
+
+    address: GatewayAddress = lambda: None
+    host: str = CONTAINER_HOST_NAME
+    extra_hosts: Mapping[str, str] = field(default_factory=dict)
+    is_tunneled: bool = False
+
+    @property
+    def direct(self) -> tuple[str, ...]:
+        """What programs in the sandbox are to reach past any proxy."""
+        return (*dict.fromkeys((*_HERE, self.host)),)
 
 
 def engine_network(network: str) -> str | None:
@@ -44,20 +70,20 @@ def network_environment(network: str) -> dict[str, str]:
     """What programs in a sandbox are told of its network."""
     if network != ISOLATED:
         return {}
-    proxy, direct = f"http://{LOOPBACK}:{PROXY_PORT}", f"localhost,{LOOPBACK},::1"
-    told = {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "NO_PROXY": direct}
+    # All of them: those of the image, or of the engine's command line, lead nowhere from there.
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY")
+    told = dict.fromkeys(names, f"http://{LOOPBACK}:{PROXY_PORT}") | {"NO_PROXY": ",".join(_HERE)}
     return told | {name.lower(): value for name, value in told.items()}
 
 
-def ways_out(network: str, gateway: GatewayAddress, egress: Egress) -> Mapping[int, Connect]:
-    """Where the ports of an isolated sandbox's loopback lead."""
-    if network != ISOLATED:
-        return {}
+def ways_out(network: str, gateway: WayToGateway, egress: Egress) -> Mapping[int, Connect]:
+    """Where ports of a sandbox's loopback lead."""
 
     async def to_gateway() -> Ends:
-        address = gateway()
+        address = gateway.address()
         if address is None:
             raise ConnectionRefusedError("no agent was started yet")
         return await asyncio.open_connection(*address)
 
-    return {GATEWAY_PORT: to_gateway, PROXY_PORT: egress.connect}
+    ways: dict[int, Connect] = {GATEWAY_PORT: to_gateway} if gateway.is_tunneled else {}
+    return ways | {PROXY_PORT: egress.connect} if network == ISOLATED else ways

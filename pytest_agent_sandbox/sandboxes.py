@@ -17,6 +17,7 @@ from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.egress import Egress
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.faults import is_transient
+from pytest_agent_sandbox.containers.proxies import without_proxy
 from pytest_agent_sandbox.containers.readiness import wait_until
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartFailed
 from pytest_agent_sandbox.planning import SandboxPlan
@@ -129,10 +130,13 @@ class Sandbox:
             user.on_secret(session_key.get_secret_value())
         own = DORMANT if dormant else plan.variables
         own = {**own, **secret_environment(session_key, secret_key)}
+        environment = {**plan.spec.environment, **own}
+        told = [plan.image.environment, engine.container_proxies, environment]
         spec = replace(
             plan.spec,
-            environment={**plan.spec.environment, **own},
+            environment={**environment, **without_proxy(told, plan.gateway.direct)},
             name_prefix=plan.name_prefix,
+            tunneled=engine.is_apart,
         )
         egress = Egress(plan.allow)
         try:
@@ -144,7 +148,7 @@ class Sandbox:
                         log_path=user.log_path,
                         echo=user.echo,
                         clean=user.clean_log,
-                        outwards=ways_out(plan.network, plan.gateway_address, egress),
+                        outwards=ways_out(plan.network, plan.gateway, egress),
                     )
                 )
                 _wait_for_server(container, plan.timeout, check)

@@ -138,11 +138,15 @@ class SandboxSession:
                 engine, self.settings.image, platform=self.settings.platform
             )
             image = images.find_local(engine, reference)
+            is_apart = engine.is_apart
         except SandboxError as error:
             return [f"agent-sandbox: {str(error).partition('. ')[0]}."]
         described = images.describe(image) if image else f"{reference} (not here yet)"
         where = f"{engine.description} at {engine.endpoint} ({engine.platform})"
-        return [f"agent-sandbox: {count} {noun} on {where}", f"agent-sandbox: image {described}"]
+        lines = [f"{count} {noun} on {where}", f"image {described}"]
+        if is_apart:
+            lines.append("the engine's ports are out of reach here: all goes over its connection")
+        return [f"agent-sandbox: {line}" for line in lines]
 
     def choose_image(self, settings: SandboxSettings) -> str:
         """The name of the image that these settings mean; empty where there are no containers."""

@@ -162,8 +162,7 @@ class DockerWorkspace(RemoteWorkspace):
             self.log_path = log_path
             plan = plan_sandbox(
                 image,
-                gateway.extra_hosts,
-                gateway.address,
+                gateway.way,
                 host_port=host_port,
                 extra_ports=extra_ports,
                 desktop=desktop,

@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -107,8 +108,8 @@ class Container:
                 added to.
             echo: Called with each piece of its output too, in a thread of its own.
             clean: Given each line before it is written, in that thread.
-            outwards: Of a container without a network: ports of its loopback, and what makes a
-                connection for whoever connects to them there. See `Tunnel`.
+            outwards: Of a container without a network, or a `tunneled` one: ports of its loopback,
+                and what makes a connection for whoever connects to them there. See `Tunnel`.
 
         Raises:
             ImageNotFound: The engine lacks the image, or has it for another platform.
@@ -129,7 +130,7 @@ class Container:
                     engine.client.api.start(container.id)
                 except APIError as error:
                     raise start_failure(error, spec, name) from error
-            if spec.has_no_network and (spec.ports or outwards):
+            if not spec.publishes_ports and (spec.ports or outwards):
                 container._open_tunnel(outwards or {})
             else:
                 container.ports = container._read_ports()
@@ -303,7 +304,14 @@ class Container:
 
     def _open_tunnel(self, outwards: Mapping[int, Connect]) -> None:
         try:
-            self._tunnel = Tunnel(self._engine, self.id, self.spec.ports, outwards, self._cut_off)
+            self._tunnel = Tunnel(
+                self._engine,
+                self.id,
+                self.spec.ports,
+                outwards,
+                self._cut_off,
+                is_isolated=self.spec.has_no_network,
+            )
         except SandboxError:
             if self.wait_for_end(_END_GRACE):  # that is the cause, then
                 self.check()
@@ -377,6 +385,7 @@ def _words(spec: ContainerSpec) -> list[str]:
 def _create(engine: Engine, spec: ContainerSpec, name: str) -> str:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     labels = prefixed({**spec.labels, **engine.owner.labels, "started": started})
+    spec = replace(spec, environment={**engine.container_proxies, **spec.environment})
     with engine.calling(f"create container {name}"):
         # The low-level client: the other one inspects image and container again at every step.
         api = engine.client.api

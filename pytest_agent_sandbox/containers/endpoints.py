@@ -15,6 +15,7 @@ from docker.context import ContextAPI
 from docker.errors import DockerException, TLSParameterError
 from docker.utils import kwargs_from_env
 
+from pytest_agent_sandbox.containers.proxies import Proxy, proxy_before
 from pytest_agent_sandbox.errors import EngineUnavailable
 
 
@@ -39,6 +40,24 @@ class Endpoint:
         if parts.scheme in ("tcp", "http", "https"):
             return parts.hostname not in ("localhost", "127.0.0.1", "::1")
         return parts.scheme == "ssh"
+
+    @property
+    def proxy(self) -> Proxy | None:
+        """The proxy that requests to the engine go to; None where they go there themselves."""
+        return proxy_before(self.address, is_tls=self.tls is not None)
+
+    def explain(self, error: BaseException, timeout: float) -> str:
+        """Say in a few words why nobody answered, and what proxy was asked.
+
+        Args:
+            error: What the SDK raised.
+            timeout: The time limit of the attempt, in seconds.
+        """
+        reason, proxy = why_unreachable(error, timeout), self.proxy
+        if proxy is None:
+            return reason
+        host = urlsplit(self.address).hostname
+        return f"{reason}; it was asked by the proxy {proxy}, past which NO_PROXY={host} leads"
 
     def knock(self, timeout: float) -> None:
         """Raise OSError if this is a Unix socket that nobody serves.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,15 +14,18 @@ from typing import Any, Self
 import docker
 import requests
 import urllib3
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, NotFound
 
-from pytest_agent_sandbox.containers.endpoints import Endpoint, find_endpoints, why_unreachable
+from pytest_agent_sandbox.containers.endpoints import Endpoint, find_endpoints
 from pytest_agent_sandbox.containers.host_route import (
     HostRoute,
+    has_gateway_here,
     route_by_address,
     route_by_gateway,
 )
 from pytest_agent_sandbox.containers.ownership import Owner
+from pytest_agent_sandbox.containers.proxies import Proxy, container_proxies
+from pytest_agent_sandbox.containers.surroundings import own_container
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError, SettingsError
 
 #: Seconds one address gets to answer before the next one is tried.
@@ -53,6 +57,7 @@ class Engine:
 
     def __init__(self, client: docker.DockerClient, endpoint: Endpoint) -> None:
         self.client = client
+        self._endpoint = endpoint
         self.endpoint = endpoint.address
         self.is_remote = endpoint.is_remote
         with self.calling("tell its version"):
@@ -84,14 +89,15 @@ class Engine:
         for endpoint in find_endpoints(host):
             try:
                 endpoint.knock(CONNECT_TIMEOUT)
-                client = docker.DockerClient(
+                client = _Client(
+                    endpoint.proxy,
                     base_url=endpoint.address,
                     tls=endpoint.tls or False,
                     version="auto",  # the engine's own API version
                     timeout=CONNECT_TIMEOUT,
                 )
             except (DockerException, requests.RequestException, OSError, ValueError) as error:
-                reason = why_unreachable(error, CONNECT_TIMEOUT)
+                reason = endpoint.explain(error, CONNECT_TIMEOUT)
                 tried.append(f"  {endpoint.address} ({endpoint.origin}): {reason}")
                 continue
             client.api.timeout = call_timeout
@@ -125,7 +131,7 @@ class Engine:
         except APIError as error:
             raise SandboxError(f"The engine could not {action}: {explanation(error)}") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            reason = why_unreachable(error, self.client.api.timeout)
+            reason = self._endpoint.explain(error, self.client.api.timeout)
             raise EngineUnavailable(
                 f"The container engine at {self.endpoint} no longer answers; "
                 f"it was asked to {action}: {reason}"
@@ -143,10 +149,58 @@ class Engine:
             return False
         if sys.platform != "linux":
             return True
-        with self.calling("describe itself"):
-            info = self.client.info()
-        names = f"{info.get('OperatingSystem', '')} {info.get('Name', '')}".lower()
+        names = f"{self._info.get('OperatingSystem', '')} {self._info.get('Name', '')}".lower()
         return any(name in names for name in _VIRTUAL_MACHINES)
+
+    @cached_property
+    def _info(self) -> dict[str, Any]:
+        with self.calling("describe itself"):
+            return dict(self.client.info())
+
+    @cached_property
+    def is_apart(self) -> bool:
+        """Whether ports that it publishes on 127.0.0.1 are out of this process's reach.
+
+        So it is with an engine on another machine, with one whose socket is mounted into the
+        container that this process is in, and with one whose containers are in a network that is
+        not this machine's, such as a rootless one's. What is in its containers is reached by a
+        `Tunnel` then.
+
+        Raises:
+            EngineUnavailable: The engine did not answer.
+        """
+        if self.is_remote:
+            return True
+        network_mode = self._own_network_mode()
+        if network_mode is not None:
+            return network_mode != "host" or self.is_virtual_machine
+        if self.is_virtual_machine:
+            return False
+        if self._info.get("Name") not in (None, "", socket.gethostname()):
+            return True  # its address is that of a forwarded port, or socket
+        with self.calling("show the network 'bridge'"):
+            try:
+                network = self.client.api.inspect_network("bridge")
+            except NotFound:
+                return False
+        return not has_gateway_here(network)
+
+    def _own_network_mode(self) -> str | None:
+        """The network mode of the container that this process is in, if it is one of its."""
+        container = own_container()
+        if container is None:
+            return None
+        with self.calling("show the container that this process is in"):
+            try:
+                found = self.client.api.inspect_container(container)
+            except NotFound:  # it is another engine's
+                return None
+        return str(found["HostConfig"].get("NetworkMode") or "default")
+
+    @property
+    def container_proxies(self) -> dict[str, str]:
+        """The variables by which the user's docker command line tells containers of proxies."""
+        return container_proxies(self.endpoint)
 
     def host_route(self, address: str | None = None, *, network: str | None = None) -> HostRoute:
         """Find the address on which a server here is reached by this engine's containers only.
@@ -213,6 +267,28 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"<Engine {self.description} at {self.endpoint}>"
+
+
+class _Client(docker.DockerClient):
+    """The SDK's client, but for the proxy: its own idea of them is not the docker command line's.
+
+    It sends requests to an engine on loopback to a proxy too.
+    """
+
+    def __init__(self, proxy: Proxy | None, **settings: Any) -> None:
+        self.api = _APIClient(proxy, **settings)
+
+
+class _APIClient(docker.APIClient):
+    def __init__(self, proxy: Proxy | None, **settings: Any) -> None:
+        self._proxy = proxy
+        super().__init__(**settings)
+
+    def merge_environment_settings(self, *arguments: Any, **more: Any) -> Any:
+        """What requests does with a request, by what it finds in the environment."""
+        settings = super().merge_environment_settings(*arguments, **more)
+        url = None if self._proxy is None else self._proxy.url
+        return {**settings, "proxies": {} if url is None else {"http": url, "https": url}}
 
 
 def explanation(error: APIError) -> str:

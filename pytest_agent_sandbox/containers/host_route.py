@@ -22,11 +22,13 @@ class HostRoute:
         bind_address: The address the server listens on.
         container_host_name: The host name or address under which a container reaches it.
         extra_hosts: What to give the container as ``extra_hosts`` so that it knows the name.
+        container_port: The port on which a container reaches it, where that is not its own.
     """
 
     bind_address: str
     container_host_name: str = CONTAINER_HOST_NAME
     extra_hosts: Mapping[str, str] = field(default_factory=dict)
+    container_port: int | None = None
 
 
 def route_by_address(address: str) -> HostRoute:
@@ -64,6 +66,12 @@ def route_by_gateway(network: Mapping[str, Any]) -> HostRoute:
     # The address rather than the engine's own "host-gateway": that one is always the default
     # bridge, which a container on an internal network cannot reach.
     return HostRoute(gateway, extra_hosts={CONTAINER_HOST_NAME: gateway})
+
+
+def has_gateway_here(network: Mapping[str, Any]) -> bool:
+    """Whether a network's gateway is an address of this machine: see `route_by_gateway`."""
+    gateway = _gateway(network)
+    return gateway is not None and _is_own_address(gateway)
 
 
 def _gateway(network: Mapping[str, Any]) -> str | None:

@@ -58,6 +58,7 @@ class Image:
         labels: Its labels.
         size: Bytes, unpacked.
         user: The user of its containers; empty for root.
+        environment: The variables of its containers.
     """
 
     reference: str
@@ -67,6 +68,7 @@ class Image:
     labels: Mapping[str, str] = field(default_factory=dict, repr=False)
     size: int = 0
     user: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_attributes(cls, reference: str, attributes: Mapping[str, Any]) -> Self:
@@ -75,6 +77,7 @@ class Image:
         repository = _repository(reference)
         # One image may have come from several registries; the one asked for counts.
         digests.sort(key=lambda name: name.partition("@")[0] != repository)
+        config = attributes.get("Config") or {}
         return cls(
             reference=reference,
             id=str(attributes["Id"]),
@@ -84,8 +87,12 @@ class Image:
                     str(attributes.get(part) or "") for part in ("Os", "Architecture", "Variant")
                 ).strip("/")
             ),
-            labels=dict((attributes.get("Config") or {}).get("Labels") or {}),
-            user=str((attributes.get("Config") or {}).get("User") or ""),
+            labels=dict(config.get("Labels") or {}),
+            user=str(config.get("User") or ""),
+            environment={
+                name: value
+                for name, _, value in (str(each).partition("=") for each in config.get("Env") or ())
+            },
             size=int(attributes.get("Size") or 0),
         )
 

@@ -55,13 +55,14 @@ class ContainerSpec:
         environment: Variables. Values may be secrets: they travel in the body of a request, are
             no part of the representation, and appear in no message.
         ports: The container's TCP port to the port on this machine; None lets the engine choose
-            one. They are published on 127.0.0.1 only; of a container on the network `none` they
-            are reached by a `Tunnel`.
+            one. They are published on 127.0.0.1 only; of a container on the network `none`, or a
+            `tunneled` one, they are reached by a `Tunnel`.
         volumes: ``["host:container[:ro]", ...]``, or ``{host: container}``, or the docker SDK's
             ``{host: {"bind": container, "mode": "ro"}}``. The host's side is a folder (``~`` and
             a leading ``.`` are resolved) or the name of a volume.
         tmpfs: Folders in memory, with their mount options (``{"/tmp": "exec,size=64m"}``).
         network: Name of the network to join; None for the engine's default one.
+        tunneled: Whether ports are reached by a `Tunnel` although there is a network.
         extra_hosts: Host names the container shall know, with their addresses.
         gpus: Whether it gets all GPUs.
         memory: Its memory limit in bytes, or with a unit (``"2g"``). Swap does not add to it.
@@ -94,6 +95,7 @@ class ContainerSpec:
     volumes: Volumes = ()
     tmpfs: Mapping[str, str] = field(default_factory=dict)
     network: str | None = None
+    tunneled: bool = False
     extra_hosts: Mapping[str, str] = field(default_factory=dict)
     gpus: bool = False
     memory: int | str | None = None
@@ -139,6 +141,11 @@ class ContainerSpec:
         """Whether its own loopback is all the network that the container has."""
         return self.network == "none"
 
+    @property
+    def publishes_ports(self) -> bool:
+        """Whether the engine publishes its ports."""
+        return not (self.has_no_network or self.tunneled)
+
     def fixed_ports(self) -> set[int]:
         """The ports of this machine that were asked for by number."""
         return {port for port in self.ports.values() if port is not None}
@@ -150,12 +157,13 @@ class ContainerSpec:
     def create_arguments(self, api: APIClient) -> dict[str, Any]:
         """The arguments of the docker SDK's low-level ``create_container``, but name and labels."""
         memory = _memory_in_bytes(self.memory)
-        published = {} if self.has_no_network else self.ports
+        published = self.ports if self.publishes_ports else {}
         arguments: dict[str, Any] = {
             "image": self.image,
             "command": None if self.command is None else list(self.command),
             "entrypoint": None if self.entrypoint is None else list(self.entrypoint),
             "environment": dict(self.environment),
+            "use_config_proxy": False,  # they are in there: the SDK knows not all of them
             "ports": list(published),
             "user": self.user,
             "host_config": api.create_host_config(

@@ -1,4 +1,4 @@
-"""The way into a container that has no network, and the ways out of it that it may have."""
+"""The way into a container by the engine's connection, and the ways out that it may have."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ class _Carrying(NamedTuple):
 class Tunnel:
     """Carries connections into a container and out of it, over a process that runs there.
 
-    The container itself has no network (`network="none"`): no interface but its own loopback, so
-    there is no address of this machine, of other containers or of the internet that it could even
-    try. That is looked after in the container before the first connection. The process there is
-    started by the engine and talks over the engine's connection, so this works with every engine
-    that can start a process in a container, wherever it runs.
+    The process there is started by the engine and talks over the engine's connection, so this works
+    with every engine that can start a process in a container, wherever it runs.
+
+    An isolated container itself has no network (`network="none"`): no interface but its own
+    loopback, so there is no address of this machine, of other containers or of the internet that it
+    could even try. That is looked after in the container before the first connection.
 
     Args:
         engine: The container's engine.
@@ -49,9 +50,10 @@ class Tunnel:
             connects to them there; it may raise `OSError` to refuse.
         on_end: Called, in a thread of the tunnel's, when it ends before it is closed, with the
             reason.
+        is_isolated: Whether the container is to have no network.
 
     Raises:
-        SandboxStartFailed: The container has a network, or there is no Python in it.
+        SandboxStartFailed: It is isolated and has a network, or there is no Python in it.
         SettingsError: A port of this machine is taken.
         SandboxError: The engine refused, or does not answer.
     """
@@ -63,13 +65,20 @@ class Tunnel:
         ports: Mapping[int, int | None],
         outwards: Mapping[int, Connect],
         on_end: Callable[[str], object],
+        *,
+        is_isolated: bool = True,
     ) -> None:
         self._outwards = outwards
         self._on_end = on_end
         self._closing = threading.Event()
         modules = [multiplexer, tunnel_inside]
         self._program = Program(
-            engine, container, "tunnel", modules, [sorted(outwards)], patience=_PATIENCE
+            engine,
+            container,
+            "tunnel",
+            modules,
+            [sorted(outwards), is_isolated],
+            patience=_PATIENCE,
         )
         self._servers: dict[int, socket.socket] = {}
         self._is_over = threading.Event()

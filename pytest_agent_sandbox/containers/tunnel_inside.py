@@ -1,7 +1,7 @@
 """The inner end of a `Tunnel`, a process of root in the container.
 
-It is sent there behind the text of `multiplexer`, whose names it uses. First it looks whether the
-container has no network but this one, and says what is wrong with that in a line of JSON.
+It is sent there behind the text of `multiplexer`, whose names it uses. First it looks whether an
+isolated container has no network but this one, and says what is wrong with that in a line of JSON.
 """
 
 from __future__ import annotations
@@ -102,13 +102,14 @@ async def serve(ports: Sequence[int]) -> None:
         sending.cancel()
 
 
-def main(ports: Sequence[int]) -> None:
+def main(ports: Sequence[int], is_isolated: bool) -> None:
     """Looks, tells, and carries.
 
     Args:
         ports: On which to listen for connections outwards.
+        is_isolated: Whether there is to be no other way out.
     """
-    problems = ways_out()
+    problems = ways_out() if is_isolated else []
     if problems:
         sys.stdout.write(json.dumps({"problems": problems}) + "\n")
         sys.stdout.flush()

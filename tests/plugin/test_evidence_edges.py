@@ -187,7 +187,8 @@ def test_first(agent_workspace, agent_llm, agent_conversation):
     agent_llm.script([tool("terminal", command="echo one"), say("Done.")])
     conversation = agent_conversation()
     conversation.send_message("Do it.")
-    subprocess.run([sys.executable, "-m", "pytest", "-pno:asyncio", "-pno:syrupy", "-k", "second"], check=False)
+    options = ["-pno:asyncio", "-pno:syrupy", "-k", "second"]
+    subprocess.run([sys.executable, "-m", "pytest", *options], check=False)
     conversation.run(timeout=60)
     assert 0, "the first run's"
 

@@ -1,0 +1,118 @@
+"""Proxies: those that containers are told of, and the one before the engine itself."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from docker.utils.config import load_general_config
+from requests.utils import should_bypass_proxies
+
+#: The names that programs know: some the one, some the other.
+NO_PROXY = ("NO_PROXY", "no_proxy")
+
+# What the docker command line tells containers, by the keys of its config.json.
+_CONFIG_KEYS = {
+    "httpProxy": "HTTP_PROXY",
+    "httpsProxy": "HTTPS_PROXY",
+    "ftpProxy": "FTP_PROXY",
+    "allProxy": "ALL_PROXY",
+    "noProxy": "NO_PROXY",
+}
+_SEPARATORS = re.compile(r"[,\s]+")
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy that requests to the engine go to.
+
+    Attributes:
+        url: Its address; it may hold credentials.
+        variable: The environment variable that names it.
+    """
+
+    url: str
+    variable: str
+
+    def __str__(self) -> str:
+        place = self.url.rpartition("@")[2].removeprefix("http://").removeprefix("https://")
+        return f"{place.rstrip('/')} (from {self.variable})"
+
+
+def container_proxies(engine: str) -> dict[str, str]:
+    """The variables that the docker command line gives to each container.
+
+    They are those of `proxies` in its config.json: of the engine's address, else of `default`.
+
+    Args:
+        engine: The engine's address.
+    """
+    proxies = load_general_config().get("proxies")
+    found = proxies.get(engine, proxies.get("default")) if isinstance(proxies, dict) else None
+    told: dict[str, str] = {}
+    for key, name in _CONFIG_KEYS.items():
+        value = found.get(key) if isinstance(found, dict) else None
+        if value and isinstance(value, str):
+            told |= {name: value, name.lower(): value}
+    return told
+
+
+def without_proxy(variables: Iterable[Mapping[str, str]], hosts: Iterable[str]) -> dict[str, str]:
+    """`NO_PROXY` in both spellings, with the hosts in it that no proxy may be asked for.
+
+    Args:
+        variables: What a program is told, from several sources; the later ones win.
+        hosts: Names and addresses.
+    """
+    said = dict.fromkeys(NO_PROXY, "")
+    for source in variables:
+        given = {name: source[name] for name in NO_PROXY if name in source}
+        if given:  # of one spelling only: it is meant for all programs
+            either = next(iter(given.values()))
+            said = {name: given.get(name, either) for name in NO_PROXY}
+    return {name: _with(value, hosts) for name, value in said.items()}
+
+
+def _with(value: str, hosts: Iterable[str]) -> str:
+    if value.strip() == "*":  # a word of its own, which means all
+        return value
+    entries = [entry for entry in _SEPARATORS.split(value) if entry]
+    return ",".join(dict.fromkeys([*entries, *hosts]))
+
+
+def proxy_before(address: str, *, is_tls: bool) -> Proxy | None:
+    """The proxy that requests to an engine go to, as the docker command line would choose it.
+
+    It goes by Go's rules: `HTTPS_PROXY` is for TLS, `HTTP_PROXY` for the rest, loopback is never
+    asked for by a proxy, nor what `NO_PROXY` names.
+
+    Args:
+        address: The engine's.
+        is_tls: Whether the connection is one by TLS.
+    """
+    parts = urlsplit(address)
+    if parts.scheme not in ("tcp", "http", "https") or _is_loopback(parts.hostname or ""):
+        return None
+    scheme = "https" if is_tls or parts.scheme == "https" else "http"
+    for name in (f"{scheme}_proxy".upper(), f"{scheme}_proxy"):
+        if url := os.environ.get(name):
+            break
+    else:
+        return None
+    past = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    if should_bypass_proxies(f"{scheme}://{parts.netloc}", past):
+        return None
+    return Proxy(url, name)
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

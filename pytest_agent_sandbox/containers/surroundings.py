@@ -1,0 +1,19 @@
+"""Where this process is, as seen from an engine: in one of its containers, or beside it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_MOUNTS = Path("/proc/self/mountinfo")
+# Files of a container that engines mount from a folder named by its id.
+_FILE_OF_ITS_OWN = re.compile(r"/(?P<id>[0-9a-f]{64})/\S* /etc/(?:hostname|hosts|resolv\.conf) ")
+
+
+def own_container() -> str | None:
+    """The id of the container that this process is in; None where it is in none, by its mounts."""
+    try:
+        found = _FILE_OF_ITS_OWN.search(_MOUNTS.read_text(encoding="utf-8", errors="replace"))
+    except OSError:  # not Linux
+        return None
+    return None if found is None else found["id"]
