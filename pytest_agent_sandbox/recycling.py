@@ -13,6 +13,8 @@ from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.janitor import Janitor
 
+#: Where agent servers keep what is theirs, whoever they run as.
+SERVER_FOLDER = "/workspace"
 #: Where an agent server keeps conversations and commands, whatever folder it is started in.
 SERVER_FOLDERS = {
     "OH_CONVERSATIONS_PATH": "/workspace/conversations",

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import posixpath
 import threading
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
+from pytest_agent_sandbox.containers.accounts import (
+    Account,
+    find_account,
+    folders_of,
+    handed_over,
+)
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.janitor import (
     Janitor,
@@ -15,8 +23,18 @@ from pytest_agent_sandbox.containers.janitor import (
 )
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.planning import WORKING_DIR_LABEL, SandboxPlan
-from pytest_agent_sandbox.recycling import SERVER_FOLDERS, Recycler, folders_in_memory
+from pytest_agent_sandbox.recycling import (
+    SERVER_FOLDER,
+    SERVER_FOLDERS,
+    Recycler,
+    folders_in_memory,
+)
 from pytest_agent_sandbox.sandboxes import Sandbox, User
+
+
+class _Accounts(NamedTuple):
+    old: Account
+    new: Account
 
 
 class SandboxStarter:
@@ -25,6 +43,7 @@ class SandboxStarter:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._files: dict[Hashable, dict[str, bytes]] = {}
+        self._known: dict[Hashable, _Accounts] = {}
         self._lock = threading.Lock()
 
     def start(
@@ -43,13 +62,21 @@ class SandboxStarter:
             SandboxStartFailed: The container did not start, or its server never answered.
             SandboxError: Whatever else keeps it from starting.
         """
-        if not plan.is_in_memory:
-            return Sandbox.start(self._engine, plan, user, dormant=dormant, check=check)
-        files = self._first_files(plan)
-        begun = _in_memory(plan, files)
+        accounts = self._accounts(plan)
+        begun, files = plan, self._first_files(plan) if plan.is_in_memory else {}
+        if accounts is not None:
+            begun = _with_folders(plan, accounts.new)
+            files = {
+                folder: handed_over(files[folder], accounts.old, accounts.new) for folder in files
+            }
+            files.setdefault(begun.spec.environment["HOME"], b"")
+        if plan.is_in_memory:
+            begun = _in_memory(begun, files)
         sandbox = Sandbox.start(self._engine, begun, user, dormant=dormant, check=check)
+        sandbox.plan = plan
+        if not plan.is_in_memory:
+            return sandbox
         try:
-            sandbox.plan = plan
             self._fill(sandbox, files)
         except BaseException:
             sandbox.close()
@@ -90,6 +117,21 @@ class SandboxStarter:
                 f"{number!r:.80}"
             )
 
+    def _accounts(self, plan: SandboxPlan) -> _Accounts | None:
+        """Whose the image's folders are, and whose they are to be; None where that is the same."""
+        if plan.spec.user is None:
+            return None
+        key = (plan.image.id, plan.spec.user)
+        with self._lock:
+            if key not in self._known:
+                old, new = (
+                    find_account(self._engine, plan.image.reference, name)
+                    for name in (plan.image.user, plan.spec.user)
+                )
+                self._known[key] = _Accounts(old, new)
+            found = self._known[key]
+        return None if found.old.number == found.new.number else found
+
     def _first_files(self, plan: SandboxPlan) -> dict[str, bytes]:
         """What the image has in the folders that the sandbox has in memory."""
         user, working_dir = plan.spec.user, plan.spec.labels[WORKING_DIR_LABEL]
@@ -118,6 +160,27 @@ class FreshSupply:
         """Removes one."""
         sandbox.close()
         sandbox.container.remove()
+
+
+def _with_folders(plan: SandboxPlan, account: Account) -> SandboxPlan:
+    """The plan with the folders that a server needs, for a user that the image does not expect."""
+    home = account.home
+    if home not in ("/root", f"/home/{posixpath.basename(home)}"):  # /nonexistent, and the like
+        home = f"/home/{account.number}"
+    mounted = plan.spec.volume_targets()
+    folders = [
+        folder
+        for folder in (SERVER_FOLDER, plan.spec.labels[WORKING_DIR_LABEL], home)
+        # What is mounted belongs to whom it belongs to on its machine.
+        if not any(posixpath.commonpath([folder, target]) == target for target in mounted)
+    ]
+    spec = replace(
+        plan.spec,
+        # The user's own shell may be one that lets nobody in, and tmux goes by it.
+        environment={"HOME": home, "SHELL": "/bin/bash", **plan.spec.environment},
+        files=b"" if plan.is_in_memory else folders_of(account, folders),
+    )
+    return replace(plan, spec=spec)
 
 
 def _in_memory(plan: SandboxPlan, files: Mapping[str, bytes]) -> SandboxPlan:

@@ -124,6 +124,9 @@ class Container:
             container_id = _create(engine, spec, name)
             log = LogFile(Path(log_path), clean)
             container = cls(engine, spec, container_id, name, log, echo)
+            if spec.files:
+                with engine.calling(f"put files into container {name}"):
+                    engine.client.api.put_archive(container.id, "/", spec.files)
             container._follower.attach()
             with engine.calling(f"start container {name}"):
                 try:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-import secrets
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
-from docker.errors import NotFound
-
 from pytest_agent_sandbox.containers import janitor_inside
-from pytest_agent_sandbox.containers.cleanup import NAME_PREFIX, prefixed
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.image_files import open_image
 from pytest_agent_sandbox.containers.program import Program
 from pytest_agent_sandbox.errors import SandboxError
 
@@ -37,8 +34,6 @@ USUAL_PLACES = ("/tmp", "/var/tmp", "/run", "/root")  # noqa: S108 - in the cont
 
 # Seconds for an order to be carried out: most take some milliseconds, a place full of files more.
 _PATIENCE = 20.0
-# Bytes of an image's folder that can be put back into memory.
-_LARGEST = 16 * 1024 * 1024
 # Seconds in which the engine notices that something has ended.
 _END_GRACE = 1.0
 
@@ -83,21 +78,14 @@ def first_files(
     Raises:
         SandboxError: The engine cannot tell, or a folder is too large to be in memory.
     """
-    api = engine.client.api
     with engine.calling(f"look into the image {image}"):
         found: Any = engine.client.images.get(image)
-        own_user = (found.attrs["Config"] or {}).get("User") or ""
-        labels = prefixed(engine.owner.labels)
-        name = f"{NAME_PREFIX}-files-{secrets.token_hex(6)}"
-        container = api.create_container(image, command=["true"], name=name, labels=labels)["Id"]
-        try:
-            passwd = _text(_archive(engine, container, "/etc/passwd"))
-            home = home_of(passwd, own_user if user is None else user)
-            volumes = found.attrs["Config"].get("Volumes") or {}
-            wanted = sorted({*folders, *volumes, home} - {"", *mounted})
-            return {folder: _archive(engine, container, folder) for folder in wanted}
-        finally:
-            api.remove_container(container, v=True, force=True)
+    config = found.attrs["Config"] or {}
+    with open_image(engine, image) as files:
+        passwd = files.text("/etc/passwd")
+        home = home_of(passwd, (config.get("User") or "") if user is None else user)
+        wanted = sorted({*folders, *(config.get("Volumes") or {}), home} - {"", *mounted})
+        return {folder: files.archive(folder) for folder in wanted}
 
 
 def memory_options(archive: bytes) -> str:
@@ -111,30 +99,6 @@ def memory_options(archive: bytes) -> str:
     with tarfile.open(fileobj=BytesIO(archive)) as members:
         top = members.getmembers()[0]
     return f"exec,uid={top.uid},gid={top.gid},mode={top.mode & 0o7777:o}"
-
-
-def _archive(engine: Engine, container: str, path: str) -> bytes:
-    found = b""
-    try:
-        chunks, _ = engine.client.api.get_archive(container, path)
-        for chunk in chunks:
-            found += chunk
-            if len(found) > _LARGEST:
-                raise SandboxError(
-                    f"The image has over {_LARGEST:,} bytes in {path}, too much for a folder in "
-                    "memory, as recycled and strict sandboxes have them."
-                )
-    except NotFound:
-        return b""
-    return found
-
-
-def _text(archive: bytes) -> str:
-    if not archive:
-        return ""
-    with tarfile.open(fileobj=BytesIO(archive)) as members:
-        file = members.extractfile(members.getmembers()[0])
-        return "" if file is None else file.read().decode(errors="replace")
 
 
 def by_owner(files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:

@@ -71,6 +71,7 @@ class ContainerSpec:
         ulimits: Resource limits, such as ``{"nofile": 4096}``. Engines may not be allowed to raise
             them: set what is needed only.
         user: User (and group) of its processes; None for the image's own.
+        files: An archive (tar) that is put into its root before it starts.
         labels: Labels, put under the prefix ``pytest-agent-sandbox.``; the owner (see
             `ownership`) and the time of the start are added.
         platform: Such as ``linux/arm64``; None for the image's own.
@@ -103,6 +104,7 @@ class ContainerSpec:
     pids_limit: int | None = None
     ulimits: Mapping[str, int] = field(default_factory=dict)
     user: str | None = None
+    files: bytes = field(default=b"", repr=False)
     labels: Mapping[str, str] = field(default_factory=dict)
     platform: str | None = None
     read_only: bool = False

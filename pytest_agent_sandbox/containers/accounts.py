@@ -1,0 +1,128 @@
+"""Users of an image's containers, by the names and numbers that people give."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.image_files import open_image
+from pytest_agent_sandbox.errors import SettingsError
+
+# Names that an error lists.
+_SHOWN = 25
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user in a container.
+
+    Attributes:
+        number: The user's.
+        group: The group's number.
+        home: The home folder; empty where the image has none for the user.
+    """
+
+    number: int
+    group: int
+    home: str
+
+
+def find_account(engine: Engine, image: str, user: str) -> Account:
+    """Read who a user is in an image, as the engine would.
+
+    Args:
+        engine: The engine that has the image.
+        image: Its reference.
+        user: A name or number, maybe with a group's behind a colon; empty for root.
+
+    Raises:
+        SettingsError: The image has no user, or group, of this name.
+        SandboxError: The engine cannot tell.
+    """
+    with open_image(engine, image) as files:
+        passwd, group = files.text("/etc/passwd"), files.text("/etc/group")
+    return account_of(user, passwd, group, image)
+
+
+def account_of(user: str, passwd: str, group: str, image: str) -> Account:
+    """Read who a user is: see `find_account`.
+
+    Args:
+        user: The user.
+        passwd: The text of the image's `/etc/passwd`.
+        group: The text of its `/etc/group`.
+        image: Its reference, for the error.
+    """
+    name, _, wanted_group = user.partition(":")
+    name = name or "0"
+    known = _entry(passwd, name, 6)
+    if known is None and not name.isdecimal():
+        raise SettingsError(_unknown("user", user, name, image, passwd))
+    number = int(name if known is None else known[2])
+    own_group = 0 if known is None else int(known[3])
+    home = "" if known is None or known[5] in ("", "/") else known[5]
+    if not wanted_group:
+        return Account(number, own_group, home)
+    found = _entry(group, wanted_group, 3)
+    if found is None and not wanted_group.isdecimal():
+        raise SettingsError(_unknown("group", user, wanted_group, image, group))
+    return Account(number, int(wanted_group if found is None else found[2]), home)
+
+
+def _entry(file: str, name: str, length: int) -> list[str] | None:
+    for fields in _entries(file):
+        if len(fields) >= length and name in (fields[0], fields[2]):
+            return fields
+    return None
+
+
+def _entries(file: str) -> Iterator[list[str]]:
+    return (line.split(":") for line in file.splitlines())
+
+
+def _unknown(kind: str, user: str, name: str, image: str, file: str) -> str:
+    names = sorted(fields[0] for fields in _entries(file) if fields[0])
+    more = ", …" if len(names) > _SHOWN else ""
+    there = f"it has {', '.join(names[:_SHOWN])}{more}" if names else "it has none"
+    return (
+        f"user: {user!r}: the image {image} has no {kind} {name!r} ({there}); a number "
+        "needs none, such as 1000:1000"
+    )
+
+
+def folders_of(account: Account, folders: Iterable[str]) -> bytes:
+    """An archive (tar) of empty folders that belong to a user; the engine makes what is missing.
+
+    Args:
+        account: The user.
+        folders: Their absolute paths.
+    """
+    target = BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        for folder in folders:
+            entry = tarfile.TarInfo(folder.strip("/"))
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            entry.uid, entry.gid = account.number, account.group
+            archive.addfile(entry)
+    return target.getvalue()
+
+
+def handed_over(archive: bytes, old: Account, new: Account) -> bytes:
+    """An archive (tar) in which what was one user's is another one's."""
+    if not archive:
+        return archive
+    target = BytesIO()
+    with (
+        tarfile.open(fileobj=BytesIO(archive)) as members,
+        tarfile.open(fileobj=target, mode="w") as changed,
+    ):
+        for member in members.getmembers():
+            content = members.extractfile(member) if member.isreg() else None
+            if member.uid == old.number:
+                member.uid, member.gid = new.number, new.group
+                member.uname = member.gname = ""
+            changed.addfile(member, content)
+    return target.getvalue()

@@ -1,0 +1,77 @@
+"""Files of an image, read from a container of it that never runs."""
+
+from __future__ import annotations
+
+import secrets
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+
+from docker.errors import NotFound
+
+from pytest_agent_sandbox.containers.cleanup import NAME_PREFIX, prefixed
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.errors import SandboxError
+
+# Bytes of an image's folder that can be put back into memory.
+_LARGEST = 16 * 1024 * 1024
+
+
+class ImageFiles:
+    """The files of an image: make it with `open_image`."""
+
+    def __init__(self, engine: Engine, container: str) -> None:
+        self._engine = engine
+        self._container = container
+
+    def archive(self, path: str) -> bytes:
+        """A file or folder as a tar archive; empty where the image has none.
+
+        Raises:
+            SandboxError: It is too large to be in memory.
+        """
+        found = b""
+        try:
+            chunks, _ = self._engine.client.api.get_archive(self._container, path)
+            for chunk in chunks:
+                found += chunk
+                if len(found) > _LARGEST:
+                    raise SandboxError(
+                        f"The image has over {_LARGEST:,} bytes in {path}, too much for a folder "
+                        "in memory, as recycled and strict sandboxes have them."
+                    )
+        except NotFound:
+            return b""
+        return found
+
+    def text(self, path: str) -> str:
+        """A file's text; empty where the image has none."""
+        archive = self.archive(path)
+        if not archive:
+            return ""
+        with tarfile.open(fileobj=BytesIO(archive)) as members:
+            file = members.extractfile(members.getmembers()[0])
+            return "" if file is None else file.read().decode(errors="replace")
+
+
+@contextmanager
+def open_image(engine: Engine, image: str) -> Iterator[ImageFiles]:
+    """Have an image's files at hand.
+
+    Args:
+        engine: The engine that has the image.
+        image: Its reference.
+
+    Raises:
+        SandboxError: The engine cannot tell.
+    """
+    api = engine.client.api
+    with engine.calling(f"look into the image {image}"):
+        labels = prefixed(engine.owner.labels)
+        name = f"{NAME_PREFIX}-files-{secrets.token_hex(6)}"
+        container = api.create_container(image, command=["true"], name=name, labels=labels)["Id"]
+        try:
+            yield ImageFiles(engine, container)
+        finally:
+            api.remove_container(container, v=True, force=True)
