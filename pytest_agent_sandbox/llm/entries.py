@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any
 
 from pytest_agent_sandbox.errors import SettingsError
@@ -88,10 +88,16 @@ def _check_reply(reply: Reply, where: str) -> None:
     usage = reply.usage
     if usage is None:
         return
-    if not all(map(_is_count, astuple(usage))):
+    if not all(map(_is_count, astuple(replace(usage, cost=0)))):
         raise SettingsError(f"{where}: the tokens of its usage must be whole numbers, 0 or more.")
+    if usage.cost is not None:
+        raise SettingsError(f"{where}: a scripted reply costs nothing, and its usage says a cost.")
     if usage.cache_read_tokens + usage.cache_write_tokens > usage.prompt_tokens:
         raise SettingsError(f"{where}: more tokens of its usage are cached than its prompt has.")
+    if usage.cache_write_1h_tokens > usage.cache_write_tokens:
+        raise SettingsError(
+            f"{where}: more tokens of its usage are cached for an hour than are cached."
+        )
 
 
 def _check_call(call: ToolCall, where: str) -> None:

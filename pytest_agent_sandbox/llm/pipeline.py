@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.dialects.dialect import wants_stream
@@ -11,6 +12,8 @@ from pytest_agent_sandbox.llm.exchange import FIRST_ERROR, Answer, Exchange, Sou
 from pytest_agent_sandbox.llm.faults import Faults
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.sse import EventSplitter, ServerSentEvent, json_object
+
+_COST_HEADER = b"x-litellm-response-cost"
 
 
 @dataclass
@@ -98,6 +101,19 @@ async def _accounted(
         _book(exchange, answer, policy, is_complete=is_complete)
 
 
+def _told_by_header(answer: Answer) -> float | None:
+    """What a LiteLLM proxy says the call cost, in US dollars; None where it does not."""
+    for name, value in answer.headers:
+        if name == _COST_HEADER:
+            try:
+                cost = float(value)
+            except ValueError:
+                return None
+            # Of a stream, and of a model whose price it does not know, it may say 0.
+            return cost if 0 < cost < math.inf else None
+    return None
+
+
 def _note_usage(exchange: Exchange, event: ServerSentEvent) -> None:
     if '"usage"' in event.data:
         exchange.call.usage = exchange.dialect.usage(event.content, exchange.call.usage)
@@ -107,6 +123,9 @@ def _book(exchange: Exchange, answer: Answer, policy: Policy, *, is_complete: bo
     """Book what a call has cost, once."""
     call = exchange.call
     if answer.status < FIRST_ERROR:
+        told = _told_by_header(answer)
+        if call.usage is not None and call.usage.cost is None and told is not None:
+            call.usage = replace(call.usage, cost=told)
         if call.origin != "scripted" and call.cost is None:
             call.cost = policy.prices.cost(call.model, call.usage)
         for budget in exchange.budgets:

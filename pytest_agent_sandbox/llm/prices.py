@@ -12,7 +12,7 @@ from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.llm.replies import Usage
 
 _MILLION = 1_000_000
-_KINDS = ("input", "output", "cache_read", "cache_write")
+_KINDS = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
 
 
 class Prices:
@@ -20,7 +20,9 @@ class Prices:
 
     Args:
         own: The user's own: `{"my-model": {"input": 0.5, "output": 1.5}}`. `cache_read` and
-            `cache_write` may be given too; by default both cost what `input` does.
+            `cache_write` may be given too; by default both cost what `input` does. So may
+            `cache_write_1h`, of what is kept for an hour; by default it costs what `cache_write`
+            does.
     """
 
     def __init__(self, own: Mapping[str, Mapping[str, float]] | None = None) -> None:
@@ -50,6 +52,8 @@ class Prices:
     def cost(self, model: str, usage: Usage | None) -> float | None:
         """What a call costs in US dollars; None where its usage or the model's price is unknown.
 
+        The user's own price comes first, then what the provider says, then the table.
+
         Args:
             model: Its name, with or without LiteLLM's provider prefix.
             usage: The tokens it booked.
@@ -59,6 +63,8 @@ class Prices:
         own = self._own_price(model)
         if own is not None:
             return _own_cost(own, usage)
+        if usage.cost is not None:
+            return usage.cost
         for name in (model, _end(model)):
             cost = _listed_cost(name, usage)
             if cost is not None:
@@ -79,10 +85,12 @@ def _end(model: str) -> str:
 
 def _own_cost(price: Mapping[str, float], usage: Usage) -> float:
     cached = usage.cache_read_tokens + usage.cache_write_tokens
+    write = price.get("cache_write", price["input"])
     total = (
         (usage.prompt_tokens - cached) * price["input"]
         + usage.cache_read_tokens * price.get("cache_read", price["input"])
-        + usage.cache_write_tokens * price.get("cache_write", price["input"])
+        + (usage.cache_write_tokens - usage.cache_write_1h_tokens) * write
+        + usage.cache_write_1h_tokens * price.get("cache_write_1h", write)
         + usage.completion_tokens * price["output"]
     )
     return total / _MILLION
@@ -91,11 +99,13 @@ def _own_cost(price: Mapping[str, float], usage: Usage) -> float:
 def _listed_cost(model: str, usage: Usage) -> float | None:
     import genai_prices  # takes 0.1 s, and only calls of a provider need it
 
+    for_an_hour = usage.cache_write_1h_tokens
     tokens = genai_prices.Usage(
         input_tokens=usage.prompt_tokens,
         output_tokens=usage.completion_tokens,
         cache_read_tokens=usage.cache_read_tokens,
         cache_write_tokens=usage.cache_write_tokens,
+        **({"cache_write_1h_tokens": for_an_hour} if for_an_hour else {}),
     )
     try:
         return float(genai_prices.calc_price(tokens, model_ref=model).total_price)
@@ -106,8 +116,8 @@ def _listed_cost(model: str, usage: Usage) -> float | None:
 def _check(price: Any, where: str) -> None:
     if not isinstance(price, dict) or not {"input", "output"} <= set(price) <= set(_KINDS):
         raise SettingsError(
-            f"{where}: give an object with input and output, and cache_read and cache_write where "
-            "they differ, each in US dollars for a million tokens."
+            f"{where}: give an object with input and output, and cache_read and cache_write "
+            "where they differ, and cache_write_1h, each in US dollars for a million tokens."
         )
     for kind, number in price.items():
         is_number = isinstance(number, int | float) and not isinstance(number, bool)

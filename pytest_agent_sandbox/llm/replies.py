@@ -24,6 +24,10 @@ class Usage:
     cache_read_tokens: int = 0
     #: Those of the request that the provider put into its cache, which Anthropic bills.
     cache_write_tokens: int = 0
+    #: Those of them that it keeps there for an hour, which Anthropic bills higher.
+    cache_write_1h_tokens: int = 0
+    #: In US dollars, where the provider itself says what the reply cost.
+    cost: float | None = None
 
     @property
     def total_tokens(self) -> int:
@@ -36,6 +40,8 @@ class Usage:
             self.completion_tokens + other.completion_tokens,
             self.cache_read_tokens + other.cache_read_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
+            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
+            None if self.cost is None or other.cost is None else self.cost + other.cost,
         )
 
 

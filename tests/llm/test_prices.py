@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.llm.dialects import DIALECTS
+from pytest_agent_sandbox.llm.dialects.anthropic_messages import AnthropicMessages
+from pytest_agent_sandbox.llm.dialects.dialect import Dialect
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.replies import Usage
 
@@ -89,6 +92,70 @@ def test_writing_to_anthropic_s_cache_costs_more() -> None:
     assert usual is not None
     assert written is not None
     assert written > usual
+
+
+def test_what_anthropic_keeps_for_an_hour_costs_more_still() -> None:
+    def cost(for_an_hour: int) -> float | None:
+        usage = Usage(100_000, 0, 0, 100_000, for_an_hour)
+        return Prices().cost("claude-sonnet-4-5", usage)
+
+    assert cost(0) == pytest.approx(0.375)
+    assert cost(100_000) == pytest.approx(0.60)
+    assert cost(40_000) == pytest.approx(0.6 * 0.375 + 0.4 * 0.60)
+
+
+def test_a_price_of_one_s_own_for_what_is_kept_for_an_hour() -> None:
+    usage = Usage(1000, 0, 0, 1000, 400)
+    own = {"input": 1, "output": 1, "cache_write": 10}
+    assert Prices({"m": own}).cost("m", usage) == pytest.approx(0.01)
+    own["cache_write_1h"] = 100
+    assert Prices({"m": own}).cost("m", usage) == pytest.approx(0.006 + 0.04)
+
+
+def test_what_the_provider_says_comes_before_the_table_and_after_one_s_own_price() -> None:
+    told = Usage(1000, 100, cost=0.0123)
+    for model in ("openrouter/some/new-model", "gpt-4o"):
+        assert Prices().cost(model, told) == 0.0123
+    assert Prices({"m": OWN}).cost("m", told) == Prices({"m": OWN}).cost("m", Usage(1000, 100))
+
+
+TOLD = [
+    # usage beside the tokens, and the cost that it tells
+    ({"cost": 0.0123}, 0.0123),
+    ({"cost": 0}, 0.0),
+    ({"cost": {"input_tokens_cost": 0.001, "total_cost": 0.004}}, 0.004),
+    ({"cost": 0.05, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.04}}, 0.05),
+    ({"cost": 0.05, "is_byok": True, "cost_details": {"upstream_inference_cost": 1.0}}, 1.05),
+    ({"cost": 0.05, "is_byok": True, "cost_details": {"upstream_inference_cost": None}}, 0.05),
+    ({"cost": None}, None),
+    ({"cost": "0.05"}, None),
+    ({"cost": True}, None),
+    ({"cost": -1}, None),
+    ({"cost": float("nan")}, None),
+    ({}, None),
+]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(("extra", "cost"), TOLD, ids=repr)
+def test_a_cost_that_the_provider_tells(dialect: Dialect, extra: Any, cost: float | None) -> None:
+    tokens = dict.fromkeys(
+        ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens"), 10
+    )
+    usage = dialect.usage({"usage": {**tokens, **extra}}, None)
+    assert usage is not None
+    assert usage.cost == cost
+
+
+def test_anthropic_s_stream_tells_what_is_kept_for_an_hour_at_its_beginning() -> None:
+    lifetimes = {"ephemeral_5m_input_tokens": 100, "ephemeral_1h_input_tokens": 400}
+    begun = {"input_tokens": 5, "cache_creation_input_tokens": 500, "cache_creation": lifetimes}
+    dialect = AnthropicMessages()
+    usage = dialect.usage({"type": "message_start", "message": {"usage": begun}}, None)
+    usage = dialect.usage({"type": "message_delta", "usage": {"output_tokens": 7}}, usage)
+    assert usage == Usage(505, 7, 0, 500, 400)
+    usage = dialect.usage({"usage": {"output_tokens": 8, "cost": 0.5}}, usage)
+    assert usage == Usage(505, 8, 0, 500, 400, 0.5)
 
 
 @pytest.mark.parametrize("model", ["", "nobodys-model", "scripted", "openai/", "/", "gpt"])

@@ -40,6 +40,7 @@ from pytest_agent_sandbox.llm.exchange import (
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.live import LiveUpstream
+from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, say, tool
 from pytest_agent_sandbox.options import SandboxSettings
@@ -126,8 +127,10 @@ class Studio:
             key = SecretStr(lane.token)
             yield LiveUpstream(lane.base_url("127.0.0.1"), key, **settings)
 
-    def lane(self, tape: Tape, upstream: Any = None, name: str = "1") -> Lane:
-        return self._gateway.open_lane(tape.lane(name, upstream), name)
+    def lane(
+        self, tape: Tape, upstream: Any = None, name: str = "1", policy: Policy | None = None
+    ) -> Lane:
+        return self._gateway.open_lane(tape.lane(name, upstream), name, policy)
 
     def client(self, lane: Lane, **settings: Any) -> openai.OpenAI:
         # Reading this machine's certificates takes 50 ms, and nothing here is encrypted.
@@ -162,9 +165,10 @@ class Wire:
         *chunks: bytes | Exception | asyncio.Event,
         media_type: str = "application/json",
         status: int = 200,
+        headers: dict[str, str] | None = None,
     ) -> None:
         self._chunks = chunks
-        self._head = (status, raw_headers({"content-type": media_type}))
+        self._head = (status, raw_headers({"content-type": media_type, **(headers or {})}))
 
     async def answer(self, exchange: Exchange) -> Answer:
         exchange.call.origin = "live"
@@ -639,6 +643,36 @@ def test_the_cost_is_known_with_the_last_event(studio: Studio, file: Path) -> No
         assert any(b"[DONE]" in chunk for chunk in chunks)
         assert tape.save("m") == ""
     assert Cassette.load(file).lanes["1"][0].answer.cost
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+def test_a_cost_that_the_provider_tells_is_kept(studio: Studio, file: Path, streamed: bool) -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 9, "cost": 0.0123}
+    answer = json.dumps({"model": "m", "choices": [], "usage": usage}).encode()
+    wire = Wire(answer)
+    if streamed:
+        wire = Wire(b"data: " + answer + b"\n\n", b"data: [DONE]\n\n", media_type=SSE)
+    asked = {**ask("a", stream=streamed), "model": "a-model-of-no-table"}
+    budget = Policy(Budget("test", Limits(cost=0.02)))
+    tape = new_tape(file, "once")
+    recorded = studio.lane(tape, wire, policy=budget)
+    assert [post(recorded, asked).status_code for _ in range(3)] == [200, 200, 400]
+    assert [call.cost for call in recorded.calls] == [0.0123, 0.0123, None]
+    assert "llm_max_cost = $0.02 is used up" in recorded.calls[2].problem
+    assert tape.save("m") == ""
+    assert [r.answer.cost for r in Cassette.load(file).lanes["1"]] == [0.0123] * 2
+    replayed = studio.lane(new_tape(file, "none"))
+    post(replayed, asked)
+    assert replayed.calls[0].cost == 0.0123
+
+
+def test_a_cost_in_a_litellm_proxy_s_header_counts(studio: Studio, file: Path) -> None:
+    answer = json.dumps({"usage": {"prompt_tokens": 9, "completion_tokens": 9}}).encode()
+    for told, cost in (("0.0123", 0.0123), ("0.0", None), ("None", None)):
+        wire = Wire(answer, headers={"x-litellm-response-cost": told})
+        lane = studio.lane(new_tape(file, "all"), wire)
+        post(lane, {**ask("a"), "model": "a-model-of-no-table"})
+        assert lane.calls[0].cost == cost
 
 
 # Secrets

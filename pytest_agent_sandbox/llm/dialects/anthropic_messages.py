@@ -11,6 +11,7 @@ from pytest_agent_sandbox.llm.dialects.dialect import (
     number,
     objects,
     pieces,
+    told_cost,
     usage_of,
 )
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage
@@ -25,6 +26,8 @@ _ERROR_TYPES = {
     529: "overloaded_error",
 }
 _FIRST_SERVER_ERROR = 500
+#: Of the tokens that were put into the cache, those that stay for an hour, not for five minutes.
+_FOR_AN_HOUR = "ephemeral_1h_input_tokens"
 _LAST_TYPES = ("message_stop", "error")
 
 #: Types of the tools that the client runs: its own, and how those of Anthropic's making begin.
@@ -76,16 +79,22 @@ class AnthropicMessages(Dialect):
         used = message.get("usage") if isinstance(message, Mapping) else None
         if not isinstance(used, Mapping):
             return so_far
-        before = _usage(so_far or Usage(0, 0))
+        earlier = so_far or Usage(0, 0)
+        before = _counts(earlier)
         told = {name: number(used, name) for name in before}
         known = {name: total for name, total in told.items() if total is not None}
-        if not known:
+        for_an_hour = number(used, "cache_creation", _FOR_AN_HOUR)
+        cost = told_cost(message)
+        if not known and for_an_hour is None and cost is None:
             return so_far
         # Numbers are totals so far, and what an event leaves out has not changed.
         now = before | known
         read, written = now["cache_read_input_tokens"], now["cache_creation_input_tokens"]
         prompt = now["input_tokens"] + read + written
-        return Usage(prompt, now["output_tokens"], read, written)
+        if for_an_hour is None:
+            for_an_hour = earlier.cache_write_1h_tokens
+        cost = earlier.cost if cost is None else cost
+        return Usage(prompt, now["output_tokens"], read, written, for_an_hour, cost)
 
     def is_last(self, event: ServerSentEvent) -> bool:
         """Whether the event ends the answer, as a success or not."""
@@ -134,7 +143,17 @@ def _stop_reason(reply: Reply) -> str:
     return reply.finish_reason or ("tool_use" if reply.calls else "end_turn")
 
 
-def _usage(usage: Usage) -> dict[str, int]:
+def _usage(usage: Usage) -> dict[str, Any]:
+    """The tokens as Anthropic tells them."""
+    for_an_hour = usage.cache_write_1h_tokens
+    lifetimes = {
+        "ephemeral_5m_input_tokens": usage.cache_write_tokens - for_an_hour,
+        _FOR_AN_HOUR: for_an_hour,
+    }
+    return {**_counts(usage), "cache_creation": lifetimes}
+
+
+def _counts(usage: Usage) -> dict[str, int]:
     """The tokens as Anthropic counts them: those of the cache are no `input_tokens`."""
     cached = usage.cache_read_tokens + usage.cache_write_tokens
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
@@ -164,6 +165,28 @@ def number(content: Mapping[str, Any], *path: str) -> int | None:
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def told_cost(content: Any) -> float | None:
+    """What a provider says in an answer's `usage` that it cost, in US dollars; None where nothing.
+
+    OpenRouter, LiteLLM's proxy and others say it by a number; Perplexity by parts and their sum.
+    Who has a key of his own for the provider behind OpenRouter pays that one too.
+    """
+    usage = content.get("usage") if isinstance(content, Mapping) else None
+    if not isinstance(usage, Mapping):
+        return None
+    cost = usage.get("cost")
+    cost = _amount(cost.get("total_cost") if isinstance(cost, Mapping) else cost)
+    details = usage.get("cost_details")
+    if cost is not None and usage.get("is_byok") is True and isinstance(details, Mapping):
+        cost += _amount(details.get("upstream_inference_cost")) or 0.0
+    return cost
+
+
+def _amount(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < math.inf else None
 
 
 def objects(value: Any) -> list[dict[str, Any]]:

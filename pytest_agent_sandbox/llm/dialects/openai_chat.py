@@ -12,6 +12,7 @@ from pytest_agent_sandbox.llm.dialects.dialect import (
     number,
     objects,
     pieces,
+    told_cost,
     usage_of,
 )
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, ToolCall, Usage
@@ -71,9 +72,8 @@ class OpenAIChat(Dialect):
         completion = number(content, "usage", "completion_tokens") or 0
         details = ("usage", "prompt_tokens_details")
         cached = number(content, *details, "cached_tokens") or 0
-        return Usage(
-            prompt, completion, cached, number(content, *details, "cache_write_tokens") or 0
-        )
+        written = number(content, *details, "cache_write_tokens") or 0
+        return Usage(prompt, completion, cached, written, cost=told_cost(content))
 
     def is_last(self, event: ServerSentEvent) -> bool:
         return event.data.strip() == _LAST
