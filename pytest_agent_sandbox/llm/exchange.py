@@ -12,7 +12,7 @@ from pytest_agent_sandbox.llm.budgets import Budget
 from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.connections import Connections
 from pytest_agent_sandbox.llm.dialects.dialect import Dialect
-from pytest_agent_sandbox.llm.sse import MEDIA_TYPE, json_object
+from pytest_agent_sandbox.llm.sse import is_event_stream, json_object
 
 #: The status of what the gateway refuses: no client tries such a request again.
 REFUSED = 400
@@ -84,7 +84,7 @@ class Answer:
     def is_stream(self) -> bool:
         """Whether the body is made of server-sent events."""
         return any(
-            name == b"content-type" and value.startswith(MEDIA_TYPE.encode())
+            name == b"content-type" and is_event_stream(value.decode("latin-1"))
             for name, value in self.headers
         )
 
