@@ -79,6 +79,8 @@ class Answer:
     #: As they go on the wire, names in lower case.
     headers: list[tuple[bytes, bytes]]
     chunks: AsyncGenerator[bytes, None] = field(repr=False)
+    #: Whether the provider has said where the body ends, so that one which ended there is whole.
+    is_framed: bool = False
 
     @property
     def is_stream(self) -> bool:
@@ -87,6 +89,11 @@ class Answer:
             name == b"content-type" and is_event_stream(value.decode("latin-1"))
             for name, value in self.headers
         )
+
+    @property
+    def encoding(self) -> str:
+        """How the body is encoded, such as "br"; mostly it is not."""
+        return ", ".join(v.decode("latin-1") for n, v in self.headers if n == b"content-encoding")
 
     @property
     def length(self) -> int | None:

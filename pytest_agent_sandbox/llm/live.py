@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncGenerator, Mapping
 
@@ -10,6 +11,7 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.llm.budgets import Budget
+from pytest_agent_sandbox.llm.encodings import can_decode, encodings_of, told
 from pytest_agent_sandbox.llm.exchange import (
     FIRST_ERROR,
     Answer,
@@ -36,7 +38,7 @@ _HOP_BY_HOP = {
 #: Headers of the request that are made anew for the upstream.
 _REPLACED = {"host", "authorization", "x-api-key", "content-length", "accept-encoding", "expect"}
 
-#: What tells the body's form on the wire; it is decoded here, whatever the provider made of it.
+#: What tells the body's form on the wire, where it is decoded here.
 _ENCODING = {b"content-length", b"content-encoding"}
 
 
@@ -47,7 +49,8 @@ class LiveUpstream:
     the answer is passed on chunk by chunk as it comes, errors and rate-limit headers included;
     redirects are not followed. The lane's token is replaced by the real key, in the header that
     the client used, so the key never enters a sandbox: should an error of the provider quote it,
-    it is masked. Answers are asked for uncompressed, so that chunks arrive when they are made.
+    it is masked. Answers are asked for uncompressed, so that chunks arrive when they are made; one
+    that is compressed all the same is decoded, or passed on with its header where that cannot be.
 
     Args:
         base_url: The provider's address, such as "https://api.openai.com/v1".
@@ -114,10 +117,16 @@ class LiveUpstream:
                 return await self._passed_error(exchange, answer)
         except httpx.HTTPError as problem:
             return self._unreachable(exchange, problem)
+        encodings = encodings_of(answer.headers)
+        is_readable = can_decode(encodings)
         passed = _end_to_end(answer.headers)
-        if "content-encoding" in answer.headers:
+        if is_readable and "content-encoding" in answer.headers:
             passed = [pair for pair in passed if pair[0] not in _ENCODING]
-        return Answer(answer.status_code, passed, _body(answer))
+            answer.headers["content-encoding"] = ", ".join(encodings)  # as httpx spells them
+        # Of a body without either, nothing but the end of the connection says that it is whole.
+        is_framed = not {"content-length", "transfer-encoding"}.isdisjoint(answer.headers)
+        body = _body(answer, decode=is_readable)
+        return Answer(answer.status_code, passed, body, is_framed)
 
     def _headers(self, given: Mapping[str, str]) -> list[tuple[str, str]]:
         dropped = _HOP_BY_HOP | _REPLACED | _named_in_connection(given.get("connection", ""))
@@ -132,11 +141,18 @@ class LiveUpstream:
 
     async def _passed_error(self, exchange: Exchange, answer: httpx.Response) -> Answer:
         """An error in the provider's words, which may quote the key."""
+        encodings = encodings_of(answer.headers)
+        answer.headers["content-encoding"] = ", ".join(encodings)
+        exchange.call.problem = f"The provider answered {answer.status_code}."
         try:
-            body = self._masked(await answer.aread())
+            if can_decode(encodings):
+                body = self._masked(await answer.aread())
+            else:  # nor can the key be found in it
+                body = _unreadable_error(exchange, answer.status_code, ", ".join(encodings))
+        except httpx.DecodingError:
+            body = _unreadable_error(exchange, answer.status_code, ", ".join(encodings))
         finally:
             await answer.aclose()
-        exchange.call.problem = f"The provider answered {answer.status_code}."
         passed = whole_answer(body, answer.status_code)
         passed.headers = [
             *(
@@ -191,10 +207,22 @@ def speaks_anthropic(model: str) -> bool:
     return model.startswith(("anthropic/", "claude"))
 
 
-async def _body(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
+def _unreadable_error(exchange: Exchange, status: int, encodings: str) -> bytes:
+    message = f"The provider answered {status}; its words cannot be read: {told(encodings)}."
+    exchange.call.problem = message
+    return json.dumps(exchange.dialect.error(status, message)).encode("ascii")
+
+
+async def _body(answer: httpx.Response, *, decode: bool) -> AsyncGenerator[bytes, None]:
     try:
-        async for chunk in answer.aiter_bytes():
+        async for chunk in answer.aiter_bytes() if decode else answer.aiter_raw():
             yield chunk
+    except httpx.DecodingError as problem:
+        encodings = answer.headers["content-encoding"]
+        message = (
+            f"The provider's answer is no {encodings}, as its content-encoding says: {problem}"
+        )
+        raise BrokenAnswerError(message) from problem
     except httpx.HTTPError as problem:
         message = f"The provider's answer broke off: {str(problem) or type(problem).__name__}"
         raise BrokenAnswerError(message) from problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
 import json
 import threading
@@ -538,6 +539,79 @@ def test_a_stream_without_its_end_writes_nothing(studio: Studio, file: Path, pat
     lane = studio.lane(tape, Wire(begun[path], media_type=SSE))
     assert post(lane, ask("a", stream=True), path).status_code == 200
     assert "not complete" in tape.save("m")
+    assert not file.exists()
+
+
+def send_stream(*pieces: bytes, framed: bool = True, **headers: str) -> Callable[[Any], None]:
+    """A provider's answer over HTTP; without a frame, nothing but its connection's end ends it."""
+
+    def send(handler: Any) -> None:
+        handler.send_response(200)
+        frame = {"transfer-encoding": "chunked"} if framed else {"connection": "close"}
+        for name, value in {"content-type": "Text/Event-Stream", **headers, **frame}.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        for piece in [*pieces, b""] if framed else pieces:
+            handler.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if framed else piece)
+
+    return send
+
+
+UNUSUAL = {
+    "no finish_reason, no [DONE]": event("a") + event("b"),
+    "carriage returns": (event("a") + b"data: [DONE]\n\n").replace(b"\n", b"\r"),
+    "mixed line ends": event("a").replace(b"\n\n", b"\r\n\n") + b"data: [DONE]\r\r",
+}
+
+
+@pytest.mark.parametrize("stream", UNUSUAL.values(), ids=UNUSUAL)
+def test_a_stream_of_an_unusual_form_is_recorded(
+    studio: Studio, file: Path, upstream: Any, stream: bytes
+) -> None:
+    upstream.answer = send_stream(*(stream[i : i + 7] for i in range(0, len(stream), 7)))
+    tape = new_tape(file, "once")
+    live = studio.lane(tape, LiveUpstream(upstream.url, None))
+    first = post(live, ask("a", stream=True))
+    assert first.content == stream
+    assert tape.save("m") == ""
+    second = post(studio.lane(new_tape(file, "none")), ask("a", stream=True))
+    assert second.headers["content-type"] == first.headers["content-type"] == "Text/Event-Stream"
+    text = first.text.replace("\r\n", "\n").replace("\r", "\n")
+    assert events_of(second.content) == events_of(text.encode()) != []
+
+
+def test_a_stream_that_may_have_been_cut_is_not_recorded(
+    studio: Studio, file: Path, upstream: Any
+) -> None:
+    upstream.answer = send_stream(event("a"), framed=False)
+    tape = new_tape(file, "once")
+    assert post(studio.lane(tape, LiveUpstream(upstream.url, None)), ask("a", stream=True)).text
+    assert "not complete" in tape.save("m")
+    assert not file.exists()
+
+
+def test_a_compressed_answer_is_recorded_as_it_reads(
+    studio: Studio, file: Path, upstream: Any
+) -> None:
+    stream = event("readable") + b"data: [DONE]\n\n"
+    upstream.answer = send_stream(gzip.compress(stream), content_encoding="GZIP")
+    tape = new_tape(file, "once")
+    live = studio.lane(tape, LiveUpstream(upstream.url, None))
+    assert post(live, ask("a", stream=True)).content == stream
+    assert tape.save("m") == ""
+    assert '"readable"' in file.read_text()
+
+
+def test_an_answer_that_cannot_be_read_is_not_recorded(
+    studio: Studio, file: Path, upstream: Any
+) -> None:
+    upstream.answer = send_stream(b"\x1f\x9d\x90", content_encoding="compress")
+    tape = new_tape(file, "once")
+    lane = studio.lane(tape, LiveUpstream(upstream.url, None))
+    assert post(lane).headers["content-encoding"] == "compress"
+    problem = tape.save("m")
+    assert "the answer to call 1 of conversation 1 cannot be read" in problem
+    assert "content-encoding is compress" in problem
     assert not file.exists()
 
 

@@ -25,7 +25,7 @@ _KEPT_HEADERS = ("content-type", "retry-after", "x-should-retry")
 _TRANSIENT = {408, 409, 425, 429}
 _FIRST_SERVER_ERROR = 500
 
-State = Literal["open", "kept", "dropped", "broken"]
+State = Literal["open", "kept", "dropped", "broken", "unreadable"]
 
 
 class Recording:
@@ -38,8 +38,10 @@ class Recording:
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         #: `open` while it comes; `dropped` where it is of no use for a replay, `broken` where the
-        #: end is missing.
+        #: end is missing, `unreadable` where it is encoded in a way that is not known here.
         self.state: State = "open"
+        #: Of an `unreadable` answer.
+        self.encoding = ""
         self._began = time.monotonic()
         self._ms = 0
         self._status = 0
@@ -53,6 +55,9 @@ class Recording:
         """The same answer; what passes is kept."""
         if answer.status in _TRANSIENT or answer.status >= _FIRST_SERVER_ERROR:
             self.state = "dropped"
+            return answer
+        if answer.encoding:
+            self.state, self.encoding = "unreadable", answer.encoding
             return answer
         self._status, self._is_stream = answer.status, answer.is_stream
         headers = {name.decode(): value.decode("latin-1") for name, value in answer.headers}
@@ -115,6 +120,8 @@ class Recording:
 
     def _seems_whole(self, answer: Answer) -> bool:
         """Whether an answer that has ended in good order is one: a proxy may have cut it off."""
+        if answer.is_framed:  # some servers end their streams without a word about it
+            return True
         if not self.exchange.asks_model or self._status >= FIRST_ERROR:
             return True
         if self._is_stream:

@@ -11,6 +11,7 @@ from pytest_agent_sandbox.llm.cassettes import miss
 from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest, canonical_request
 from pytest_agent_sandbox.llm.cassettes.cassette import Interaction
 from pytest_agent_sandbox.llm.cassettes.recording import Recording, play, scrubbed_answer
+from pytest_agent_sandbox.llm.encodings import told
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
@@ -126,6 +127,8 @@ class TapeLane:
             call = f"call {recording.exchange.call.number} of conversation {self._name}"
             if recording.state in ("open", "broken") and not is_made_up:
                 yield f"the answer to {call} is not complete"
+            elif recording.state == "unreadable" and not is_made_up:
+                yield f"the answer to {call} cannot be read: {told(recording.encoding)}"
             elif recording.state == "dropped" and recording.was_asked and not is_made_up:
                 yield f"{call} ended in an error of the provider"
 
