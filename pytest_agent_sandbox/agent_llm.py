@@ -89,7 +89,9 @@ class AgentLLM:
         self._policy = Policy(
             Budget("test", limits), prices, self._faults, settings.llm_provider_tools
         )
-        self._normalise = Normaliser(secrets, settings.llm_volatile)
+        self._normalise = Normaliser(
+            secrets, settings.llm_volatile, fields=settings.llm_volatile_fields
+        )
         self._script: Script | None = None
         self._script_model = SCRIPTED_MODEL
         self._tape: Tape | None = None

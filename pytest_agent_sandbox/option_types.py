@@ -67,6 +67,15 @@ def patterns(value: str) -> tuple[str, ...]:
     return found
 
 
+def field_names(value: str) -> tuple[str, ...]:
+    """Names of fields, with those of the fields around them before a dot where that matters."""
+    found = names(value)
+    for name in found:
+        if "" in name.split(".") or any(sign.isspace() for sign in name):
+            raise ValueError(f"must be names such as create_time or metadata.create_time: {name}")
+    return found
+
+
 def switch(value: str) -> bool:
     """Yes or no."""
     word = value.strip().lower()

@@ -355,6 +355,13 @@ class SandboxSettings:
         "what differs in every run and is to be ignored in requests; in the ini file one a line",
         default=(),
     )
+    llm_volatile_fields: tuple[str, ...] = _setting(
+        types.field_names,
+        "NAMES",
+        "fields of requests that differ in every run and are to be ignored, such as create_time or "
+        "metadata.create_time; separated by commas or lines",
+        default=(),
+    )
     llm_max_cost: float | None = _setting(
         types.positive_number,
         "USD",

@@ -19,6 +19,8 @@ PATHS = {
     "openai-responses": "/responses",
     "anthropic-messages": "/messages",
 }
+CODEX = "internal_chat_message_metadata_passthrough"
+TOOL_USE: dict[str, Any] = {"type": "tool_use", "id": "t", "name": "sh"}
 SCHEMA = {"type": "object", "properties": {"id": {"type": "string"}, "signature": {"type": "a"}}}
 
 
@@ -300,6 +302,80 @@ def test_secrets_are_masked_so_that_raw_and_masked_match(dialect: str, make: Mak
     masked = request(make(output="key: ***"), dialect)
     assert raw.key == masked.key
     assert "sk-secret" not in json.dumps(raw.body)
+
+
+EQUAL = [
+    ({"temperature": 0}, {"temperature": 0.0}),
+    ({"temperature": -0.0}, {"temperature": 0}),
+    ({"n": 1e20}, {"n": 10**20}),
+    ({}, {"stop": None}),
+    ({"a": {"b": [{"c": None}]}}, {"a": {"b": [{}]}}),
+    ({"tools": [{"name": "a"}, {"name": "b"}]}, {"tools": [{"name": "b"}, {"name": "a"}]}),
+    (
+        {"tools": [{"parameters": {"properties": {"x": {"required": ["a", "b"]}}}}]},
+        {"tools": [{"parameters": {"properties": {"x": {"required": ["b", "a"]}}}}]},
+    ),
+    ({"client_metadata": {"a": "b"}}, {}),
+    ({"a": {"create_time": 1796022850.21}}, {"a": {"create_time": 1796022894.37}}),
+    ({"created_at": 1796022850}, {"created_at": 1796029999}),
+    ({"timestamp_ms": 1796022850123}, {"timestamp_ms": 1796029999456}),
+]
+#: What Codex and Claude Code put into each of their requests anew.
+OF_AGENTS = [
+    (
+        {"input": [{"role": "user", CODEX: {"create_time": one, "turn_id": "t"}}]},
+        {"input": [{"role": "user", CODEX: {"create_time": other, "turn_id": "t"}}]},
+    )
+    for one, other in ((1796022850.2109158, 1796022894.3672032), (5, 7))
+] + [
+    (
+        {"system": [{"text": "x-anthropic-billing-header: cc_version=2.1; cch=0a1b2;"}]},
+        {"system": [{"text": "x-anthropic-billing-header: cc_version=2.1; cch=f9e8d;"}]},
+    )
+]
+DIFFERENT = [
+    ({"n": 1}, {"n": True}),
+    ({"n": 0}, {"n": False}),
+    ({"n": 1}, {"n": "1"}),
+    ({"n": 1}, {"n": 1.5}),
+    ({"a": [None]}, {"a": []}),
+    ({"stop": None}, {"stop": ""}),
+    # What a tool is given, and what its schema says, means whatever the tool says.
+    ({"messages": [TOOL_USE | {"input": {"a": None}}]}, {"messages": [TOOL_USE | {"input": {}}]}),
+    ({"tools": [{"parameters": {"default": None}}]}, {"tools": [{"parameters": {}}]}),
+    (
+        {"messages": [TOOL_USE | {"input": {"at": 1796022850}}]},
+        {"messages": [TOOL_USE | {"input": {"at": 1796022851}}]},
+    ),
+    ({"tools": [{"enum": ["a", "b"]}]}, {"tools": [{"enum": ["b", "a"]}]}),
+    ({"required": ["a", "b"]}, {"required": ["b", "a"]}),
+    ({"seed": 1796022850}, {"seed": 1796022851}),
+    ({"max_time": 100}, {"max_time": 200}),
+    ({"tools": [{"name": "a"}] * 2}, {"tools": [{"name": "a"}]}),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), [*EQUAL, *OF_AGENTS], ids=repr)
+def test_what_means_the_same_is_the_same(one: Any, other: Any) -> None:
+    assert request(one).key == request(other).key
+    assert request(one).body == request(other).body
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT, ids=repr)
+def test_what_may_mean_something_else_is_different(one: Any, other: Any) -> None:
+    assert request(one).key != request(other).key
+
+
+def test_fields_that_are_volatile_by_setting() -> None:
+    def key(body: Any, *fields: str) -> str:
+        return request(body, fields=fields).key
+
+    body = {"a": [{"b": {"seen": 1, "c": 2}}], "seen": 5, "unseen": 7}
+    assert key(body, "seen") == key({"a": [{"b": {"c": 2}}], "unseen": 7})
+    assert key(body, "b.seen") == key({"a": [{"b": {"c": 2}}], "seen": 5, "unseen": 7})
+    assert key(body, "a.b.seen") == key(body, "b.seen")
+    assert key(body, "b.c", "a.seen") == key({"a": [{"b": {"seen": 1}}], "seen": 5, "unseen": 7})
+    assert key(body, "b") == key({"a": [{}], "seen": 5, "unseen": 7})
 
 
 def test_secrets_and_dates_in_names_are_masked_too() -> None:

@@ -47,8 +47,51 @@ VOLATILE = [
     ("ran in 1.25 seconds", "ran in <duration>"),
 ]
 
+# What is found only since a later release: cassettes of earlier ones hold it as it was said.
+LATER = [
+    ("due 30/11/2026.", "due <date>."),
+    ("Date: 11/30/2026", "Date: <date>"),
+    ("2026/11/30 ok", "<date> ok"),
+    ("am 30.11.2026, um", "am <date>, um"),
+    ("Monday, 30/11/2026", "<date>"),
+    ("30/11/2026 14:05:33", "<date> <date>"),
+    ("Today is Monday.", "Today is <date>."),
+    ("Today: Mon", "Today: <date>"),
+    ("It is 14:05 UTC.", "It is <date>."),
+    ("updated 2:05 PM by", "updated <date> by"),
+    ("The time is 14:05.", "The time is <date>."),
+    ("Current time: 9:05", "Current time: <date>"),
+    ("job 01K5XG8W7Q4M3N2P1R0S9T8V7W done", "job <ulid> done"),
+    ("user_01k5xg8w7q4m3n2p1r0s9t8v7w", "user_<ulid>"),
+    ("took 12 ms", "took <duration>"),
+    ("Took: 3s", "Took: <duration>"),
+    ("elapsed: 1.5 minutes", "elapsed: <duration>"),
+    ("Finished in 350ms", "Finished in <duration>"),
+    ("3 passed in 12 ms", "3 passed in <duration>"),
+    ("real\t0m0.123s", "real\t<duration>"),
+    ("[main 3f2a9c4] Add it", "[main <commit>] Add it"),
+    ("[main (root-commit) 3f2a9c4] Add", "[main (root-commit) <commit>] Add"),
+    ("x\n[detached HEAD 3f2a9c417d] Add", "x\n[detached HEAD <commit>] Add"),
+    (f"commit {'3f2a9c41' * 5}\nAuthor: A", "commit <commit>\nAuthor: A"),
+    (f"x\ncommit {'3f2a9c41' * 5} (HEAD -> main)", "x\ncommit <commit> (HEAD -> main)"),
+    ("Merge: 3f2a9c4 4d05e1b", "Merge: <commit>"),
+    ("HEAD is now at 3f2a9c4 Add", "HEAD is now at <commit> Add"),
+    ("Updating 3f2a9c4..4d05e1b\n", "Updating <commit>\n"),
+    ("   3f2a9c4..4d05e1b  main -> main", "   <commit>  main -> main"),
+]
+
 KEPT = [
     "",
+    "Meet on Monday; every Sunday; Today Monday is a word",
+    "Monday, November",
+    "main.c:14:05: error, at 14:05, from 14:05 to 15:10, 14:05 Uhr",
+    "1/2/3, 30/11, 30/11/26, /2026/11/30/a.txt, a/30/11/2026, 99/99/2026",
+    "version 1.12.2026, 10.11.2026.5 and 30.11.26",
+    "wait 12 ms, timeout: 12 ms, in 5 seconds, finished in 5 minutes, after 12 ms, (12 ms)",
+    "01ARZ3NDEKTSV4RRFFQ69G5FAV, 01K5XG8W7Q4M3N2P1R0S9T8V7WX, 01I5XG8W7Q4M3N2P1R0S9T8V7W",
+    "revert commit 3f2a9c417d053f2a9c417d053f2a9c417d053f2a",
+    "{1000000..2000000}, index 3f2a9c4..4d05e1b 100644, 3f2a9c4 Add it",
+    "[job 1234567, [1234567] and [a b 1234567] x",
     "Version 1.2.3, 2.0.0rc1 and v3.11.7 of Python 3.11",
     "numpy==1.26.4",
     "42, 1000, 1,000,000, 3.14, 1e10, 123456789 and 12345678901",
@@ -73,7 +116,7 @@ KEPT = [
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), VOLATILE)
+@pytest.mark.parametrize(("text", "expected"), [*VOLATILE, *LATER])
 def test_what_differs_in_every_run_gets_a_name(text: str, expected: str) -> None:
     assert Normaliser()(text) == expected
 
@@ -153,7 +196,7 @@ def test_more_that_differs_in_every_run(one: str, other: str) -> None:
 
 
 IDEMPOTENT = [
-    *(text for text, _ in VOLATILE),
+    *(text for text, _ in [*VOLATILE, *LATER]),
     *KEPT,
     " ".join(text for text, _ in VOLATILE),
     "".join(text for text, _ in VOLATILE),

@@ -8,13 +8,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
 from pytest_agent_sandbox.llm.exchange import Exchange
 
 #: Fields of a request that name the conversation or its user, and change no answer.
-_NAMES_OF_CALLER = {"prompt_cache_key", "safety_identifier", "user", "metadata"}
+_NAMES_OF_CALLER = {
+    "client_metadata",
+    "metadata",
+    "prompt_cache_key",
+    "safety_identifier",
+    "user",
+}
 #: Fields that hold an id made by the provider: what matters is which of them are the same.
 _ID_FIELDS = {
     "id",
@@ -32,6 +38,14 @@ _PICTURE = "<picture>"
 _PICTURE_URL = re.compile(r"(data:image/[\w.+-]+(?:;[\w.+=-]+)*;base64,).", re.IGNORECASE)
 #: Fields by which a request hands credentials on to tools of the provider.
 _SECRET_FIELDS = {"api_key", "authorization", "authorization_token"}
+#: Fields that hold a JSON schema, as that of a tool's parameters.
+_SCHEMA_FIELDS = {"parameters", "input_schema", "schema"}
+#: Names of fields whose numbers are times, and the years 2023 to 2030 in seconds since 1970.
+_TIME_FIELD = re.compile(r"(?:^|_)(?:time|timestamp|created|updated|started|at|ts)(?:_ms)?$")
+_TIMES = (1_700_000_000, 1_920_000_000)
+
+#: What a value is a part of: in `arguments` and in a `schema`, names mean whatever a tool says.
+_Part = Literal["request", "arguments", "schema"]
 
 
 @dataclass(frozen=True)
@@ -74,9 +88,16 @@ def canonical(
         )
         if isinstance(body.get("model"), str):
             content["model"] = body["model"]  # the day of its release is part of its name
+        if isinstance(content.get("tools"), list):  # MCP servers start in any order
+            content["tools"] = sorted(content["tools"], key=as_text)
     else:
         content = walk.canonical(body)
     return CanonicalRequest(dialect, method, normalise(path), content)
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two pieces of JSON are equal; to Python, 1 and True are too."""
+    return bool(one == other) and as_text(one) == as_text(other)
 
 
 def without_tool_output(value: Any) -> Any:
@@ -123,50 +144,89 @@ class _Walk:
         self._normalise = normalise
         self._ids: dict[str, str] = {}
 
-    def canonical(self, value: Any, *, plain: bool = False) -> Any:
+    def canonical(self, value: Any, path: str = "", part: _Part = "request") -> Any:
         """The value without what differs from run to run.
 
         Args:
             value: Any JSON.
-            plain: Whether fields called `id` and the like may be anything, as in arguments.
+            path: The names of the fields around it, each after a dot.
+            part: What it is a part of.
         """
         match value:
             case str():
                 return self._normalise(value)
+            case float() if value.is_integer():
+                return int(value)  # 1.0 and 1 are the same number
             case list():
-                return [self.canonical(item, plain=plain) for item in value]
+                return [self.canonical(item, path, part) for item in value]
             case dict():
-                return self._object(value, plain=plain)
+                return self._object(value, path, part)
         return value
 
-    def _object(self, value: dict[str, Any], *, plain: bool) -> dict[str, Any]:
+    def _object(self, value: dict[str, Any], path: str, part: _Part) -> dict[str, Any]:
         content: dict[str, Any] = {}
-        for name in value:
+        for name, item in value.items():
+            inner = f"{path}.{name}"
+            # A field that is null is not there, except where names mean whatever a tool says.
+            if self._normalise.ignores(inner) or (item is None and part == "request"):
+                continue
             normalised = self._normalise(name)
             while normalised in content:  # two dates, for example, are one name now
                 normalised += "'"
-            content[normalised] = self._field(value, name, plain=plain)
+            content[normalised] = self._field(value, name, inner, part)
         return content
 
-    def _field(self, owner: dict[str, Any], name: str, *, plain: bool) -> Any:
+    def _field(self, owner: dict[str, Any], name: str, path: str, part: _Part) -> Any:
         value = owner[name]
-        if isinstance(value, str) and not plain:
-            if name in _ID_FIELDS:
-                return self._ids.setdefault(value, f"id-{len(self._ids) + 1}")
-            if name in _SIGNATURE_FIELDS or (
-                name == "data" and owner.get("type") == "redacted_thinking"
-            ):
-                return "<signature>"
-            if picture := _picture(owner, name):
-                return picture
-            if name.lower() in _SECRET_FIELDS:
-                return "<secret>"
-        # Not in the schema of a tool's parameters, one of which may be called so.
-        if isinstance(value, dict) and name == "headers" and owner.get("type") == "mcp":
-            return dict.fromkeys(value, "<secret>")
-        return self.canonical(value, plain=plain or _is_arguments(owner, name))
+        if part != "arguments":
+            found = self._by_name(owner, name) if isinstance(value, str) else None
+            if found is not None:
+                return found
+            # Not in the schema of a tool's parameters, one of which may be called so.
+            if isinstance(value, dict) and name == "headers" and owner.get("type") == "mcp":
+                return dict.fromkeys(value, "<secret>")
+        if part == "request":
+            if _is_time(name, value):
+                return "<date>"
+            part = _part_of(owner, name, value)
+        content = self.canonical(value, path, part)
+        if part == "schema" and name == "required" and isinstance(content, list):
+            return sorted(content, key=as_text)
+        return content
+
+    def _by_name(self, owner: dict[str, Any], name: str) -> str | None:
+        """What stands for a text by its field's name; None where it stands for itself."""
+        value = owner[name]
+        if name in _ID_FIELDS:
+            return self._ids.setdefault(value, f"id-{len(self._ids) + 1}")
+        if name in _SIGNATURE_FIELDS or (
+            name == "data" and owner.get("type") == "redacted_thinking"
+        ):
+            return "<signature>"
+        if name.lower() in _SECRET_FIELDS:
+            return "<secret>"
+        return _picture(owner, name) or None
+
+
+def _part_of(owner: Mapping[str, Any], name: str, value: Any) -> _Part:
+    if _is_arguments(owner, name):
+        return "arguments"
+    return "schema" if name in _SCHEMA_FIELDS and isinstance(value, dict) else "request"
+
+
+def _is_time(name: str, value: Any) -> bool:
+    """Whether a number is seconds or milliseconds since 1970, by its field's name and its size."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return bool(_TIME_FIELD.search(name)) and any(
+        first <= value < last for first, last in (_TIMES, [1000 * time for time in _TIMES])
+    )
+
+
+def as_text(value: Any) -> str:
+    """JSON in the one form that is the same for all that is equal."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
+    return hashlib.sha256(as_text(value).encode("ascii")).hexdigest()

@@ -9,7 +9,12 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest, without_tool_output
+from pytest_agent_sandbox.llm.cassettes.canonical import (
+    CanonicalRequest,
+    as_text,
+    is_same,
+    without_tool_output,
+)
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 #: Words shown before and after a difference.
@@ -22,23 +27,19 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _LONGEST_SIDE = 400
 _LONGEST_DESCRIPTION = 8_000
 _TURNS = ("messages", "input")
+#: In the place of what is not there: null may be.
+_ABSENT = object()
 
 
 def describe_difference(recorded: CanonicalRequest, asked: CanonicalRequest) -> str:
     """Where two requests differ: which message, which words; a line or three for each place."""
-    if (recorded.dialect, recorded.path) != (asked.dialect, asked.path):
-        return (
-            f"  - recorded: {recorded.dialect} {recorded.path}\n"
-            f"  + asked:    {asked.dialect} {asked.path}"
-        )
+    if _address(recorded) != _address(asked):
+        return f"  - recorded: {_address(recorded)}\n  + asked:    {_address(asked)}"
     places = list(_differences(recorded.body, asked.body))
     shown = places[:_MOST_DIFFERENCES]
     if len(places) > len(shown):
         shown.append(f"  … and {len(places) - len(shown)} more places")
-    text = (
-        _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", "\n".join(shown))
-        or "  nothing but the order in which it was asked for"
-    )
+    text = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", "\n".join(shown))
     return text if len(text) <= _LONGEST_DESCRIPTION else f"{text[:_LONGEST_DESCRIPTION]}… (cut)"
 
 
@@ -46,16 +47,17 @@ def drifted_messages(recorded: CanonicalRequest, asked: CanonicalRequest) -> set
     """The messages, as JSON, that differ from the recorded ones in what a tool printed."""
     pairs = zip(_turns(recorded.body), _turns(asked.body), strict=False)
     return {
-        json.dumps(now, sort_keys=True)
+        as_text(now)
         for before, now in pairs
-        if before != now and without_tool_output(before) == without_tool_output(now)
+        if not is_same(before, now)
+        and is_same(without_tool_output(before), without_tool_output(now))
     }
 
 
 def likeness(recorded: CanonicalRequest, asked: CanonicalRequest) -> tuple[int, int, int]:
     """How near a recording is to a request; the greater the nearer."""
     before, now = _turns(recorded.body), _turns(asked.body)
-    same = sum(one == other for one, other in zip(before, now, strict=False))
+    same = sum(is_same(one, other) for one, other in zip(before, now, strict=False))
     is_alike = recorded.dialect == asked.dialect and recorded.path == asked.path
     return int(is_alike), same, -abs(len(before) - len(now))
 
@@ -68,15 +70,17 @@ def _turns(body: Any) -> list[Any]:
     return []
 
 
+def _address(request: CanonicalRequest) -> str:
+    method = "" if request.method == "POST" else f"{request.method} "
+    return f"{request.dialect} {method}{request.path}"
+
+
 def _differences(recorded: Any, asked: Any) -> Iterator[str]:
     if not isinstance(recorded, dict) or not isinstance(asked, dict):
-        if recorded != asked:
-            yield _place("body", recorded, asked)
+        yield from _places("body", recorded, asked)
         return
     for name in sorted({*recorded, *asked}):
-        before, now = recorded.get(name), asked.get(name)
-        if before == now:
-            continue
+        before, now = recorded.get(name, _ABSENT), asked.get(name, _ABSENT)
         if isinstance(before, list) and isinstance(now, list):
             yield from _differences_in_list(name, before, now)
         else:
@@ -85,16 +89,20 @@ def _differences(recorded: Any, asked: Any) -> Iterator[str]:
 
 def _differences_in_list(name: str, recorded: Sequence[Any], asked: Sequence[Any]) -> Iterator[str]:
     what = {"messages": "message", "input": "input item", "tools": "tool"}.get(name, name)
-    for position, (before, now) in enumerate(zip_longest(recorded, asked)):
-        if before == now:
-            continue
-        title = f"{what} {position + 1}{_role(before if now is None else now)}"
-        if now is None:
-            yield f"  {title}: recorded, and not asked for:\n    - {_cut(_flat(before))}"
-        elif before is None:
-            yield f"  {title}: new:\n    + {_cut(_flat(now))}"
-        else:
-            yield from _places(title, before, now)
+    pairs = _tools_by_name(recorded, asked) if name == "tools" else None
+    pairs = pairs or list(zip_longest(recorded, asked, fillvalue=_ABSENT))
+    for position, (before, now) in enumerate(pairs, start=1):
+        yield from _places(
+            f"{what} {position}{_role(before if now is _ABSENT else now)}", before, now
+        )
+
+
+def _tools_by_name(recorded: Sequence[Any], asked: Sequence[Any]) -> list[tuple[Any, Any]] | None:
+    """Tools of the same name in pairs; None where their names do not tell them apart."""
+    before, now = ({_role(tool): tool for tool in tools} for tools in (recorded, asked))
+    if (len(before), len(now)) != (len(recorded), len(asked)):
+        return None
+    return [(before.get(name, _ABSENT), now.get(name, _ABSENT)) for name in {**before, **now}]
 
 
 def _role(item: Any) -> str:
@@ -107,20 +115,28 @@ def _role(item: Any) -> str:
 
 
 def _places(title: str, recorded: Any, asked: Any) -> Iterator[str]:
-    if isinstance(recorded, dict) and isinstance(asked, dict):
+    """The places where two values differ; none where they are equal."""
+    if recorded is _ABSENT:
+        yield f"  {title}: new:\n    + {_cut(_flat(asked))}"
+    elif asked is _ABSENT:
+        yield f"  {title}: recorded, and not asked for:\n    - {_cut(_flat(recorded))}"
+    elif is_same(recorded, asked):
+        return
+    elif isinstance(recorded, dict) and isinstance(asked, dict):
         for name in {**recorded, **asked}:
-            if recorded.get(name) != asked.get(name):
-                yield from _places(f"{title}, {name}", recorded.get(name), asked.get(name))
+            before, now = recorded.get(name, _ABSENT), asked.get(name, _ABSENT)
+            yield from _places(f"{title}, {name}", before, now)
     elif isinstance(recorded, list) and isinstance(asked, list) and len(recorded) == len(asked):
         for number, (before, now) in enumerate(zip(recorded, asked, strict=True), start=1):
-            if before != now:
-                yield from _places(f"{title} {number}", before, now)
+            yield from _places(f"{title} {number}", before, now)
     else:
         yield _place(title, recorded, asked)
 
 
 def _place(title: str, recorded: Any, asked: Any) -> str:
-    before, now = _Words(_flat(recorded)), _Words(_flat(asked))
+    # A text and what is none may look alike: "1" and 1.
+    flat = _flat if isinstance(recorded, str) and isinstance(asked, str) else _as_json
+    before, now = _Words(flat(recorded)), _Words(flat(asked))
     if before.words == now.words:
         return f"  {title}: only the white space is different"
     # Most of two long prompts is the same: only what is between the ends is compared.
@@ -178,8 +194,10 @@ def _common(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def _flat(value: Any) -> str:
-    if isinstance(value, str):
-        return value
+    return value if isinstance(value, str) else _as_json(value)
+
+
+def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 

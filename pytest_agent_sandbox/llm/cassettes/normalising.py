@@ -45,11 +45,62 @@ _PATTERNS = {
     # More than 32 bits: those may as well be a constant.
     "address": r"\b0x[0-9a-f]{9,16}\b",
 }
+_NUMERIC_DATES = (
+    # 30/11/2026, 11/30/2026 and 2026/11/30, but not a part of a longer path or number
+    rf"(?<![\w/.])(?:[0-3]?\d/[0-3]?\d/{_YEAR}|{_YEAR}/[01]\d/[0-3]\d)(?![\w/])",
+    # 30.11.2026, which with fewer digits may as well be a version
+    rf"(?<![\w.])[0-3]\d\.[01]\d\.{_YEAR}(?!\w|\.\d)",
+)
+#: A time of day says that it is one by what stands around it; 14:05 alone may be a line of a file.
+_CLOCK = (
+    r"\b[0-2]?\d:[0-5]\d (?:[AaPp][Mm]|Z|UTC|GMT|BST|IST|JST|[CEMP][DS]T|[CEW]ES?T)\b",
+    r"(?:(?<=[Tt]ime is )|(?<=[Tt]ime: )|(?<=now is )|(?<=[Ii]t is now ))[0-2]?\d:[0-5]\d\b(?!:)",
+)
+#: Words after which a duration is one that was measured, not one that is asked for.
+_TOOK = ("took ", "took: ", "elapsed: ")
+_DONE = (
+    *("built in ", "compiled in ", "completed in ", "executed in ", "finished in "),
+    *("generated in ", "installed in ", "passed in ", "ran in ", "resolved in "),
+)
+_UNIT = r"(?:[mµun]s|s|sec|m(?:illi)?sec(?:ond)?s?|seconds?|min(?:ute)?s?)\b"
 
+
+def _after(*words: str) -> str:
+    """A pattern of what comes after one of some words, whatever the case of their first letter."""
+    ways = (f"(?<=[{word[0].upper()}{word[0]}]{re.escape(word[1:])})" for word in words)
+    return f"(?:{'|'.join(ways)})"
+
+
+_HASH = r"[0-9a-f]{7,40}"
+#: What is found only since a later release. It comes after the others: in older cassettes, those
+#: have found what they find already.
+_LATER_PATTERNS = {
+    "date": rf"(?:\b{_WEEKDAY},? )?(?:{'|'.join(_NUMERIC_DATES)})|{'|'.join(_CLOCK)}"
+    rf"|(?:(?<=[Tt]oday is )|(?<=[Tt]oday: )){_WEEKDAY}\b",
+    # took 12 ms, finished in 350ms, and what the shell's `time` prints: 0m0.123s
+    "duration": rf"{_after(*_TOOK)}\d+(?:\.\d+)? ?{_UNIT}|\b\d+m\d+\.\d{{3}}s\b"
+    rf"|{_after(*_DONE)}\d+(?:\.\d+)? ?(?:[mµun]s|milliseconds?)\b",
+    # ULIDs of the years 2023 to 2030, in either case
+    "ulid": r"(?<![0-9A-Za-z])01(?:[GHJKMNPQ][0-9A-HJKMNP-TV-Z]{23}"
+    r"|[ghjkmnpq][0-9a-hjkmnp-tv-z]{23})(?![0-9A-Za-z])",
+    # Claude Code's mark of each of its requests
+    "signature": r"(?<=; cch=)[0-9a-f]{5}(?=;)",
+    # A commit's hash where git itself prints it: its log, `commit`, `reset`, `pull` and `push`.
+    # Elsewhere it may be one that somebody means.
+    "commit": rf"(?m:(?P<kept>^\[(?:[\w./-]+|detached HEAD)(?: \(root-commit\))? ){_HASH}(?=\] )"
+    rf"|(?<=^commit )[0-9a-f]{{40}}\b|(?<=^Merge: ){_HASH}(?: {_HASH})+\b"
+    rf"|(?<=^HEAD is now at ){_HASH}\b"
+    rf"|(?<=^Updating ){_HASH}\.\.{_HASH}\b|(?<=^   ){_HASH}\.\.{_HASH}(?=  ))",
+}
+
+
+#: Fields of agents that are known to differ as a whole: Codex says when it has made an item.
+_VOLATILE_FIELDS = ("internal_chat_message_metadata_passthrough.create_time",)
 
 #: What stands in the place of something; the user's patterns are not for these.
 _PLACEHOLDER = re.compile(
-    rf"(<(?:{'|'.join(_PATTERNS)}|container|folder|gateway|host|mac|secret|signature|volatile)>)"
+    rf"(<(?:{'|'.join(_PATTERNS | _LATER_PATTERNS)}"
+    "|container|folder|gateway|host|mac|secret|signature|volatile)>)"
 )
 
 
@@ -62,6 +113,7 @@ class Normaliser:
         scrub: Masks the secrets in a text.
         patterns: Regular expressions of the user's own, for `<volatile>`.
         known: Names of values that are known to differ: `{"3f2a9c417d05": "host"}`.
+        fields: Names or dotted paths of fields of requests that are as if they were not there.
     """
 
     def __init__(
@@ -69,10 +121,12 @@ class Normaliser:
         scrub: Callable[[str], str] = str,
         patterns: Iterable[str] = (),
         known: Mapping[str, str] | None = None,
+        fields: Iterable[str] = (),
     ) -> None:
         self._scrub = scrub
         self._own = [re.compile(pattern) for pattern in patterns]
-        self._usual = re.compile("|".join(f"(?P<{n}>{p})" for n, p in _PATTERNS.items()))
+        self._usual = [_compiled(patterns) for patterns in (_PATTERNS, _LATER_PATTERNS)]
+        self._fields = [f".{field}" for field in (*_VOLATILE_FIELDS, *fields)]
         self._known: dict[str, str] = {}
         self._values: re.Pattern[str] | None = None
         # A conversation says all that it said before with every request.
@@ -95,6 +149,14 @@ class Normaliser:
             cache[text] = self._normalised(text)
         return cache[text]
 
+    def ignores(self, path: str) -> bool:
+        """Whether a field differs from run to run as a whole.
+
+        Args:
+            path: Its name after those around it, each after a dot; lists have no part in it.
+        """
+        return any(map(path.endswith, self._fields))
+
     def scrub(self, text: str) -> str:
         """The text without secrets, and otherwise as it is."""
         return self._scrub(text)
@@ -106,4 +168,14 @@ class Normaliser:
             parts = _PLACEHOLDER.split(text)
             parts[::2] = [pattern.sub("<volatile>", part) for part in parts[::2]]
             text = "".join(parts)
-        return self._usual.sub(lambda match: f"<{match.lastgroup}>", text)
+        for usual in self._usual:
+            text = usual.sub(_named, text)
+        return text
+
+
+def _compiled(patterns: Mapping[str, str]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in patterns.items()))
+
+
+def _named(match: re.Match[str]) -> str:
+    return f"{match.groupdict().get('kept') or ''}<{match.lastgroup}>"
