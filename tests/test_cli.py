@@ -153,6 +153,8 @@ def test_cassettes_without_a_test_are_named(tmp_path: Path) -> None:
         Cassette("test", "openai/gpt-4o").save(file)
     Cassette("test", "openai/gpt-4o").save(tmp_path / "elsewhere/test_it/test_elsewhere.json")
     (tmp_path / "cassettes/test_it/test_kept.json").write_text("{}")
+    conflict = tmp_path / "elsewhere/test_it/test_elsewhere.json"
+    conflict.write_text(f"<<<<<<< HEAD\n{conflict.read_text()}=======\n{{}}\n>>>>>>> other\n")
     done = agent_sandbox("cassettes", "check", folder=tmp_path)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
@@ -163,7 +165,8 @@ def test_cassettes_without_a_test_are_named(tmp_path: Path) -> None:
         "cassettes/test_it/test_gone.json",
     ]
     assert "test_kept.json is no cassette of pytest-agent-sandbox" in done.stdout
-    assert lines[-1] == "agent-sandbox: 5 cassettes, 4 with problems"
+    assert "test_elsewhere.json cannot be read: it has merge conflict marks" in done.stdout
+    assert lines[-1] == "agent-sandbox: 5 cassettes, 5 with problems"
 
 
 def test_cassettes_of_tests_that_cannot_be_collected(tmp_path: Path) -> None:

@@ -367,14 +367,64 @@ def test_what_is_no_text_is_said_with_the_file_s_name(file: Path, data: bytes) -
     expect_complaint(file, data)
 
 
-def expect_complaint(file: Path, data: bytes) -> None:
-    file.parent.mkdir(parents=True)
+WHOLE = content(test="ü", **lane(count=2)).encode()
+DAMAGE = {
+    # what the file holds, and what is said of it
+    "a conflict": (
+        WHOLE[:40] + b"\n<<<<<<< HEAD\n1\n=======\n2\n>>>>>>> other\n" + WHOLE[40:],
+        ["has merge conflict marks", "in line 2", "--theirs"],
+    ),
+    "of three sides": (b"{\n<<<<<<< a\n||||||| b\n=======\n", ["has merge conflict marks"]),
+    "with other line ends": (
+        b"{\r\n<<<<<<< a\r\n",
+        ["has merge conflict marks, the first in line 2"],
+    ),
+    "empty": (b"", ["it is empty"]),
+    "white space": (b" \n\n", ["it is empty"]),
+    "a pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
+        ["Git LFS", "git lfs pull"],
+    ),
+    "truncated": (WHOLE[: len(WHOLE) // 2], ["before it is complete"]),
+    "truncated in a text": (b'{"format": "pytest-agent', ["ends in line 1 before it is complete"]),
+    "truncated in a name": (b'{\n"form', ["ends in line 2 before it is complete"]),
+    "truncated after a comma": (b'{"format": "x",\n', ["before it is complete"]),
+    "another encoding": ('{\n"test": "ü"}'.encode("latin-1"), ["is not UTF-8, in line 2"]),
+    "a mark": (b"\xef\xbb\xbf" + WHOLE, ["byte order mark of UTF-8", "without one"]),
+    "UTF-16": (WHOLE.decode().encode("utf-16"), ["byte order mark of UTF-16"]),
+    "no JSON": (b"hello: world\n", ["is not JSON: Expecting value"]),
+    "more after it": (WHOLE + b"}", ["is not JSON: Extra data"]),
+    "another version": (content(version=2).encode(), ["version 2", "reads version 1", "update"]),
+}
+
+
+@pytest.mark.parametrize(("data", "words"), DAMAGE.values(), ids=DAMAGE)
+def test_what_has_happened_to_a_file_is_said(file: Path, data: bytes, words: list[str]) -> None:
+    said = expect_complaint(file, data)
+    assert [word for word in words if word not in said] == []
+
+
+def test_a_file_that_was_cut_anywhere_is_said_to_be_incomplete(file: Path) -> None:
+    for cut in range(1, len(WHOLE) - 1):
+        said = expect_complaint(file, WHOLE[:cut])
+        # Or else it was in the middle of a letter.
+        assert "before it is complete" in said or "is not UTF-8" in said, WHOLE[:cut]
+
+
+def test_what_a_model_says_of_conflicts_is_none(file: Path) -> None:
+    given = [conversation("<<<<<<< HEAD\na\n=======\nb\n>>>>>>> other")]
+    assert saved(file, *given).lanes["1"] == given
+
+
+def expect_complaint(file: Path, data: bytes) -> str:
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data)
     with pytest.raises(CassetteError) as failure:
         Cassette.load(file)
     assert str(file) in str(failure.value)
     assert "--llm-record=all" in str(failure.value)
     assert file.read_bytes() == data
+    return str(failure.value)
 
 
 def test_a_newer_version_is_told_by_its_number(file: Path) -> None:

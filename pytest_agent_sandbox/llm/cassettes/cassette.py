@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_agent_sandbox.errors import CassetteError
-from pytest_agent_sandbox.llm.cassettes import readable_json
+from pytest_agent_sandbox.llm.cassettes import readable_json, unreadable
 from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest
 
 FORMAT = "pytest-agent-sandbox cassette"
@@ -92,18 +92,14 @@ class Cassette:
         Raises:
             CassetteError: The file is no cassette that this version can read.
         """
-        try:
-            content = readable_json.decode(file.read_text(encoding="utf-8"))
-        except (OSError, RecursionError, TypeError, ValueError) as problem:
-            raise CassetteError(
-                f"The cassette {file} cannot be read: {problem}. {_RECORD_ANEW}"
-            ) from problem
+        content = _content_of(file)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise CassetteError(f"{file} is no cassette of pytest-agent-sandbox. {_RECORD_ANEW}")
         if content.get("version") != VERSION:
             raise CassetteError(
                 f"The cassette {file} has version {content.get('version')!r}, and this release "
-                f"reads version {VERSION}. {_RECORD_ANEW}"
+                f"reads version {VERSION}: update pytest-agent-sandbox where that is newer. "
+                f"{_RECORD_ANEW}"
             )
         try:
             lanes = {name: _lane_from_json(lane) for name, lane in content["lanes"].items()}
@@ -113,6 +109,23 @@ class Cassette:
                 f"The cassette {file} is damaged ({type(problem).__name__}: {problem}). "
                 f"{_RECORD_ANEW}"
             ) from problem
+
+
+def _content_of(file: Path) -> Any:
+    """What a cassette's file holds, as JSON."""
+    try:
+        data = file.read_bytes()
+    except OSError as problem:
+        raise CassetteError(
+            f"The cassette {file} cannot be read: {problem}. {_RECORD_ANEW}"
+        ) from problem
+    try:
+        return readable_json.decode(data.decode("utf-8"))
+    except (RecursionError, TypeError, ValueError) as problem:
+        reason = unreadable.why(data, problem)
+        raise CassetteError(
+            f"The cassette {file} cannot be read: {reason} {_RECORD_ANEW}"
+        ) from problem
 
 
 _RECORD_ANEW = "Restore it from version control, or record the test anew with --llm-record=all."
