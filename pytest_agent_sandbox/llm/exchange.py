@@ -16,6 +16,8 @@ from pytest_agent_sandbox.llm.sse import is_event_stream, json_object
 
 #: The status of what the gateway refuses: no client tries such a request again.
 REFUSED = 400
+#: The status of requests that are worded as the gateway does not know.
+UNSPOKEN = 404
 FIRST_ERROR = 400
 
 #: The ends of paths whose requests cost nothing.
@@ -43,6 +45,8 @@ class Exchange:
     connections: Connections
     #: What the call is booked to.
     budgets: list[Budget] = field(default_factory=list)
+    #: Why nobody here can read it: it is of another dialect. Mostly empty.
+    unspoken: str = ""
     #: The beginning of the body that the client got.
     sent: bytearray = field(default_factory=bytearray, repr=False)
 

@@ -16,7 +16,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.llm.connections import Connections
 from pytest_agent_sandbox.llm.dialects import dialect_of
+from pytest_agent_sandbox.llm.dialects.foreign import (
+    foreign_dialect,
+    foreign_key,
+    not_spoken,
+    spoken,
+)
 from pytest_agent_sandbox.llm.exchange import (
+    UNSPOKEN,
     Answer,
     BrokenAnswerError,
     Exchange,
@@ -159,12 +166,16 @@ class Gateway:
             self._clients[token].add(scope.get("client"))
             await service(scope, receive, send)
             return
+        query = scope["query_string"].decode("latin-1")
+        foreign = foreign_dialect(path, query, request.headers)
+        if foreign and token not in self._lanes:
+            token = foreign_key(query, request.headers)
         lane = self._lanes.get(token)
         if lane is None:
-            await _send(_stranger(path), send)
+            await _send(_stranger(request.method, path, foreign), send)
             return
         self._clients[token].add(scope.get("client"))
-        refusal = _refusal(request, path, scope["path"])
+        refusal = None if foreign else _refusal(request, path, scope["path"])
         if refusal is not None:
             await _send(refusal, send)
             return
@@ -172,6 +183,7 @@ class Gateway:
             body = await _body_of(request)
         except ClientDisconnect:
             return
+        unspoken = not_spoken(foreign, request.method, path) if foreign else ""
         path = path.removeprefix(_PREFIX)
         if body is None:
             await _send(_error(path, 413, "The request's body is over 100 MB."), send)
@@ -181,12 +193,13 @@ class Gateway:
             lane.name,
             request.method,
             path,
-            scope["query_string"].decode("latin-1"),
+            query,
             request.headers,
             body,
             dialect_of(path),
             call,
             self._connections,
+            unspoken=unspoken,
         )
         await _answer(lane, exchange, receive, send)
 
@@ -249,14 +262,17 @@ def _refusal(request: Request, path: str, decoded_path: str) -> Answer | None:
         # By this code clients know to go on without: any other they take for a failure.
         return _error(path, 426, "There are no WebSockets here.")
     if not path.startswith(f"{_PREFIX}/"):
-        return _error(path, 404, f"{method} {path} is not here: the base URL ends with /v1.")
+        message = f"{method} {path} is not here: the base URL ends with /v1, below which there are "
+        return _error(path, 404, f"{message}{spoken()}.")
     if {"..", "."} & set(decoded_path.split("/")):
         return _error(path, 400, "The path holds dots that would lead out of it.")
     return None
 
 
-def _stranger(path: str) -> Answer:
+def _stranger(method: str, path: str, foreign: str) -> Answer:
     logging.getLogger(__name__).warning("The LLM gateway refused %r: no valid token.", path)
+    if foreign:  # by 401, clients would say that the key is wrong
+        return _error(path, UNSPOKEN, not_spoken(foreign, method, path))
     message = "The API key is none that this gateway knows, or its conversation is over."
     return _error(path, 401, message)
 

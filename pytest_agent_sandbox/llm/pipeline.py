@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.dialects.dialect import wants_stream
-from pytest_agent_sandbox.llm.exchange import FIRST_ERROR, Answer, Exchange, Source
+from pytest_agent_sandbox.llm.exchange import FIRST_ERROR, UNSPOKEN, Answer, Exchange, Source
 from pytest_agent_sandbox.llm.faults import Faults
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.sse import EventSplitter, ServerSentEvent, json_object
@@ -40,6 +40,8 @@ class Policy:
 
 async def respond(exchange: Exchange, source: Source, policy: Policy) -> Answer:
     """The answer to a request: a refusal, a fault, or the source's own."""
+    if exchange.unspoken:
+        return exchange.refuse(exchange.unspoken, UNSPOKEN)
     if exchange.method == "GET":  # asks the model nothing
         return await source.answer(exchange)
     if not policy.provider_tools:

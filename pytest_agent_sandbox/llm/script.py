@@ -10,12 +10,12 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from pytest_agent_sandbox.errors import LLMScriptExhausted, LLMScriptUnused, SettingsError
-from pytest_agent_sandbox.llm.dialects import DIALECTS
 from pytest_agent_sandbox.llm.dialects.dialect import (
     MalformedRequestError,
     usage_of,
     wants_stream,
 )
+from pytest_agent_sandbox.llm.dialects.foreign import spoken
 from pytest_agent_sandbox.llm.entries import check_entry, describe, shorten
 from pytest_agent_sandbox.llm.exchange import (
     Answer,
@@ -132,8 +132,9 @@ class Script:
             return json_answer({"object": "list", "data": [_MODEL]})
         if (exchange.method, exchange.path) == ("POST", exchange.dialect.path):
             return await self._complete(exchange)
-        paths = ", ".join(f"POST /v1{dialect.path}" for dialect in DIALECTS)
-        message = f"{exchange.method} /v1{exchange.path} is not served by a script, only {paths}."
+        message = (
+            f"{exchange.method} /v1{exchange.path} is not served by a script, only {spoken()}."
+        )
         return exchange.refuse(message, status=404)
 
     async def _complete(self, exchange: Exchange) -> Answer:

@@ -124,8 +124,79 @@ def test_unknown_paths_are_404_in_openai_s_form(gateway: Gateway) -> None:
         answer = httpx.request(method, root + path, headers=headers)
         assert answer.status_code == 404, path
         assert answer.json()["error"]["type"] == "invalid_request_error"
-    assert "base URL ends with /v1" in httpx.get(root, headers=headers).text
+    text = httpx.get(root, headers=headers).text
+    assert "base URL ends with /v1" in text
+    assert "POST /v1/chat/completions, POST /v1/responses, POST /v1/messages" in text
     lane.check()
+
+
+FOREIGN = {
+    # path, query, headers of which one holds the token, and whose dialect that is
+    "Ollama": ("/v1/api/chat", "", {"authorization": "Bearer {}"}, "Ollama's"),
+    "Ollama, root": ("/api/generate", "", {"authorization": "Bearer {}"}, "Ollama's"),
+    "Azure": (
+        "/v1/openai/deployments/gpt-4o/chat/completions",
+        "api-version=2025-01-01",
+        {"api-key": "{}"},
+        "Azure's",
+    ),
+    "Azure, at OpenAI's path": ("/v1/chat/completions", "", {"api-key": "{}"}, "Azure's"),
+    "Gemini": (
+        "/v1beta/models/gemini-3:generateContent",
+        "",
+        {"x-goog-api-key": "{}"},
+        "Google's",
+    ),
+    "Gemini, by query": ("/v1/models/g:streamGenerateContent", "alt=sse&key={}", {}, "Google's"),
+    "Vertex": ("/v1/x:rawPredict", "", {"authorization": "Bearer {}"}, "Google's"),
+    "Bedrock": ("/v1/model/a.b-v1:0/converse", "", {"authorization": "Bearer {}"}, "Bedrock's"),
+    "Bedrock, signed": (
+        "/v1/chat/completions",
+        "",
+        {"authorization": "AWS4-HMAC-SHA256 Credential={}/20261130"},
+        "Bedrock's",
+    ),
+    "Cohere": ("/v2/chat", "", {"authorization": "Bearer {}"}, "Cohere's"),
+}
+
+
+@pytest.mark.parametrize(("path", "query", "headers", "whose"), FOREIGN.values(), ids=FOREIGN)
+def test_another_dialect_is_refused_by_its_name(
+    gateway: Gateway, path: str, query: str, headers: dict[str, str], whose: str
+) -> None:
+    """Never with 401, which clients take for a wrong key."""
+    script = Script([say("x")])
+    with gateway.open_lane(script) as lane:
+        for token in (lane.token, "no-token"):
+            answer = httpx.post(
+                f"http://127.0.0.1:{gateway.port}{path}?{query.format(token)}",
+                headers={name: value.format(token) for name, value in headers.items()},
+                json={"model": "m", "messages": []},
+            )
+            assert answer.status_code == 404
+            message = answer.json()["error"]["message"]
+            assert f"POST {path} is " in message
+            assert whose in message
+            assert "does not speak" in message
+            assert "POST /v1/chat/completions, POST /v1/responses, POST /v1/messages" in message
+            assert "key is none" not in message
+        is_signed = "Credential" in str(headers)
+        assert [call.status for call in lane.calls] == ([] if is_signed else [404])
+        assert all(whose in call.problem for call in lane.calls)
+    assert script.used == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models"])
+def test_a_key_in_another_header_too_does_no_harm(gateway: Gateway, path: str) -> None:
+    """Some clients send their key in several headers."""
+    with gateway.open_lane(Script([say("x")])) as lane:
+        answer = httpx.request(
+            "GET" if path.endswith("models") else "POST",
+            f"http://127.0.0.1:{gateway.port}{path}?key=x",
+            headers={"authorization": f"Bearer {lane.token}", "api-key": "x"},
+            json={"model": "m", "messages": [{"role": "user", "content": "x"}]},
+        )
+        assert answer.status_code == 200
 
 
 @pytest.mark.parametrize(
