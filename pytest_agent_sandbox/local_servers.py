@@ -184,6 +184,7 @@ class LocalServers:
                     gateway=self._gateway,
                     place=place,
                     guard=process.check,
+                    log=process.log_tail,
                 )
                 closing.callback(workspace.connection.close)
                 try:

@@ -34,6 +34,7 @@ class ServedWorkspace(RemoteWorkspace):
         gateway: Where the agents' LLM calls go.
         place: What runs the server, in words.
         guard: Raises the reason once waiting for the server has become pointless.
+        log: Returns the last lines of the server's log, where it is to be had.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class ServedWorkspace(RemoteWorkspace):
         gateway: HostGateway,
         place: str,
         guard: Guard | None = None,
+        log: Callable[[int], str] | None = None,
     ) -> None:
         super().__init__(host, api_key, working_dir, guard=guard)
+        self._log = log
         self.gateway = gateway
         #: Whether it was closed.
         self.is_closed = False
@@ -64,6 +67,10 @@ class ServedWorkspace(RemoteWorkspace):
     def identity(self) -> dict[str, str]:
         """What is different in this workspace from any other, and what to call it."""
         return {self.working_dir: "folder", self.name: "folder"}
+
+    def log_tail(self, lines: int = 50) -> str:
+        """Return the last lines of the server's log; none where it is out of reach."""
+        return "" if self._log is None else self._log(lines)
 
     def facts(self) -> Mapping[str, Any]:
         """What a report says of it."""

@@ -243,6 +243,10 @@ class DockerWorkspace(RemoteWorkspace):
         """The port of 127.0.0.1 on which the desktop is published; None without `extra_ports`."""
         return self.container.ports.get(VNC_PORT)
 
+    def log_tail(self, lines: int = 50) -> str:
+        """Return the last lines of the container's log."""
+        return self.container.log_tail(lines)
+
     def services(self) -> dict[ServiceName, Service]:
         """How the `server`, `vscode` and the `desktop` are right now: running, down, off, missing.
 

@@ -43,6 +43,8 @@ _CALLBACK_PATIENCE = 30.0
 _FAILED_CALLBACK_PATIENCE = 0.5
 #: Seconds for the callbacks to come to an end when the conversation is closed.
 _CLOSE_PATIENCE = 0.03
+#: Characters of a secret from which on it is masked: a shorter one is part of many a word.
+_SHORTEST_SECRET = 8
 
 
 class Workspace(Protocol):
@@ -59,6 +61,9 @@ class Workspace(Protocol):
     @property
     def has_desktop(self) -> bool:
         """Whether there is a desktop for the agent's browser to show on."""
+
+    def log_tail(self, lines: int) -> str:
+        """The last lines of the server's log; none where it is out of reach."""
 
     def forget(self, conversation_id: str) -> None:
         """Have the server delete a conversation."""
@@ -128,6 +133,7 @@ class RemoteConversation:
         self._agent = agent
         self._run_timeout = run_timeout
         self._on_secret = on_secret
+        self._secret_values: set[str] = set()
         #: The conversations that were forked from this one; closed with it.
         self.forks: list[RemoteConversation] = []
         self._guard = guard
@@ -359,6 +365,8 @@ class RemoteConversation:
                 raise SettingsError(
                     f"secrets={{{name!r}: …}} takes text, not {type(value).__name__}"
                 )
+            if len(value) >= _SHORTEST_SECRET:
+                self._secret_values.add(value)
         if self._on_secret is not None:
             for value in clear.values():
                 self._on_secret(value)
@@ -487,6 +495,7 @@ class RemoteConversation:
             self._stream,
             check=self._check,
             will_run=self._unanswered or self.status != ExecutionStatus.FINISHED,
+            server_log=self._log_tail,
         )
         self._unanswered = False
         self._run = run
@@ -504,6 +513,13 @@ class RemoteConversation:
         if callback_error is not None:
             raise callback_error
         return status
+
+    def _log_tail(self, lines: int) -> str:
+        """The end of the server's log: an agent may have printed what it was given."""
+        text = self.workspace.log_tail(lines)
+        for value in self._secret_values:
+            text = text.replace(value, "***")
+        return text
 
     def _receive(self, event: Event, opening: bool) -> None:
         if isinstance(event, ConversationStateUpdateEvent):

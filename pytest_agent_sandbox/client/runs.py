@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 
 from pytest_agent_sandbox.client import versions
@@ -15,9 +17,15 @@ from pytest_agent_sandbox.client.events import (
     ConversationStateUpdateEvent,
     Event,
 )
+from pytest_agent_sandbox.client.server_log import ServerLog
 from pytest_agent_sandbox.client.state import ConversationState, ExecutionStatus
 from pytest_agent_sandbox.client.stream import EventStream
-from pytest_agent_sandbox.client.transport import GUARD_INTERVAL, Guard, ServerConnection
+from pytest_agent_sandbox.client.transport import (
+    GUARD_INTERVAL,
+    Guard,
+    ServerConnection,
+    is_silence,
+)
 from pytest_agent_sandbox.client.waiting import RunWatch
 from pytest_agent_sandbox.errors import ConversationFailed, ConversationTimeout, ServerError
 
@@ -26,8 +34,11 @@ logger = logging.getLogger(__name__)
 #: Seconds between two polls of the status, and for one to be answered.
 _POLL_INTERVAL = 1.0
 _POLL_TIMEOUT = 10.0
-#: Seconds of polls without an answer after which the run is given up.
+#: Seconds of polls that fail after which the run is given up, and of polls that are not answered at
+#: all where the run has no deadline: a hook of the agent's that takes minutes keeps the server
+#: (1.58) from answering for as long.
 _POLL_PATIENCE = 60.0
+_LONGEST_SILENCE = 600.0
 #: Seconds for an earlier run to make way for this one.
 _CLOSING_PATIENCE = 2.0
 #: Seconds between two requests for a run, while an earlier one is closing and while the server has
@@ -38,6 +49,8 @@ _CAPACITY_INTERVAL = 0.5
 _END_PATIENCE = 2.0
 #: Seconds for the server to answer the interrupt that follows a timeout.
 _INTERRUPT_TIMEOUT = 3.0
+#: How the server (1.58) begins the codes of errors of ACP agents.
+_ACP = "ACP"
 
 
 class Run:
@@ -50,6 +63,7 @@ class Run:
         stream: What keeps both up to date.
         check: Raises the reason when waiting has become pointless.
         will_run: False when the server will find nothing to do.
+        server_log: Returns the last lines of the server's log, where they are to be had.
     """
 
     def __init__(
@@ -61,6 +75,7 @@ class Run:
         *,
         check: Guard,
         will_run: bool,
+        server_log: Callable[[int], str] = lambda _: "",
     ) -> None:
         self.watch = RunWatch(will_run=will_run)
         #: Whether this is a run that was going on already.
@@ -73,7 +88,9 @@ class Run:
         self._check = check
         self._first_event = len(log)
         self._connection_number = stream.connection_number
+        self._server_log = ServerLog(server_log)
         self._unanswered_since: float | None = None
+        self._asked_again = False
         self._began = time.monotonic()
         self._latest: tuple[Event, float] | None = None
 
@@ -134,7 +151,7 @@ class Run:
             if now >= deadline:
                 raise self._interrupted()
             if now >= next_poll:
-                self._poll(deadline - now)
+                self._poll(deadline)
                 next_poll = time.monotonic() + _POLL_INTERVAL
         if self.watch.failure is not None:
             # What explains a failure comes a moment after the word that there is one.
@@ -153,18 +170,18 @@ class Run:
             return True
         return self._state.execution_status == ExecutionStatus.RUNNING
 
-    def _poll(self, time_left: float) -> None:
+    def _poll(self, deadline: float) -> None:
         now = time.monotonic()
         try:
             response = self._connection.request(
-                "GET", self._path, timeout=min(_POLL_TIMEOUT, time_left)
+                "GET", self._path, timeout=min(_POLL_TIMEOUT, deadline - now)
             )
             info = an_object(self._connection.decoded(response), self._path)
         except ServerError as error:
             if _is_final(error):
                 raise
             self._unanswered_since = self._unanswered_since or now
-            if now - self._unanswered_since > _POLL_PATIENCE:
+            if now - self._unanswered_since > _patience_with(error, deadline):
                 raise
             logger.debug("The run's status could not be had: %s", error)
             return
@@ -176,13 +193,30 @@ class Run:
             missed=number is None or number != self._connection_number,
         )
         if self.watch.never_began(now):
-            raise ConversationFailed(
-                f"The server took the request for a run of {self._name}, and has not begun it. It "
-                "may have failed without a word, as on a full disk: see the container's log."
-            )
+            self._look_for_run(deadline)
         if is_over:  # what the server saves lags behind what its events told
             self._state.update({name: info.get(name) for name in ("execution_status", "stats")})
             self._stream.catch_up()
+
+    def _look_for_run(self, deadline: float) -> None:
+        """Ask for the run again: the server refuses while one is there, however long it prepares.
+
+        An agent may have to be downloaded first, or an MCP server of it.
+        """
+        left = max(0.1, deadline - time.monotonic())
+        try:
+            self._connection.request("POST", f"{self._path}/run", timeout=min(_POLL_TIMEOUT, left))
+        except ServerError as error:
+            logger.debug("The run is still being prepared, it seems: %s", error)
+        else:
+            if self._asked_again:
+                raise ConversationFailed(
+                    f"The server took the request for a run of {self._name} twice, and began "
+                    "none: they failed without a word, as on a full disk."
+                    + _quote("The last error in its log:", self._server_log.of_server())
+                )
+            self._asked_again = True
+        self.watch.wait_anew(time.monotonic())
 
     def _wait_for_end(self) -> None:
         deadline = time.monotonic() + _END_PATIENCE
@@ -202,10 +236,23 @@ class Run:
             words = "the server saw the agent repeat itself"
         else:
             words = "the server did not say why"
-        return ConversationFailed(f"The run of {self._name} ended in status {status!r}: {words}")
+        said = ""
+        if any(event.code.startswith(_ACP) for event in errors):  # which tells little by itself
+            said = self._server_log.of_program()
+        return ConversationFailed(
+            f"The run of {self._name} ended in status {status!r}: {words}"
+            + _quote("What the agent's program printed last:", said)
+        )
 
-    def _interrupted(self) -> ConversationTimeout:
+    def _interrupted(self) -> ConversationTimeout | ServerError:
         """Stop the agent, which would go on spending, and return the error to raise."""
+        now = time.monotonic()
+        silent = 0.0 if self._unanswered_since is None else now - self._unanswered_since
+        if silent > _POLL_PATIENCE:
+            return ServerError(
+                f"The run of {self._name} did not end within {now - self._began:.1f} s, and the "
+                f"server has answered nothing for the last {silent:.0f} s."
+            )
         error = self._timeout("It has been interrupted.")
         action = versions.stopping_action(self._connection.version)
         with contextlib.suppress(ServerError):
@@ -234,3 +281,14 @@ def _is_final(error: ServerError) -> bool:
     """Whether asking again would be answered the same."""
     status = error.status
     return status is not None and 400 <= status < 500 and status != HTTPStatus.TOO_MANY_REQUESTS  # noqa: PLR2004
+
+
+def _patience_with(error: ServerError, deadline: float) -> float:
+    """Seconds of failing polls after which the run is given up."""
+    if not is_silence(error):
+        return _POLL_PATIENCE
+    return _LONGEST_SILENCE if deadline == math.inf else math.inf
+
+
+def _quote(title: str, lines: str) -> str:
+    return f"\n{title}\n{lines}" if lines else ""

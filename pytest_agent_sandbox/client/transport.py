@@ -17,7 +17,7 @@ from pytest_agent_sandbox.client.asynchronous import check_caller
 from pytest_agent_sandbox.client.sockets import GUARD_INTERVAL, Guard, GuardedTransport
 from pytest_agent_sandbox.errors import ServerError
 
-__all__ = ["GUARD_GRACE", "GUARD_INTERVAL", "Guard", "ServerConnection"]
+__all__ = ["GUARD_GRACE", "GUARD_INTERVAL", "Guard", "ServerConnection", "is_silence"]
 
 logger = logging.getLogger(__name__)
 
@@ -331,6 +331,11 @@ def _check_plain(response: httpx.Response) -> None:
             f"{request.method} {request.url.path} was answered in the encoding {packed!r:.80}, "
             "which was not asked for."
         )
+
+
+def is_silence(error: ServerError) -> bool:
+    """Whether the server took a request and answered nothing in time."""
+    return isinstance(error.__cause__, httpx.ReadTimeout)
 
 
 def error_detail(response: httpx.Response) -> str:

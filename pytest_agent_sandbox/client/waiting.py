@@ -15,7 +15,7 @@ _AGREEING_POLLS = 2
 #: Seconds that polls must agree where the word from the event stream is still to be expected, or
 #: where the run was never seen.
 _LONG_AGREEMENT = 30.0
-#: Seconds after which a run that was asked for, and is not there, will not come.
+#: Seconds after which it is to be looked whether a run that was asked for is there at all.
 _LONG_IDLE = 20.0
 
 
@@ -109,7 +109,8 @@ class RunWatch:
     def never_began(self, now: float) -> bool:
         """Whether the server has long said that there is no run, and nothing else.
 
-        It says so of a run that failed before it could write anything down, as on a full disk.
+        It says so of a run that prepares, such as one whose agent is downloaded first, and of one
+        that failed before it could write anything down, as on a full disk.
 
         Args:
             now: A monotonic clock, in seconds.
@@ -117,6 +118,15 @@ class RunWatch:
         with self._changed:
             is_idle = self._polled == ExecutionStatus.IDLE and not (self._seen or self._snapshot)
             return is_idle and now - self._polled_since >= _LONG_IDLE
+
+    def wait_anew(self, now: float) -> None:
+        """Let the time of `never_began`, and of polls that agree, begin again.
+
+        Args:
+            now: A monotonic clock, in seconds.
+        """
+        with self._changed:
+            self._polls, self._polled_since = 0, now
 
     def wait(self, timeout: float) -> bool:
         """Wait for the end, or for word that the run failed; return whether there is either.

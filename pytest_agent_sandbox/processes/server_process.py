@@ -82,16 +82,16 @@ class ServerProcess:
         if code is None:
             return
         self._reader.join(_OUTPUT_PATIENCE)
+        self._log.flush()
         raise SandboxDied(
             f"The agent server's process has ended with exit code {code}.",
             exit_code=code,
             log=self.log_tail(),
         )
 
-    def log_tail(self) -> str:
+    def log_tail(self, lines: int = _TAIL_LINES) -> str:
         """The last lines of its output."""
-        self._log.flush()
-        return self._log.tail(_TAIL_LINES)
+        return self._log.tail(lines)
 
     def close(self) -> None:
         """End the server and all that it has started. May be called more than once."""

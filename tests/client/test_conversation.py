@@ -12,6 +12,7 @@ import docker
 import pytest
 from pydantic import SecretStr
 
+from pytest_agent_sandbox.client import runs, waiting
 from pytest_agent_sandbox.client.agents import Agent, Tool, default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.events import Event
@@ -635,3 +636,35 @@ def test_a_callback_may_talk_to_the_agent(converse: Converse, llm: ScriptedLLM) 
     conversation.send_message("go")
     conversation.run(timeout=30)
     eventually(lambda: conversation.events.final_message == "Two.")
+
+
+SLOW_SERVER = {"command": "sh", "args": ["-c", "sleep 5"]}
+
+
+def test_an_agent_may_prepare_longer_than_we_would_look_for_its_run(
+    converse: Converse, llm: ScriptedLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its MCP server needs five seconds to say that it does not work."""
+    monkeypatch.setattr(waiting, "_LONG_IDLE", 1.0)
+    llm.script(say("Hello."))
+    conversation = converse(mcp_servers={"slow": SLOW_SERVER})
+    conversation.send_message("Hi.")
+    with measured(at_most=25):
+        conversation.run(timeout=30)
+    assert conversation.status == "finished"
+    assert len(llm.requests) == 1
+
+
+def test_a_hook_may_keep_the_server_silent_until_the_runs_own_time_is_over(
+    converse: Converse, llm: ScriptedLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_POLL_TIMEOUT", 0.2)
+    monkeypatch.setattr(runs, "_POLL_PATIENCE", 1.0)
+    llm.script(say("Hello."), say("Again."))
+    conversation = converse(hooks={"stop": "sleep 4"})
+    conversation.send_message("Hi.")
+    conversation.run(timeout=30)
+    assert conversation.status == "finished"
+    conversation.send_message("Once more.")
+    with measured(at_most=6), pytest.raises(ServerError, match="has answered nothing"):
+        conversation.run(timeout=3)

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from pytest_agent_sandbox.client import runs, waiting
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent, Event, parse_event
 from pytest_agent_sandbox.client.runs import Run
 from pytest_agent_sandbox.client.state import ConversationState
 from pytest_agent_sandbox.client.waiting import RunWatch
+from pytest_agent_sandbox.errors import ConversationFailed, ServerError
 
 
 def update(key: str, value: Any) -> Event:
@@ -170,8 +172,14 @@ def test_a_run_that_never_begins_is_not_waited_for_without_end() -> None:
     watch.poll("idle", 20, missed=False)
     assert watch.never_began(20)
     assert watch.end is None
+    watch.wait_anew(20)
+    for second in range(21, 40):
+        watch.poll("idle", second, missed=False)
+        assert not watch.never_began(second)
+    watch.poll("idle", 41, missed=False)
+    assert watch.never_began(41)
     watch.saw_running()
-    assert not watch.never_began(30)
+    assert not watch.never_began(50)
 
 
 def test_an_answer_from_before_the_end_undoes_nothing() -> None:
@@ -193,3 +201,52 @@ def test_an_answer_from_before_the_end_undoes_nothing() -> None:
     run = Run(connection, state, EventLog(), stream, check=lambda: None, will_run=True)
     assert run.wait(time.monotonic() + 10) == "finished"
     assert state.execution_status == "finished"
+
+
+class IdleServer:
+    """A server that knows no run, and answers requests for one as it is told to."""
+
+    def __init__(self, *refusals: int | None) -> None:
+        self.version = "1.58.0"
+        self.refusals = iter(refusals)
+        self.asked = 0
+
+    def request(self, method: str, path: str, **_: Any) -> None:
+        if method == "POST":
+            self.asked += 1
+            refusal = next(self.refusals)
+            if refusal:
+                raise ServerError("It is there.", status=refusal)
+
+    def decoded(self, _: object) -> dict[str, Any]:
+        return {"execution_status": "idle", "stats": {}}
+
+
+LOGGED = """
+{"asctime": "1", "levelname": "INFO", "message": "before"}
+{"asctime": "2", "levelname": "ERROR", "message": "No space left on device"}
+""".strip().splitlines()
+
+
+def test_a_run_that_is_nowhere_is_asked_for_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_LONG_IDLE", 0.01)
+    monkeypatch.setattr(runs, "_POLL_INTERVAL", 0.01)
+    server: Any = IdleServer(409, 409, None, 409, None)
+    stream: Any = SimpleNamespace(connection_number=1, catch_up=lambda: None)
+    state = ConversationState("1", lambda: {})
+    log = LOGGED[:1]
+    run = Run(
+        server,
+        state,
+        EventLog(),
+        stream,
+        check=lambda: None,
+        will_run=True,
+        server_log=lambda lines: "\n".join(log[-lines:]),
+    )
+    log += LOGGED[1:]
+    with pytest.raises(ConversationFailed) as raised:
+        run.wait(time.monotonic() + 10)
+    assert server.asked == 5
+    assert "began none" in str(raised.value)
+    assert str(raised.value).endswith("The last error in its log:\n  No space left on device")

@@ -158,9 +158,13 @@ def test_a_command_that_is_not_there(agent_llm, agent_conversation):
 
 def test_a_program_that_is_no_agent(agent_llm, agent_conversation):
     agent_llm.script([])
-    conversation = agent_conversation(acp_agent(["false"]))
-    with pytest.raises(ConversationFailed):
+    says = ["sh", "-c", 'echo "No licence, $TOKEN." >&2; echo "Usage: agent"; exit 3']
+    conversation = agent_conversation(acp_agent(says), secrets={"TOKEN": "open-sesame-now"})
+    with pytest.raises(ConversationFailed) as raised:
         run(conversation)
+    assert "What the agent's program printed last:" in str(raised.value)
+    assert "  No licence, ***." in str(raised.value)
+    assert "  Usage: agent" in str(raised.value)
 
 def test_an_llm_that_fails(small_agent, agent_llm, agent_conversation):
     agent_llm.script([error(500)])

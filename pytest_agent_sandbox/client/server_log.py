@@ -1,0 +1,67 @@
+"""What a server's log tells of a run that failed: often more than the server's own answer."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+#: Lines of the log's end that are looked at, and those of them that are quoted, with their length.
+_LOOKED_AT = 400
+_MOST_LINES = 10
+_LONGEST_LINE = 300
+#: How the server (1.58) logs what an ACP agent's program prints beside the protocol.
+_PROGRAM_SAID = re.compile(r"ACP (?:stderr|stdout \(non-JSON\)): ")
+_TROUBLE = ("ERROR", "CRITICAL")
+#: Seconds for a line to get here, and between two looks for it.
+_PATIENCE = 0.5
+_INTERVAL = 0.05
+
+
+class ServerLog:
+    """A server's log from now on.
+
+    Args:
+        tail: Returns the last lines of the log, as many as it is asked for; none where the log is
+            out of reach.
+    """
+
+    def __init__(self, tail: Callable[[int], str]) -> None:
+        self._tail = tail
+        lines = self._tail(1).splitlines()
+        self._seen = lines[-1] if lines else None
+
+    def of_program(self) -> str:
+        """What an ACP agent's program printed last; empty if nothing."""
+        deadline = time.monotonic() + _PATIENCE
+        while not (said := self._said_by_program()) and time.monotonic() < deadline:
+            time.sleep(_INTERVAL)
+        return _quoted(said)
+
+    def of_server(self) -> str:
+        """The last error that the server logged; empty if there is none."""
+        errors = [record for record in self._records() if record.get("levelname") in _TROUBLE]
+        return _quoted(str(errors[-1].get("message", "")).splitlines()) if errors else ""
+
+    def _said_by_program(self) -> list[str]:
+        messages = (str(record.get("message", "")) for record in self._records())
+        return [text[found.end() :] for text in messages if (found := _PROGRAM_SAID.match(text))]
+
+    def _records(self) -> Iterator[Mapping[str, Any]]:
+        lines = self._tail(_LOOKED_AT).splitlines()
+        if self._seen in lines:
+            lines = lines[lines.index(self._seen) + 1 :]
+        for line in lines:
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):  # part of a traceback, or of another program
+                continue
+            if isinstance(record, dict):
+                yield record
+
+
+def _quoted(lines: list[str]) -> str:
+    kept = [line.rstrip()[:_LONGEST_LINE] for line in lines if line.strip()][-_MOST_LINES:]
+    return "\n".join(f"  {line}" for line in kept)
