@@ -20,6 +20,7 @@ from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
 from pytest_agent_sandbox.llm.cassettes.tape import Tape
 from pytest_agent_sandbox.llm.faults import Cut, Delay, Failure, Faults, MalformedArguments
+from pytest_agent_sandbox.llm.models import check_model
 from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.script import Script
@@ -136,8 +137,11 @@ class AgentLLM:
                 completions.
 
         Raises:
-            SettingsError: A reply cannot be used; the message names its place.
+            SettingsError: A reply cannot be used, the message names its place; or the gateway does
+                not speak the model's dialect.
         """
+        if model:
+            check_model(model)
         if self._script is None:
             self._script = Script(replies)
         else:

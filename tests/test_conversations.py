@@ -50,6 +50,9 @@ def test_a_program_gives_its_agent_tools_and_skills(engine, agent_server_image):
             assert call.result.endswith("3")
             assert conversation.events.final_message == "Three."
         lane.verify()
+        azure = LLM(model="azure/gpt-4o", base_url="http://127.0.0.1:9/v1", api_key="sk-some-key")
+        with pytest.raises(SettingsError, match="openai/gpt-4o and set LLM_BASE_URL"):
+            Conversation(Agent(llm=azure), workspace)
     assert "Owls are words." in prompts[0]
     assert set(threading.enumerate()) <= before
 

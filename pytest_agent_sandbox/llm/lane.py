@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.exchange import Exchange, Source
-from pytest_agent_sandbox.llm.live import speaks_anthropic
+from pytest_agent_sandbox.llm.models import speaks_anthropic
 from pytest_agent_sandbox.llm.observer import Observer, Reader
 from pytest_agent_sandbox.llm.pipeline import Policy
 

@@ -19,6 +19,7 @@ from pytest_agent_sandbox.llm.exchange import (
     Exchange,
     whole_answer,
 )
+from pytest_agent_sandbox.llm.models import check_model, speaks_anthropic
 
 _OPENAI = "https://api.openai.com/v1"
 _ANTHROPIC = "https://api.anthropic.com/v1"
@@ -187,8 +188,10 @@ def upstream_for(
         budget: What may be spent there.
 
     Raises:
-        SettingsError: No address is given, and the model is neither of the two providers'.
+        SettingsError: No address is given, and the model is neither of the two providers'; or
+            the gateway does not speak its dialect.
     """
+    check_model(model)
     if speaks_anthropic(model):
         # LiteLLM adds "/v1/messages" to the address; a lane's path comes without its "/v1".
         root = (base_url or _ANTHROPIC).rstrip("/").removesuffix("/messages").removesuffix("/v1")
@@ -200,11 +203,6 @@ def upstream_for(
             f"The address of the provider of {model!r} is not known: set LLM_BASE_URL to it."
         )
     return LiveUpstream(_OPENAI, api_key, budget=budget)
-
-
-def speaks_anthropic(model: str) -> bool:
-    """Whether LiteLLM would talk to this model in Anthropic's own dialect."""
-    return model.startswith(("anthropic/", "claude"))
 
 
 def _unreadable_error(exchange: Exchange, status: int, encodings: str) -> bytes:

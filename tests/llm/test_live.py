@@ -6,6 +6,7 @@ import gzip
 import importlib.util
 import json
 import logging
+import re
 import socket
 import threading
 import time
@@ -476,6 +477,36 @@ def test_upstream_for(model: str, base_url: str | None, upstream_url: str) -> No
 def test_an_unknown_provider_needs_an_address() -> None:
     with pytest.raises(SettingsError, match=r"'mistral/large' is not known: set LLM_BASE_URL"):
         upstream_for("mistral/large", None, SecretStr(KEY))
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("azure/gpt-4o", "openai/gpt-4o and set LLM_BASE_URL (the LLM's base_url) to https://RES"),
+        ("azure_ai/claude-sonnet-5", "azure_ai/ is nothing that the LLM gateway serves"),
+        ("bedrock/converse/some.model-v1", "openai/converse/some.model-v1 and set"),
+        ("gemini/gemini-2.5-pro", "googleapis.com/v1beta/openai, where"),
+        ("vertex_ai/gemini-2.5-pro", "an OpenAI-compatible endpoint"),
+        ("ollama_chat/llama3", "http://localhost:11434/v1, where"),
+        ("acme/large", "acme/ is nothing"),
+        ("OpenAI/gpt-4o", "OpenAI/ is nothing"),
+        ("some-model", "names no provider"),
+        ("gemini-2.5-pro", "Name it openai/gemini-2.5-pro"),
+        ("openai/", "names no model"),
+        ("/x", "/ is nothing"),
+        ("", "Name it openai/…"),
+    ],
+)
+@pytest.mark.parametrize("base_url", [None, "http://127.0.0.1:9/v1"])
+def test_a_model_of_another_dialect_is_refused(model: str, told: str, base_url: str | None) -> None:
+    with pytest.raises(SettingsError, match=re.escape(told)) as raised:
+        upstream_for(model, base_url, SecretStr(KEY))
+    assert KEY not in str(raised.value)
+
+
+@pytest.mark.parametrize("model", ["o3-mini", "gpt-5", "ft:gpt-4o-mini:me", "claude-opus-4"])
+def test_a_model_without_a_prefix(model: str) -> None:
+    assert upstream_for(model, None, SecretStr(KEY)).base_url.startswith("https://api.")
 
 
 @pytest.mark.parametrize(

@@ -69,10 +69,18 @@ def test_x(agent_workspace, agent_conversation):
     assert "very-secret-value" not in events + output
 
 
-def test_a_model_whose_provider_is_not_known_is_a_clear_error(project):
-    project.environment |= {"LLM_MODEL": "acme/large", "LLM_API_KEY": "sk-not-a-real-key"}
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("mistral/large", "set LLM_BASE_URL"),
+        ("azure/gpt-4o", "azure/ is nothing that the LLM gateway serves"),
+    ],
+)
+def test_a_model_that_cannot_be_asked_is_a_clear_error(project, model, told):
+    project.environment |= {"LLM_MODEL": model, "LLM_API_KEY": "sk-not-a-real-key"}
     project.write("test_it.py", TEST)
     _, output = project.run()
     assert "SettingsError" in output
-    assert "set LLM_BASE_URL" in output
+    assert told in output
+    assert "fault: the test" in output
     assert "sk-not-a-real-key" not in output
