@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from pytest_agent_sandbox.belongings import Belongings
 from pytest_agent_sandbox.ci import is_in_ci
+from pytest_agent_sandbox.client.acp import is_acp, with_variables
 from pytest_agent_sandbox.errors import CassetteError, FaultUnused, SettingsError
 from pytest_agent_sandbox.host_gateway import HostGateway, LLMEndpoint, with_each_llm
 from pytest_agent_sandbox.live_llm import LiveLLM
@@ -20,7 +22,7 @@ from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
 from pytest_agent_sandbox.llm.cassettes.tape import Tape
 from pytest_agent_sandbox.llm.faults import Cut, Delay, Failure, Faults, MalformedArguments
-from pytest_agent_sandbox.llm.models import check_model
+from pytest_agent_sandbox.llm.models import check_model, speaks_anthropic
 from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.script import Script
@@ -123,6 +125,13 @@ class AgentLLM:
         usage.notes = list(self._notes)
         return usage
 
+    @property
+    def asides(self) -> list[str]:
+        """Which replies of scripts went to questions beside the agents' work, in words."""
+        scripts = {id(lane.source): lane.source for lane in self._lanes}.values()
+        told = [source.asides for source in scripts if isinstance(source, Script)]
+        return [text.replace("\n", " ") for text in told if text]
+
     def script(self, replies: Sequence[Entry], *, model: str = "") -> None:
         """Sets what the LLM answers, reply by reply, to the conversations of this test.
 
@@ -211,7 +220,16 @@ class AgentLLM:
         """
         lane, model, defaults = self._open(gateway, script, name, known, observer)
         fields = gateway.llm_fields(lane, model)
-        return with_each_llm(agent, lambda llm: {**defaults, **llm, **fields}), lane
+        described = with_each_llm(agent, lambda llm: {**defaults, **llm, **fields})
+        if is_acp(described) and not described.get("acp_model"):
+            variables = _model_variables(model)
+            if "OPENAI_MODEL" in variables:  # read by codex-acp, the address in it too
+                config = {"model": variables["OPENAI_MODEL"], "openai_base_url": fields["base_url"]}
+                if not self._policy.provider_tools:  # it asks for this one of its own accord
+                    config["web_search"] = "disabled"
+                variables["CODEX_CONFIG"] = json.dumps(config)
+            described = with_variables(described, variables)
+        return described, lane
 
     def connect_program(
         self,
@@ -229,8 +247,8 @@ class AgentLLM:
             known: Names of values in the calls that are new in every run.
             observer: Told of each call.
         """
-        lane, _, _ = self._open(gateway, None, name, known, observer)
-        return gateway.llm_variables(lane), lane
+        lane, model, _ = self._open(gateway, None, name, known, observer)
+        return {**gateway.llm_variables(lane), **_model_variables(model)}, lane
 
     def _open(
         self,
@@ -404,3 +422,15 @@ class AgentLLM:
                 "the test has no agent_llm.script([…]) and no cassette, and "
                 f"{self._live.missing}: set LLM_MODEL and LLM_API_KEY to run it with a live LLM"
             )
+
+
+def _model_variables(model: str) -> dict[str, str]:
+    """The environment variables that tell a program which model it is to ask for.
+
+    Args:
+        model: As LiteLLM spells it.
+    """
+    if model == SCRIPTED_MODEL:
+        return {}  # no program knows such a model: it had better ask for its own
+    own = "ANTHROPIC_MODEL" if speaks_anthropic(model) else "OPENAI_MODEL"
+    return {"LLM_MODEL": model, own: model.partition("/")[2] or model}

@@ -162,6 +162,8 @@ def agent_llm(
             recorder = request.node.stash.get(reporting.RECORDER, None)
             if recorder is not None:
                 recorder.note(*llm.usage.notes)
+                if reporting.failed(request.node):
+                    recorder.note(*llm.asides)
             llm_usage.attach(llm.usage, request.node.user_properties)
 
 

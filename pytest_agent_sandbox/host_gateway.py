@@ -175,13 +175,14 @@ class HostGateway:
     def llm_variables(self, lane: Lane) -> dict[str, str]:
         """The environment variables that lead an agent with its own LLM client to a lane.
 
-        They are those of the OpenAI and Anthropic libraries, and of LiteLLM.
+        They are those of the OpenAI and Anthropic libraries, of LiteLLM, and the key of Codex.
         """
         base_url = self.llm_fields(lane, "")["base_url"]
         return {
             "OPENAI_BASE_URL": base_url,
             "OPENAI_API_BASE": base_url,
             "OPENAI_API_KEY": lane.token,
+            "CODEX_API_KEY": lane.token,
             # This library adds /v1 itself.
             "ANTHROPIC_BASE_URL": base_url.removesuffix("/v1"),
             "ANTHROPIC_API_KEY": lane.token,

@@ -46,18 +46,20 @@ def acp_agent(
 
     Example:
         ```python
-        conversation = agent_conversation(acp_agent(["npx", "-y", "@zed-industries/codex-acp"]))
+        agent = acp_agent(["npx", "-y", "@agentclientprotocol/codex-acp"])
+        conversation = agent_conversation(agent)
         ```
 
     The agent brings its own tools, prompts and LLM client. In a test its LLM calls lead through
     the gateway by the variables that such clients read: `OPENAI_BASE_URL` and `OPENAI_API_KEY`,
     `ANTHROPIC_BASE_URL` and `ANTHROPIC_API_KEY`. These and a conversation's `secrets` are
-    environment variables of the agent.
+    environment variables of the agent; so is the model, unless it is given here.
 
     Args:
         command: The program and its arguments, as words; it has to be in the sandbox.
         env: Further environment variables. They are no secrets: they show in the description.
-        model: The model the agent is to use, by its own name for it; by default it decides.
+        model: The model the agent is to use, by its own name for it; by default it is told that of
+            `LLM_MODEL` by variables such as `ANTHROPIC_MODEL`, and decides.
         session_mode: The session mode to switch to, such as one that asks for no permission; by
             default the server knows the right one of Claude Code, Codex and Gemini.
         startup_timeout: Seconds until the agent must have begun its session.
@@ -75,10 +77,8 @@ def acp_agent(
     for name in env or {}:
         if not _VARIABLE.fullmatch(name):
             raise SettingsError(f"acp_agent(env=…): {name!r} is no name of a variable.")
-    # What the server has no field for: it starts the agent with its own environment.
-    variables = [f"{name}={value}" for name, value in (env or {}).items()]
     return ACPAgent(
-        acp_command=[*(["env", *variables] if variables else []), *command],
+        acp_command=[*_setting(env or {}), *command],
         acp_model=model,
         acp_session_mode=session_mode,
         acp_startup_timeout=startup_timeout,
@@ -90,3 +90,18 @@ def acp_agent(
 def is_acp(payload: Mapping[str, Any]) -> bool:
     """Whether a description, as `agent_payload` returns it, is of such an agent."""
     return payload.get("kind") == _KIND
+
+
+def with_variables(payload: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
+    """Return such a description with more environment variables; its own win over them.
+
+    Args:
+        payload: As `agent_payload` returns it.
+        variables: They are no secrets: they show in the description.
+    """
+    return {**payload, "acp_command": [*_setting(variables), *payload["acp_command"]]}
+
+
+def _setting(variables: Mapping[str, str]) -> list[str]:
+    """What goes before a command: the server has no field for its environment."""
+    return ["env", *(f"{name}={value}" for name, value in variables.items())] if variables else []

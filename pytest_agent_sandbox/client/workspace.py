@@ -162,7 +162,9 @@ class RemoteWorkspace:
 
         Its output is the transcript: it is shown and kept as it comes. In a test that asks for
         `agent_llm`, its LLM calls lead through the gateway by the variables that LLM clients read:
-        `OPENAI_BASE_URL` and `OPENAI_API_KEY`, `ANTHROPIC_BASE_URL` and `ANTHROPIC_API_KEY`.
+        `OPENAI_BASE_URL` and `OPENAI_API_KEY`, `ANTHROPIC_BASE_URL` and `ANTHROPIC_API_KEY`. The
+        model is in `LLM_MODEL`, and `OPENAI_MODEL` or `ANTHROPIC_MODEL`, unless a script leaves it
+        open. docs/agents.md has commands that work for well-known agents.
 
         Args:
             command: The program and its arguments, as words; its standard input is empty.

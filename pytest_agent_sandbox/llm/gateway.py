@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.llm.connections import Connections
-from pytest_agent_sandbox.llm.dialects import dialect_of
+from pytest_agent_sandbox.llm.dialects import DIALECTS, dialect_of
 from pytest_agent_sandbox.llm.dialects.foreign import (
     foreign_dialect,
     foreign_key,
@@ -38,6 +38,8 @@ from pytest_agent_sandbox.llm.server import ServerThread
 _T = TypeVar("_T")
 
 _PREFIX = "/v1"
+#: Of two libraries that read the same variable, the one adds the prefix and the other does not.
+_WITHOUT_PREFIX = {dialect.path for dialect in DIALECTS}
 #: Long conversations with screenshots stay well below; an endless body does not.
 _LARGEST_BODY = 100 * 1024 * 1024
 
@@ -261,7 +263,7 @@ def _refusal(request: Request, path: str, decoded_path: str) -> Answer | None:
     if request.headers.get("upgrade", "").lower() == "websocket":
         # By this code clients know to go on without: any other they take for a failure.
         return _error(path, 426, "There are no WebSockets here.")
-    if not path.startswith(f"{_PREFIX}/"):
+    if not path.startswith(f"{_PREFIX}/") and path not in _WITHOUT_PREFIX:
         message = f"{method} {path} is not here: the base URL ends with /v1, below which there are "
         return _error(path, 404, f"{message}{spoken()}.")
     if {"..", "."} & set(decoded_path.split("/")):

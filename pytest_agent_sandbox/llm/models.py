@@ -58,7 +58,7 @@ def check_model(model: str) -> None:
     """
     prefix, slash, name = model.partition("/")
     if not slash:
-        is_known = model.startswith(_BARE_ANTHROPIC) or _BARE_OPENAI.match(model)
+        is_known = model.startswith(_BARE_ANTHROPIC) or bool(_BARE_OPENAI.match(model))
         problem, name, prefix = "names no provider", model, ""
     else:
         is_known = bool(name) and (prefix == _ANTHROPIC or prefix in _AS_OPENAI)

@@ -106,6 +106,14 @@ class LLMRequest:
         """The text of the last message: the user's words, or what the last tool printed."""
         return _text_of(self.messages[-1])
 
+    @property
+    def system_prompt(self) -> str:
+        """The text of the system prompt; empty where there is none."""
+        given = self.body.get("system") or self.body.get("instructions")
+        if not given and self.messages[0].get("role") in ("system", "developer"):
+            given = self.messages[0]
+        return _text_of(given)
+
     @cached_property
     def length(self) -> int:
         """How many characters of JSON the conversation so far and the tools are."""

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from pytest_agent_sandbox.errors import LLMScriptExhausted, LLMScriptUnused, SettingsError
+from pytest_agent_sandbox.llm import asides
 from pytest_agent_sandbox.llm.dialects.dialect import (
     MalformedRequestError,
     usage_of,
@@ -71,6 +72,8 @@ class Script:
         self._replies: tuple[Entry, ...] = ()
         self._lock = threading.Lock()
         self._requests = 0
+        self._questions: list[asides.Question] = []
+        self._has_told_asides = False
         self._failure: BaseException | None = None
         self._traceback: TracebackType | None = None
         self.extend(replies)
@@ -100,6 +103,11 @@ class Script:
         """How many replies are used up."""
         return min(self._requests, len(self))
 
+    @property
+    def asides(self) -> str:
+        """Which replies went to questions beside the agent's work, unless an error has told it."""
+        return "" if self._has_told_asides else self._asides(guess=False)
+
     def check(self) -> None:
         """Raise what went wrong so far.
 
@@ -123,8 +131,17 @@ class Script:
             listed = "\n".join(f"  {position}. {describe(entry)}" for position, entry in left)
             raise LLMScriptUnused(
                 f"The agent used {self.used} of the script's {len(self)} replies. "
-                f"It never asked for:\n{listed}"
+                f"It never asked for:\n{listed}{self._told_asides()}"
             )
+
+    def _asides(self, *, guess: bool) -> str:
+        return asides.told(self._questions, len(self), guess=guess)
+
+    def _told_asides(self) -> str:
+        """These questions, for an error's message."""
+        text = self._asides(guess=True)
+        self._has_told_asides = bool(text)
+        return f"\n{text}" if text else ""
 
     async def answer(self, exchange: Exchange) -> Answer:
         """The answer to a request of the gateway's."""
@@ -167,6 +184,7 @@ class Script:
         with self._lock:
             request = exchange.dialect.parse(exchange.body, self._requests + 1)
             self._requests += 1
+            self._questions.append(asides.Question.of(request))
         if request.number <= len(self):
             return request, self._replies[request.number - 1]
         self._fail(
@@ -175,6 +193,7 @@ class Script:
                 f"{len(self)}. The last it was told: "
                 f"{shorten(request.last_message, _LONGEST_QUOTE)!r}. Add the reply, or end "
                 'the script with what ends a turn: say("...") or tool("finish", message="...").'
+                + self._told_asides()
             )
         )
         return request, None

@@ -27,10 +27,11 @@ TOOL = {
 }
 
 
-def ask(messages: list[Any]) -> dict[str, Any]:
+def ask(messages: list[Any], tools: list[Any]) -> dict[str, Any]:
+    model = os.environ.get("OPENAI_MODEL", "small-model")
     request = urllib.request.Request(
         f"{os.environ['OPENAI_BASE_URL']}/chat/completions",
-        json.dumps({"model": "small-model", "messages": messages, "tools": [TOOL]}).encode(),
+        json.dumps({"model": model, "messages": messages, "tools": tools}).encode(),
         {
             "Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}",
             "Content-Type": "application/json",
@@ -43,9 +44,13 @@ def ask(messages: list[Any]) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--task", required=True)
-    messages: list[Any] = [{"role": "user", "content": parser.parse_args().task}]
+    parser.add_argument("--title", action="store_true", help="ask for a title first")
+    given = parser.parse_args()
+    if given.title:
+        ask([{"role": "user", "content": f"Write a title for this: {given.task}"}], [])
+    messages: list[Any] = [{"role": "user", "content": given.task}]
     while True:
-        message = ask(messages)
+        message = ask(messages, [TOOL])
         messages.append(message)
         if message.get("content"):
             print(message["content"], flush=True)

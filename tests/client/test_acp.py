@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_agent_sandbox.client.acp import acp_agent, is_acp
+from pytest_agent_sandbox.client.acp import acp_agent, is_acp, with_variables
 from pytest_agent_sandbox.client.agents import LLM, Agent, agent_payload
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import ACPToolCallEvent, parse_event
@@ -44,6 +44,13 @@ def test_what_is_not_said_is_left_to_the_server() -> None:
 def test_variables_go_before_the_command() -> None:
     payload = agent_payload(acp_agent(["agent", "--acp"], env={"A": "1 2", "B": "x=y"}))
     assert payload["acp_command"] == ["env", "A=1 2", "B=x=y", "agent", "--acp"]
+
+
+def test_variables_that_are_added_give_way_to_its_own() -> None:
+    payload = agent_payload(acp_agent(["agent"], env={"A": "1"}))
+    assert with_variables(payload, {}) == payload
+    added = with_variables(payload, {"A": "2", "B": "3"})
+    assert added == {**payload, "acp_command": ["env", "A=2", "B=3", "env", "A=1", "agent"]}
 
 
 @pytest.mark.parametrize("command", ["npx agent", [], ["agent", 1], None])

@@ -117,7 +117,7 @@ def test_unknown_paths_are_404_in_openai_s_form(gateway: Gateway) -> None:
         ("GET", "/v1/chat/completions"),
         ("POST", "/v1/responses/1/cancel"),
         ("GET", "/"),
-        ("POST", "/chat/completions"),
+        ("POST", "/embeddings"),
         ("GET", "/v1"),
         ("GET", "/v1beta/models"),
     ]:
@@ -197,6 +197,21 @@ def test_a_key_in_another_header_too_does_no_harm(gateway: Gateway, path: str) -
             json={"model": "m", "messages": [{"role": "user", "content": "x"}]},
         )
         assert answer.status_code == 200
+
+
+def test_a_library_that_leaves_out_v1_is_served_too(gateway: Gateway) -> None:
+    lane = gateway.open_lane(Script([say("Hello.")] * 3))
+    headers = {"Authorization": f"Bearer {lane.token}"}
+    asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
+    for path, body in [
+        ("/chat/completions", asked),
+        ("/messages", asked),
+        ("/responses", {"model": "m", "input": "hello"}),
+    ]:
+        answer = httpx.post(f"http://127.0.0.1:{gateway.port}{path}", headers=headers, json=body)
+        assert (answer.status_code, "Hello." in answer.text) == (200, True), path
+    assert [call.path for call in lane.calls] == ["/chat/completions", "/messages", "/responses"]
+    lane.verify()
 
 
 @pytest.mark.parametrize(

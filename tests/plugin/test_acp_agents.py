@@ -150,6 +150,18 @@ def test_its_environment(agent_workspace, agent_llm, agent_conversation):
     assert call.result == "deep blue, <secret-hidden>\\n2\\n"
     assert call.observation.raw_output == {"exit_code": 0}
 
+def test_it_is_told_the_model(small_agent, agent_llm, agent_conversation):
+    agent_llm.script(
+        [tool("run", command='echo "$LLM_MODEL, $OPENAI_MODEL, $CODEX_CONFIG"'), say("Done.")],
+        model="openai/some-model",
+    )
+    conversation = agent_conversation(small_agent)
+    run(conversation)
+    told, _, config = conversation.events.tool_calls()[0].result.partition(", {")
+    assert told == "openai/some-model, some-model"
+    assert '"model": "some-model"' in config
+    assert '"openai_base_url": "<secret-hidden>", "web_search": "disabled"}' in config
+
 def test_a_command_that_is_not_there(agent_llm, agent_conversation):
     agent_llm.script([])
     conversation = agent_conversation(acp_agent(["no-such-agent"]))
@@ -184,7 +196,7 @@ def test_edges(project):
     project.write("test_it.py", SUITE + f"PROGRAM = {str(PROGRAM)!r}\n" + EDGES)
     _, output = project.run("-v", "--no-sandbox-live")
     found = outcomes(output)
-    assert len(found) == 5
+    assert len(found) == 6
     assert set(found.values()) == {"PASSED"}
 
 

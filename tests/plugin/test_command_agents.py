@@ -123,6 +123,24 @@ def test_the_other_dialect(agent_workspace, agent_llm):
     run = agent_workspace.run_agent(["/agent-server/.venv/bin/python", "/tmp/agent.py"])
     assert run.check().output == "Grüße.\\n"
 
+def test_it_is_told_the_model(agent_workspace, agent_llm, small_agent):
+    show = 'echo "$LLM_MODEL, $OPENAI_MODEL, $ANTHROPIC_MODEL, ${CODEX_API_KEY:+key}"'
+    agent_llm.script([])
+    assert agent_workspace.run_agent(["sh", "-c", show]).output == ", , , key\\n"
+    agent_llm.script([say("Done.")], model="openrouter/acme/large")
+    run = agent_workspace.run_agent(["sh", "-c", show])
+    assert run.output == "openrouter/acme/large, acme/large, , key\\n"
+    agent_workspace.run_agent([*small_agent, "--task", "x"]).check()
+    assert [call.model for call in agent_llm.calls] == ["acme/large"]
+    agent_llm.script([], model="anthropic/claude-opus-4")
+    run = agent_workspace.run_agent(["sh", "-c", show], env={"LLM_MODEL": "mine"})
+    assert run.output == "mine, , claude-opus-4, key\\n"
+
+def test_a_title_takes_a_reply(agent_workspace, agent_llm, small_agent):
+    agent_llm.script([tool("shell", command="echo x > made.txt"), say("Done.")])
+    agent_workspace.run_agent([*small_agent, "--title", "--task", "Make it."]).check()
+    assert "made.txt" in agent_workspace.execute_command("ls").stdout, "to see the note"
+
 def test_two_in_one_test(agent_workspace, agent_llm, small_agent):
     agent_llm.script([say("One."), say("Two.")])
     for word in ("One", "Two"):
@@ -200,7 +218,11 @@ def test_edges(project):
     project.write("test_it.py", SUITE + f"PROGRAM = {str(PROGRAM)!r}\n" + EDGES)
     _, output = project.run("-v", "--no-sandbox-live")
     found = outcomes(output)
-    assert len(found) == 10
+    assert len(found) == 12
+    assert found.pop("test_a_title_takes_a_reply") == "FAILED"
+    assert "to see the note" in output
+    note = "note:  Request 1, which took reply 1, offered no tools, unlike others: 'Write a title"
+    assert note in output
     # The use of its script is judged at the end too, whatever the test has caught.
     exhausted = "test_it_asks_for_more_than_was_scripted"
     assert found.pop(exhausted) == "FAILED"
