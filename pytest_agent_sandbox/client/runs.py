@@ -173,9 +173,7 @@ class Run:
     def _poll(self, deadline: float) -> None:
         now = time.monotonic()
         try:
-            response = self._connection.request(
-                "GET", self._path, timeout=min(_POLL_TIMEOUT, deadline - now)
-            )
+            response = self._connection.request("GET", self._path, timeout=_poll_timeout(deadline))
             info = an_object(self._connection.decoded(response), self._path)
         except ServerError as error:
             if _is_final(error):
@@ -203,9 +201,8 @@ class Run:
 
         An agent may have to be downloaded first, or an MCP server of it.
         """
-        left = max(0.1, deadline - time.monotonic())
         try:
-            self._connection.request("POST", f"{self._path}/run", timeout=min(_POLL_TIMEOUT, left))
+            self._connection.request("POST", f"{self._path}/run", timeout=_poll_timeout(deadline))
         except ServerError as error:
             logger.debug("The run is still being prepared, it seems: %s", error)
         else:
@@ -248,12 +245,12 @@ class Run:
         """Stop the agent, which would go on spending, and return the error to raise."""
         now = time.monotonic()
         silent = 0.0 if self._unanswered_since is None else now - self._unanswered_since
+        error: ConversationTimeout | ServerError = self._timeout("It has been interrupted.")
         if silent > _POLL_PATIENCE:
-            return ServerError(
+            error = ServerError(
                 f"The run of {self._name} did not end within {now - self._began:.1f} s, and the "
                 f"server has answered nothing for the last {silent:.0f} s."
             )
-        error = self._timeout("It has been interrupted.")
         action = versions.stopping_action(self._connection.version)
         with contextlib.suppress(ServerError):
             self._connection.request("POST", f"{self._path}/{action}", timeout=_INTERRUPT_TIMEOUT)
@@ -281,6 +278,10 @@ def _is_final(error: ServerError) -> bool:
     """Whether asking again would be answered the same."""
     status = error.status
     return status is not None and 400 <= status < 500 and status != HTTPStatus.TOO_MANY_REQUESTS  # noqa: PLR2004
+
+
+def _poll_timeout(deadline: float) -> float:
+    return max(0.1, min(_POLL_TIMEOUT, deadline - time.monotonic()))
 
 
 def _patience_with(error: ServerError, deadline: float) -> float:

@@ -666,5 +666,5 @@ def test_a_hook_may_keep_the_server_silent_until_the_runs_own_time_is_over(
     conversation.run(timeout=30)
     assert conversation.status == "finished"
     conversation.send_message("Once more.")
-    with measured(at_most=6), pytest.raises(ServerError, match="has answered nothing"):
+    with measured(at_most=8), pytest.raises(ServerError, match="has answered nothing"):
         conversation.run(timeout=3)
