@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import errno
-import logging
 import shlex
 import tarfile
 import tempfile
 import uuid
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
-from pytest_agent_sandbox.client import versions
+from pytest_agent_sandbox.client import archives, versions
 from pytest_agent_sandbox.client.commands import run_command
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import ServerError
-
-logger = logging.getLogger(__name__)
 
 #: Seconds that packing or unpacking a folder in the sandbox may take.
 _ARCHIVE_TIMEOUT = 600.0
@@ -100,8 +97,7 @@ def _download_file(connection: ServerConnection, path: str, local: Path) -> None
 def _upload_folder(connection: ServerConnection, local: Path, path: str) -> None:
     remote_archive = _temporary_name()
     with tempfile.TemporaryFile() as archive:
-        with tarfile.open(fileobj=archive, mode="w") as tar:
-            tar.add(local, arcname=".", filter=_without_owner)
+        archives.pack(local, archive)
         archive.seek(0)
         write_bytes(connection, remote_archive, archive)
     target = shlex.quote(path)
@@ -124,54 +120,12 @@ def _download_folder(connection: ServerConnection, path: str, local: Path) -> No
         with tempfile.TemporaryDirectory() as folder:
             archive = Path(folder, "archive.tar")
             _download_file(connection, remote_archive, archive)
-            local.mkdir(parents=True, exist_ok=True)
-            with tarfile.open(archive, "r:") as tar:
-                tar.extractall(local, filter=_contained)  # noqa: S202  (that is what the filter is for)
+            with archive.open("rb") as content:
+                archives.unpack(content, local)
     except tarfile.TarError as error:
         raise ServerError(f"What came as the archive of {path} is none: {error}") from error
     finally:
         _run(connection, f"rm -f {remote_archive}")
-
-
-def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Let the files of a folder belong to the sandbox's user, not to a local user's number."""
-    member.uid = member.gid = 0
-    member.uname = member.gname = ""
-    return member
-
-
-def _contained(member: tarfile.TarInfo, destination: str) -> tarfile.TarInfo | None:
-    """Return what may be extracted of `member`; None for what could reach out of the folder.
-
-    Stricter than Python's own data filter, which older patch releases let be bypassed by chains of
-    symbolic links. Here each link goes up no further than the folder, and only before it goes down:
-    so none can lead outside, whatever the links are that it passes.
-    """
-    reason = ""
-    name = PurePosixPath(member.name)
-    if name.is_absolute() or ".." in name.parts:
-        reason = "its path leads out of the folder"
-    elif member.issym():
-        if not _stays_inside(member):
-            reason = f"it is a link to {member.linkname!r}"
-    elif not (member.isreg() or member.isdir()):
-        reason = "it is neither a file, a folder nor a symbolic link"
-    if not reason:
-        try:
-            return tarfile.data_filter(member, destination)
-        except tarfile.FilterError as error:
-            reason = str(error)
-    logger.warning("Not downloaded: %r, because %s.", member.name, reason)
-    return None
-
-
-def _stays_inside(link: tarfile.TarInfo) -> bool:
-    target = PurePosixPath(link.linkname)
-    depth = len(PurePosixPath(link.name).parts) - 1
-    ups = 0
-    while ups < len(target.parts) and target.parts[ups] == "..":
-        ups += 1
-    return not target.is_absolute() and ups <= depth and ".." not in target.parts[ups:]
 
 
 def _temporary_name() -> str:
