@@ -20,7 +20,8 @@ from pytest_agent_sandbox.containers.base_images import DEFAULT_BASE_IMAGE
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import DEFAULT_AGENT_SERVER_VERSION, DEFAULT_IMAGE
 from pytest_agent_sandbox.containers.progress import megabytes, show_progress
-from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.llm.models import check_model
 
 LLM_VARIABLES = ("LLM_MODEL", "LLM_API_KEY", "LLM_BASE_URL")
 
@@ -281,9 +282,14 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _llm(environment: Mapping[str, str]) -> Finding:
-    # Names only: a value may be a secret.
+    # Names only, but for that of the model: a value may be a secret.
     there = [name for name in LLM_VARIABLES if environment.get(name)]
     lacking = [name for name in LLM_VARIABLES[:2] if name not in there]
+    if model := environment.get("LLM_MODEL"):
+        try:
+            check_model(model)
+        except SettingsError as error:
+            return Finding("live LLM", "FAIL", str(error))
     if not lacking:
         return Finding("live LLM", "ok", f"{', '.join(there)} set")
     return Finding(

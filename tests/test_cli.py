@@ -91,10 +91,19 @@ def test_doctor_never_shows_values(server_image: images.Image) -> None:
         "doctor",
         "--image",
         server_image.reference,
-        LLM_MODEL="secret-model",
+        LLM_MODEL="openai/secret-model",
         LLM_API_KEY="secret-key",
     )
     assert re.search(r"^ok +live LLM +LLM_MODEL, LLM_API_KEY set$", done.stdout, re.MULTILINE)
+    assert "secret-" not in done.stdout + done.stderr
+
+
+def test_doctor_knows_models_that_cannot_be_asked() -> None:
+    done = agent_sandbox("doctor", LLM_MODEL="azure/gpt-4o", LLM_API_KEY="secret-key")
+    assert done.returncode == 1
+    assert re.search(
+        r"^FAIL +live LLM +The model 'azure/gpt-4o' .*openai/gpt-4o", done.stdout, re.M
+    )
     assert "secret-" not in done.stdout + done.stderr
 
 
