@@ -11,6 +11,7 @@ import pytest
 
 from pytest_agent_sandbox import sandbox_evidence
 from pytest_agent_sandbox.client.events import Event, parse_event
+from pytest_agent_sandbox.containers.proxies import NO_PROXY, without_proxy
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.agent_llm import AgentLLM
@@ -41,7 +42,7 @@ def follow(session: SandboxSession, item: pytest.Item | None, workspace: Workspa
         sandbox_evidence.before_agents(workspace)
         test = item or session.current_test
         assert test is not None
-        return FollowedRun(session, test, workspace, command)
+        return FollowedRun(session, test, workspace, command, variables)
 
     workspace.on_agent_run = begin
 
@@ -59,21 +60,26 @@ class FollowedRun:
         item: pytest.Item,
         workspace: Workspace,
         command: tuple[str, ...],
+        variables: Mapping[str, str],
     ) -> None:
         self._recorder: Recorder = session.evidence.recorder(item)
         number = self._recorder.new_agent_run()
         #: Its name, in the evidence and among the test's LLM calls.
         self.name = f"run-{number}"
         self._lane: Lane | None = None
-        self.variables: Mapping[str, str] = {}
+        self.variables: Mapping[str, str] = variables
         llm = item.stash.get(LLM, None)
         if llm is not None:
-            self.variables, self._lane = llm.connect_program(
+            to_llm, self._lane = llm.connect_program(
                 workspace.gateway,
                 name=self.name,
                 known=workspace.identity,
                 observer=self._recorder.llm_observer(self.name),
             )
+            past: Mapping[str, str] = {}
+            if not variables.keys().isdisjoint(NO_PROXY):
+                past = without_proxy([variables], workspace.gateway.way.direct)
+            self.variables = {**to_llm, **variables, **past}
         live = session.evidence.live_view
         self._show: Callable[[Event], None] | None = (
             live.view(item.name, number, session.redactor) if live else None

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 #: The variable that most services set, and by which a person says that it is none: `CI=false`.
 CI = "CI"
-#: What services set that do not set `CI`. The list is that of npm's ci-info, without those that
-#: are no more; pytest itself goes by `BUILD_NUMBER`.
+#: What services set that do not set `CI`, after the list of npm's ci-info; pytest itself goes by
+#: `BUILD_NUMBER`.
 VARIABLES = (
     "AGOLA_GIT_REF",
     "APPCENTER_BUILD_ID",

@@ -62,7 +62,7 @@ class AgentRun:
 class RunObserver(Protocol):
     """Who provides for one run of an agent, and follows it."""
 
-    #: Environment variables for it, such as those that lead to its LLM.
+    #: Environment variables for it: those that were asked for, and such as lead to its LLM.
     variables: Mapping[str, str]
 
     def check(self) -> None:

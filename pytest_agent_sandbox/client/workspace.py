@@ -193,7 +193,7 @@ class RemoteWorkspace:
             words,
             cwd=self.path(cwd or ""),
             timeout=timeout,
-            variables={**(observer.variables if observer else {}), **(env or {})},
+            variables=(env or {}) if observer is None else observer.variables,
             observer=observer,
         )
         if observer is not None:

@@ -57,7 +57,7 @@ class Endpoint:
         if proxy is None:
             return reason
         host = urlsplit(self.address).hostname
-        return f"{reason}; it was asked by the proxy {proxy}, past which NO_PROXY={host} leads"
+        return f"{reason}; it was asked through the proxy {proxy}, NO_PROXY={host} leads past it"
 
     def knock(self, timeout: float) -> None:
         """Raise OSError if this is a Unix socket that nobody serves.

@@ -16,9 +16,14 @@ from pytest_agent_sandbox.errors import SandboxError, SettingsError
 
 
 class Follower:
-    def __init__(self, command: tuple[str, ...], reason: Exception | None = None) -> None:
+    def __init__(
+        self,
+        command: tuple[str, ...],
+        variables: Mapping[str, str],
+        reason: Exception | None = None,
+    ) -> None:
         self.command = command
-        self.variables: Mapping[str, str] = {"FROM": "the follower", "BOTH": "the follower"}
+        self.variables = {"FROM": "the follower", "BOTH": "the follower", **variables}
         self.told: list[tuple[float, str]] = []
         self.run: AgentRun | None = None
         self._reason = reason
@@ -42,7 +47,7 @@ def follow(workspace: RemoteWorkspace, reason: Exception | None = None) -> list[
     followers: list[Follower] = []
 
     def begin(command: tuple[str, ...], variables: Mapping[str, str]) -> Follower:
-        followers.append(Follower(command, reason))
+        followers.append(Follower(command, variables, reason))
         return followers[-1]
 
     workspace.on_agent_run = begin

@@ -22,6 +22,14 @@ import urllib.request
 print(urllib.request.urlopen("http://shop.invalid/", timeout=9).read().decode())
 '''
 
+PROGRAM = '''
+import os, urllib.request, urllib.error
+try:
+    urllib.request.urlopen(os.environ["OPENAI_BASE_URL"])
+except urllib.error.HTTPError:  # a proxy that is not there would be another error
+    print("it answers", os.environ["NO_PROXY"].partition(",")[0])
+'''
+
 @pytest.fixture
 def ask(agent_workspace, agent_llm, agent_conversation):
     agent_workspace.write_text("ask.py", ASK)
@@ -36,13 +44,16 @@ def ask(agent_workspace, agent_llm, agent_conversation):
     return agent_workspace.read_text("said.txt"), variables
 
 @pytest.mark.agent_sandbox(forward_env=["NO_PROXY", "FTP_PROXY"])
-def test_open(ask):
+def test_open(ask, agent_workspace):
     said, variables = ask
     assert said.count("from the proxy") == 2
     assert variables["ALL_PROXY"] == variables["all_proxy"] == "socks5://127.0.0.1:9"
     assert variables["FTP_PROXY"] == "http://mine.example"
     for name in ("NO_PROXY", "no_proxy"):
         assert variables[name].startswith("mine.example,localhost,127.0.0.1,::1,")
+    own = {"http_proxy": "http://127.0.0.1:9", "no_proxy": "own.example"}
+    run = agent_workspace.run_agent(["python3", "-c", PROGRAM], env=own)
+    assert run.output == "it answers own.example\\n"
 
 @pytest.mark.agent_sandbox(network="isolated")
 def test_isolated(ask):
