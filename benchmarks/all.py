@@ -16,7 +16,7 @@ from measuring import read_arguments
 
 NAMES = (
     *("cold_start", "upstream", "suite", "growth", "soak", "network"),
-    *("full_sandbox", "client", "gateway", "evidence", "import_time", "trials"),
+    *("full_sandbox", "client", "gateway", "cassettes", "evidence", "import_time", "trials"),
 )
 _HERE = Path(__file__).parent
 

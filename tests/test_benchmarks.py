@@ -155,6 +155,13 @@ def test_gateway(tmp_path):
     assert {"request", "cores"} <= result["facts"].keys()
 
 
+def test_cassettes(tmp_path):
+    printed, result = run("cassettes.py", tmp_path)
+    assert "recorded, peak of all calls / of half" in printed
+    assert {"5 calls recorded", "10 calls replayed"} <= result["milliseconds"].keys()
+    assert result["comparisons"]["the cassette (MB)"]["median"] > 0
+
+
 def test_evidence(tmp_path):
     printed, result = run("evidence.py", tmp_path)
     assert "at the end, ours / floor" in printed

@@ -226,6 +226,9 @@ async def _body(answer: httpx.Response, *, decode: bool) -> AsyncGenerator[bytes
         raise BrokenAnswerError(message) from problem
     finally:
         await answer.aclose()
+        # It refers to the answer, and that to the request: without this, the large bodies of a long
+        # conversation would wait for the garbage collector.
+        answer.stream = httpx.ByteStream(b"")
 
 
 def _end_to_end(headers: httpx.Headers) -> list[tuple[bytes, bytes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import importlib.util
 import json
@@ -10,6 +11,7 @@ import re
 import socket
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
@@ -21,6 +23,7 @@ import pytest
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.llm.connections import Connections
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.live import LiveUpstream, upstream_for
@@ -318,6 +321,30 @@ def test_a_compressed_stream_is_read_as_it_comes(lane: Lane, upstream: Any) -> N
         assert next(chunks) == b"data: one\n\n"
         go_on.set()
         assert b"".join(chunks) == b"data: two\n\n"
+
+
+def test_a_request_is_let_go_of_with_its_answer(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the garbage collector: the requests of a long conversation are large."""
+    requests: list[weakref.ref[httpx.Request]] = []
+    send = Connections.send
+
+    async def noted(connections: Connections, request: httpx.Request) -> httpx.Response:
+        requests.append(weakref.ref(request))
+        return await send(connections, request)
+
+    monkeypatch.setattr(Connections, "send", noted)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            assert httpx.post(url(lane, "/x"), headers={"x-api-key": lane.token}).is_success
+        assert len(requests) == 10
+        # The last ones may be at their ends still.
+        assert sum(request() is not None for request in requests) <= 3
+    finally:
+        gc.enable()
 
 
 def test_redirects_and_cookies_are_the_client_s_business(lane: Lane, upstream: Any) -> None:

@@ -35,6 +35,7 @@ _ID_FIELDS = {
 _SIGNATURE_FIELDS = {"encrypted_content", "signature", "thought_signature"}
 #: What stands in place of a picture's data: no two are the same, as a cursor blinks.
 _PICTURE = "<picture>"
+_PICTURE_FIELDS = {"data", "image_url", "url"}
 _PICTURE_URL = re.compile(r"(data:image/[\w.+-]+(?:;[\w.+=-]+)*;base64,).", re.IGNORECASE)
 #: Fields by which a request hands credentials on to tools of the provider.
 _SECRET_FIELDS = {"api_key", "authorization", "authorization_token"}
@@ -70,11 +71,16 @@ class CanonicalRequest:
         return _digest([self.dialect, self.method, self.path, without_tool_output(self.body)])
 
 
-def canonical_request(exchange: Exchange, normalise: Normaliser) -> CanonicalRequest:
-    """The canonical form of a request that has come in."""
+def request_as_it_came(exchange: Exchange) -> CanonicalRequest:
+    """A request that has come in, still with all that differs from run to run."""
     path = f"{exchange.path}?{exchange.query}" if exchange.query else exchange.path
     body = exchange.content or exchange.body.decode("utf-8", "backslashreplace")
-    return canonical(exchange.dialect.name, exchange.method, path, body, normalise)
+    return CanonicalRequest(exchange.dialect.name, exchange.method, path, body)
+
+
+def canonical_request(request: CanonicalRequest, normalise: Normaliser) -> CanonicalRequest:
+    """The canonical form of a request."""
+    return canonical(request.dialect, request.method, request.path, request.body, normalise)
 
 
 def canonical(
@@ -121,6 +127,8 @@ def without_tool_output(value: Any) -> Any:
 
 def _picture(owner: Mapping[str, Any], name: str) -> str:
     """What stands for a field that holds a picture's data; empty for other fields."""
+    if name not in _PICTURE_FIELDS:
+        return ""
     # OpenAI's chat has the URL in an object, its responses have it in the field itself.
     if name in ("image_url", "url"):
         found = _PICTURE_URL.match(owner[name])
@@ -168,7 +176,7 @@ class _Walk:
         for name, item in value.items():
             inner = f"{path}.{name}"
             # A field that is null is not there, except where names mean whatever a tool says.
-            if self._normalise.ignores(inner) or (item is None and part == "request"):
+            if self._normalise.ignores(name, inner) or (item is None and part == "request"):
                 continue
             normalised = self._normalise(name)
             while normalised in content:  # two dates, for example, are one name now
@@ -216,7 +224,7 @@ def _part_of(owner: Mapping[str, Any], name: str, value: Any) -> _Part:
 
 def _is_time(name: str, value: Any) -> bool:
     """Whether a number is seconds or milliseconds since 1970, by its field's name and its size."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return bool(_TIME_FIELD.search(name)) and any(
         first <= value < last for first, last in (_TIMES, [1000 * time for time in _TIMES])

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import base64
-import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from pytest_agent_sandbox.errors import CassetteError
 from pytest_agent_sandbox.llm.cassettes import readable_json, unreadable
 from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest
+from pytest_agent_sandbox.llm.cassettes.held import HeldRequest, Shelf, Turn
 
 FORMAT = "pytest-agent-sandbox cassette"
 VERSION = 1
-
-#: The fields of a request that grow with the conversation.
-_TURNS = ("messages", "input")
 
 
 @dataclass(frozen=True)
@@ -57,6 +54,49 @@ class Interaction:
     answer: RecordedAnswer
 
 
+class Interactions(Sequence[Interaction]):
+    """The interactions of a conversation, in order; each is put together when it is looked at."""
+
+    def __init__(self, interactions: Iterable[Interaction] = ()) -> None:
+        #: As they are held.
+        self.held: list[tuple[HeldRequest, RecordedAnswer]] = []
+        self._shelf = Shelf()
+        for interaction in interactions:
+            self.add(interaction)
+
+    def add(self, interaction: Interaction) -> None:
+        """Add one at the end."""
+        self.held.append((self._shelf.hold(interaction.request), interaction.answer))
+
+    def go_on(
+        self, place: CanonicalRequest, number: int, field: str, new: Any, answer: RecordedAnswer
+    ) -> None:
+        """Add one whose request says more than an earlier one, which is told by its number."""
+        known = self.held[number - 1][0]
+        self.held.append((self._shelf.go_on(place, known, field, new), answer))
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    @overload
+    def __getitem__(self, position: int) -> Interaction: ...
+    @overload
+    def __getitem__(self, position: slice) -> Sequence[Interaction]: ...
+    def __getitem__(self, position: int | slice) -> Interaction | Sequence[Interaction]:
+        if isinstance(position, slice):
+            return [self[number] for number in range(*position.indices(len(self)))]
+        request, answer = self.held[position]
+        return Interaction(request.whole(), answer)
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 @dataclass
 class Cassette:
     """The LLM calls of one test, by lane."""
@@ -65,7 +105,7 @@ class Cassette:
     test: str
     #: The agent's model as LiteLLM spells it: a replay has to ask for the same.
     model: str
-    lanes: dict[str, list[Interaction]] = field(default_factory=dict)
+    lanes: dict[str, Sequence[Interaction]] = field(default_factory=dict)
 
     def save(self, file: Path) -> None:
         """Write it, whole or not at all.
@@ -103,7 +143,7 @@ class Cassette:
             )
         try:
             lanes = {name: _lane_from_json(lane) for name, lane in content["lanes"].items()}
-            return cls(str(content["test"]), str(content["model"]), lanes)
+            return cls(str(content["test"]), str(content["model"]), {**lanes})
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as problem:
             raise CassetteError(
                 f"The cassette {file} is damaged ({type(problem).__name__}: {problem}). "
@@ -132,70 +172,49 @@ _RECORD_ANEW = "Restore it from version control, or record the test anew with --
 
 
 def _lane_to_json(lane: Sequence[Interaction]) -> list[dict[str, Any]]:
-    return [
-        {
-            "request": _request_to_json(interaction.request, lane[:position]),
-            "answer": _answer_to_json(interaction.answer),
-        }
-        for position, interaction in enumerate(lane)
-    ]
+    held = lane if isinstance(lane, Interactions) else Interactions(lane)
+    # Which request was the last that ended so; the keys stay alive with the lane.
+    ends: dict[tuple[int, int, str], int] = {}
+    content = []
+    for number, (request, answer) in enumerate(held.held, start=1):
+        asked = _request_to_json(request, ends)
+        content.append({"request": asked, "answer": _answer_to_json(answer)})
+        ends[_end(request, request.last)] = number
+    return content
 
 
-def _request_to_json(request: CanonicalRequest, earlier: Sequence[Interaction]) -> dict[str, Any]:
+def _end(request: HeldRequest, turn: Turn) -> tuple[int, int, str]:
+    return id(request.rest), id(turn), f"{request.dialect} {request.method} {request.path}"
+
+
+def _request_to_json(
+    request: HeldRequest, ends: Mapping[tuple[int, int, str], int]
+) -> dict[str, Any]:
     """A request; one that goes on where an earlier one ended says only what is new."""
     head = {"dialect": request.dialect, "method": request.method, "path": request.path}
-    for number in range(len(earlier), 0, -1):
-        known = earlier[number - 1].request
-        turns = _continued(known, request)
-        if turns is not None:
-            new = request.body[turns][len(known.body[turns]) :]
-            return {**head, "continues": number, "new": {turns: new}}
+    turn: Turn | None = request.last if request.field else None
+    while turn is not None:
+        number = ends.get(_end(request, turn))
+        if number is not None:
+            return {**head, "continues": number, "new": {request.field: request.last.since(turn)}}
+        turn = turn.before
     return {**head, "body": request.body}
 
 
-def _continued(known: CanonicalRequest, request: CanonicalRequest) -> str | None:
-    """The field in which a request goes on with an earlier one; None where it does not."""
-    if (known.dialect, known.method, known.path) != (request.dialect, request.method, request.path):
-        return None
-    if not isinstance(known.body, dict) or not isinstance(request.body, dict):
-        return None
-    for turns in _TURNS:
-        before, now = known.body.get(turns), request.body.get(turns)
-        if (
-            isinstance(before, list)
-            and isinstance(now, list)
-            and _is_same(now[: len(before)], before)
-            and _is_same({**known.body, turns: None}, {**request.body, turns: None})
-        ):
-            return turns
-    return None
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    # Python's 1, 1.0 and True are equal; JSON's are not.
-    return one == other and json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-
-
-def _lane_from_json(content: Sequence[Mapping[str, Any]]) -> list[Interaction]:
-    lane: list[Interaction] = []
+def _lane_from_json(content: Sequence[Mapping[str, Any]]) -> Interactions:
+    lane = Interactions()
     for entry in content:
-        request = _request_from_json(entry["request"], lane)
-        lane.append(Interaction(request, _answer_from_json(entry["answer"])))
-    return lane
-
-
-def _request_from_json(
-    content: Mapping[str, Any], earlier: Sequence[Interaction]
-) -> CanonicalRequest:
-    if "continues" in content:
-        number = content["continues"]
-        if not 1 <= number <= len(earlier):
+        request, answer = entry["request"], _answer_from_json(entry["answer"])
+        place = (request["dialect"], request["method"], request["path"])
+        if "continues" not in request:
+            lane.add(Interaction(CanonicalRequest(*place, request["body"]), answer))
+            continue
+        number = request["continues"]
+        if not 1 <= number <= len(lane):
             raise ValueError(f"a request continues {number!r}")
-        known = earlier[number - 1].request.body
-        body = {**known, **{turns: [*known[turns], *new] for turns, new in content["new"].items()}}
-    else:
-        body = content["body"]
-    return CanonicalRequest(content["dialect"], content["method"], content["path"], body)
+        ((field, new),) = request["new"].items()
+        lane.go_on(CanonicalRequest(*place, None), number, field, new, answer)
+    return lane
 
 
 def _answer_to_json(answer: RecordedAnswer) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def drifted_messages(recorded: CanonicalRequest, asked: CanonicalRequest) -> set
 def likeness(recorded: CanonicalRequest, asked: CanonicalRequest) -> tuple[int, int, int]:
     """How near a recording is to a request; the greater the nearer."""
     before, now = _turns(recorded.body), _turns(asked.body)
-    same = sum(is_same(one, other) for one, other in zip(before, now, strict=False))
+    same = sum(one == other for one, other in zip(before, now, strict=False))
     is_alike = recorded.dialect == asked.dialect and recorded.path == asked.path
     return int(is_alike), same, -abs(len(before) - len(now))
 

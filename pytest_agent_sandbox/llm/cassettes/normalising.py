@@ -127,6 +127,7 @@ class Normaliser:
         self._own = [re.compile(pattern) for pattern in patterns]
         self._usual = [_compiled(patterns) for patterns in (_PATTERNS, _LATER_PATTERNS)]
         self._fields = [f".{field}" for field in (*_VOLATILE_FIELDS, *fields)]
+        self._last_names = {field.rpartition(".")[2] for field in self._fields}
         self._known: dict[str, str] = {}
         self._values: re.Pattern[str] | None = None
         # A conversation says all that it said before with every request.
@@ -149,13 +150,14 @@ class Normaliser:
             cache[text] = self._normalised(text)
         return cache[text]
 
-    def ignores(self, path: str) -> bool:
+    def ignores(self, name: str, path: str) -> bool:
         """Whether a field differs from run to run as a whole.
 
         Args:
-            path: Its name after those around it, each after a dot; lists have no part in it.
+            name: Its name.
+            path: The names around it and its own, each after a dot; lists have no part in it.
         """
-        return any(map(path.endswith, self._fields))
+        return name in self._last_names and any(map(path.endswith, self._fields))
 
     def scrub(self, text: str) -> str:
         """The text without secrets, and otherwise as it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest
 from pytest_agent_sandbox.llm.cassettes.cassette import Interaction, RecordedAnswer, RecordedEvent
+from pytest_agent_sandbox.llm.cassettes.held import HeldRequest
 from pytest_agent_sandbox.llm.exchange import (
     FIRST_ERROR,
     Answer,
@@ -32,11 +34,17 @@ class Recording:
     """One answer of a provider, kept while it is passed on.
 
     Args:
-        exchange: The request.
+        exchange: The request; it is not kept, for it may be large.
+        request: The same, held.
     """
 
-    def __init__(self, exchange: Exchange) -> None:
-        self.exchange = exchange
+    def __init__(self, exchange: Exchange, request: HeldRequest) -> None:
+        self.request = request
+        self.call = exchange.call
+        #: The same for requests that are asked again.
+        self.digest = hashlib.sha256(exchange.body).digest()
+        self._dialect = exchange.dialect
+        self._asks_model = exchange.asks_model
         #: `open` while it comes; `dropped` where it is of no use for a replay, `broken` where the
         #: end is missing, `unreadable` where it is encoded in a way that is not known here.
         self.state: State = "open"
@@ -48,7 +56,8 @@ class Recording:
         self._headers: dict[str, str] = {}
         self._is_stream = False
         self._body = bytearray()
-        self._events: list[tuple[int, ServerSentEvent]] = []
+        #: Milliseconds, name and data of each.
+        self._events: list[tuple[int, str, str]] = []
         self._has_end = False
 
     def keep(self, answer: Answer) -> Answer:
@@ -67,7 +76,7 @@ class Recording:
     @property
     def was_asked(self) -> bool:
         """Whether the request got as far as to the provider."""
-        return self.exchange.call.origin == "recorded"
+        return self.call.origin == "recorded"
 
     def abandon(self) -> None:
         """Nothing more will come."""
@@ -84,7 +93,7 @@ class Recording:
         answer = RecordedAnswer(
             self._status,
             self._headers,
-            self.exchange.call.cost if self._status < FIRST_ERROR else None,
+            self.call.cost if self._status < FIRST_ERROR else None,
             self._ms,
             None if self._is_stream else _parsed(bytes(self._body)),
             self._recorded_events() if self._is_stream else None,
@@ -111,18 +120,18 @@ class Recording:
 
     def _keep_events(self, events: Sequence[ServerSentEvent]) -> None:
         for event in events:
-            self._events.append((self._now(), event))
-            if self.exchange.dialect.is_failure(event):
+            self._events.append((self._now(), event.name, event.data))
+            if self._dialect.is_failure(event):
                 self.state = "dropped"  # like an error by status
-            self._has_end = self._has_end or self.exchange.dialect.ends_answer(event)
-            if self.exchange.dialect.is_last(event):
+            self._has_end = self._has_end or self._dialect.ends_answer(event)
+            if self._dialect.is_last(event):
                 self._complete()  # a client may hang up now
 
     def _seems_whole(self, answer: Answer) -> bool:
         """Whether an answer that has ended in good order is one: a proxy may have cut it off."""
         if answer.is_framed:  # some servers end their streams without a word about it
             return True
-        if not self.exchange.asks_model or self._status >= FIRST_ERROR:
+        if not self._asks_model or self._status >= FIRST_ERROR:
             return True
         if self._is_stream:
             return self._has_end
@@ -138,9 +147,9 @@ class Recording:
 
     def _recorded_events(self) -> tuple[RecordedEvent, ...]:
         return tuple(
-            RecordedEvent(ms, event.name, _parsed(event.data.encode("utf-8", "surrogatepass")))
-            for ms, event in self._events
-            if event.data or event.name
+            RecordedEvent(ms, name, _parsed(data.encode("utf-8", "surrogatepass")))
+            for ms, name, data in self._events
+            if data or name
         )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pytest_agent_sandbox.errors import CassetteMiss, CassetteUnused
-from pytest_agent_sandbox.llm.cassettes.canonical import canonical
-from pytest_agent_sandbox.llm.cassettes.cassette import Cassette, Interaction
+from pytest_agent_sandbox.llm.cassettes.canonical import canonical_request
+from pytest_agent_sandbox.llm.cassettes.cassette import Cassette, Interaction, Interactions
 from pytest_agent_sandbox.llm.cassettes.tape_lane import Match, Slot, TapeLane, TapeState
 
 if TYPE_CHECKING:
@@ -81,11 +82,13 @@ class Tape:
             name: The same in every run.
             upstream: Where what is not recorded comes from; needed where this tape records.
         """
-        recorded = [
-            Slot(self._renormalised(interaction))
-            for interaction in self._recorded.lanes.get(name, ())
-        ]
-        self._lanes[name] = TapeLane(self._state, name, recorded, upstream)
+        # With today's patterns: those of the day of recording may have been fewer.
+        recorded = Interactions(
+            Interaction(canonical_request(one.request, self._state.normalise), one.answer)
+            for one in self._recorded.lanes.get(name, ())
+        )
+        slots = [Slot(*held) for held in recorded.held]
+        self._lanes[name] = TapeLane(self._state, name, slots, upstream)
         return self._lanes[name]
 
     def check(self) -> None:
@@ -114,13 +117,12 @@ class Tape:
     def _left(self) -> list[str]:
         left = []
         for name, recorded in self._recorded.lanes.items():
-            used = (
-                self._lanes[name].recorded if name in self._lanes else [Slot(r) for r in recorded]
-            )
+            lane = self._lanes.get(name)
+            slots = lane.recorded if lane else [Slot(*held) for held in Interactions(recorded).held]
             left += [
-                f"  conversation {name}, recording {number}: {slot.interaction.request.path}"
-                for number, slot in enumerate(used, start=1)
-                if not slot.is_used and slot.interaction.request.method != "GET"
+                f"  conversation {name}, recording {number}: {slot.request.path}"
+                for number, slot in enumerate(slots, start=1)
+                if not slot.is_used and slot.request.method != "GET"
             ]
         return left
 
@@ -161,7 +163,9 @@ class Tape:
         broken = [line for lane in self._lanes.values() for line in lane.broken()]
         if broken:
             return f"{self.where} was not written: {'; '.join(broken)}"
-        lanes = {name: list(lane.interactions()) for name, lane in self._lanes.items()}
+        lanes: dict[str, Sequence[Interaction]] = {
+            name: Interactions(lane.interactions()) for name, lane in self._lanes.items()
+        }
         if any(lanes.values()) and (file or not self._is_as_recorded()):
             Cassette(self._test, model, lanes).save(file or self.file)
             left = self._left()
@@ -174,12 +178,6 @@ class Tape:
         return all(lane.is_as_recorded for lane in self._lanes.values()) and (
             set(self._recorded.lanes) <= set(self._lanes)
         )
-
-    def _renormalised(self, interaction: Interaction) -> Interaction:
-        """With today's patterns: those of the day of recording may have been fewer."""
-        old = interaction.request
-        new = canonical(old.dialect, old.method, old.path, old.body, self._state.normalise)
-        return Interaction(new, interaction.answer)
 
     def _settle(self) -> None:
         """Wait a little for answers whose last bytes are on their way."""

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_agent_sandbox.errors import CassetteMiss
 from pytest_agent_sandbox.llm.cassettes import miss
-from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest, canonical_request
-from pytest_agent_sandbox.llm.cassettes.cassette import Interaction
+from pytest_agent_sandbox.llm.cassettes.canonical import (
+    CanonicalRequest,
+    canonical_request,
+    request_as_it_came,
+)
+from pytest_agent_sandbox.llm.cassettes.cassette import Interaction, RecordedAnswer
+from pytest_agent_sandbox.llm.cassettes.held import HeldRequest, Shelf
 from pytest_agent_sandbox.llm.cassettes.recording import Recording, play, scrubbed_answer
 from pytest_agent_sandbox.llm.encodings import told
 
@@ -24,7 +29,8 @@ Match = Literal["strict", "lenient"]
 class Slot:
     """A recorded interaction, which is served once."""
 
-    interaction: Interaction
+    request: HeldRequest
+    answer: RecordedAnswer
     is_used: bool = False
 
 
@@ -62,26 +68,28 @@ class TapeLane:
     ) -> None:
         self.recorded = recorded
         #: What was asked for in this run, in order: played or recorded.
-        self.used: list[Interaction | Recording] = []
+        self.used: list[Slot | Recording] = []
         self.drift: list[str] = []
         self._drifted: set[str] = set()
         self._tape = tape
         self._name = name
         self._upstream = upstream
+        #: Of what is recorded, as it came: all that is a secret is known only in the end.
+        self._shelf = Shelf()
 
     async def answer(self, exchange: Exchange) -> Answer:
         """The recorded answer, or the provider's where the tape records."""
         if self.recorded:
-            request = canonical_request(exchange, self._tape.normalise)
+            request = canonical_request(request_as_it_came(exchange), self._tape.normalise)
             slot = self._find(request, exchange)
             if slot is not None:
                 if not slot.is_used:
-                    self.used.append(slot.interaction)
+                    self.used.append(slot)
                 slot.is_used = True
-                return play(slot.interaction.answer, exchange)
+                return play(slot.answer, exchange)
         if self._tape.records and self._upstream is not None:
             return await self._record(exchange, self._upstream)
-        request = canonical_request(exchange, self._tape.normalise)
+        request = canonical_request(request_as_it_came(exchange), self._tape.normalise)
         message = self._miss(request, exchange)
         if exchange.method != "GET":  # which models there are decides nothing
             self._tape.missed = self._tape.missed or message
@@ -121,10 +129,9 @@ class TapeLane:
         for position, recording in enumerate(recordings):
             again = recordings[position + 1 :]
             is_made_up = any(
-                other.state == "kept" and other.exchange.body == recording.exchange.body
-                for other in again
+                other.state == "kept" and other.digest == recording.digest for other in again
             )
-            call = f"call {recording.exchange.call.number} of conversation {self._name}"
+            call = f"call {recording.call.number} of conversation {self._name}"
             if recording.state in ("open", "broken") and not is_made_up:
                 yield f"the answer to {call} is not complete"
             elif recording.state == "unreadable" and not is_made_up:
@@ -136,14 +143,15 @@ class TapeLane:
         """What a cassette is to hold of this conversation after this run."""
         normalise = self._tape.normalise
         for use in self.used:
-            if isinstance(use, Interaction):
-                yield Interaction(use.request, scrubbed_answer(use.answer, normalise.scrub))
+            if isinstance(use, Slot):
+                answer = scrubbed_answer(use.answer, normalise.scrub)
+                yield Interaction(use.request.whole(), answer)
             elif use.state == "kept":
-                request = canonical_request(use.exchange, normalise)
+                request = canonical_request(use.request.whole(), normalise)
                 yield use.interaction(request, normalise.scrub)
 
     async def _record(self, exchange: Exchange, upstream: Source) -> Answer:
-        recording = Recording(exchange)
+        recording = Recording(exchange, self._shelf.hold(request_as_it_came(exchange)))
         self.used.append(recording)
         try:
             answer = await upstream.answer(exchange)
@@ -160,13 +168,13 @@ class TapeLane:
         """The recording to serve."""
         unused = [slot for slot in self.recorded if not slot.is_used or request.method == "GET"]
         for slot in unused:
-            if slot.interaction.request.key == request.key:
+            if slot.request.key == request.key:
                 return slot
         if self._tape.match == "strict":
             return None
         for slot in unused:
-            if slot.interaction.request.skeleton == request.skeleton:
-                self._note_drift(slot.interaction.request, request, exchange)
+            if slot.request.skeleton == request.skeleton:
+                self._note_drift(slot.request.whole(), request, exchange)
                 return slot
         return None
 
@@ -201,7 +209,7 @@ class TapeLane:
         unused = [
             (slot, number)
             for number, slot in enumerate(self.recorded, start=1)
-            if not slot.is_used and slot.interaction.request.method != "GET"
+            if not slot.is_used and slot.request.method != "GET"
         ]
         if not unused:
             return (
@@ -210,9 +218,9 @@ class TapeLane:
             )
         nearest, number = max(
             unused,
-            key=lambda pair: (miss.likeness(pair[0].interaction.request, request), -pair[1]),
+            key=lambda pair: (miss.likeness(pair[0].request.whole(), request), -pair[1]),
         )
-        recorded = nearest.interaction.request
+        recorded = nearest.request.whole()
         advice = f"If the change is meant, record anew: {tape.how_to_record}."
         if recorded.skeleton == request.skeleton:
             advice = (

@@ -1,0 +1,104 @@
+"""What a conversation takes in memory, which says all that was said before with every call."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import tracemalloc
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_agent_sandbox.llm.calls import LLMCall
+from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest
+from pytest_agent_sandbox.llm.cassettes.cassette import Cassette
+from pytest_agent_sandbox.llm.cassettes.held import Shelf
+from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
+from pytest_agent_sandbox.llm.cassettes.tape import RecordMode, Tape
+from pytest_agent_sandbox.llm.connections import Connections
+from pytest_agent_sandbox.llm.dialects import DIALECTS
+from pytest_agent_sandbox.llm.exchange import Answer, Exchange, json_answer
+
+TOOLS = [{"name": f"tool_{number}", "description": "x" * 500} for number in range(10)]
+
+turns = st.lists(st.sampled_from([{"a": 1}, {"a": True}, {"a": 1.0}, "a", "b", None, []]))
+bodies = st.one_of(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "model": st.sampled_from(["m", "n"]),
+            "messages": turns | st.none(),
+            "input": turns | st.just("a text"),
+            "tools": st.just(TOOLS),
+        },
+    ),
+    turns,
+    st.just("a text"),
+)
+
+
+def request(body: Any) -> CanonicalRequest:
+    return CanonicalRequest("openai-chat", "POST", "/chat/completions", body)
+
+
+@given(st.lists(bodies))
+def test_what_is_held_comes_back_as_it_was(held: list[Any]) -> None:
+    shelf = Shelf()
+    requests = [shelf.hold(request(body)) for body in held]
+    for one, body in zip(requests, held, strict=True):
+        assert json.dumps(one.body) == json.dumps(body), "1, 1.0 and True are told apart"
+        assert (one.key, one.skeleton) == (request(body).key, request(body).skeleton)
+
+
+class Provider:
+    async def answer(self, exchange: Exchange) -> Answer:
+        exchange.call.origin = "live"
+        return json_answer({"choices": [], "usage": {}})
+
+    def check(self) -> None:
+        """Nothing to raise."""
+
+    verify = check
+
+
+def peak(file: Path, mode: RecordMode, calls: int) -> int:
+    """Bytes that one conversation takes at most, from the first call to the written cassette."""
+
+    async def talk(tape: Tape) -> None:
+        lane = tape.lane("1", Provider() if mode == "all" else None)
+        said = [{"role": "user", "content": f"{number} {'x' * 500}"} for number in range(calls)]
+        for number in range(calls):
+            body = {"model": "m", "messages": said[: number + 1], "tools": TOOLS}
+            call = LLMCall(number + 1, datetime.now(UTC), "/chat/completions")
+            place = ("1", "POST", "/chat/completions", "", {})
+            content = json.dumps(body).encode()
+            exchange = Exchange(*place, content, DIALECTS[0], call, Connections())
+            answer = await lane.answer(exchange)
+            assert [chunk async for chunk in answer.chunks]
+            assert answer.status == 200
+
+    gc.collect()
+    tracemalloc.start()
+    try:
+        tape = Tape(file, test="t", mode=mode, match="strict", normalise=Normaliser())
+        asyncio.run(talk(tape))
+        tape.verify()
+        assert tape.save("m") == ""
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_grows_as_the_conversation_does(tmp_path: Path) -> None:
+    """Not as all its requests together, which are four times as much for twice the calls."""
+    peaks = {}
+    for calls in (10, 60, 120):  # the first imports what is imported late
+        file = tmp_path / f"{calls}.json"
+        peaks[calls] = peak(file, "all", calls), peak(file, "none", calls)
+        assert len(Cassette.load(file).lanes["1"]) == calls
+    for half, whole in zip(peaks[60], peaks[120], strict=True):
+        assert whole < 2.5 * half
