@@ -1,66 +1,26 @@
 """What changed in a folder of the sandbox, by git, without leaving a trace in it.
 
-Everything is asked of the sandbox's own git through a scratch index and a scratch object store, so
-that the repository's index, objects and configuration stay as they are; a folder that is no
-repository gets a scratch repository elsewhere. The server's own endpoints are not used: they refuse
-names with spaces and limit files to 1 MiB.
+Everything is asked of the sandbox's own git, which writes to a scratch folder alone (see
+`git_files.sh`), so that the repository's index, objects and configuration stay as they are. The
+server's own endpoints are not used: they refuse names with spaces and limit files to 1 MiB.
+
+All files of a folder become one tree, those of repositories inside of it included, and two such
+trees are compared: so it does not matter where repositories came, went or got commits meanwhile.
 """
 
 from __future__ import annotations
 
 import difflib
-import posixpath
-import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 
 from pytest_agent_sandbox.client import files
-from pytest_agent_sandbox.client.commands import CommandResult, run_command
+from pytest_agent_sandbox.client.git_script import GitScript, words
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import ServerError
 
 _TIMEOUT = 120.0
-_GIT_FAILED = 128
-
-# How deep repositories inside of a folder are looked for, and how many are looked into.
-_DEPTH = 4
-_MOST_INNER = 20
-
-# `safe.directory` because files may belong to a user other than the server's; the rest undoes
-# settings that change what git prints.
-_SETTINGS = """
-command -v git >/dev/null || { echo "git is not installed in the sandbox" >&2; exit 127; }
-export GIT_OPTIONAL_LOCKS=0 GIT_CONFIG_COUNT=5 \\
-  GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*' \\
-  GIT_CONFIG_KEY_1=core.quotePath GIT_CONFIG_VALUE_1=false \\
-  GIT_CONFIG_KEY_2=core.fsmonitor GIT_CONFIG_VALUE_2=false \\
-  GIT_CONFIG_KEY_3=diff.noprefix GIT_CONFIG_VALUE_3=false \\
-  GIT_CONFIG_KEY_4=diff.mnemonicPrefix GIT_CONFIG_VALUE_4=false
-"""
-
-# Takes $wanted (a commit or tree) and $kept (the objects of an earlier `snapshot`, or nothing).
-# Leaves $t (a scratch folder), $repository (yes or no), $base (a tree) and a scratch index with all
-# of the current folder's files. Repositories inside of the folder are left to their own snapshot.
-_SNAPSHOT = """
-t=$(mktemp -d) || exit; trap 'rm -rf "$t"' EXIT
-if [ "$(git rev-parse --is-inside-work-tree 2>/dev/null)" = true ]; then
-  repository=yes
-  cp "$(git rev-parse --git-path index)" "$t/index" 2>/dev/null
-  objects=$(cd "$(git rev-parse --git-path objects)" && pwd) && mkdir "$t/objects" || exit
-  export GIT_ALTERNATE_OBJECT_DIRECTORIES="$objects:$kept" GIT_OBJECT_DIRECTORY="$t/objects"
-else
-  repository=no
-  export GIT_DIR="$t/repository" GIT_WORK_TREE="$PWD"
-  git init -q || exit
-  export GIT_ALTERNATE_OBJECT_DIRECTORIES="$kept"
-fi
-export GIT_INDEX_FILE="$t/index"
-base=$(git rev-parse -q --verify "$wanted^{tree}") || {
-  [ "$wanted" = HEAD ] || { echo "there is no commit $wanted" >&2; exit 128; }
-  base=$(git hash-object -t tree -w --stdin </dev/null) || exit; }
-git add -A --ignore-errors -- . 2>"$t/problems" ||
-  grep -v -e '^hint:' -e '^warning:' -e 'does not have a commit checked out' "$t/problems" >&2
-"""
+_MOST_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -70,10 +30,14 @@ class Snapshot:
     Attributes:
         tree: git's id of them.
         objects: Folder in the sandbox, outside of the workspace, with what git needs to show them.
+        repositories: Paths of the repositories that were inside of the folder.
+        problems: What git could not see.
     """
 
     tree: str
     objects: str
+    repositories: tuple[str, ...] = ()
+    problems: str = ""
 
 
 class GitChangeStatus(StrEnum):
@@ -130,52 +94,52 @@ def changes(connection: ServerConnection, folder: str, base: str = "HEAD") -> li
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ServerError: git failed, is not installed, or knows no such commit.
+        ServerError: git failed, is not installed, knows no such commit, or cannot tell it all.
     """
-    found = []
-    for inner, commit in _repositories(connection, folder, base):
-        result = _git(
-            connection,
-            posixpath.join(folder, inner),
-            f"kept=; wanted={shlex.quote(commit)}{_SNAPSHOT}"
-            "[ $repository = no ] || "
-            'git diff --cached --name-status --no-renames -z --relative "$base" -- .',
+    git = GitScript(connection, folder, _TIMEOUT)
+    inner, left_out = git.repositories()
+    answer = git.ask(
+        f"take_all {words(*inner)}\nunversioned=$outer\n"
+        f"since_commit {words(base, *inner)}\nprint_changes",
+        fields=1,
+    )
+    fields = answer.fields[0].split("\0")
+    by_path = {
+        path: GitChange(_STATUSES.get(raw[-1:], GitChangeStatus.UPDATED), path)
+        for raw, path in zip(fields[0::2], fields[1::2], strict=False)
+    }
+    found = [by_path[path] for path in sorted(by_path)]
+    if problems := _lines(left_out, answer.problems, answer.raw):
+        known = [f"{change.status} {change.path}" for change in found[:_MOST_TOLD]]
+        known += ["…"] if len(found) > _MOST_TOLD else []
+        raise ServerError(
+            f"git cannot tell all that changed in {folder} of the sandbox: {problems}\n"
+            f"What it can tell: {', '.join(known) or 'no changes'}"
         )
-        fields = result.stdout.split("\0")
-        found += [
-            GitChange(_STATUSES.get(letter, GitChangeStatus.UPDATED), posixpath.join(inner, path))
-            for letter, path in zip(fields[0::2], fields[1::2], strict=False)
-        ]
-    return sorted(found, key=lambda change: change.path)
+    return found
 
 
-def snapshot(connection: ServerConnection, folder: str) -> Snapshot:
+def snapshot(connection: ServerConnection, folder: str, *, timeout: float = _TIMEOUT) -> Snapshot:
     """Keep the files below `folder` as they are now, those that git ignores left out.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ServerError: git failed, or is not installed.
+        ServerError: git failed, is not installed, or was not done in time.
     """
-    result = _git(
-        connection,
-        folder,
-        f"kept=; wanted=HEAD{_SNAPSHOT}"
-        "git write-tree || exit\n"
-        'kept=$(mktemp -d) && mv "$(git rev-parse --git-path objects)" "$kept" && echo "$kept"',
-    )
-    try:
-        tree, kept = result.stdout.split()
-    except ValueError:
-        raise _odd_git(folder, result) from None
-    return Snapshot(tree, posixpath.join(kept, "objects"))
+    git = GitScript(connection, folder, timeout)
+    inner, left_out = git.repositories()
+    answer = git.ask(f"take_all {words(*inner)}\nprint_snapshot", fields=2)
+    tree, kept = answer.fields
+    return Snapshot(tree, kept, tuple(inner), _lines(left_out, answer.problems))
 
 
 def changes_as_diff(
     connection: ServerConnection, folder: str, *, base: str | Snapshot = "HEAD", max_bytes: int
 ) -> str:
-    """Return what `changes` finds as one text in git's diff format; binary files are only named.
+    """Return what `changes` finds as one text in git's diff format.
 
-    In a folder that is no repository, and where there is no commit yet, all files are new.
+    Binary and large files are only named. In a folder that is no repository, and where there is no
+    commit yet, all files are new.
 
     Args:
         connection: The server.
@@ -187,34 +151,31 @@ def changes_as_diff(
         FileNotFoundError: There is no such folder.
         ServerError: git failed, is not installed, or knows no such commit.
     """
-    texts, problems = [], ""
-    size = kept = 0
-    objects = base.objects if isinstance(base, Snapshot) else ""
-    tree = base.tree if isinstance(base, Snapshot) else base
-    for inner, commit in _repositories(connection, folder, tree):
-        prefix = shlex.quote(f"{inner}/" if inner else "")
-        result = _git(
-            connection,
-            posixpath.join(folder, inner),
-            f"kept={shlex.quote(objects)}; wanted={shlex.quote(commit)}{_SNAPSHOT}"
-            "git diff --cached --no-color --no-ext-diff --no-textconv --relative"
-            f' --src-prefix=a/{prefix} --dst-prefix=b/{prefix} "$base" -- . >"$t/diff" || exit\n'
-            f'wc -c <"$t/diff"; head -c {max_bytes - kept} "$t/diff"',
-        )
-        whole, _, text = result.stdout.partition("\n")
-        if not whole.strip().isdecimal():
-            raise _odd_git(folder, result)
-        size += int(whole)
-        kept = min(size, max_bytes)
-        texts.append(text)
-        problems += result.stderr
-    text = "".join(texts)
-    if kept < size:
-        lines = text.rpartition("\n")[0]
+    git = GitScript(connection, folder, _TIMEOUT)
+    inner, left_out = git.repositories()
+    if isinstance(base, Snapshot):
+        new = [path for path in inner if path not in base.repositories]
+        since, kept = f"since_snapshot {words(base.tree, *new)}", base.objects
+    else:
+        since, kept = f"since_commit {words(base, *inner)}", ""
+    answer = git.ask(
+        f"take_all {words(*inner)}\n{since}\nprint_diff {max_bytes}", fields=3, kept=kept
+    )
+    large, rest_size, rest = answer.fields
+    try:
+        text = "".join(_large_file(line) for line in large.split("\n") if line)
+        size = len(text.encode()) + int(rest_size)
+    except ValueError:
+        raise git.odd(f"{large:.100} {rest_size}") from None
+    text += rest
+    if size > max_bytes:
+        lines = text.encode()[:max_bytes].decode(errors="ignore").rpartition("\n")[0]
         text = f"{lines}\n[Cut here: the whole difference is {size} bytes.]\n"
-    if problems:
-        text += f"[Incomplete, git says: {problems.strip()}]\n"
-    return text
+    if isinstance(base, Snapshot):  # it was taken in the same way: by it, all of this can be told
+        problems = _lines(base.problems, left_out, answer.problems)
+    else:
+        problems = _lines(left_out, answer.problems, answer.raw, answer.unread)
+    return f"{text}[Incomplete, git says: {problems}]\n" if problems else text
 
 
 def diff(connection: ServerConnection, path: str, base: str = "HEAD") -> GitDiff:
@@ -223,18 +184,11 @@ def diff(connection: ServerConnection, path: str, base: str = "HEAD") -> GitDiff
     Raises:
         FileNotFoundError: The file exists neither there nor here.
         IsADirectoryError: It is a folder.
-        ServerError: git is not installed.
+        ServerError: git failed, is not installed, or knows no such commit.
     """
-    name = shlex.quote(path)
-    result = _git(
-        connection,
-        "/",
-        f"path={name}; folder=${{path%/*}}\n"
-        'while [ ! -d "$folder/" ]; do folder=${folder%/*}; done\n'
-        f'cd "$folder/" && git cat-file blob {shlex.quote(base)}:./"${{path#"$folder"/}}"',
-        accepted=(0, _GIT_FAILED),
-    )
-    original = result.stdout if result.exit_code == 0 else None
+    git = GitScript(connection, "/", _TIMEOUT)
+    there, text = git.ask(f"print_file {words(base, path)}", fields=2).fields
+    original = text if there == "yes" else None
     modified = None
     try:
         modified = files.read_bytes(connection, path).decode(errors="replace")
@@ -244,34 +198,29 @@ def diff(connection: ServerConnection, path: str, base: str = "HEAD") -> GitDiff
     return GitDiff(path, original, modified)
 
 
-def _repositories(connection: ServerConnection, folder: str, base: str) -> list[tuple[str, str]]:
-    """Return the folder itself and the repositories in it, each with its base.
+def _large_file(line: str) -> str:
+    """Return the section of a diff for a file that is not shown, from its sizes and git's raw line.
 
-    An agent's clone in a subfolder is a repository of its own, which git does not look into.
+    It has the form that git has for binary files, and their sizes.
     """
-    found = run_command(
-        connection,
-        f"find . -mindepth 2 -maxdepth {_DEPTH} -name .git -prune | sort | head -n {_MOST_INNER}",
-        cwd=folder,
-        timeout=_TIMEOUT,
+    numbers, _, name = line.partition("\t")
+    old_size, size, old_mode, mode, old_id, new_id, status = numbers.split()
+    quote, name = ('"', name.removeprefix('"')) if name.startswith('"') else ("", name)
+    old, new = (f"{quote}{side}/{name}" for side in "ab")
+    head = f"diff --git {old} {new}\n"
+    if status == "A":
+        head, old = f"{head}new file mode {mode}\n", "/dev/null"
+    elif status == "D":
+        head, new = f"{head}deleted file mode {old_mode[1:]}\n", "/dev/null"
+    elif old_mode[1:] != mode:
+        head += f"old mode {old_mode[1:]}\nnew mode {mode}\n"
+    sizes = " and ".join(
+        "one that is not there any more" if one == "missing" else f"{int(one):,} bytes"
+        for one in (old_size, size)
+        if one != "-"
     )
-    inner = [line.removeprefix("./").removesuffix("/.git") for line in found.stdout.splitlines()]
-    return [("", base), *((path, "HEAD") for path in inner)]
+    return f"{head}index {old_id}..{new_id}\nBinary files {old} and {new} differ: {sizes}\n"
 
 
-def _odd_git(folder: str, result: CommandResult) -> ServerError:
-    """What an agent has put in git's place may print anything."""
-    return ServerError(
-        f"What runs as git in the sandbox, in {folder}, printed: {result.stdout!r:.200}"
-    )
-
-
-def _git(
-    connection: ServerConnection, folder: str, script: str, accepted: tuple[int, ...] = (0,)
-) -> CommandResult:
-    folder = posixpath.normpath(folder)
-    result = run_command(connection, _SETTINGS + script, cwd=folder, timeout=_TIMEOUT)
-    if result.exit_code not in accepted:
-        reason = "it took too long" if result.timed_out else result.stderr.strip()
-        raise ServerError(f"git failed in {folder} of the sandbox: {reason}")
-    return result
+def _lines(*texts: str) -> str:
+    return "\n".join(text for text in texts if text)

@@ -279,8 +279,11 @@ class RemoteWorkspace:
     def git_changes(self, path: str | None = None, *, base: str = "HEAD") -> list[GitChange]:
         """Return which files differ from a commit, those that git does not know yet included.
 
+        Also those that git was told not to look at (`assume-unchanged`, `skip-worktree`).
+
         Args:
-            path: A folder; `working_dir` by default. Repositories inside of it are looked into.
+            path: A folder; `working_dir` by default. Repositories inside of it are looked into:
+                submodules since the commit that is noted of them, others since their last one.
             base: The commit to compare with.
 
         Returns:
@@ -288,7 +291,9 @@ class RemoteWorkspace:
 
         Raises:
             FileNotFoundError: There is no such folder.
-            ServerError: git failed, or is not installed in the sandbox.
+            ServerError: git failed, is not installed in the sandbox, or cannot tell it all: a
+                folder may not be read, a filter such as git-crypt is missing. It names what can be
+                told.
         """
         try:
             return git.changes(self.connection, self.path(path or ""), base)
@@ -308,30 +313,38 @@ class RemoteWorkspace:
         absolute = self.path(path)
         return replace(git.diff(self.connection, absolute, base), path=path)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, *, timeout: float = 120.0) -> Snapshot:
         """Keep the files below `working_dir` as they are now, to compare with later.
 
         Ignored files are left out. The repository, if there is one, stays as it is; what git needs
-        to remember is kept elsewhere in the sandbox, for as long as that lives.
+        to remember is kept elsewhere in the sandbox, for as long as that lives. Of files over 8 MiB
+        that is their size and git's id.
+
+        Args:
+            timeout: Seconds that it may take.
 
         Raises:
-            ServerError: git failed, or is not installed in the sandbox.
+            ServerError: git failed, is not installed in the sandbox, or was not done in time.
         """
         try:
-            return git.snapshot(self.connection, self.working_dir)
+            return git.snapshot(self.connection, self.working_dir, timeout=timeout)
         except FileNotFoundError:
             self._execute("true", None, 30.0)  # makes the folder
-            return git.snapshot(self.connection, self.working_dir)
+            return git.snapshot(self.connection, self.working_dir, timeout=timeout)
 
     def changes_as_diff(self, *, base: str | Snapshot = "HEAD", max_bytes: int = 200_000) -> str:
         """Return all changes below `working_dir` as one text, in git's diff format.
 
-        New files are included, ignored ones are not; binary files are only named. In a folder that
-        is no repository all files are new. The repository and its index stay as they are.
+        New files are included, ignored ones are not; binary files are only named, and those over
+        8 MiB with their sizes. In a folder that is no repository all files are new. What is in
+        repositories inside is included, commits as well. They and their indexes stay as they are.
 
         Args:
             base: The commit to compare with, or what `snapshot` returned.
             max_bytes: Length after which the text is cut, with a note that says so.
+
+        Returns:
+            The diff; at its end a note of what git cannot tell, if there is such.
 
         Raises:
             ServerError: git failed, or is not installed in the sandbox.

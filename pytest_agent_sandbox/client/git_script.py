@@ -1,0 +1,127 @@
+"""The shell scripts by which git in the sandbox tells what is in a folder, and what it answers."""
+
+from __future__ import annotations
+
+import posixpath
+import shlex
+import time
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from pytest_agent_sandbox.client.commands import OUTPUT_LIMIT, CommandResult, run_command
+from pytest_agent_sandbox.client.transport import ServerConnection
+from pytest_agent_sandbox.errors import ServerError
+
+#: Files of more bytes are compared by their id, and told by their size: never copied, never shown.
+LARGE = 8 * 1024**2
+
+# How deep repositories inside of a folder are looked for, and how many are looked into.
+_DEPTH = 4
+_MOST_INNER = 50
+
+_REPORTS = 3
+_SCRIPTS = ("git_files.sh", "git_compare.sh")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the script printed.
+
+    Attributes:
+        problems: What git said of what it cannot see.
+        raw: What git said of files whose filter fails: they were taken as they are on the disk.
+        unread: What git said of files that cannot be read: their size and time stand for them.
+        fields: The rest.
+    """
+
+    problems: str
+    raw: str
+    unread: str
+    fields: list[str]
+
+
+class GitScript:
+    """git in one folder of the sandbox.
+
+    Args:
+        connection: The server.
+        folder: Absolute path of the folder.
+        timeout: Seconds for all that is asked.
+    """
+
+    def __init__(self, connection: ServerConnection, folder: str, timeout: float) -> None:
+        self._connection = connection
+        self._folder = posixpath.normpath(folder)
+        self._timeout = timeout
+        self._end = time.monotonic() + timeout
+
+    def repositories(self) -> tuple[list[str], str]:
+        """Return the paths of the repositories inside, and a note of those that are left out.
+
+        An agent's clone in a subfolder is a repository of its own, which git does not look into.
+
+        Raises:
+            FileNotFoundError: There is no such folder.
+        """
+        found = self._run(
+            f"find . -mindepth 2 -maxdepth {_DEPTH} -name .git -prune -print0 2>/dev/null || :"
+        )
+        paths = sorted(
+            path.removeprefix("./").removesuffix("/.git") for path in found.stdout.split("\0")[:-1]
+        )
+        if len(paths) <= _MOST_INNER:
+            return paths, ""
+        more = len(paths) - _MOST_INNER
+        return paths[:_MOST_INNER], f"{more} of {len(paths)} repositories are not looked into"
+
+    def ask(self, calls: str, *, fields: int, **variables: str) -> Answer:
+        """Run the script.
+
+        Args:
+            calls: Shell lines with calls of its functions.
+            fields: How many are printed beside the three reports.
+            variables: What the script takes by name.
+
+        Raises:
+            FileNotFoundError: There is no such folder.
+            ServerError: git failed, or is not installed.
+        """
+        given = {"large": str(LARGE), "kept": "", "unversioned": "", **variables}
+        assigned = "".join(f"{name}={shlex.quote(value)}\n" for name, value in given.items())
+        result = self._run(assigned + _functions() + calls)
+        parts = result.stdout.split("\0", _REPORTS + fields - 1)
+        if len(parts) != _REPORTS + fields:
+            raise self.odd(result.stdout)
+        problems, raw, unread = (part.strip() for part in parts[:_REPORTS])
+        return Answer(problems, raw, unread, parts[_REPORTS:])
+
+    def odd(self, printed: str) -> ServerError:
+        """Return the error for what an agent has put in git's place, which may print anything."""
+        return ServerError(
+            f"What runs as git in the sandbox, in {self._folder}, printed: {printed!r:.200}"
+        )
+
+    def _run(self, script: str) -> CommandResult:
+        left = max(self._end - time.monotonic(), 1.0)
+        result = run_command(self._connection, script, cwd=self._folder, timeout=left)
+        if result.timed_out:
+            reason = f"it was not done within {self._timeout:g} s"
+        elif result.truncated:
+            reason = f"it printed more than {OUTPUT_LIMIT} bytes"
+        elif result.exit_code != 0:
+            reason = result.stderr.strip() or f"its script ended with exit code {result.exit_code}"
+        else:
+            return result
+        raise ServerError(f"git failed in {self._folder} of the sandbox: {reason}")
+
+
+def words(*values: str) -> str:
+    """Return values as words of a shell line."""
+    return shlex.join(values)
+
+
+@cache
+def _functions() -> str:
+    folder = resources.files(__package__)
+    return "".join((folder / name).read_text("utf-8") for name in _SCRIPTS)
