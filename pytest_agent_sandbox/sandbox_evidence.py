@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pytest_agent_sandbox.containers.effective import effective_settings
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
     Workspace = DockerWorkspace | ServedWorkspace
 
 logger = logging.getLogger(__name__)
+
+#: Seconds that a first agent waits for it at most.
+_SNAPSHOT_TIMEOUT = 60.0
 
 
 def at_start(recorder: Recorder, workspace: Workspace) -> None:
@@ -59,12 +61,14 @@ def at_start(recorder: Recorder, workspace: Workspace) -> None:
 
 
 def before_agents(workspace: Workspace) -> None:
-    """Keeps the files as they are before the first agent comes, as far as they can be had."""
-    if workspace.before_agents is not None:
-        return
-    # No git in the sandbox, or a folder too large for it.
-    with suppress(ServerError, CommandTimeout):
-        workspace.before_agents = workspace.snapshot()
+    """Keeps the files as they are before the first agent comes, or why they cannot be had."""
+    if workspace.before_agents is not None or workspace.no_snapshot:
+        return  # after the first agent it is too late
+    try:
+        workspace.before_agents = workspace.snapshot(timeout=_SNAPSHOT_TIMEOUT)
+    except (ServerError, CommandTimeout) as error:  # no git, or more files than it can look at
+        workspace.no_snapshot = str(error)
+        logger.warning("there is no snapshot of a workspace before the agents: %s", error)
 
 
 def at_end(recorder: Recorder, workspace: Workspace) -> None:
@@ -170,6 +174,12 @@ def _diff(workspace: Workspace) -> str:
         workspace.connection.check()
         if not workspace.alive():  # a server that hangs would cost minutes
             return "(the workspace could not be read: the server does not answer)\n"
-        return workspace.changes_as_diff(base=workspace.before_agents or "HEAD")
+        diff = workspace.changes_as_diff(base=workspace.before_agents or "HEAD")
     except SandboxError as error:
         return f"(the workspace could not be read: {error})\n"
+    if workspace.no_snapshot:
+        diff += (
+            "(the workspace is not known as it was before the agents, so this is what differs from "
+            f"the last commit: {workspace.no_snapshot})\n"
+        )
+    return diff

@@ -55,6 +55,8 @@ class ServedWorkspace(RemoteWorkspace):
         self.is_closed = False
         #: The files before the first agent came; a report shows what changed since then.
         self.before_agents: Snapshot | None = None
+        #: Why that is not known.
+        self.no_snapshot = ""
         self._place = place
         self._on_close: Callable[[], object] | None = None
 

@@ -267,6 +267,7 @@ class SandboxSession:
         for test, workspace in self._workspaces:
             if test == SHARED:
                 workspace.before_agents = None
+                workspace.no_snapshot = ""
 
     def workspaces_of(self, item: pytest.Item) -> list[Workspace]:
         """The workspaces that a test and its fixtures use, as far as they are still there."""

@@ -157,6 +157,8 @@ class DockerWorkspace(RemoteWorkspace):
             self.is_closed = False
             #: The files before the first agent came; a report shows what changed since then.
             self.before_agents: Snapshot | None = None
+            #: Why that is not known.
+            self.no_snapshot = ""
             self.engine = engine
             self.gateway = gateway
             self.log_path = log_path

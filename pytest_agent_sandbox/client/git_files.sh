@@ -105,7 +105,7 @@ lines() { tr '\0\n' '\n\0'; } # there and back
 by_hand='
 for f; do
   [ -f "$f" ] && [ ! -L "$f" ] && [ -r "$f" ] || continue
-  size=$(wc -c <"$f")
+  size=$(($(wc -c <"$f")))
   case $(git check-attr filter -- "$f") in
     *": filter: lfs")
       [ -n "$lfs" ] || continue

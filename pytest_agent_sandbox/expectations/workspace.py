@@ -55,6 +55,7 @@ class WorkspaceExpectation:
 
         Raises:
             AssertionError: Others did, or some did not.
+            SandboxError: It cannot be told.
             SettingsError: That is none of these.
         """
         wanted = _checked(expected)
@@ -126,6 +127,11 @@ class WorkspaceExpectation:
             return ""
 
     def _changes(self) -> dict[str, str]:
+        if reason := getattr(self._workspace, "no_snapshot", ""):
+            raise SandboxError(
+                "It cannot be told which files have changed: it is not known how they were before "
+                f"the agents. {reason}"
+            )
         before = getattr(self._workspace, "before_agents", None)
         diff = self._workspace.changes_as_diff(base=before or "HEAD", max_bytes=_WHOLE_DIFF)
         found, notes = changes.read(diff)

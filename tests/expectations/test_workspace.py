@@ -40,6 +40,14 @@ def test_what_is_missing_in_the_diff_does_not_count_as_unchanged():
         cut.changed_files(["a.txt"])
 
 
+def test_a_missing_snapshot_is_no_reason_to_compare_with_something_else():
+    unknown = WorkspaceExpectation(
+        SimpleNamespace(changes_as_diff=lambda **_: "", no_snapshot="git failed")
+    )
+    with pytest.raises(SandboxError, match=r"how they were before the agents\. git failed"):
+        unknown.changed_files([])
+
+
 @pytest.mark.parametrize(
     ("expected", "problem"),
     [

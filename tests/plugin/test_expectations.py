@@ -57,6 +57,13 @@ def test_file(talk, agent_workspace):
 
 def test_no_file(talk, agent_workspace):
     expect(agent_workspace).has_file("LICENSE")
+
+def test_no_snapshot(agent_workspace, agent_conversation):
+    agent_workspace.execute_command("git init -q && echo '[' >> .git/config").check()
+    agent_conversation()
+    agent_workspace.execute_command("rm -r .git && echo new > new.txt").check()
+    agent_conversation()  # too late to see how the files were
+    expect(agent_workspace).changed_files(["new.txt"])
 """
 
 SNAPSHOT = """
@@ -78,7 +85,7 @@ def test_expectations_of_a_real_agent(project, tidy, recycled):
     code, output = project.run("-v")
     assert code == 1
     assert "1 passed" in output
-    assert "5 failed" in output
+    assert "6 failed" in output
     assert "expected no terminal(command=/rm/)" in output
     assert (
         ">   1  terminal(command='date; hostname -i; rm LICENSE; echo three >> notes.txt'" in output
@@ -91,6 +98,9 @@ def test_expectations_of_a_real_agent(project, tidy, recycled):
         "cat: LICENSE: No such file or directory",
         "expected 'four' in notes.txt; it holds: 'onethree'",
         "expected a file LICENSE, and there is none; files that changed: ",
+        "cannot be told which files have changed: it is not known how they were before the agents",
+        "(the workspace is not known as it was before the agents, so this is what differs from the "
+        "last commit: git failed in /workspace/project of the sandbox: fatal: bad config line",
     ):
         assert line in output
     # The report ends at the test's own line.
