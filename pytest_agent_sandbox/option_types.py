@@ -72,7 +72,7 @@ def field_names(value: str) -> tuple[str, ...]:
     found = names(value)
     for name in found:
         if "" in name.split(".") or any(sign.isspace() for sign in name):
-            raise ValueError(f"must be names such as create_time or metadata.create_time: {name}")
+            raise ValueError(f"must be names such as create_time or message.create_time: {name}")
     return found
 
 

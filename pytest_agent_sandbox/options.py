@@ -359,7 +359,7 @@ class SandboxSettings:
         types.field_names,
         "NAMES",
         "fields of requests that differ in every run and are to be ignored, such as create_time or "
-        "metadata.create_time; separated by commas or lines",
+        "message.create_time; separated by commas or lines",
         default=(),
     )
     llm_max_cost: float | None = _setting(

@@ -103,6 +103,16 @@ def test_a_wrong_marker_says_what_is_wrong(kwargs, message):
         for_test(SandboxSettings(), [pytest.mark.agent_sandbox(**kwargs).mark])
 
 
+@pytest.mark.parametrize("value", ["a..b", ".a", "a.", "a b"])
+def test_a_field_has_a_name(value):
+    with pytest.raises(SettingsError, match="llm_volatile_fields.*must be names such as"):
+        for_test(SandboxSettings(), [pytest.mark.agent_sandbox(llm_volatile_fields=value).mark])
+    settings = for_test(
+        SandboxSettings(), [pytest.mark.agent_sandbox(llm_volatile_fields="a, b.c").mark]
+    )
+    assert settings.llm_volatile_fields == ("a", "b.c")
+
+
 def test_a_marker_with_a_positional_argument_is_refused():
     with pytest.raises(SettingsError, match="keyword arguments only"):
         for_test(SandboxSettings(), [pytest.mark.agent_sandbox("2g").mark])

@@ -114,6 +114,7 @@ def test_one_change_is_named_by_its_place_and_both_values(body: Any, data: st.Da
         ({"n": 1}, {"n": True}, ["[-1-]", "[+true+]"]),
         ({"n": "1"}, {"n": 1}, ['[-"-]', "n:"]),
         ({"n": [None]}, {"n": []}, ["n 1: recorded, and not asked for", "null"]),
+        ({"n": [float("nan"), 1]}, {"n": [float("nan"), 2]}, ["n 2:", "[-1-]"]),
         ({"n": "a b"}, {"n": "a  b"}, ["n: only the white space is different"]),
         ({}, {"n": False}, ["n: new", "false"]),
     ],

@@ -1369,6 +1369,18 @@ def test_a_cassette_is_replayed_without_a_key(
     assert [call.model for call in llm.calls] == ["gpt-4o"]
 
 
+def test_volatile_fields_are_a_setting(studio: Studio, gateway: Gateway, file: Path) -> None:
+    with studio.provided(Provider(echo)) as live:
+        tape = new_tape(file, "all")
+        assert post(studio.lane(tape, live), {**ask("a"), "telemetry": {"run": 1}}).is_success
+        tape.save("openai/gpt-4o")
+    for fields, status in ((("telemetry.run",), 200), ((), 400)):
+        with agent_llm(file, None, llm_record="none", llm_volatile_fields=fields) as llm:
+            lane = open_conversation(llm, gateway)
+            assert post(lane, {**ask("a"), "telemetry": {"run": 2}}).status_code == status
+    assert "telemetry, run" in lane.calls[0].problem
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 5) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

@@ -102,8 +102,8 @@ def canonical(
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Whether two pieces of JSON are equal; to Python, 1 and True are too."""
-    return bool(one == other) and as_text(one) == as_text(other)
+    """Whether two canonical pieces of JSON are equal; to Python, 1 and True are too."""
+    return as_text(one) == as_text(other)
 
 
 def without_tool_output(value: Any) -> Any:
