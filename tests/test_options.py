@@ -105,7 +105,7 @@ def test_a_wrong_marker_says_what_is_wrong(kwargs, message):
 
 @pytest.mark.parametrize("value", ["a..b", ".a", "a.", "a b"])
 def test_a_field_has_a_name(value):
-    with pytest.raises(SettingsError, match="llm_volatile_fields.*must be names such as"):
+    with pytest.raises(SettingsError, match=r"llm_volatile_fields.*must be names such as"):
         for_test(SandboxSettings(), [pytest.mark.agent_sandbox(llm_volatile_fields=value).mark])
     settings = for_test(
         SandboxSettings(), [pytest.mark.agent_sandbox(llm_volatile_fields="a, b.c").mark]

@@ -287,7 +287,7 @@ def test_a_test_without_script_cassette_or_key(
     assert "SettingsError: llm_record = all has to ask a live LLM" in output
     # One that cannot be read.
     assert "CassetteError: The cassette " in output
-    assert "cannot be read: Expecting value" in output
+    assert "cannot be read: it ends in line 1 before it is complete" in output
     assert "--llm-record=all" in output
 
 
