@@ -2,50 +2,38 @@
 
 The server's own command runner decodes output in 8 KiB pieces, which breaks characters that are
 cut, waits for every background process that holds the output open, takes timeouts in whole seconds
-and does not say that one struck. So a command is wrapped: its output goes to files, which are
-printed as base64 once its shell has ended, and the timeout is kept here.
+and does not say that one struck. So a command is wrapped (see `wrapper`), and the timeout is kept
+here.
 """
 
 from __future__ import annotations
 
-import base64
-import errno
-import math
 import shlex
 import time
-import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from pytest_agent_sandbox.client import versions
-from pytest_agent_sandbox.client.answers import a_number, an_id, an_object, as_text
-from pytest_agent_sandbox.client.pages import items
+from pytest_agent_sandbox.client.remote_paths import is_utf8, quoted
+from pytest_agent_sandbox.client.server_commands import (
+    STOP_GRACE,
+    output_of,
+    put,
+    run_plain,
+    start,
+    start_folder,
+    stop,
+)
 from pytest_agent_sandbox.client.tailing import OutputTail
-from pytest_agent_sandbox.client.transport import GUARD_INTERVAL, Guard, ServerConnection
+from pytest_agent_sandbox.client.transport import Guard, ServerConnection
+from pytest_agent_sandbox.client.wrapper import END, NOT_RUN, Wrapper, is_too_long
 from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError
 
 #: Bytes kept of each output stream. A command that writes more is ended: its output is on disk.
 OUTPUT_LIMIT = 64 * 1024 * 1024
-# Characters that both may take as the server has them, in base64, and some more.
-_MOST_PRINTED = 4 * OUTPUT_LIMIT
-
-#: Seconds past its timeout within which a command must have been ended and its output be here.
-_STOP_GRACE = 15.0
-#: Seconds of silence to bear of a server that is to start a command, or to tell of one. Both are
-#: done in no time: one that is silent so long is stuck, or its machine is.
-_START_TIMEOUT = 60.0
-_POLL_TIMEOUT = 20.0
-
-# A page holds up to this many outputs of up to 1 MiB: what is in memory at once.
-_PAGE_SIZE = 10
-
-_START_FAILED = "Error executing command:"
-
-# Ends the printed output: what lacks it was cut off.
-_END = " .\n"
-_HTTP_NOT_FOUND = 404
+# Characters of a command that an error shows.
+_SHOWN = 1000
 
 
 @dataclass(frozen=True)
@@ -107,7 +95,7 @@ def run_command(
 
     Args:
         connection: The server.
-        command: A shell command line; its standard input is empty.
+        command: A shell command line, of any length; its standard input is empty.
         cwd: Absolute path of an existing folder in the sandbox.
         timeout: Seconds, fractions included. Then the command and its background processes get
             SIGTERM, and SIGKILL a second later. The output until then is kept.
@@ -115,58 +103,24 @@ def run_command(
         guard: Asked while waiting, in addition to the connection's.
 
     Raises:
-        ValueError: The timeout is not positive.
-        FileNotFoundError: `cwd` does not exist in the sandbox.
+        ValueError: The timeout is not positive, or the command holds a NUL.
+        OSError: `cwd` does not exist in the sandbox, is no folder, or may not be entered.
         CommandTimeout: The command's end was not reported well past its timeout.
-        ServerError: The server refused or could not start the command.
+        SandboxPaused: The sandbox is paused, and the time is over.
+        ServerError: The server refused or could not start the command, or its output is lost.
         BaseException: What `guard` or `on_output` raised; the command was ended.
     """
     if not timeout > 0:
         raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}")
-    folder = f"/tmp/command-{uuid.uuid4().hex}"  # noqa: S108  (in the sandbox; made with mode 700)
+    if "\0" in command:
+        raise ValueError("command: it holds a NUL, which no shell can take")
     started = time.monotonic()
-    # By its group, a command is ended on a server that cannot do that.
-    can_stop = versions.has(connection.version, versions.STOP_COMMAND)
-    wrapped = _wrapped(command, folder, notes_group=not can_stop)
-    if not versions.has(connection.version, versions.COMMAND_GROUP):
-        wrapped = f"exec setsid sh -c {shlex.quote(wrapped)}"
-    command_id = _start(connection, wrapped, cwd, timeout)
-    tail = None if on_output is None else OutputTail(connection, f"{folder}/out", on_output)
-
-    def watch() -> None:
-        if guard is not None:
-            guard()
-        if tail is not None:
-            tail.poll()
-
-    try:
-        output = _output(connection, command_id, deadline=started + timeout, watch=watch)
-    except BaseException:
-        with suppress(SandboxError):  # nobody waits for it any more, as far as it is still there
-            _stop(connection, command_id, folder)
-        raise
-    timed_out = output is None
-    if output is None:
-        _stop(connection, command_id, folder)
-        output = _output(connection, command_id, deadline=time.monotonic() + _STOP_GRACE)
-        if output is None:
-            raise CommandTimeout(
-                f"The end of command {command!r} was not reported within {_STOP_GRACE:g} s after "
-                f"its timeout of {timeout:g} s."
-            )
-    text, status = output
-    if not text.endswith(_END):
-        # The wrapper was killed together with the command, which leaves the files.
-        text = _recovered(connection, folder, exit_code=128 - status)  # signal n came as -n
-        if not text.endswith(_END):
-            raise ServerError(f"The output of command {command!r} is lost: {text.strip()}")
-    try:
-        stdout, stderr, code = text.removesuffix(_END).split("-", 2)
-        out, err, exit_code = base64.b64decode(stdout), base64.b64decode(stderr), int(code)
-    except ValueError as error:
-        raise ServerError(f"The output of command {command!r} is not one: {error}") from error
-    if tail is not None:
-        tail.end(out)
+    with connection.due(started + timeout):
+        running = _Running(connection, command, timeout)
+        text, timed_out = running.run(cwd, on_output, guard)
+        out, err, exit_code = running.parsed(text)
+    if running.tail is not None:
+        running.tail.end(out)
     return CommandResult(
         command=command,
         exit_code=-1 if timed_out else exit_code,
@@ -178,115 +132,113 @@ def run_command(
     )
 
 
-def _wrapped(command: str, folder: str, *, notes_group: bool) -> str:
-    # The trap lets this shell outlive a SIGTERM to its process group, to print what there is. The
-    # loop in the background keeps a command that prints without end from filling the disk.
-    return f"""
-stopped=; trap stopped=1 TERM
-mkdir -m 700 {folder}{f" && echo $$ >{folder}/group" if notes_group else ""} || exit
-(trap - TERM; while sleep 1; do
-    [ -z "$(find {folder} -size +{OUTPUT_LIMIT // 1024}k)" ] || kill 0
-done) >/dev/null 2>&1 &
-sh -c {shlex.quote(command)} </dev/null >{folder}/out 2>{folder}/err
-code=$?
-kill $! 2>/dev/null
-{_printed(folder, exit_code="$code")}
-[ -z "$stopped" ] || kill -KILL 0
-"""
+class _Running:
+    """A command on its way."""
 
+    def __init__(self, connection: ServerConnection, command: str, timeout: float) -> None:
+        self.tail: OutputTail | None = None
+        self._has_files = False
+        self._connection = connection
+        self._command = command
+        self._timeout = timeout
+        self._wrapper = Wrapper(OUTPUT_LIMIT)
 
-def _printed(folder: str, *, exit_code: str) -> str:
-    """Return the shell lines that print and remove what a command left in `folder`."""
-    out, err = (
-        f"if [ -s {folder}/{name} ]; then head -c {OUTPUT_LIMIT} {folder}/{name} | base64; fi"
-        for name in ("out", "err")
-    )
-    return f"""
-{out} && echo - && {err} && echo "- {exit_code} ."
-rm -rf {folder}"""
+    def run(
+        self, cwd: str, on_output: Callable[[str], object] | None, guard: Guard | None
+    ) -> tuple[str, bool]:
+        """Return what the wrapper has printed, and whether the timeout struck."""
+        connection = self._connection
+        deadline = time.monotonic() + self._timeout
+        with self._cleared_up_where_it_fails():
+            line = self._prepared(cwd)
+            folder = start_folder(connection, cwd)
+            command_id = start(connection, line, folder, self._timeout)
+        if on_output is not None:
+            wrapper = self._wrapper
+            self.tail = OutputTail(
+                connection, wrapper.output, on_output, first=wrapper.first, last=wrapper.last
+            )
 
+        def watch() -> None:
+            if guard is not None:
+                guard()
+            if self.tail is not None:
+                self.tail.poll()
 
-def _recovered(connection: ServerConnection, folder: str, *, exit_code: int) -> str:
-    command = _printed(folder, exit_code=str(exit_code))
-    command_id = _start(connection, command, "/", _STOP_GRACE)
-    output = _output(connection, command_id, deadline=time.monotonic() + _STOP_GRACE)
-    return output[0] if output else ""
-
-
-def _start(connection: ServerConnection, command: str, cwd: str, timeout: float) -> str:
-    # The server's timeout is only there for when this process is gone; it takes whole seconds.
-    body = {"command": command, "cwd": cwd, "timeout": math.ceil(timeout) + 1}
-    answer = connection.request(
-        "POST", "/api/bash/start_bash_command", json=body, timeout=_START_TIMEOUT
-    )
-    return an_id(connection.decoded(answer), "The start of a command")
-
-
-def _stop(connection: ServerConnection, command_id: str, folder: str) -> None:
-    if versions.has(connection.version, versions.STOP_COMMAND):
         try:
-            path = f"/api/bash/bash_commands/{command_id}/stop"
-            connection.request("POST", path, timeout=_STOP_GRACE)
-        except ServerError as error:
-            if error.status != _HTTP_NOT_FOUND:  # it has just ended
-                raise
-        return
-    # As newer servers do it: SIGTERM, and SIGKILL a second later.
-    kill = "kill -s {} -- -$group 2>/dev/null || exit 0"
-    script = f"read group <{folder}/group; {kill.format('TERM')}; sleep 1; {kill.format('KILL')}"
-    _start(connection, script, "/", _STOP_GRACE)
+            with self._cleared_up_where_it_fails():
+                output = output_of(connection, command_id, deadline=deadline, watch=watch)
+        except OSError:  # it could not be started
+            raise
+        except BaseException:
+            with suppress(SandboxError):  # nobody waits for it any more, as far as it is there
+                stop(connection, command_id, self._wrapper.folder)
+            raise
+        timed_out = output is None
+        if output is None:
+            stop(connection, command_id, self._wrapper.folder)
+            output = output_of(connection, command_id, deadline=time.monotonic() + STOP_GRACE)
+            if output is None:
+                raise CommandTimeout(
+                    f"The end of command {self._shown} was not reported within {STOP_GRACE:g} s "
+                    f"after its timeout of {self._timeout:g} s."
+                )
+        return self._completed(*output), timed_out
 
+    def _completed(self, text: str, status: int) -> str:
+        if status == NOT_RUN:
+            raise ServerError(f"Command {self._shown} could not be run: {text.strip()}")
+        if not text.endswith(END):
+            # The wrapper was killed together with the command, which leaves the files.
+            script = self._wrapper.recovered(exit_code=128 - status)  # signal n came as -n
+            text = run_plain(self._connection, script)
+        return text
 
-def _output(
-    connection: ServerConnection,
-    command_id: str,
-    *,
-    deadline: float,
-    watch: Callable[[], None] | None = None,
-) -> tuple[str, int] | None:
-    """Return all output of a command, and its exit code; None if it has not ended by then."""
-    pause = 0.004
-    while True:
-        outputs = _outputs(connection, command_id)
-        codes = [output["exit_code"] for output in outputs if output.get("exit_code") is not None]
-        if codes:
-            break
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return None
-        time.sleep(min(pause, left))
-        pause = min(pause * 1.2, GUARD_INTERVAL)
-        connection.check()
-        if watch is not None:
-            watch()
-    stderr = "".join(output["stderr"] for output in outputs)
-    if stderr.startswith(_START_FAILED):
-        raise _start_error(stderr.removeprefix(_START_FAILED).strip())
-    text = "".join(output["stdout"] for output in outputs)
-    code = a_number(codes[-1], f"Command {command_id}'s exit code")
-    return (text if text.endswith(_END) else text + stderr), code
+    def parsed(self, text: str) -> tuple[bytes, bytes, int]:
+        """Return the output, the error output and the exit code that the wrapper has printed."""
+        if not text.endswith(END):
+            raise ServerError(f"The output of command {self._shown} is lost: {text.strip()}")
+        try:
+            parsed = self._wrapper.parsed(text)
+        except ValueError as error:
+            raise ServerError(f"The output of command {self._shown} is not one: {error}") from error
+        if parsed is None:
+            raise ServerError(
+                f"The output of command {self._shown} is lost: something in the sandbox has "
+                "overwritten it or ended what keeps it, or its disk is full."
+            )
+        return parsed
 
+    @property
+    def _shown(self) -> str:
+        """The command, for an error."""
+        shown = self._command[:_SHOWN]
+        return f"{shown!r}…" if len(self._command) > _SHOWN else repr(shown)
 
-def _outputs(connection: ServerConnection, command_id: str) -> list[dict[str, Any]]:
-    path = "/api/bash/bash_events/search"
-    which = {"command_id__eq": command_id, "kind__eq": "BashOutput", "limit": _PAGE_SIZE}
-    outputs = []
-    size = 0
-    for item in items(connection, path, which, timeout=_POLL_TIMEOUT):
-        found = an_object(item, path)
-        output: dict[str, Any] = {name: found.get(name) for name in ("exit_code", "order")}
-        for stream in ("stdout", "stderr"):
-            output[stream] = as_text(found.get(stream) or "")
-            size += len(output[stream])
-        if size > _MOST_PRINTED:
-            raise ServerError(f"{path} was answered with over {_MOST_PRINTED:,} characters.")
-        outputs.append(output)
-    return sorted(outputs, key=lambda output: a_number(output.get("order"), path))
+    @contextmanager
+    def _cleared_up_where_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, SandboxError):
+            if self._has_files:
+                with suppress(SandboxError):
+                    run_plain(self._connection, f"rm -rf {self._wrapper.folder}")
+            raise
 
-
-def _start_error(reason: str) -> Exception:
-    """Return the error for a command that the server could not start, such as `[Errno 2] …`."""
-    if reason.startswith((f"[Errno {errno.ENOENT}]", f"[Errno {errno.ENOTDIR}]")):
-        path = reason.rpartition(": ")[2].strip("'\"")
-        return FileNotFoundError(errno.ENOENT, "No such working directory in the sandbox", path)
-    return ServerError(f"The server could not start the command: {reason}")
+    def _prepared(self, cwd: str) -> str:
+        """Return the command line for the server, once what it needs is in the sandbox."""
+        connection, wrapper = self._connection, self._wrapper
+        command = self._command
+        if not is_utf8(cwd):
+            command = f"cd {quoted(cwd)}; {command}"
+        if is_too_long(command) or not is_utf8(command):
+            self._has_files = True
+            run_plain(connection, f"mkdir -m 700 {wrapper.folder}")
+            put(connection, f"{wrapper.folder}/script", command.encode(errors="surrogateescape"))
+            command = f'eval "$(cat {wrapper.folder}/script)"'
+        # By its group, a command is ended on a server that cannot do that.
+        can_stop = versions.has(connection.version, versions.STOP_COMMAND)
+        wrapped = wrapper.around(command, takes_input=False, notes_group=not can_stop)
+        if not versions.has(connection.version, versions.COMMAND_GROUP):
+            wrapped = f"exec setsid sh -c {shlex.quote(wrapped)}"
+        return wrapped

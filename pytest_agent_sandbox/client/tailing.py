@@ -30,15 +30,25 @@ class OutputTail:
         connection: The server.
         path: Absolute path of the file in the sandbox; it may not be there yet.
         tell: Called with one or more whole lines.
+        first: What the file begins with before its text.
+        last: What comes after its text.
     """
 
     def __init__(
-        self, connection: ServerConnection, path: str, tell: Callable[[str], object]
+        self,
+        connection: ServerConnection,
+        path: str,
+        tell: Callable[[str], object],
+        *,
+        first: str = "",
+        last: str = "",
     ) -> None:
         self._connection = connection
         self._path = path
         self._tell = tell
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._skipped = len(first)
+        self._last = last.encode()
         self._read = 0
         self._line = ""
         self._next = 0.0
@@ -52,6 +62,7 @@ class OutputTail:
         """
         if time.monotonic() < self._next:
             return
+        start = self._skipped + self._read
         try:
             address, params = versions.file_request(
                 self._connection.version, "download", self._path
@@ -60,7 +71,7 @@ class OutputTail:
                 "GET",
                 address,
                 params=params,
-                headers={"Range": f"bytes={self._read}-{self._read + _MOST - 1}"},
+                headers={"Range": f"bytes={start}-{start + _MOST - 1}"},
                 timeout=_TIMEOUT,
             )
         except ServerError:
@@ -69,11 +80,19 @@ class OutputTail:
         self._next = time.monotonic() + _INTERVAL
         if answer is not None:
             is_part = answer.status_code == _PARTIAL_CONTENT
-            self._take(answer.content if is_part else answer.content[self._read :])
+            self._take(self._before_last(answer.content if is_part else answer.content[start:]))
 
     def end(self, content: bytes) -> None:
         """Tell what was not told yet of the file's whole content."""
         self._take(content[self._read :], final=True)
+
+    def _before_last(self, content: bytes) -> bytes:
+        """Return what is text for sure: without the end's mark, or what may be its beginning."""
+        content = content.partition(self._last)[0] if self._last else content
+        for length in range(len(self._last) - 1, 0, -1):
+            if content.endswith(self._last[:length]):
+                return content[:-length]
+        return content
 
     def _take(self, content: bytes, *, final: bool = False) -> None:
         self._read += len(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,11 +12,14 @@ from pytest_agent_sandbox.client import commands
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import ServerError
 
+from .conftest import Server
 
-def leftovers(workspace: RemoteWorkspace) -> list[str]:
-    """Folders of finished commands, other than that of the listing itself."""
-    listing = workspace.execute_command("ls -d /tmp/command-* | wc -l").stdout
-    return ["left"] * (int(listing) - 1)
+
+def leftovers(workspace: RemoteWorkspace) -> str:
+    """Folders of finished commands, other than that of the listing itself, and what is in them."""
+    return workspace.execute_command(
+        "for d in /tmp/command-*; do [ -p $d/1 ] || ls -l $d; done", cwd="/"
+    ).stdout
 
 
 def test_output_error_output_and_exit_code_are_kept_apart(workspace: RemoteWorkspace) -> None:
@@ -153,14 +157,88 @@ def test_cwd_is_relative_to_the_working_dir_and_must_exist(workspace: RemoteWork
     workspace.write_text("a b/file", "")
     assert workspace.execute_command("ls", cwd="a b").stdout == "file\n"
     assert workspace.execute_command("pwd", cwd="/usr").stdout == "/usr\n"
-    for missing in ("nope", "a b/file"):
-        with pytest.raises(FileNotFoundError, match=f"working directory .*{missing}"):
-            workspace.execute_command("ls", cwd=missing)
+    with pytest.raises(FileNotFoundError, match=r"working directory .*nope"):
+        workspace.execute_command("ls", cwd="nope")
+    with pytest.raises(NotADirectoryError, match="a b/file"):
+        workspace.execute_command("ls", cwd="a b/file")
+    with pytest.raises(PermissionError, match="/root"):
+        workspace.execute_command("ls", cwd="/root")
+    workspace.execute_command("ln -s ring ring").check()
+    with pytest.raises(OSError, match="/ring") as found:
+        workspace.execute_command("ls", cwd="ring")
+    assert found.value.errno == errno.ELOOP
 
 
-def test_a_command_that_is_too_long_is_a_clear_error(workspace: RemoteWorkspace) -> None:
-    with pytest.raises(ServerError, match="Argument list too long"):
-        workspace.execute_command(": " + "x" * 200_000)
+def test_a_working_dir_that_cannot_be_made_is_an_error_of_its_path(server: Server) -> None:
+    with (
+        RemoteWorkspace(server.host, server.api_key, "/proc/nowhere") as workspace,
+        pytest.raises(FileNotFoundError, match="/proc/nowhere"),
+    ):
+        workspace.execute_command("ls")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cat <<'EOF' | wc -c\n" + "'" * 999_999 + "\nEOF\n",
+        "cat <<'EOF' | wc -c\n" + "x" * 999_999 + "\nEOF\n",
+    ],
+    ids=["quotes", "letters"],
+)
+def test_a_command_may_be_of_any_length(workspace: RemoteWorkspace, command: str) -> None:
+    assert workspace.execute_command(command).check().stdout == "1000000\n"
+    result = workspace.execute_command(f"{command}exit 3 # {'x' * 200_000}\n'")
+    assert result.exit_code in (2, 3)
+    assert not leftovers(workspace)
+
+
+def test_a_nul_is_refused(workspace: RemoteWorkspace) -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        workspace.execute_command("echo a\0b")
+
+
+@pytest.mark.parametrize(
+    ("command", "stdout", "stderr"),
+    [
+        ("echo kept; rm -rf /tmp/*; echo done", "kept\ndone\n", ""),
+        ("rm -rf /tmp/*; echo done; exit 0", "done\n", ""),
+        ("echo a; echo b >/dev/stdout; echo c", "a\nb\nc\n", ""),
+        ("echo a >&2; echo b >/dev/stderr; echo c >&2", "", "a\nb\nc\n"),
+        ("echo a; exec >/dev/null; echo b", "a\n", ""),
+        ("echo a; exec >&-; exec 2>&-; echo b", "a\n", ""),
+        ("echo a; kill -9 $PPID; sleep 0.1; echo b", "a\n", ""),
+        ("echo a; exec cat /dev/null", "a\n", ""),
+        ("cat <<EOF\nno end", "no end", ""),
+        ("cat <&3; cat <&5; ls /proc/self/fd | wc -l", "4\n", None),  # nothing else is open in it
+    ],
+)
+def test_what_a_command_does_to_its_own_output(
+    workspace: RemoteWorkspace, command: str, stdout: str, stderr: str | None
+) -> None:
+    result = workspace.execute_command(command)
+    assert result.stdout.startswith(stdout) if "PPID" in command else result.stdout == stdout
+    assert stderr is None or "PPID" in command or result.stderr == stderr
+    assert not leftovers(workspace)
+
+
+def test_output_that_is_lost_is_said_to_be(workspace: RemoteWorkspace) -> None:
+    """Also the same of a disk that is full, which a test of the container's limits looks at."""
+    with pytest.raises(ServerError, match=r"'echo a; sleep .*is lost"):
+        workspace.execute_command(
+            "echo a; sleep 0.3; for f in /tmp/command-*/out; do : >$f; done; echo b"
+        )
+    with pytest.raises(ServerError, match="is lost"):
+        workspace.execute_command("echo a; sleep 0.3; pkill -9 -x cat; sleep 0.1; echo b")
+
+
+def test_output_of_a_background_process_does_not_end_it(workspace: RemoteWorkspace) -> None:
+    result = workspace.execute_command(
+        "(sleep 0.3; echo late; echo $? >$HOME/code; sleep 34) & echo started"
+    )
+    assert result.stdout == "started\n"
+    workspace.execute_command("until [ -s $HOME/code ]; do sleep 0.05; done", timeout=10)
+    assert workspace.execute_command("cat $HOME/code; rm $HOME/code").stdout == "0\n"
+    assert workspace.execute_command("pkill -f '^sleep 34$'").exit_code == 0
 
 
 def test_commands_run_side_by_side(workspace: RemoteWorkspace) -> None:

@@ -14,6 +14,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_agent_sandbox.client import answers, conversation, pages, sockets, stream, transport
+from pytest_agent_sandbox.client import (
+    answers,
+    commands,
+    conversation,
+    pages,
+    sockets,
+    stream,
+    transport,
+    wrapper,
+)
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
@@ -292,7 +302,8 @@ def test_pages_without_end(
 
 def command(stdout: bytes = b"", exit_code: int = 0) -> list[bytes]:
     """The answers to a command's start and to the question for its output."""
-    printed = f"{base64.b64encode(stdout).decode()}\n-\n- {exit_code} .\n"
+    kept = b"<" + stdout + b">" + b"<" + b"!"
+    printed = f"{base64.b64encode(kept).decode()}\n- {exit_code} .\n"
     output = {"exit_code": 0, "order": 0, "stdout": printed}
     return [as_json({"id": "x"}), as_json({"items": [output]})]
 
@@ -305,7 +316,10 @@ def member(name: str, **fields: Any) -> tarfile.TarInfo:
 
 
 def test_an_archive_that_leads_elsewhere(
-    server: HostileServer, workspace: RemoteWorkspace, tmp_path: Path
+    server: HostileServer,
+    workspace: RemoteWorkspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The whole way of a download; which members are left out is tested with `files`."""
     archive = io.BytesIO()
@@ -323,9 +337,12 @@ def test_an_archive_that_leads_elsewhere(
             member("good"),
         ):
             tar.addfile(hostile_member, io.BytesIO(b""))
-    not_a_file = http(b'{"detail": "Not a file"}', status="400 x")
+    marked = partial(wrapper.Wrapper, first="<", last=">", last_of_errors="!")
+    monkeypatch.setattr(commands, "Wrapper", marked)
     info = as_json({"version": "1.58.0"})
-    server.answers = [info, not_a_file, *command(), http(archive.getvalue()), *command()]
+    a_folder = command(b"41ed\nreadable\n")
+    ready = [*command(), *command()]  # a place for the archive, and the archive
+    server.answers = [info, *a_folder, *ready, http(archive.getvalue()), *command()]
     folder = tmp_path / "inside" / "down"
     workspace.download("a", folder)
     assert sorted(path.name for path in tmp_path.rglob("*")) == [
