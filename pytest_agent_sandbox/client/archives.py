@@ -20,6 +20,8 @@ from typing import IO
 
 from pytest_agent_sandbox.client.folders import Folder, open_folder
 
+TarError = tarfile.TarError
+
 logger = logging.getLogger(__name__)
 
 # What a path is at most: of Linux, and as deep as anybody's folders are.
@@ -44,7 +46,13 @@ _WINDOWS_DEVICES = {"AUX", "CON", "CONIN$", "CONOUT$", "NUL", "PRN"} | {
 def pack(folder: Path, archive: IO[bytes]) -> None:
     """Write an archive of what a folder holds, for the sandbox's user to own."""
     # Behind a link there is the folder that it means; links in it stay links.
-    with tarfile.open(fileobj=archive, mode="w") as tar:
+    with tarfile.open(
+        fileobj=archive,
+        mode="w",
+        format=tarfile.GNU_FORMAT,
+        encoding="utf-8",
+        errors="surrogateescape",
+    ) as tar:
         tar.add(folder.resolve(strict=True), arcname=".", filter=_for_the_sandbox)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import posixpath
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -46,6 +45,7 @@ class RemoteWorkspace:
             is made when something is first written to it, or run in it.
         read_timeout: Seconds of silence after which a request is given up.
         guard: Raises the reason once waiting for the server has become pointless.
+        explain_silence: As `ServerConnection` takes it.
     """
 
     #: Whether there is a desktop, on which an agent's browser then shows.
@@ -59,6 +59,7 @@ class RemoteWorkspace:
         *,
         read_timeout: float = 600.0,
         guard: Guard | None = None,
+        explain_silence: Guard | None = None,
     ) -> None:
         if not working_dir.startswith("/"):
             raise ValueError(f"working_dir must be an absolute path, not {working_dir!r}")
@@ -68,7 +69,13 @@ class RemoteWorkspace:
         #: Called with the words and the variables of each `run_agent`, for who is to provide for
         #: it and follow it.
         self.on_agent_run: Callable[[tuple[str, ...], Mapping[str, str]], RunObserver] | None = None
-        self.connection = ServerConnection(host, api_key, guard=guard, read_timeout=read_timeout)
+        self.connection = ServerConnection(
+            host,
+            api_key,
+            guard=guard,
+            explain_silence=explain_silence,
+            read_timeout=read_timeout,
+        )
 
     @property
     def host(self) -> str:
@@ -213,8 +220,7 @@ class RemoteWorkspace:
     def _make_folder(self, cwd: str | None) -> None:
         """Make `working_dir`, where a command is to run in it."""
         if cwd is None:
-            make = f"mkdir -p {shlex.quote(self.working_dir)}"
-            run_command(self.connection, make, cwd="/", timeout=10.0).check()
+            files.make_folder(self.connection, self.working_dir)
 
     def read_text(self, path: str) -> str:
         """Return the content of a file in the sandbox, decoded as UTF-8.
