@@ -81,6 +81,10 @@ class SandboxDied(SandboxError):
         self.out_of_memory = out_of_memory
 
 
+class SandboxPaused(SandboxError):
+    """The container was paused, and not resumed within the time that something in it had."""
+
+
 class ServiceUnavailable(SandboxError):
     """A sandbox has no VS Code or desktop, does not publish it, or it does not answer."""
 

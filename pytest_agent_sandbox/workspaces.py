@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -27,6 +28,7 @@ from pytest_agent_sandbox.containers.images import (
     server_version,
 )
 from pytest_agent_sandbox.containers.progress import Progress, show_progress
+from pytest_agent_sandbox.containers.silence import explain_silence
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host_gateway import HostGateway
 from pytest_agent_sandbox.planning import Isolation, plan_sandbox
@@ -199,6 +201,7 @@ class DockerWorkspace(RemoteWorkspace):
                     working_dir=working_dir,
                     read_timeout=read_timeout,
                     guard=self.container.check,
+                    explain_silence=partial(explain_silence, self.container),
                 )
                 self.connection.known_version = server_version(image)
                 failed.pop_all()

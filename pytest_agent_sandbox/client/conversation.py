@@ -147,6 +147,7 @@ class RemoteConversation:
             shared.host,
             shared.api_key,
             guard=self._check_connection,
+            explain_silence=workspace.connection.explain_silence,
             version=shared.version,
         )
         try:
@@ -280,7 +281,7 @@ class RemoteConversation:
             SandboxError: Whatever a guard knows to have made waiting pointless.
         """
         deadline = self._deadline(timeout)
-        with self._interrupted_where_cancelled():
+        with self._interrupted_where_cancelled(), self._connection.due(deadline):
             while True:
                 run = self._new_run()
                 run.start(deadline)
@@ -312,8 +313,9 @@ class RemoteConversation:
                 self._run = None
                 return
             run.watch.saw_running()
-        with self._interrupted_where_cancelled():
-            self._await_end(run, self._deadline(timeout))
+        deadline = self._deadline(timeout)
+        with self._interrupted_where_cancelled(), self._connection.due(deadline):
+            self._await_end(run, deadline)
 
     def pause(self) -> None:
         """Ask the agent to stop after its current step; `run` goes on from there.

@@ -39,6 +39,8 @@ _POLL_TIMEOUT = 10.0
 #: (1.58) from answering for as long.
 _POLL_PATIENCE = 60.0
 _LONGEST_SILENCE = 600.0
+#: Seconds that the request for a run gets at least: a server that is busy may need some.
+_START_TIMEOUT = 10.0
 #: Seconds for an earlier run to make way for this one.
 _CLOSING_PATIENCE = 2.0
 #: Seconds between two requests for a run, while an earlier one is closing and while the server has
@@ -114,8 +116,12 @@ class Run:
             self._check()
             try:
                 # Harmless to repeat: a run that is under way answers with a conflict.
-                self._connection.request("POST", f"{self._path}/run", retry=True)
+                left = max(_START_TIMEOUT, deadline - time.monotonic())
+                timeout = None if math.isinf(left) else left
+                self._connection.request("POST", f"{self._path}/run", retry=True, timeout=timeout)
             except ServerError as error:
+                if error.status is None and time.monotonic() >= deadline:
+                    raise self._timeout(f"The server did not take up the run: {error}") from error
                 if error.status == HTTPStatus.TOO_MANY_REQUESTS:
                     pause = _CAPACITY_INTERVAL
                 elif error.status == HTTPStatus.CONFLICT:

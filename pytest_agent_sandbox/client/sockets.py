@@ -25,7 +25,7 @@ class GuardedTransport(httpx.HTTPTransport):
     without the guard such a request would hang until the read timeout.
     """
 
-    def __init__(self, check: Guard, *, secure: bool) -> None:
+    def __init__(self, check: Guard, check_silence: Guard, *, secure: bool) -> None:
         # Certificates are loaded only where they are used: it takes tens of milliseconds.
         super().__init__(verify=secure)
         self._pool = httpcore.ConnectionPool(
@@ -33,23 +33,26 @@ class GuardedTransport(httpx.HTTPTransport):
             # Each request has a connection of its own: after an error the server closes one with a
             # delay, which would break whatever request came next. On loopback it costs nothing.
             max_keepalive_connections=0,
-            network_backend=_GuardedBackend(check),
+            network_backend=_GuardedBackend(check, check_silence),
         )
 
 
 class _GuardedBackend(httpcore.NetworkBackend):
-    def __init__(self, check: Guard) -> None:
+    def __init__(self, check: Guard, check_silence: Guard) -> None:
         self._check = check
+        self._check_silence = check_silence
         self._backend = httpcore.SyncBackend()
 
     def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
-        return _GuardedStream(self._backend.connect_tcp(*args, **kwargs), self._check)
+        stream = self._backend.connect_tcp(*args, **kwargs)
+        return _GuardedStream(stream, self._check, self._check_silence)
 
 
 class _GuardedStream(httpcore.NetworkStream):
-    def __init__(self, stream: httpcore.NetworkStream, check: Guard) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, check: Guard, check_silence: Guard) -> None:
         self._stream = stream
         self._check = check
+        self._check_silence = check_silence
         self._end = time.monotonic() + LONGEST_REQUEST  # each request has a stream of its own
         self._checked = time.monotonic()
 
@@ -61,7 +64,7 @@ class _GuardedStream(httpcore.NetworkStream):
             try:
                 return self._stream.read(max_bytes, max(0.001, min(GUARD_INTERVAL, left)))
             except httpcore.ReadTimeout:
-                self._check()
+                self._check_silence()
                 if deadline is not None and time.monotonic() >= deadline:
                     raise
 
@@ -82,7 +85,8 @@ class _GuardedStream(httpcore.NetworkStream):
         self._stream.close()
 
     def start_tls(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
-        return _GuardedStream(self._stream.start_tls(*args, **kwargs), self._check)
+        stream = self._stream.start_tls(*args, **kwargs)
+        return _GuardedStream(stream, self._check, self._check_silence)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)

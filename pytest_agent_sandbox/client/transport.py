@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -51,6 +53,8 @@ class ServerConnection:
         api_key: The server's session key; None for a server without authentication.
         guard: Asked at least every 0.25 s of any wait, and before any transport error is reported,
             so that a dead container surfaces as its own error instead of a refused connection.
+        explain_silence: Asked where a server says nothing although the time is over: raises the
+            reason if it knows one, such as a paused container. It may take a moment.
         read_timeout: Seconds of silence after which a request is given up.
         version: The server's version, where that is known already; else it is asked for.
     """
@@ -61,12 +65,15 @@ class ServerConnection:
         api_key: SecretStr | str | None = None,
         *,
         guard: Guard | None = None,
+        explain_silence: Guard | None = None,
         read_timeout: float = 600.0,
         version: str = "",
     ) -> None:
         self.host = host.rstrip("/")
         self.api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         self._guard = guard
+        self.explain_silence = explain_silence
+        self._time = _Time()
         self._read_timeout = read_timeout
         #: The server's version, once it is known.
         self.known_version = version
@@ -75,7 +82,9 @@ class ServerConnection:
             base_url=self.host,
             # Nothing is packed: a small answer cannot unfold to a large one.
             headers={**self.headers, "Accept-Encoding": "identity"},
-            transport=GuardedTransport(self.check, secure=self.host.startswith("https:")),
+            transport=GuardedTransport(
+                self.check, self._check_silence, secure=self.host.startswith("https:")
+            ),
             trust_env=False,  # servers are reached directly, whatever proxies there are
             timeout=self._timeouts(read_timeout),
         )
@@ -96,6 +105,30 @@ class ServerConnection:
         check_caller()
         if self._guard is not None:
             self._guard()
+
+    @contextlib.contextmanager
+    def due(self, deadline: float) -> Iterator[None]:
+        """Have the requests of this thread ask why, where there is no answer past a deadline.
+
+        They raise what `explain_silence` does then, and are not tried again.
+
+        Args:
+            deadline: By the monotonic clock.
+        """
+        before, self._time.deadline = self._time.deadline, min(deadline, self._time.deadline)
+        try:
+            yield
+        finally:
+            self._time.deadline = before
+
+    def _check_silence(self) -> None:
+        self.check()
+        if self.explain_silence is not None and self._is_overdue:
+            self.explain_silence()
+
+    @property
+    def _is_overdue(self) -> bool:
+        return time.monotonic() >= self._time.deadline
 
     def request(
         self,
@@ -145,7 +178,8 @@ class ServerConnection:
                     response = _whole(answer, timeout)
                 self._raise_for_status(response)
             except (httpx.RequestError, ServerError) as error:
-                delay = next(delays, None) if _may_pass(error) else None
+                is_tried_again = _may_pass(error) and not self._is_overdue
+                delay = next(delays, None) if is_tried_again else None
                 if delay is None:
                     raise self._explain(error, method, path) from error
                 logger.debug("%s %s: %s; trying again", method, path, error)
@@ -255,6 +289,8 @@ class ServerConnection:
         if isinstance(error, ServerError):
             self.check()
             return error
+        if isinstance(error, httpx.TimeoutException) and self.explain_silence is not None:
+            self.explain_silence()
         if self._guard is not None:
             deadline = time.monotonic() + GUARD_GRACE
             while time.monotonic() < deadline:
@@ -291,6 +327,12 @@ class ServerConnection:
         for spelled in (key, repr(key)[1:-1]):  # with a line break in it, an error shows the latter
             text = text.replace(spelled, "***") if spelled else text
         return text
+
+
+class _Time(threading.local):
+    """Until when this thread's caller waits."""
+
+    deadline = math.inf
 
 
 def _whole(response: httpx.Response, timeout: float | None = None) -> httpx.Response:
