@@ -31,8 +31,10 @@ class Project:
         self.scratch = folder.parent / f"{folder.name}-scratch"
         self.scratch.mkdir()
         #: Plugins that it is run without. pytest-asyncio (1.5) warns every project that has not
-        #: heard of it, syrupy (7.0) changes the exit code of a run that was interrupted.
-        self.blocked = ["cacheprovider", "asyncio", "syrupy"]
+        #: heard of it, syrupy (7.0) changes the exit code of a run that was interrupted. To import
+        #: the last two takes longer than the rest of pytest's start, of which there are hundreds;
+        #: test_everywhere.py runs beside them.
+        self.blocked = ["cacheprovider", "asyncio", "syrupy", "anyio", "hypothesispytest"]
         self.environment = {
             name: value
             for name, value in os.environ.items()

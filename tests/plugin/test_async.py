@@ -51,6 +51,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_async_tests(project, served, way):
     mark, mode, backend = WAYS[way]
+    project.blocked.remove("anyio")
     ini = "[pytest]\nfilterwarnings = error\n"
     if mode:
         project.blocked.remove("asyncio")
