@@ -23,6 +23,7 @@ from pytest_agent_sandbox.containers.images import (
     find_built,
 )
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
@@ -58,6 +59,24 @@ def full_image(engine: Engine) -> str:
     if image is None:
         missing("There is no image of `agent-sandbox build --target source`.")
     return image.reference
+
+
+@pytest.fixture(scope="session")
+def running_server(engine: Engine, agent_server_image: str) -> Iterator[DockerWorkspace]:
+    """A server in a container that runs for as long as the tests of this process do."""
+    with DockerWorkspace(server_image=agent_server_image, engine=engine) as workspace:
+        yield workspace
+
+
+@pytest.fixture(scope="session")
+def on_running_server(running_server: DockerWorkspace, engine: Engine) -> dict[str, str]:
+    """The variables that have a project's tests use that server."""
+    return {
+        "PYTEST_SANDBOX_URL": running_server.host,
+        "SANDBOX_API_KEY": running_server.session_key.get_secret_value(),
+        # To this machine the server looks as if it were on it; its way back is another.
+        "PYTEST_SANDBOX_GATEWAY_ADDRESS": engine.host_route(None).bind_address,
+    }
 
 
 @pytest.fixture(scope="module")  # a test that runs an event loop of its own must not meet this one

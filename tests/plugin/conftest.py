@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,6 @@ import docker
 import pytest
 
 from pytest_agent_sandbox.ci import VARIABLES
-from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 RUN_TIMEOUT = 240
 
@@ -126,24 +124,6 @@ def project(tmp_path: Path) -> Project:
 def recycled(project: Project) -> None:
     """The project's tests use one sandbox, for they are not about how it starts: that takes 5 s."""
     project.environment["PYTEST_SANDBOX_ISOLATION"] = "recycled"
-
-
-@pytest.fixture(scope="session")
-def running_server(engine: Engine, agent_server_image: str) -> Iterator[DockerWorkspace]:
-    """A server in a container that runs for as long as the tests of this process do."""
-    with DockerWorkspace(server_image=agent_server_image, engine=engine) as workspace:
-        yield workspace
-
-
-@pytest.fixture(scope="session")
-def on_running_server(running_server: DockerWorkspace, engine: Engine) -> dict[str, str]:
-    """The variables that have a project's tests use that server."""
-    return {
-        "PYTEST_SANDBOX_URL": running_server.host,
-        "SANDBOX_API_KEY": running_server.session_key.get_secret_value(),
-        # To this machine the server looks as if it were on it; its way back is another.
-        "PYTEST_SANDBOX_GATEWAY_ADDRESS": engine.host_route(None).bind_address,
-    }
 
 
 @pytest.fixture
