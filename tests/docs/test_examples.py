@@ -18,6 +18,9 @@ from .markdown import PAGES, ROOT, Block, blocks
 MODEL = "openai/gpt-4o-mini"
 #: What stands for the reader's key.
 KEY = 'api_key="…"'
+#: Pages whose examples start sandboxes of their own, or ask for what only those have. The others
+#: are about agents and tests: they share a server that runs already, which spares them its start.
+WITH_SANDBOXES = ("README.md", "docs/full-sandbox.md", "docs/recording.md", "docs/reference/")
 #: Examples that cannot be run are bad examples.
 MOST_NOT_RUN = 3
 
@@ -36,7 +39,10 @@ def test_examples_run(page: str, tmp_path: Path, request: pytest.FixtureRequest)
             runner.blocked.remove("anyio")
             key, url = provider.token, provider.base_url("127.0.0.1", MODEL)
             runner.environment |= {"LLM_MODEL": MODEL, "LLM_API_KEY": key, "LLM_BASE_URL": url}
-            runner.environment["PYTEST_SANDBOX_ISOLATION"] = "recycled"
+            if page.startswith(WITH_SANDBOXES):
+                runner.environment["PYTEST_SANDBOX_ISOLATION"] = "recycled"
+            else:
+                runner.environment |= request.getfixturevalue("on_running_server")
             if project.image:
                 assert project.image == "source"
                 runner.environment["PYTEST_SANDBOX_IMAGE"] = request.getfixturevalue("full_image")
@@ -51,8 +57,8 @@ def test_examples_run(page: str, tmp_path: Path, request: pytest.FixtureRequest)
 
 
 @pytest.mark.usefixtures("agent_server_image")
-def test_the_files_in_examples_run(project: Runner) -> None:
-    """The tests among them; tests/test_programs.py runs the programs."""
+def test_the_files_in_examples_run(project: Runner, on_running_server: dict[str, str]) -> None:
+    """The tests; tests/test_programs.py runs the programs, test_looking_inside.py examples/full."""
     project.environment["PYTEST_SANDBOX_ISOLATION"] = "recycled"
     files = sorted(ROOT.glob("examples/test_*.py"))
     assert files
@@ -61,19 +67,10 @@ def test_the_files_in_examples_run(project: Runner) -> None:
         project.write(file.name, file.read_text("utf-8"))
     code, output = project.run("-W", "error", *(file.name for file in files))
     assert code == 0
+    project.environment |= on_running_server
     code, output = project.run("-W", "error", *(file.name for file in failing))
     assert code == 1
     assert f"{len(failing)} failed in" in output
-
-
-@pytest.mark.usefixtures("full_image")
-def test_the_files_in_examples_full_run(project: Runner) -> None:
-    """They have a conftest.py, which names the image that `agent-sandbox build` makes for them."""
-    for file in ROOT.glob("examples/full/*.py"):
-        project.write(file.name, file.read_text("utf-8"))
-    code, output = project.run("-W", "error")
-    assert code == 0
-    assert "1 passed in" in output
 
 
 def of_tests(project: Project, runner: Runner) -> list[str]:
