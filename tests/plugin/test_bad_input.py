@@ -128,7 +128,7 @@ def test_a_forwarded_variable_that_is_not_set(project):
     check(output, "SettingsError", "NO_SUCH_VARIABLE")
 
 
-def test_an_error_in_the_call_ends_at_the_tests_own_line(project):
+def test_an_error_in_the_call_ends_at_the_tests_own_line(project, served):
     project.write(
         "test_it.py",
         "def test_x(agent_workspace):\n    agent_workspace.execute_command('ls', cwd='/nowhere')\n",

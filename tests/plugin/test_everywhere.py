@@ -149,7 +149,7 @@ def test_github_actions(run):
     assert one.endswith("the word is another (fault: assertion)")
 
 
-def test_each_attempt_has_a_row_and_a_page(project):
+def test_each_attempt_has_a_row_and_a_page(project, served):
     project.write("pytest.ini", "[pytest]\n")
     project.write("test_it.py", "def test_x(agent_workspace): assert 0")
     _, output = project.run("--reruns", "1", "--html=report.html", "--junitxml=junit.xml")
@@ -160,7 +160,7 @@ def test_each_attempt_has_a_row_and_a_page(project):
     assert [row["superseded"] for row in project.index_rows] == [True, False]
 
 
-def test_a_flaky_test_has_not_failed(project):
+def test_a_flaky_test_has_not_failed(project, served):
     project.environment["GITHUB_ACTIONS"] = "true"
     project.write("pytest.ini", "[pytest]\n")
     project.write(

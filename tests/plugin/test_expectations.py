@@ -13,7 +13,8 @@ def talk(agent_workspace, agent_llm, agent_conversation):
     agent_workspace.write_text("notes.txt", "one")
     agent_llm.script([
         tool("terminal", command="{command}"),
-        tool("file_editor", command="create", path="/workspace/project/new.txt", file_text="x"),
+        tool("file_editor", command="create", path=f"{agent_workspace.working_dir}/new.txt",
+             file_text="x"),
         say("Tidied up."),
     ])
     conversation = agent_conversation()
@@ -108,11 +109,14 @@ def test_expectations_of_a_real_agent(project, tidy, recycled):
     assert output.count("fault: an assertion did not hold") == 5
 
 
-def test_a_snapshot_is_the_same_in_another_sandbox(project, tidy):
+def test_a_snapshot_is_the_same_in_another_sandbox(project, tidy, on_running_server):
     project.blocked.remove("syrupy")
     tidy(SNAPSHOT)
+    project.environment |= on_running_server
     code, output = project.run()
     assert code == 1  # there is none yet
+    for name in on_running_server:
+        del project.environment[name]
     code, output = project.run("--snapshot-update")
     assert code == 0
     kept = (project.folder / "__snapshots__" / "test_it.trajectory").read_text("utf-8")
@@ -126,6 +130,7 @@ def test_a_snapshot_is_the_same_in_another_sandbox(project, tidy):
         assert line in kept
     assert "172." not in kept
     assert project.run("-n", "1")[0] == 0
+    project.environment |= on_running_server
     tidy(SNAPSHOT, command="date; hostname -i; echo three >> notes.txt")
     code, output = project.run()
     assert code == 1
@@ -142,7 +147,7 @@ def test_both(talk, trajectory_snapshot, snapshot):
 """
 
 
-def test_both_kinds_of_snapshots_in_a_test(project, tidy, recycled):
+def test_both_kinds_of_snapshots_in_a_test(project, tidy, served):
     project.blocked.remove("syrupy")
     tidy(BESIDE)
     code, output = project.run("--snapshot-update")

@@ -7,6 +7,8 @@ from pytest_agent_sandbox.llm.replies import say, tool
 from pytest_agent_sandbox.llm.script import Script
 
 TEST = """
+from pytest_agent_sandbox import say, tool
+
 def test_live(agent_workspace, agent_llm, agent_conversation):
     conversation = agent_conversation()
     conversation.send_message("Write hello to hello.txt.")
@@ -19,6 +21,12 @@ def test_live(agent_workspace, agent_llm, agent_conversation):
     print(agent_workspace.read_text("hello.txt"))
     print(agent_workspace.execute_command("env; cat /proc/*/environ").stdout)
     assert 0, "to keep the evidence"
+
+def test_forwarded(agent_conversation):
+    conversation = agent_conversation(script=[tool("terminal", command="env | sort"), say("ok")])
+    conversation.send_message("Go.")
+    conversation.run(timeout=60)
+    assert 0, "to keep the evidence"
 """
 
 
@@ -30,45 +38,35 @@ def provider():
         yield gateway.open_lane(script)
 
 
-def test_the_key_stays_on_this_machine(project, provider):
+@pytest.mark.usefixtures("recycled")
+def test_the_key_stays_on_this_machine_and_a_forwarded_secret_is_in_no_evidence(project, provider):
     project.environment |= {
+        "MY_TOKEN": "very-secret-value",
+        "MY_PLACE": "/some/ordinary/path",
         "LLM_MODEL": "openai/gpt-4o-mini",
         "LLM_API_KEY": provider.token,
         "LLM_BASE_URL": provider.base_url("127.0.0.1"),
     }
     project.write("test_it.py", TEST)
-    code, output = project.run("-rs", "--llm-record=live")
+    code, output = project.run(
+        "-rs", "--llm-record=live", "--sandbox-forward-env=MY_TOKEN,MY_PLACE"
+    )
     assert code == 1
-    assert "to keep the evidence" in output
+    assert output.count("E       AssertionError: to keep the evidence") == 2
     assert "hello" in output
     provider.verify()
     assert provider.token not in output
-    (folder,) = project.results
-    for file in folder.iterdir():
-        assert provider.token not in file.read_text("utf-8"), file
+    assert len(project.results) == 2
+    for folder in project.results:
+        for file in folder.iterdir():
+            assert provider.token not in file.read_text("utf-8"), file
+        events = (folder / "events.jsonl").read_text("utf-8")
+        assert "/some/ordinary/path" in events
+        assert "MY_TOKEN=***" in events
+        assert "very-secret-value" not in events + output
 
 
-def test_a_forwarded_secret_is_in_no_evidence(project):
-    project.environment |= {"MY_TOKEN": "very-secret-value", "MY_PLACE": "/some/ordinary/path"}
-    project.write(
-        "test_it.py",
-        """
-def test_x(agent_workspace, agent_conversation):
-    from pytest_agent_sandbox import say, tool
-    conversation = agent_conversation(script=[tool("terminal", command="env | sort"), say("ok")])
-    conversation.send_message("Go.")
-    conversation.run(timeout=60)
-    assert 0, "to keep the evidence"
-""",
-    )
-    _, output = project.run("--sandbox-forward-env=MY_TOKEN,MY_PLACE")
-    (folder,) = project.results
-    events = (folder / "events.jsonl").read_text("utf-8")
-    assert "/some/ordinary/path" in events
-    assert "MY_TOKEN=***" in events
-    assert "very-secret-value" not in events + output
-
-
+@pytest.mark.usefixtures("served")
 @pytest.mark.parametrize(
     ("model", "told"),
     [

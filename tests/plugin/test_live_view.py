@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("served")
+
 SUITE = """
 import pytest
 from pytest_agent_sandbox import say, tool

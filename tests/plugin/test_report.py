@@ -156,7 +156,7 @@ def test_a_passed_test_leaves_a_line_in_the_runs_page(project):
     assert "0 of 1 sandbox test failed: agent-results" in output
 
 
-def test_evidence_of_all_tests_or_of_none(project):
+def test_evidence_of_all_tests_or_of_none(project, served):
     project.write("test_it.py", FAILING.replace("{status}", "finished"))
     code, output = project.run("--sandbox-artifacts=all")
     assert code == 0
@@ -212,7 +212,7 @@ def test_results_of_an_earlier_run_are_cleared(project):
     assert first.name != second.name
 
 
-@pytest.mark.usefixtures("recycled")
+@pytest.mark.usefixtures("served")
 def test_each_attempt_at_a_flaky_test_has_its_own_evidence(project):
     pytest.importorskip("pytest_rerunfailures")
     project.write("pytest.ini", "[pytest]\n")

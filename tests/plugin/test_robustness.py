@@ -103,7 +103,7 @@ def test_a_session_that_begins_in_a_test(project):
     assert "1 failed, 1 passed" in output
 
 
-def test_without_the_terminal_plugin(project):
+def test_without_the_terminal_plugin(project, served):
     project.write("test_it.py", "def test_x(agent_workspace): assert 0")
     code, output = project.run("-p", "no:terminal")
     assert code == 1

@@ -4,7 +4,7 @@ import pytest
 
 from tests.plugin.conftest import outcomes
 
-pytestmark = pytest.mark.usefixtures("recycled")
+pytestmark = pytest.mark.usefixtures("served")
 
 HEAD = """
 from pytest_agent_sandbox import error, say, tool
