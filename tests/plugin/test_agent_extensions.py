@@ -137,15 +137,6 @@ def test_what_cannot_be_used(agent_conversation, agent_llm):
 )
 
 
-@pytest.mark.usefixtures("recycled")
-def test_each_of_them(project):
-    project.write("test_it.py", SUITE)
-    _, output = project.run("-v", "--no-sandbox-live")
-    found = outcomes(output)
-    assert len(found) == 10
-    assert set(found.values()) == {"PASSED"}
-
-
 TOOLS = """
 import threading
 import time
@@ -261,7 +252,7 @@ def test_what_is_no_tool(agent_llm, agent_conversation):
 
 
 @pytest.mark.usefixtures("recycled")
-def test_client_tools(project):
+def test_each_of_them(project):
     project.write("test_it.py", SUITE + TOOLS)
     _, output = project.run("-v", "--no-sandbox-live")
     found = outcomes(output)
