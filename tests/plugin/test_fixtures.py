@@ -41,12 +41,16 @@ class TestMarker:
     def test_marker(self, agent_workspace):
         host = inspect(agent_workspace)
         assert (host["Memory"], host["NanoCpus"]) == (1500 * 2**20, 1_250_000_000)
+        check_settings_of_the_conftest(agent_workspace)
 
-def test_settings_of_the_conftest(agent_workspace, sandbox_settings):
+def test_settings_of_the_conftest(shared_agent_workspace, sandbox_settings):
     assert sandbox_settings.pids == 333
-    assert inspect(agent_workspace)["PidsLimit"] == 333
-    assert agent_workspace.working_dir == "/workspace/elsewhere"
-    assert agent_workspace.execute_command("pwd").stdout == "/workspace/elsewhere\\n"
+    check_settings_of_the_conftest(shared_agent_workspace)
+
+def check_settings_of_the_conftest(workspace):
+    assert inspect(workspace)["PidsLimit"] == 333
+    assert workspace.working_dir == "/workspace/elsewhere"
+    assert workspace.execute_command("pwd").stdout == "/workspace/elsewhere\\n"
 """
 
 CONFTEST = """

@@ -16,7 +16,7 @@ def test_workspace(agent_workspace, number):
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("count", "workers"), [(3, 0), (7, 2)])
+@pytest.mark.parametrize(("count", "workers"), [(2, 0), (4, 2)])
 def test_many_workspaces(project, sandboxes, count, workers):
     project.write("test_it.py", MANY.replace("COUNT", str(count)))
     before = set(sandboxes())
