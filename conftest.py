@@ -31,6 +31,30 @@ if TYPE_CHECKING:
 pytest_plugins = ["pytester"]
 
 
+#: The files that take longest, the longest first. They begin before all others: where each file is
+#: one worker's, as in scripts/test, none waits in the end for another's that has just begun.
+LONGEST = (
+    "tests/plugin/test_isolation.py",
+    "tests/test_benchmarks.py",
+    "tests/plugin/test_cassettes.py",
+    "tests/faults/test_faults.py",
+    "tests/docs/test_examples.py",
+    "tests/plugin/test_looking_inside.py",
+    "tests/plugin/test_trials.py",
+    "tests/plugin/test_signals.py",
+    "tests/plugin/test_killed.py",
+    "tests/plugin/test_network.py",
+    "tests/plugin/test_served.py",
+    "tests/plugin/test_warm_pool.py",
+    "tests/plugin/test_agent_extensions.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {file: rank for rank, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
+
+
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     """A connected engine."""
