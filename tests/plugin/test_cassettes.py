@@ -83,28 +83,48 @@ STREAMING = "from pytest_agent_sandbox import LLM, default_agent\n" + THREE_STEP
 )
 
 
+MODELS = {
+    "openai-chat": "openai/gpt-4o",
+    "openai-responses": "openai/gpt-5",
+    "anthropic-messages": "anthropic/claude-sonnet-4-5",
+}
+#: Where tests are recorded, each is in each dialect.
+IN_EACH_DIALECT = f"""
+import os
+import pytest
+
+MODELS = {MODELS}
+
+@pytest.fixture(autouse=True, params=MODELS)
+def dialect(request, monkeypatch):
+    if "LLM_MODEL" in os.environ:
+        monkeypatch.setenv("LLM_MODEL", MODELS[request.param])
+        if request.param == "anthropic-messages":
+            monkeypatch.setenv("LLM_BASE_URL", os.environ["LLM_BASE_URL"].removesuffix("/v1"))
+"""
+
+
 @pytest.mark.usefixtures("recycled")
-@pytest.mark.parametrize(
-    ("model", "dialect"),
-    [
-        ("openai/gpt-4o", "openai-chat"),
-        ("openai/gpt-5", "openai-responses"),
-        ("anthropic/claude-sonnet-4-5", "anthropic-messages"),
-    ],
-)
 def test_what_was_recorded_is_replayed_strictly_and_offline(
-    project: Project, offline: Callable[..., tuple[int, str]], model: str, dialect: str
+    project: Project, offline: Callable[..., tuple[int, str]]
 ) -> None:
+    project.write("conftest.py", IN_EACH_DIALECT)
     project.write("test_it.py", THREE_STEPS + STREAMING)
-    output = record(project, REPLIES, "-s", model=model)
-    assert "MODE recorded 3" in output
-    assert "test_it.py::test_three_steps: 3 LLM calls recorded, " in output
-    files = [project.folder / CASSETTE, project.folder / "cassettes/test_it/test_streaming.json"]
-    before = [file.read_bytes() for file in files]
-    (lane,) = lanes(project).values()
-    assert {entry["request"]["dialect"] for entry in lane} == {dialect}
-    if model != "openai/gpt-5":  # the agent does not stream from that one
-        (lane,) = lanes(project, "cassettes/test_it/test_streaming.json").values()
+    output = record(project, REPLIES, "-s")
+    assert output.count("MODE recorded 3") == 2 * len(MODELS)
+    before = {file: file.read_bytes() for file in project.folder.glob("cassettes/test_it/*.json")}
+    assert len(before) == 2 * len(MODELS)
+    for dialect in MODELS:
+        assert f"test_it.py::test_three_steps[{dialect}]: 3 LLM calls recorded, " in output
+        steps, streamed = (
+            next(str(file) for file in before if name in file.name and dialect in file.name)
+            for name in ("three_steps", "streaming")
+        )
+        (lane,) = lanes(project, steps).values()
+        assert {entry["request"]["dialect"] for entry in lane} == {dialect}
+        if dialect == "openai-responses":  # the agent does not stream from that one
+            continue
+        (lane,) = lanes(project, streamed).values()
         for entry in lane:  # stored as it came
             times = [event["ms"] for event in entry["answer"]["events"]]
             assert len(times) > 3
@@ -113,9 +133,9 @@ def test_what_was_recorded_is_replayed_strictly_and_offline(
 
     code, output = offline("-s")
     assert code == 0
-    assert output.count("MODE replayed 3") == 2
+    assert output.count("MODE replayed 3") == 2 * len(MODELS)
     assert "3 LLM calls replayed" in output
-    assert [file.read_bytes() for file in files] == before
+    assert {file: file.read_bytes() for file in before} == before
     assert project.results == []
 
 
@@ -391,8 +411,9 @@ SEARCH = """
 import base64, contextlib, json, os
 import docker, psutil, pytest
 
+@pytest.mark.parametrize("why", ["to keep the evidence", ""])
 @pytest.mark.agent_sandbox(security="sudo")
-def test_search(agent_workspace, agent_conversation):
+def test_search(agent_workspace, agent_conversation, why):
     conversation = agent_conversation()
     conversation.send_message("Show me the environment.")
     conversation.run(timeout=60)
@@ -417,18 +438,19 @@ def test_search(agent_workspace, agent_conversation):
         about = client.api.inspect_container(agent_workspace.container.id)
     assert key not in json.dumps(about)
     assert key not in conversation.events.final_message
-    assert 0, "to keep the evidence"
+    assert not why, why
 """
 
 
+@pytest.mark.usefixtures("recycled")
 def test_the_real_key_is_nowhere(project: Project) -> None:
     project.write("test_it.py", SEARCH)
     replies = [tool("terminal", command="env; cat /proc/self/environ"), say("That is all.")]
     output = record(project, replies, expected=1)  # looks through all files and the output too
-    assert "to keep the evidence" in output
+    assert "AssertionError: to keep the evidence" in output
+    assert "1 failed, 1 passed" in output
     (folder,) = project.results
     names = {file.name for file in folder.iterdir()}
     assert {"events.jsonl", "container.log", "cassette.json", "result.json"} <= names
-    project.write("test_it.py", SEARCH.replace('    assert 0, "to keep the evidence"\n', ""))
-    record(project, replies)
-    assert (project.folder / "cassettes/test_it/test_search.json").is_file()
+    (cassette,) = project.folder.glob("cassettes/test_it/test_search*.json")
+    assert cassette.is_file()
