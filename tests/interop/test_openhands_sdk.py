@@ -11,12 +11,14 @@ from pytest_agent_sandbox.errors import SettingsError
 EXAMPLE = """
 import time
 
+import pytest
 from openhands.sdk import LLM, Conversation, RemoteConversation
 from openhands.tools.preset.default import get_default_agent
 
 from pytest_agent_sandbox import say, tool
 
-def test_convo_with_sandboxed_server(agent_workspace, agent_llm):
+@pytest.mark.parametrize("facts", [3, 4])
+def test_convo_with_sandboxed_server(agent_workspace, agent_llm, facts):
     agent_workspace.write_text("README.md", "# demo\\n")
     replies = iter([
         tool("terminal", command="seq 3 > FACTS.txt"),
@@ -57,7 +59,7 @@ def test_convo_with_sandboxed_server(agent_workspace, agent_llm):
         )
         conversation.run()
         assert conversation.state.execution_status.value == "finished"
-        assert agent_workspace.read_text("FACTS.txt").count("\\n") == {facts}
+        assert agent_workspace.read_text("FACTS.txt").count("\\n") == facts
         while time.time() - last["ts"] < 0.5:
             time.sleep(0.1)
         conversation.send_message("Great! Now delete that file.")
@@ -70,15 +72,15 @@ def test_convo_with_sandboxed_server(agent_workspace, agent_llm):
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sandbox(engine, agent_server_image):
     """A sandbox that the plugin started on this machine."""
     with DockerWorkspace(server_image=agent_server_image, engine=engine) as workspace:
         yield workspace
 
 
-@pytest.mark.parametrize("facts", [3, 4], ids=["passes", "fails"])
-def test_upstreams_example(sandbox, engine, with_openhands, facts):
+def test_upstreams_example(sandbox, engine, with_openhands):
+    """It passes, and it fails where another number of facts is wanted."""
     code, output = with_openhands(
         "-m",
         "pytest",
@@ -87,11 +89,12 @@ def test_upstreams_example(sandbox, engine, with_openhands, facts):
         f"--sandbox-gateway-address={engine.host_route(None).bind_address}",
         "-p",
         "no:cacheprovider",
-        files={"test_it.py": EXAMPLE.replace("{facts}", str(facts))},
+        files={"test_it.py": EXAMPLE},
         environment={"SANDBOX_API_KEY": sandbox.session_key.get_secret_value()},
     )
-    assert code == (0 if facts == 3 else 1)
-    assert ("1 passed" if facts == 3 else "assert 3 == 4") in output
+    assert code == 1
+    assert "1 failed, 1 passed" in output
+    assert "assert 3 == 4" in output
 
 
 def test_without_the_sdk_there_is_a_word_on_how_to_get_it(sandbox):
