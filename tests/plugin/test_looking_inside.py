@@ -167,7 +167,7 @@ class TestInATerminal:
         assert sandboxes() == []
 
     def test_a_failing_fixture_is_held_and_a_failing_teardown_is_not(
-        self, project: Project, sandboxes: Sandboxes
+        self, project: Project, sandboxes: Sandboxes, recycled: None
     ) -> None:
         write(
             project,
@@ -263,11 +263,12 @@ class Terminal:
 def test_a_video_and_screenshots_of_the_agents_browser(
     project: Project, full_image: str, browser: object
 ) -> None:
-    """Of a test that passes: the example, as it is."""
-    for name in ("conftest.py", "test_browser.py"):
-        project.write(name, (EXAMPLES / "full" / name).read_text("utf-8"))
-    code, _ = project.run("--sandbox-video=all", f"--sandbox-image={full_image}")
+    """Of a test that passes: the example, as it is, on the image that its conftest.py names."""
+    for file in EXAMPLES.glob("full/*.py"):
+        project.write(file.name, file.read_text("utf-8"))
+    code, output = project.run("--sandbox-video=all", "-W", "error")
     assert code == 0
+    assert "1 passed in" in output
     (folder,) = project.results
     page = browser.new_page()  # type: ignore[attr-defined]
     page.goto((folder / "transcript.html").as_uri())
@@ -279,21 +280,22 @@ def test_a_video_and_screenshots_of_the_agents_browser(
     page.close()
 
 
+@pytest.mark.usefixtures("recycled")
 def test_a_video_outlives_the_container(project: Project, full_image: str) -> None:
     write(
         project,
         """
     import time
 
+    def test_passes(agent_workspace):
+        pass
+
     def test_dies(agent_workspace):
         time.sleep(3)
         agent_workspace.execute_command("kill -9 -1; sleep 60")
-
-    def test_passes(agent_workspace):
-        pass
     """,
     )
-    code, output = project.run("-n", "2", "--sandbox-video=failed", f"--sandbox-image={full_image}")
+    code, output = project.run("-n", "1", "--sandbox-video=failed", f"--sandbox-image={full_image}")
     assert code == 1
     (folder,) = project.results
     assert (folder / "desktop.mp4").stat().st_size > 5000
