@@ -72,7 +72,7 @@ from pytest_agent_sandbox import say, tool
 
 counts = []
 
-@pytest.mark.parametrize("number", range(12))
+@pytest.mark.parametrize("number", range(8))
 def test_talk(number, shared_agent_workspace, agent_llm, agent_conversation):
     agent_llm.script([tool("terminal", command="true"), say("Done.")])
     conversation = agent_conversation()
@@ -92,4 +92,4 @@ def test_conversations_in_a_shared_workspace_leave_no_processes(project):
     project.write("test_it.py", SHARED)
     code, output = project.run()
     assert code == 0
-    assert "13 passed" in output
+    assert "9 passed" in output
