@@ -45,6 +45,7 @@ def follow(session: SandboxSession, item: pytest.Item | None, workspace: Workspa
         return FollowedRun(session, test, workspace, command, variables)
 
     workspace.on_agent_run = begin
+    workspace.on_secret = session.redactor.add
 
 
 class FollowedRun:

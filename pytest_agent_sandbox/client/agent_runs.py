@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import shlex
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pytest_agent_sandbox.client import files
+from pytest_agent_sandbox.client.command_inputs import CommandInputs
 from pytest_agent_sandbox.client.commands import CommandResult, run_command
 from pytest_agent_sandbox.client.transport import ServerConnection
-from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, SettingsError
-
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+from pytest_agent_sandbox.errors import SettingsError
 
 
 @dataclass(frozen=True)
@@ -112,16 +107,17 @@ def run_agent(
         SettingsError: A variable's name is none, or its value is no text.
         BaseException: As `run_command` does.
     """
-    _check_variables(variables)
-    with _environment(connection, variables) as prepared:
-        result: CommandResult = run_command(
-            connection,
-            f"exec 2>&1; {prepared}exec {shlex.join(command)}",
-            cwd=cwd,
-            timeout=timeout,
-            on_output=None if observer is None else observer.output,
-            guard=None if observer is None else observer.check,
-        )
+    inputs = CommandInputs(variables)
+    inputs.check("run_agent")
+    result: CommandResult = run_command(
+        connection,
+        f"exec 2>&1; exec {shlex.join(command)}",
+        cwd=cwd,
+        timeout=timeout,
+        inputs=inputs,
+        on_output=None if observer is None else observer.output,
+        guard=None if observer is None else observer.check,
+    )
     return AgentRun(
         command=command,
         exit_code=result.exit_code,
@@ -130,32 +126,3 @@ def run_agent(
         timed_out=result.timed_out,
         truncated=result.truncated,
     )
-
-
-def _check_variables(variables: Mapping[str, str]) -> None:
-    for name, value in variables.items():
-        if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
-            raise SettingsError(f"run_agent(env=…): {name!r} is no name of a variable.")
-        if not isinstance(value, str) or "\0" in value:
-            raise SettingsError(
-                f"run_agent(env={{{name!r}: …}}) takes text, not {type(value).__name__}."
-            )
-
-
-@contextmanager
-def _environment(connection: ServerConnection, variables: Mapping[str, str]) -> Iterator[str]:
-    """What the shell reads the variables by: out of a file, which is removed first."""
-    if not variables:
-        yield ""
-        return
-    folder = f"/tmp/agent-{uuid.uuid4().hex}"  # noqa: S108  (in the sandbox; made with mode 700)
-    lines = "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
-    try:
-        run_command(connection, f"mkdir -m 700 {folder}", cwd="/", timeout=10.0).check()
-        files.write_bytes(connection, f"{folder}/env", lines.encode())
-        # Read whole before it is taken in: a PATH in there would decide what `rm` is.
-        yield f'set -a; eval "$(cat {folder}/env; rm -rf {folder})"; set +a; '
-    except BaseException:  # it may be that it did not begin, and so has not removed them
-        with suppress(SandboxError, CommandTimeout):
-            run_command(connection, f"rm -rf {folder}", cwd="/", timeout=10.0)
-        raise

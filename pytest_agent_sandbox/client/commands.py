@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pytest_agent_sandbox.client import versions
+from pytest_agent_sandbox.client.command_inputs import (
+    CANNOT_BECOME,
+    NO_OTHER_USER,
+    CommandInputs,
+)
 from pytest_agent_sandbox.client.remote_paths import is_utf8, quoted
 from pytest_agent_sandbox.client.server_commands import (
     STOP_GRACE,
@@ -27,8 +32,8 @@ from pytest_agent_sandbox.client.server_commands import (
 )
 from pytest_agent_sandbox.client.tailing import OutputTail
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
-from pytest_agent_sandbox.client.wrapper import END, NOT_RUN, Wrapper, is_too_long
-from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError
+from pytest_agent_sandbox.client.wrapper import END, NOT_RUN, Wrapper
+from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError, SettingsError
 
 #: Bytes kept of each output stream. A command that writes more is ended: its output is on disk.
 OUTPUT_LIMIT = 64 * 1024 * 1024
@@ -85,6 +90,7 @@ def run_command(
     *,
     cwd: str,
     timeout: float,
+    inputs: CommandInputs | None = None,
     on_output: Callable[[str], object] | None = None,
     guard: Guard | None = None,
 ) -> CommandResult:
@@ -95,14 +101,16 @@ def run_command(
 
     Args:
         connection: The server.
-        command: A shell command line, of any length; its standard input is empty.
+        command: A shell command line, of any length.
         cwd: Absolute path of an existing folder in the sandbox.
         timeout: Seconds, fractions included. Then the command and its background processes get
             SIGTERM, and SIGKILL a second later. The output until then is kept.
+        inputs: What else it is given: by default nothing, its standard input is empty.
         on_output: Called with whole lines of the output as they come.
         guard: Asked while waiting, in addition to the connection's.
 
     Raises:
+        SettingsError: The sandbox's user cannot become the one to run as.
         ValueError: The timeout is not positive, or the command holds a NUL.
         OSError: `cwd` does not exist in the sandbox, is no folder, or may not be entered.
         CommandTimeout: The command's end was not reported well past its timeout.
@@ -116,9 +124,15 @@ def run_command(
         raise ValueError("command: it holds a NUL, which no shell can take")
     started = time.monotonic()
     with connection.due(started + timeout):
-        running = _Running(connection, command, timeout)
+        inputs = inputs or CommandInputs()
+        running = _Running(connection, command, inputs, timeout)
         text, timed_out = running.run(cwd, on_output, guard)
         out, err, exit_code = running.parsed(text)
+        if exit_code == CANNOT_BECOME and err.startswith(NO_OTHER_USER.encode()):
+            raise SettingsError(
+                f"user: the sandbox's user cannot become {inputs.user!r}: start the sandbox with "
+                "security = sudo (--sandbox-security=sudo), or with that user (--sandbox-user)"
+            )
     if running.tail is not None:
         running.tail.end(out)
     return CommandResult(
@@ -135,11 +149,14 @@ def run_command(
 class _Running:
     """A command on its way."""
 
-    def __init__(self, connection: ServerConnection, command: str, timeout: float) -> None:
+    def __init__(
+        self, connection: ServerConnection, command: str, inputs: CommandInputs, timeout: float
+    ) -> None:
         self.tail: OutputTail | None = None
         self._has_files = False
         self._connection = connection
         self._command = command
+        self._inputs = inputs
         self._timeout = timeout
         self._wrapper = Wrapper(OUTPUT_LIMIT)
 
@@ -149,15 +166,9 @@ class _Running:
         """Return what the wrapper has printed, and whether the timeout struck."""
         connection = self._connection
         deadline = time.monotonic() + self._timeout
-        with self._cleared_up_where_it_fails():
-            line = self._prepared(cwd)
-            folder = start_folder(connection, cwd)
-            command_id = start(connection, line, folder, self._timeout)
         if on_output is not None:
-            wrapper = self._wrapper
-            self.tail = OutputTail(
-                connection, wrapper.output, on_output, first=wrapper.first, last=wrapper.last
-            )
+            marks = {"first": self._wrapper.first, "last": self._wrapper.last}
+            self.tail = OutputTail(connection, self._wrapper.output, on_output, **marks)
 
         def watch() -> None:
             if guard is not None:
@@ -165,14 +176,18 @@ class _Running:
             if self.tail is not None:
                 self.tail.poll()
 
+        command_id = ""
         try:
-            with self._cleared_up_where_it_fails():
-                output = output_of(connection, command_id, deadline=deadline, watch=watch)
-        except OSError:  # it could not be started
-            raise
+            line = self._prepared(cwd)
+            folder = start_folder(connection, cwd)
+            command_id = start(connection, line, folder, self._timeout)
+            output = output_of(connection, command_id, deadline=deadline, watch=watch)
         except BaseException:
             with suppress(SandboxError):  # nobody waits for it any more, as far as it is there
-                stop(connection, command_id, self._wrapper.folder)
+                if command_id:
+                    stop(connection, command_id, self._wrapper.folder)
+                if self._has_files:  # it may be that it did not begin, and so has not removed them
+                    run_plain(connection, f"rm -rf {self._wrapper.folder}")
             raise
         timed_out = output is None
         if output is None:
@@ -215,30 +230,20 @@ class _Running:
         shown = self._command[:_SHOWN]
         return f"{shown!r}…" if len(self._command) > _SHOWN else repr(shown)
 
-    @contextmanager
-    def _cleared_up_where_it_fails(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, SandboxError):
-            if self._has_files:
-                with suppress(SandboxError):
-                    run_plain(self._connection, f"rm -rf {self._wrapper.folder}")
-            raise
-
     def _prepared(self, cwd: str) -> str:
         """Return the command line for the server, once what it needs is in the sandbox."""
         connection, wrapper = self._connection, self._wrapper
-        command = self._command
-        if not is_utf8(cwd):
-            command = f"cd {quoted(cwd)}; {command}"
-        if is_too_long(command) or not is_utf8(command):
+        command = self._command if is_utf8(cwd) else f"cd {quoted(cwd)}; {self._command}"
+        files = self._inputs.files(command)
+        command = self._inputs.line(command, wrapper.folder, files, self._timeout)
+        if files:
             self._has_files = True
             run_plain(connection, f"mkdir -m 700 {wrapper.folder}")
-            put(connection, f"{wrapper.folder}/script", command.encode(errors="surrogateescape"))
-            command = f'eval "$(cat {wrapper.folder}/script)"'
+            for name, content in files.items():
+                put(connection, f"{wrapper.folder}/{name}", content)
         # By its group, a command is ended on a server that cannot do that.
         can_stop = versions.has(connection.version, versions.STOP_COMMAND)
-        wrapped = wrapper.around(command, takes_input=False, notes_group=not can_stop)
+        wrapped = wrapper.around(command, takes_input="in" in files, notes_group=not can_stop)
         if not versions.has(connection.version, versions.COMMAND_GROUP):
             wrapped = f"exec setsid sh -c {shlex.quote(wrapped)}"
         return wrapped

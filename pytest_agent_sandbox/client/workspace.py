@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import posixpath
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,16 +17,18 @@ from pytest_agent_sandbox.client import agent_runs, files, git
 from pytest_agent_sandbox.client.agent_runs import AgentRun, RunObserver
 from pytest_agent_sandbox.client.answers import an_object
 from pytest_agent_sandbox.client.asynchronous import InThread, finish_in_thread
+from pytest_agent_sandbox.client.command_inputs import CommandInputs
 from pytest_agent_sandbox.client.commands import CommandResult, run_command
 from pytest_agent_sandbox.client.git import GitChange, GitDiff, Snapshot
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
+from pytest_agent_sandbox.client.workspace_files import WorkspaceFiles
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed, SettingsError
 
 # Seconds for the server to delete a conversation.
 _FORGET_TIMEOUT = 10.0
 
 
-class RemoteWorkspace:
+class RemoteWorkspace(WorkspaceFiles):
     """The workspace of a running agent server, wherever it runs.
 
     Example:
@@ -66,6 +66,8 @@ class RemoteWorkspace:
         self.working_dir = working_dir
         #: Called with the result of each `execute_command`.
         self.on_command: Callable[[CommandResult], object] | None = None
+        #: Called with each secret value before the sandbox gets it.
+        self.on_secret: Callable[[str], object] | None = None
         #: Called with the words and the variables of each `run_agent`, for who is to provide for
         #: it and follow it.
         self.on_agent_run: Callable[[tuple[str, ...], Mapping[str, str]], RunObserver] | None = None
@@ -128,7 +130,14 @@ class RemoteWorkspace:
         return an_object(self.connection.get_json("/server_info"), "/server_info")
 
     def execute_command(
-        self, command: str, *, cwd: str | None = None, timeout: float = 30.0
+        self,
+        command: str,
+        *,
+        cwd: str | None = None,
+        timeout: float = 30.0,
+        env: Mapping[str, str] | None = None,
+        stdin: str | bytes | None = None,
+        user: str | int | None = None,
     ) -> CommandResult:
         """Run a shell command (`/bin/sh`) in the sandbox and wait for it.
 
@@ -136,17 +145,37 @@ class RemoteWorkspace:
         processes (`server &`) are not waited for and go on running.
 
         Args:
-            command: The command line; its standard input is empty.
+            command: The command line, of any length.
             cwd: Folder to run it in, relative to `working_dir`; `working_dir` by default.
             timeout: Seconds, fractions included, after which the command is ended: the result
                 then has `timed_out` set, exit code -1, and the output until then.
+            env: Further environment variables. In a test their values are masked wherever they
+                show; they are in no command line and no log.
+            stdin: Its standard input, text as UTF-8; empty by default.
+            user: Name or number of the user to run it as, such as `root`. The sandbox's own user
+                has to be able to become that one: with `security="sudo"`, or where it is root.
 
         Raises:
-            FileNotFoundError: `cwd` does not exist in the sandbox.
+            ValueError: The timeout is not positive, or the command holds a NUL.
+            SettingsError: A variable's name is none, its value is no text, or the sandbox's user
+                cannot become `user`.
+            OSError: `cwd` does not exist in the sandbox, is no folder, or may not be entered.
             CommandTimeout: The command's end was not reported well past its timeout.
-            ServerError: The server refused or could not start the command.
+            SandboxPaused: The sandbox is paused, and the time is over.
+            ServerError: The server refused or could not start the command, or its output is lost.
         """
-        result = self._execute(command, cwd, timeout)
+        inputs = CommandInputs(
+            env=env or {},
+            stdin=stdin.encode() if isinstance(stdin, str) else stdin,
+            user=None if user is None else str(user),
+        )
+        inputs.check("execute_command")
+        if self.on_secret is not None:
+            for value in inputs.env.values():
+                # Its own folder is no secret, and is in many a variable.
+                if self.working_dir not in value:
+                    self.on_secret(value)
+        result = self._execute(command, cwd, timeout, inputs)
         if self.on_command is not None:
             self.on_command(result)
         return result
@@ -207,80 +236,29 @@ class RemoteWorkspace:
             observer.ended(run)
         return run
 
-    def _execute(self, command: str, cwd: str | None, timeout: float) -> CommandResult:
-        folder = self.path(cwd or "")
+    def _execute(
+        self, command: str, cwd: str | None, timeout: float, inputs: CommandInputs | None = None
+    ) -> CommandResult:
+        run = partial(
+            run_command,
+            self.connection,
+            command,
+            cwd=self.path(cwd or ""),
+            timeout=timeout,
+            inputs=inputs,
+        )
         try:
-            return run_command(self.connection, command, cwd=folder, timeout=timeout)
+            return run()
         except FileNotFoundError:
             if cwd is not None:
                 raise
         self._make_folder(cwd)
-        return run_command(self.connection, command, cwd=folder, timeout=timeout)
+        return run()
 
     def _make_folder(self, cwd: str | None) -> None:
         """Make `working_dir`, where a command is to run in it."""
         if cwd is None:
             files.make_folder(self.connection, self.working_dir)
-
-    def read_text(self, path: str) -> str:
-        """Return the content of a file in the sandbox, decoded as UTF-8.
-
-        Args:
-            path: Path of the file; a relative one starts from `working_dir`, here and below.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-            IsADirectoryError: It is a folder.
-        """
-        return self.read_bytes(path).decode()
-
-    def write_text(self, path: str, text: str) -> None:
-        """Write a file in the sandbox, encoded as UTF-8, making its folders.
-
-        Raises:
-            IsADirectoryError: There is a folder of that name.
-            NotADirectoryError: A part of the path is a file.
-            PermissionError: The server's user may not write there.
-        """
-        self.write_bytes(path, text.encode())
-
-    def read_bytes(self, path: str) -> bytes:
-        """Return the content of a file in the sandbox. Raises as `read_text` does."""
-        return files.read_bytes(self.connection, self.path(path))
-
-    def write_bytes(self, path: str, content: bytes) -> None:
-        """Write a file in the sandbox, making its folders. Raises as `write_text` does."""
-        files.write_bytes(self.connection, self.path(path), content)
-
-    def upload(self, local: str | Path, remote: str) -> None:
-        """Copy a local file or folder into the sandbox, in pieces, with its permissions.
-
-        Args:
-            local: The file or folder.
-            remote: The copy's own path, its name included. In a folder that exists already, files
-                of the same name are replaced and others stay.
-
-        Raises:
-            OSError: As `write_text` does; and where `local` cannot be read.
-            ServerError: The copy failed on the sandbox's side, such as for lack of space.
-        """
-        files.upload(self.connection, Path(local), self.path(remote))
-
-    def download(self, remote: str, local: str | Path) -> None:
-        """Copy a file or folder out of the sandbox, in pieces, with its permissions.
-
-        A folder comes whole, hidden and ignored files included. What could reach outside of it on
-        this machine is left out, with a warning in the log: links that lead out of it, and devices.
-
-        Args:
-            remote: The file or folder.
-            local: The copy's own path, its name included; its parent folders are made.
-
-        Raises:
-            OSError: As `read_text` does; and where `local` cannot be written.
-            ServerError: The copy failed on the sandbox's side.
-        """
-        files.download(self.connection, self.path(remote), Path(local))
 
     def git_changes(self, path: str | None = None, *, base: str = "HEAD") -> list[GitChange]:
         """Return which files differ from a commit, those that git does not know yet included.
@@ -410,10 +388,6 @@ class RemoteWorkspace:
             working_dir=self.working_dir,
         )
 
-    def path(self, path: str) -> str:
-        """Return the absolute path in the sandbox; relative ones start from `working_dir`."""
-        return posixpath.normpath(posixpath.join(self.working_dir, path))
-
     def close(self) -> None:
         """Close the connections to the server, which goes on running. May be called twice."""
         self.connection.close()
@@ -424,12 +398,6 @@ class RemoteWorkspace:
     aserver_info = InThread(server_info)
     aexecute_command = InThread(execute_command)
     arun_agent = InThread(run_agent)
-    aread_text = InThread(read_text)
-    awrite_text = InThread(write_text)
-    aread_bytes = InThread(read_bytes)
-    awrite_bytes = InThread(write_bytes)
-    aupload = InThread(upload)
-    adownload = InThread(download)
     agit_changes = InThread(git_changes)
     agit_diff = InThread(git_diff)
     asnapshot = InThread(snapshot)

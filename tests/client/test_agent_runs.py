@@ -134,7 +134,7 @@ def test_no_file_with_keys_is_left(workspace: RemoteWorkspace, given: dict[str, 
     command = given.pop("command")
     with suppress(ValueError, FileNotFoundError, SandboxError):
         workspace.run_agent(command, **given)
-    assert workspace.execute_command("ls -d /tmp/agent-*").stdout == ""
+    assert workspace.execute_command("ls -d /tmp/command-*/env").stdout == ""
 
 
 def test_values_arrive_as_they_are(workspace: RemoteWorkspace) -> None:

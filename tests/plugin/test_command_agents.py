@@ -245,6 +245,9 @@ def test_other(shared_agent_workspace):
         env={"KEY": "sk-verysecret-123456", "MINE": "/workspace/project/mine"},
     )
     expect(shared_agent_workspace).changed_files({"other.txt": "added"})
+    split = {"OTHER": "sk-other" + "secret-654321"}
+    result = shared_agent_workspace.execute_command("echo from $OTHER", env=split)
+    assert result.stdout == "from sk-other" + "secret-654321\\n"
     assert False, "to see the report"
 """
 
@@ -267,6 +270,7 @@ def test_agents_in_a_workspace_that_tests_share(project):
     # pytest's own report shows the test's code, where it is written down here.
     shown = [text for text in (output, *kept) if secret in text.replace(f'"{secret}"', "")]
     assert not [text for text in shown if f"*** {secret}" in text or f"\\n{secret}" in text]
+    assert not [text for text in (output, *kept) if "sk-othersecret" in text]
 
 
 ISOLATED = """

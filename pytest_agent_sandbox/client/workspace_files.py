@@ -1,0 +1,101 @@
+"""The files of a workspace, as its user has them."""
+
+from __future__ import annotations
+
+import posixpath
+from pathlib import Path
+
+from pytest_agent_sandbox.client import files
+from pytest_agent_sandbox.client.asynchronous import InThread
+from pytest_agent_sandbox.client.transport import ServerConnection
+
+
+class WorkspaceFiles:
+    """What every workspace can do with files: it reads, writes and copies them.
+
+    What is wrong with a path in the sandbox is the `OSError` that a local one would raise. A path
+    that is not UTF-8 is a text as `os.fsdecode` makes it of bytes.
+    """
+
+    #: The way to the sandbox's server, and where relative paths start from.
+    connection: ServerConnection
+    working_dir: str
+
+    def read_text(self, path: str) -> str:
+        """Return the content of a file in the sandbox, decoded as UTF-8.
+
+        Args:
+            path: Path of the file; a relative one starts from `working_dir`, here and below.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            IsADirectoryError: It is a folder.
+            PermissionError: The server's user may not read it.
+            OSError: What else is wrong with the path.
+        """
+        return self.read_bytes(path).decode()
+
+    def write_text(self, path: str, text: str) -> None:
+        """Write a file in the sandbox, encoded as UTF-8, making its folders.
+
+        Raises:
+            IsADirectoryError: There is a folder of that name.
+            NotADirectoryError: A part of the path is a file.
+            PermissionError: The server's user may not write there.
+            OSError: What else is wrong with the path, or that the disk is full.
+        """
+        self.write_bytes(path, text.encode())
+
+    def read_bytes(self, path: str) -> bytes:
+        """Return the content of a file in the sandbox. Raises as `read_text` does."""
+        return files.read_bytes(self.connection, self.path(path))
+
+    def write_bytes(self, path: str, content: bytes) -> None:
+        """Write a file in the sandbox, making its folders. Raises as `write_text` does."""
+        files.write_bytes(self.connection, self.path(path), content)
+
+    def upload(self, local: str | Path, remote: str) -> None:
+        """Copy a local file or folder into the sandbox, in pieces, with its permissions.
+
+        What nobody else may read is not readable for others at any moment. A link to a folder is
+        copied as that folder.
+
+        Args:
+            local: The file or folder.
+            remote: The copy's own path, its name included. In a folder that exists already, files
+                of the same name are replaced and others stay.
+
+        Raises:
+            OSError: As `write_text` does; and where `local` cannot be read.
+            ServerError: The copy failed on the sandbox's side, which does not say why.
+        """
+        files.upload(self.connection, Path(local), self.path(remote))
+
+    def download(self, remote: str, local: str | Path) -> None:
+        """Copy a file or folder out of the sandbox, in pieces, with its permissions.
+
+        Permissions are those that the owner, its group and others have; the owner may read all.
+        A folder comes whole, hidden and ignored files included. What could reach outside of it on
+        this machine is left out, with a warning in the log: links that lead out of it, and devices.
+
+        Args:
+            remote: The file or folder.
+            local: The copy's own path, its name included; its parent folders are made.
+
+        Raises:
+            OSError: As `read_text` does; and where `local` cannot be written.
+            ServerError: The copy failed on the sandbox's side, which does not say why.
+        """
+        files.download(self.connection, self.path(remote), Path(local))
+
+    def path(self, path: str) -> str:
+        """Return the absolute path in the sandbox; relative ones start from `working_dir`."""
+        return posixpath.normpath(posixpath.join(self.working_dir, path))
+
+    # Their awaitable forms.
+    aread_text = InThread(read_text)
+    awrite_text = InThread(write_text)
+    aread_bytes = InThread(read_bytes)
+    awrite_bytes = InThread(write_bytes)
+    aupload = InThread(upload)
+    adownload = InThread(download)
