@@ -70,7 +70,7 @@ def _converse(workspace: DockerWorkspace) -> None:
 
 def main() -> None:
     arguments = read_arguments(
-        __doc__, rounds=1, tests=Size(50, 2, "tests in the suite, conversations of the floor")
+        __doc__, rounds=1, tests=Size(50, 1, "tests in the suite, conversations of the floor")
     )
     with Engine.connect() as engine:
         image = ensure_image(

@@ -27,17 +27,17 @@ from pytest_agent_sandbox.trials.statistics import wilson_interval
 _SUITES = Path(__file__).parent / "suites"
 
 
-def measure(engine: Engine, image: str, groups: int, *, is_quick: bool) -> Report:
+def measure(engine: Engine, image: str, groups: int, workers: int, *, is_quick: bool) -> Report:
     report = Report("Trials", image=image, engine=engine.description, groups=str(groups))
     needed = Plan(COUNT, WANTED).needed(COUNT)
     promised = sum(
         comb(COUNT, k) * RATE**k * (1 - RATE) ** (COUNT - k) for k in range(needed, COUNT + 1)
     )
     early = _run(report, "early stop, -n 0", image, groups)
-    workers = _run(report, "early stop, -n 4", image, groups, "-n4")
-    assert early.keys() == workers.keys()
-    differing = sum(early[test]["verdict"] != workers[test]["verdict"] for test in early)
-    report.value("verdicts that differ with -n 4", differing)
+    spread = _run(report, f"early stop, -n {workers}", image, groups, f"-n{workers}")
+    assert early.keys() == spread.keys()
+    differing = sum(early[test]["verdict"] != spread[test]["verdict"] for test in early)
+    report.value(f"verdicts that differ with -n {workers}", differing)
     report.value("share of right verdicts", _right(early))
     report.value("the same, promised for all ten trials", promised)
     counted = sum(group["counted"] for group in early.values())
@@ -94,13 +94,18 @@ def _run(
 
 def main() -> None:
     arguments = read_arguments(
-        __doc__, rounds=None, groups=Size(200, 2, "tests, of ten trials each")
+        __doc__,
+        rounds=None,
+        groups=Size(200, 1, "tests, of ten trials each"),
+        workers=Size(4, 2, "workers of the run that is compared"),
     )
     with Engine.connect() as engine:
         image = ensure_image(
             engine, choose_image(engine, os.environ.get("PYTEST_SANDBOX_IMAGE"))
         ).reference
-        measure(engine, image, arguments.groups, is_quick=arguments.quick).finish(arguments.json)
+        measure(
+            engine, image, arguments.groups, arguments.workers, is_quick=arguments.quick
+        ).finish(arguments.json)
 
 
 if __name__ == "__main__":

@@ -181,5 +181,5 @@ def test_evidence(tmp_path):
 def test_trials(tmp_path):
     _, result = run("trials.py", tmp_path)
     comparisons = result["comparisons"]
-    assert comparisons["verdicts that differ with -n 4"]["median"] == 0
+    assert comparisons["verdicts that differ with -n 2"]["median"] == 0
     assert 0 <= comparisons["share of trials spared"]["median"] < 1
