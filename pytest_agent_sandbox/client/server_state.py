@@ -19,10 +19,12 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[\d.]*")
 _CONVERSATIONS = "/api/conversations"
 _COMMANDS = "/api/bash/bash_events"
 # Variables that nobody has set who uses the server: a shell sets the first by itself, browser-use
-# the others when the server loads its tools, which some (1.25 to 1.36) do when they are up already.
+# the next two when the server loads its tools, which some (1.25 to 1.36) do when they are up
+# already, and LiteLLM the last one when it counts tokens for the first time.
 _OF_NOBODY = (
     *("_=", "PWD=", "OLDPWD=", "SHLVL="),
     *("BROWSER_USE_LOGGING_LEVEL=", "BROWSER_USE_SETUP_LOGGING="),
+    "TIKTOKEN_CACHE_DIR=",
 )
 # Seconds for one request: a server that is busy with what a test left is not worth waiting for.
 _PATIENCE = 5.0

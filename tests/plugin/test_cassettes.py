@@ -131,8 +131,10 @@ def test_what_was_recorded_is_replayed_strictly_and_offline(
             assert times == sorted(times)
             assert times[-1] > times[0]
 
+    assert "1 sandbox started" in output
     code, output = offline("-s")
     assert code == 0
+    assert "1 sandbox started" in output
     assert output.count("MODE replayed 3") == 2 * len(MODELS)
     assert "3 LLM calls replayed" in output
     assert {file: file.read_bytes() for file in before} == before
