@@ -43,11 +43,8 @@ def started(project, count, process):
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_no_container_is_left(project, engine_client, number, workers):
-    (project.folder / "signs").mkdir()
-    project.environment["SIGNS"] = str(project.folder / "signs")
-    project.write("test_a.py", SLOW)
-    project.write("test_b.py", SLOW)
+def test_no_container_is_left(tmp_path, engine_client, number, workers):
+    project = slow_project(tmp_path / "project", 2)
     arguments = ["-n", str(workers)] if workers else []
     with project.start(*arguments) as process:
         try:
@@ -70,38 +67,54 @@ def test_no_container_is_left(project, engine_client, number, workers):
 
 
 @pytest.mark.usefixtures("interruptible")
-@pytest.mark.parametrize("workers", [0, 4])
-def test_killed_outright(project, engine_client, workers, tmp_path):
-    (tmp_path / "other").mkdir()
-    other = Project(tmp_path / "other")
-    for each, count in ((project, workers or 1), (other, 1)):
-        (each.folder / "signs").mkdir()
-        each.environment["SIGNS"] = str(each.folder / "signs")
-        for number in range(count):
-            each.write(f"test_{number}.py", SLOW)
-    with other.start() as bystander, project.start("-n", str(workers)) as process:
+def test_killed_outright(engine_client, tmp_path):
+    """One run and one with workers are killed; a third one goes on beside them."""
+    alone, spread, other = (
+        slow_project(tmp_path / name, tests)
+        for name, tests in (("alone", 1), ("spread", 2), ("other", 1))
+    )
+    with (
+        other.start() as bystander,
+        alone.start() as process,
+        spread.start("-n2") as with_workers,
+    ):
         try:
             theirs = started(other, 1, bystander)
-            names = started(project, workers or 1, process)
+            names = [*started(alone, 1, process), *started(spread, 2, with_workers)]
             processes = psutil.Process(process.pid).children(recursive=True)
-            assert len(processes) >= 2 * workers, "workers and their watchers"
+            workers = psutil.Process(with_workers.pid).children(recursive=True)
+            assert len(workers) >= 4, "workers and their watchers"
             process.kill()
+            with_workers.kill()
             deadline = time.monotonic() + 20
             # The evidence of the test that was under way stays; nothing else does.
             while (
                 left(engine_client, names)
-                or any(map(is_alive, processes))
-                or list(project.scratch.glob("*/owner-*"))
+                or any(map(is_alive, [*processes, *workers]))
+                or [*alone.scratch.glob("*/owner-*"), *spread.scratch.glob("*/owner-*")]
             ):
-                assert time.monotonic() < deadline, (left(engine_client, names), processes)
+                assert time.monotonic() < deadline, (left(engine_client, names), processes, workers)
                 time.sleep(0.1)
             assert left(engine_client, theirs) == theirs
             assert bystander.poll() is None
         finally:
             process.kill()
+            with_workers.kill()
             bystander.send_signal(signal.SIGINT)
             bystander.communicate(timeout=60)
     assert left(engine_client, theirs) == []
+
+
+def slow_project(folder, tests):
+    """A project of so many tests, each in a file of its own."""
+    folder.mkdir()
+    project = Project(folder)
+    signs = project.folder / "signs"
+    signs.mkdir()
+    project.environment["SIGNS"] = str(signs)
+    for number in range(tests):
+        project.write(f"test_{number}.py", SLOW)
+    return project
 
 
 def is_alive(process):
