@@ -84,6 +84,7 @@ class Answer:
     headers: list[tuple[bytes, bytes]]
     chunks: AsyncGenerator[bytes, None] = field(repr=False)
     #: Whether the provider has said where the body ends, so that one which ended there is whole.
+    #: Never so of one that was encoded: nobody tells where half of that is missing.
     is_framed: bool = False
 
     @property

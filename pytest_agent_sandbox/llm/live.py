@@ -125,7 +125,9 @@ class LiveUpstream:
             passed = [pair for pair in passed if pair[0] not in _ENCODING]
             answer.headers["content-encoding"] = ", ".join(encodings)  # as httpx spells them
         # Of a body without either, nothing but the end of the connection says that it is whole.
-        is_framed = not {"content-length", "transfer-encoding"}.isdisjoint(answer.headers)
+        is_framed = not encodings and not (
+            {"content-length", "transfer-encoding"}.isdisjoint(answer.headers)
+        )
         body = _body(answer, decode=is_readable)
         return Answer(answer.status_code, passed, body, is_framed)
 

@@ -8,6 +8,7 @@ import itertools
 import json
 import threading
 import time
+import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -548,7 +549,7 @@ def send_stream(*pieces: bytes, framed: bool = True, **headers: str) -> Callable
     def send(handler: Any) -> None:
         handler.send_response(200)
         frame = {"transfer-encoding": "chunked"} if framed else {"connection": "close"}
-        for name, value in {"content-type": "Text/Event-Stream", **headers, **frame}.items():
+        for name, value in {"content_type": "Text/Event-Stream", **headers, **frame}.items():
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
         for piece in [*pieces, b""] if framed else pieces:
@@ -588,6 +589,52 @@ def test_a_stream_that_may_have_been_cut_is_not_recorded(
     assert post(studio.lane(tape, LiveUpstream(upstream.url, None)), ask("a", stream=True)).text
     assert "not complete" in tape.save("m")
     assert not file.exists()
+
+
+CUT = {
+    "in an event": ("/chat/completions", event("a") + event("b")[:-9], SSE, False),
+    "in an event's end": ("/chat/completions", event("a") + event("b")[:-1], SSE, False),
+    "nothing came": ("/chat/completions", b"", SSE, False),
+    "Anthropic": ("/messages", b'data: {"type": "message_start"}\n\n', SSE, False),
+    "responses": ("/responses", b'data: {"type": "response.created"}\n\n', SSE, False),
+    "half a JSON": ("/chat/completions", b'{"id": "c", "choices": [', "application/json", False),
+    "compressed": ("/chat/completions", event("a"), SSE, True),
+    "compressed JSON": ("/chat/completions", b'{"id": "c", "cho', "application/json", True),
+}
+
+
+@pytest.mark.parametrize(("path", "body", "kind", "is_encoded"), CUT.values(), ids=CUT)
+def test_a_cut_answer_is_not_recorded_though_its_frame_is_whole(
+    studio: Studio, file: Path, upstream: Any, path: str, body: bytes, kind: str, is_encoded: bool
+) -> None:
+    """As a proxy passes on what it has got before its own provider went away."""
+    headers = {"content_type": kind}
+    if is_encoded:
+        compressor = zlib.compressobj(wbits=31)
+        body = compressor.compress(body) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        headers["content_encoding"] = "gzip"
+    upstream.answer = send_stream(*([body] if body else []), **headers)
+    tape = new_tape(file, "once")
+    live = studio.lane(tape, LiveUpstream(upstream.url, None))
+    assert post(live, ask("a", stream=kind == SSE), path=path).status_code == 200
+    assert "not complete" in tape.save("m")
+    assert not file.exists()
+
+
+def test_half_a_json_of_its_full_length_is_not_recorded(
+    studio: Studio, file: Path, upstream: Any
+) -> None:
+    def send(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("content-type", "application/json")
+        handler.send_header("content-length", "8")
+        handler.end_headers()
+        handler.wfile.write(b'{"id": "')
+
+    upstream.answer = send
+    tape = new_tape(file, "once")
+    assert post(studio.lane(tape, LiveUpstream(upstream.url, None)), ask("a")).status_code == 200
+    assert "not complete" in tape.save("m")
 
 
 def test_a_compressed_answer_is_recorded_as_it_reads(

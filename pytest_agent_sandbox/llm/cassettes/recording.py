@@ -59,6 +59,8 @@ class Recording:
         #: Milliseconds, name and data of each.
         self._events: list[tuple[int, str, str]] = []
         self._has_end = False
+        #: Whether the last event so far is more than the beginning of one.
+        self._is_event_whole = False
 
     def keep(self, answer: Answer) -> Answer:
         """The same answer; what passes is kept."""
@@ -108,10 +110,12 @@ class Recording:
                     self._keep_events(splitter.feed(chunk))
                 else:
                     self._body += chunk
-                    if len(self._body) == answer.length:
+                    if len(self._body) == answer.length and self._seems_whole(answer):
                         self._complete()
                 yield chunk
-            self._keep_events(splitter.end())
+            if rest := splitter.end():
+                self._keep_events(rest)
+                self._is_event_whole = False
             if self._seems_whole(answer):
                 self._complete()
         finally:
@@ -121,6 +125,7 @@ class Recording:
     def _keep_events(self, events: Sequence[ServerSentEvent]) -> None:
         for event in events:
             self._events.append((self._now(), event.name, event.data))
+            self._is_event_whole = bool(event.content) or not event.data
             if self._dialect.is_failure(event):
                 self.state = "dropped"  # like an error by status
             self._has_end = self._has_end or self._dialect.ends_answer(event)
@@ -129,13 +134,13 @@ class Recording:
 
     def _seems_whole(self, answer: Answer) -> bool:
         """Whether an answer that has ended in good order is one: a proxy may have cut it off."""
-        if answer.is_framed:  # some servers end their streams without a word about it
-            return True
         if not self._asks_model or self._status >= FIRST_ERROR:
             return True
         if self._is_stream:
-            return self._has_end
-        return answer.length is not None or not isinstance(_parsed(bytes(self._body)), str)
+            return self._has_end or (
+                self._dialect.may_end_unsaid and answer.is_framed and self._is_event_whole
+            )
+        return isinstance(_parsed(bytes(self._body)), dict | list)
 
     def _complete(self) -> None:
         if self.state == "open":

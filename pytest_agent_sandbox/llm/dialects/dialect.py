@@ -35,6 +35,8 @@ class Dialect(ABC):
     path: ClassVar[str]
     #: The field of a request that holds the conversation so far.
     turns: ClassVar[str]
+    #: Whether some servers end a stream without a word about it.
+    may_end_unsaid: ClassVar[bool] = False
 
     def parse(self, body: bytes, number: int) -> LLMRequest:
         """Read a request for a completion.

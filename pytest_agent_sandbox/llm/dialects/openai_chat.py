@@ -33,6 +33,7 @@ class OpenAIChat(Dialect):
     name = "openai-chat"
     path = "/chat/completions"
     turns = "messages"
+    may_end_unsaid = True
 
     def completion(self, request: LLMRequest, reply: Reply, label: str) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": reply.text or None}
