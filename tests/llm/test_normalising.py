@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -58,18 +59,24 @@ LATER = [
     ("Today is Monday.", "Today is <date>."),
     ("Today: Mon", "Today: <date>"),
     ("It is 14:05 UTC.", "It is <date>."),
-    ("updated 2:05 PM by", "updated <date> by"),
+    ("30/11/2026 2:05 PM", "<date>"),
+    ("30.11.2026, 2:05 pm", "<date>"),
+    ("2026-11-24, 2:05 PM", "<date>, <date>"),
+    ("Today is Monday 2:05 PM 3:05 PM.", "Today is <date>."),
     ("The time is 14:05.", "The time is <date>."),
     ("Current time: 9:05", "Current time: <date>"),
     ("job 01K5XG8W7Q4M3N2P1R0S9T8V7W done", "job <ulid> done"),
     ("user_01k5xg8w7q4m3n2p1r0s9t8v7w", "user_<ulid>"),
     ("took 12 ms", "took <duration>"),
-    ("Took: 3s", "Took: <duration>"),
-    ("elapsed: 1.5 minutes", "elapsed: <duration>"),
+    ("Took: 3.5s", "Took: <duration>"),
+    ("elapsed: 1.50 seconds", "elapsed: <duration>"),
     ("Finished in 350ms", "Finished in <duration>"),
     ("3 passed in 12 ms", "3 passed in <duration>"),
     ("real\t0m0.123s", "real\t<duration>"),
     ("[main 3f2a9c4] Add it", "[main <commit>] Add it"),
+    ("[main 1234567] Add it", "[main <commit>] Add it"),
+    ("[fix/a-b 3f2a9c4] Add it", "[fix/a-b <commit>] Add it"),
+    ("[x (root-commit) 1234567] Add", "[x (root-commit) <commit>] Add"),
     ("[main (root-commit) 3f2a9c4] Add", "[main (root-commit) <commit>] Add"),
     ("x\n[detached HEAD 3f2a9c417d] Add", "x\n[detached HEAD <commit>] Add"),
     (f"commit {'3f2a9c41' * 5}\nAuthor: A", "commit <commit>\nAuthor: A"),
@@ -92,6 +99,12 @@ KEPT = [
     "revert commit 3f2a9c417d053f2a9c417d053f2a9c417d053f2a",
     "{1000000..2000000}, index 3f2a9c4..4d05e1b 100644, 3f2a9c4 Add it",
     "[job 1234567, [1234567] and [a b 1234567] x",
+    "[ticket 1234567] Fix the login",
+    "[ticket defaced] Fix the login",
+    "Remind me at 9:30 AM, set alarm time: 07:30, the alarm time is 07:30",
+    "The query took 5 seconds, took 900 minutes, took 3s, elapsed: 1.5 minutes",
+    "updated 2:05 PM by",
+    "The query took 5 m",
     "Version 1.2.3, 2.0.0rc1 and v3.11.7 of Python 3.11",
     "numpy==1.26.4",
     "42, 1000, 1,000,000, 3.14, 1e10, 123456789 and 12345678901",
@@ -227,6 +240,9 @@ IDEMPOTENT = [
     "17640000001764000000",
     "/tmp/tmpab12_xyz/tmp/tmpab12_xyz",
     "2026-11-24 2026 2026",
+    "30.11.2026.0m0.123s",
+    "30/11/2026/0m0.123s",
+    "14:05 UTC 2:05 PM, 3:05 AM 2026-11-24 4:05 PM, 5:05 PM 30/11/2026 2:05 PM",
     "Tue Tue Nov 24 13:30:22 Nov 24 13:30:22 2026",
     "host-7 host-7host-7 job-1 job-12026-11-24",
 ]
@@ -261,6 +277,23 @@ def test_an_empty_value_is_no_known_value() -> None:
 def test_the_user_s_patterns() -> None:
     normalise = Normaliser(patterns=[r"job-\d+", "(?i)build [a-f0-9]{7}"])
     assert normalise("job-17, Build 3F2A9C4.") == "<volatile>, <volatile>."
+
+
+def documented_patterns() -> list[str]:
+    text = (Path(__file__).parents[2] / "docs" / "recording.md").read_text("utf-8")
+    block = text.partition("llm_volatile =\n")[2].partition("llm_volatile_fields")[0]
+    return [line.strip() for line in block.splitlines()]
+
+
+@pytest.mark.parametrize(("text", "expected"), [*VOLATILE, *LATER])
+def test_the_documented_patterns_cut_nothing_that_is_known(text: str, expected: str) -> None:
+    assert Normaliser(patterns=documented_patterns())(text) == expected
+
+
+def test_the_documented_patterns_find_what_they_are_for() -> None:
+    normalise = Normaliser(patterns=documented_patterns())
+    said = "build number 7, built from 3f2a9c4, open on Monday, closes at 14:05, latency: 12 ms"
+    assert normalise(said) == ", ".join(["<volatile>"] * 5)
 
 
 def test_the_user_s_patterns_do_not_disturb_each_other() -> None:

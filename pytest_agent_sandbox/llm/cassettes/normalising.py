@@ -49,20 +49,27 @@ _NUMERIC_DATES = (
     # 30/11/2026, 11/30/2026 and 2026/11/30, but not a part of a longer path or number
     rf"(?<![\w/.])(?:[0-3]?\d/[0-3]?\d/{_YEAR}|{_YEAR}/[01]\d/[0-3]\d)(?![\w/])",
     # 30.11.2026, which with fewer digits may as well be a version
-    rf"(?<![\w.])[0-3]\d\.[01]\d\.{_YEAR}(?!\w|\.\d)",
+    rf"(?<![\w.])[0-3]\d\.[01]\d\.{_YEAR}(?!\w|\.[\d<])",
 )
 #: A time of day says that it is one by what stands around it; 14:05 alone may be a line of a file.
 _CLOCK = (
-    r"\b[0-2]?\d:[0-5]\d (?:[AaPp][Mm]|Z|UTC|GMT|BST|IST|JST|[CEMP][DS]T|[CEW]ES?T)\b",
-    r"(?:(?<=[Tt]ime is )|(?<=[Tt]ime: )|(?<=now is )|(?<=[Ii]t is now ))[0-2]?\d:[0-5]\d\b(?!:)",
+    r"\b[0-2]?\d:[0-5]\d (?:Z|UTC|GMT|BST|IST|JST|[CEMP][DS]T|[CEW]ES?T)\b",
+    r"(?:(?<=[Tt]he time is )|(?<=[Cc]urrent time is )|(?<=[Cc]urrent time: )|(?<=now is )"
+    r"|(?<=[Ii]t is now ))[0-2]?\d:[0-5]\d\b(?!:)",
 )
-#: Words after which a duration is one that was measured, not one that is asked for.
+#: A time of the day that is said by halves of it; it counts after a date, for elsewhere it may be
+#: one that somebody asks for.
+_HALF_DAY_TIME = r"[0-2]?\d:[0-5]\d [AaPp][Mm]\b"
+#: Words after which a duration is one that was measured, not one that is asked for, where it is
+#: in fractions of a second.
 _TOOK = ("took ", "took: ", "elapsed: ")
 _DONE = (
     *("built in ", "compiled in ", "completed in ", "executed in ", "finished in "),
     *("generated in ", "installed in ", "passed in ", "ran in ", "resolved in "),
 )
-_UNIT = r"(?:[mµun]s|s|sec|m(?:illi)?sec(?:ond)?s?|seconds?|min(?:ute)?s?)\b"
+_SHORT_TIME = (
+    r"(?:\d+(?:\.\d+)? ?(?:[mµun]s|m(?:illi)?sec(?:ond)?s?)|\d+\.\d+ ?(?:s|sec|seconds?))\b"
+)
 
 
 def _after(*words: str) -> str:
@@ -72,13 +79,22 @@ def _after(*words: str) -> str:
 
 
 _HASH = r"[0-9a-f]{7,40}"
+#: One that is no number and no word.
+_SURE_HASH = rf"(?=[a-f]*\d)(?=\d*[a-f]){_HASH}"
+#: What `git commit` prints before the hash. Any name may be that of a branch, or the tracker's
+#: before a number: `[ticket 1234567]`.
+_COMMITTED = (
+    rf"^\[(?:(?:main|master|detached HEAD)(?: \(root-commit\))?|[\w./-]+ \(root-commit\)"
+    rf"|[\w./-]+(?= {_SURE_HASH}\] )) "
+)
 #: What is found only since a later release. It comes after the others: in older cassettes, those
 #: have found what they find already.
 _LATER_PATTERNS = {
-    "date": rf"(?:\b{_WEEKDAY},? )?(?:{'|'.join(_NUMERIC_DATES)})|{'|'.join(_CLOCK)}"
-    rf"|(?:(?<=[Tt]oday is )|(?<=[Tt]oday: )){_WEEKDAY}\b",
+    "date": rf"(?:(?:\b{_WEEKDAY},? )?(?:{'|'.join(_NUMERIC_DATES)})|{'|'.join(_CLOCK)}"
+    rf"|(?:(?<=[Tt]oday is )|(?<=[Tt]oday: )){_WEEKDAY}\b"
+    rf"|(?:(?<=<date> )|(?<=<date>, )){_HALF_DAY_TIME})(?:,? {_HALF_DAY_TIME})*",
     # took 12 ms, finished in 350ms, and what the shell's `time` prints: 0m0.123s
-    "duration": rf"{_after(*_TOOK)}\d+(?:\.\d+)? ?{_UNIT}|\b\d+m\d+\.\d{{3}}s\b"
+    "duration": rf"{_after(*_TOOK)}{_SHORT_TIME}|\b\d+m\d+\.\d{{3}}s\b"
     rf"|{_after(*_DONE)}\d+(?:\.\d+)? ?(?:[mµun]s|milliseconds?)\b",
     # ULIDs of the years 2023 to 2030, in either case
     "ulid": r"(?<![0-9A-Za-z])01(?:[GHJKMNPQ][0-9A-HJKMNP-TV-Z]{23}"
@@ -87,7 +103,7 @@ _LATER_PATTERNS = {
     "signature": r"(?<=; cch=)[0-9a-f]{5}(?=;)",
     # A commit's hash where git itself prints it: its log, `commit`, `reset`, `pull` and `push`.
     # Elsewhere it may be one that somebody means.
-    "commit": rf"(?m:(?P<kept>^\[(?:[\w./-]+|detached HEAD)(?: \(root-commit\))? ){_HASH}(?=\] )"
+    "commit": rf"(?m:(?P<kept>{_COMMITTED}){_HASH}(?=\] )"
     rf"|(?<=^commit )[0-9a-f]{{40}}\b|(?<=^Merge: ){_HASH}(?: {_HASH})+\b"
     rf"|(?<=^HEAD is now at ){_HASH}\b"
     rf"|(?<=^Updating ){_HASH}\.\.{_HASH}\b|(?<=^   ){_HASH}\.\.{_HASH}(?=  ))",
