@@ -309,11 +309,16 @@ EQUAL = [
     ({"temperature": -0.0}, {"temperature": 0}),
     ({"n": 1e20}, {"n": 10**20}),
     ({}, {"stop": None}),
-    ({"a": {"b": [{"c": None}]}}, {"a": {"b": [{}]}}),
+    ({"messages": [{"b": [{"c": None}]}]}, {"messages": [{"b": [{}]}]}),
+    ({"input": [{"b": {"c": None}}]}, {"input": [{"b": {}}]}),
+    ({"system": [{"text": "a", "c": None}]}, {"system": [{"text": "a"}]}),
     ({"tools": [{"name": "a"}, {"name": "b"}]}, {"tools": [{"name": "b"}, {"name": "a"}]}),
-    (
-        {"tools": [{"parameters": {"properties": {"x": {"required": ["a", "b"]}}}}]},
-        {"tools": [{"parameters": {"properties": {"x": {"required": ["b", "a"]}}}}]},
+    *(
+        (
+            {"tools": [{"parameters": {"properties": {name: {"required": ["a", "b"]}}}}]},
+            {"tools": [{"parameters": {"properties": {name: {"required": ["b", "a"]}}}}]},
+        )
+        for name in ("x", "default", "arguments")
     ),
     ({"client_metadata": {"a": "b"}}, {}),
     ({"a": {"create_time": 1796022850.21}}, {"a": {"create_time": 1796022894.37}}),
@@ -343,6 +348,37 @@ DIFFERENT = [
     # What a tool is given, and what its schema says, means whatever the tool says.
     ({"messages": [TOOL_USE | {"input": {"a": None}}]}, {"messages": [TOOL_USE | {"input": {}}]}),
     ({"tools": [{"parameters": {"default": None}}]}, {"tools": [{"parameters": {}}]}),
+    ({"tools": [{"input_examples": [{"a": None}]}]}, {"tools": [{"input_examples": [{}]}]}),
+    ({"guided_json": {"default": None}}, {"guided_json": {}}),
+    ({"structured_outputs": {"json": {"a": None}}}, {"structured_outputs": {"json": {}}}),
+    ({"messages": [{"arguments": {"a": None}}]}, {"messages": [{"arguments": {}}]}),
+    (
+        {"messages": [{"function_call": {"arguments": {"id": "a"}}}]},
+        {"messages": [{"function_call": {"arguments": {"id": "b"}}}]},
+    ),
+    *(
+        (
+            {"tools": [{"parameters": {"properties": {"x": {field: one}}}}]},
+            {"tools": [{"parameters": {"properties": {"x": {field: other}}}}]},
+        )
+        for field in ("default", "const", "enum", "examples")
+        for one, other in (
+            ([{"required": ["a", "b"]}], [{"required": ["b", "a"]}]),
+            ([{"id": "a"}], [{"id": "b"}]),
+        )
+    ),
+    (
+        {"tools": [{"input_examples": [{"id": "a"}]}]},
+        {"tools": [{"input_examples": [{"id": "b"}]}]},
+    ),
+    (
+        {"guided_json": {"default": {"at": 1796022850}}},
+        {"guided_json": {"default": {"at": 1796022851}}},
+    ),
+    (
+        {"structured_outputs": {"json": {"default": {"at": 1796022850}}}},
+        {"structured_outputs": {"json": {"default": {"at": 1796022851}}}},
+    ),
     (
         {"messages": [TOOL_USE | {"input": {"at": 1796022850}}]},
         {"messages": [TOOL_USE | {"input": {"at": 1796022851}}]},
@@ -376,6 +412,32 @@ def test_fields_that_are_volatile_by_setting() -> None:
     assert key(body, "a.b.seen") == key(body, "b.seen")
     assert key(body, "b.c", "a.seen") == key({"a": [{"b": {"seen": 1}}], "seen": 5, "unseen": 7})
     assert key(body, "b") == key({"a": [{}], "seen": 5, "unseen": 7})
+
+
+TOLD = "create_time"
+
+
+@pytest.mark.parametrize(
+    ("make", "explicit"),
+    [
+        (lambda said: {"messages": [TOOL_USE | {"input": {TOLD: said}}]}, "input.create_time"),
+        (lambda said: {"messages": [{"arguments": {TOLD: said}}]}, "arguments.create_time"),
+        (lambda said: {"tools": [{"parameters": {"properties": {TOLD: {"type": said}}}}]},
+         "parameters.properties.create_time"),
+        (lambda said: {"tools": [{"input_schema": {"default": {TOLD: said}}}]},
+         "input_schema.default.create_time"),
+        (lambda said: {"messages": [TOOL_USE | {"input": {CODEX: {TOLD: said}}}]},
+         f"input.{CODEX}.{TOLD}"),
+    ],
+)  # fmt: skip
+def test_a_volatile_field_is_none_of_a_tool_s_unless_its_path_leads_there(
+    make: Callable[[str], Any], explicit: str
+) -> None:
+    one, other = make("2pm"), make("rm -rf /")
+    inside = explicit.partition(".")[2]
+    for field in (TOLD, inside):
+        assert request(one, fields=[field]).key != request(other, fields=[field]).key
+    assert request(one, fields=[explicit]).key == request(other, fields=[explicit]).key
 
 
 def test_secrets_and_dates_in_names_are_masked_too() -> None:

@@ -40,13 +40,35 @@ _PICTURE_URL = re.compile(r"(data:image/[\w.+-]+(?:;[\w.+=-]+)*;base64,).", re.I
 #: Fields by which a request hands credentials on to tools of the provider.
 _SECRET_FIELDS = {"api_key", "authorization", "authorization_token"}
 #: Fields that hold a JSON schema, as that of a tool's parameters.
-_SCHEMA_FIELDS = {"parameters", "input_schema", "schema"}
+_SCHEMA_FIELDS = {"parameters", "input_schema", "schema", "guided_json"}
+#: What a schema says by way of example, which is no schema itself.
+_SCHEMA_VALUES = {"const", "default", "enum", "example", "examples"}
+#: Fields that hold a tool's arguments, or lists of such; some servers take an object for the text.
+_ARGUMENTS_FIELDS = {"arguments", "input_examples"}
+#: Fields of a request that hold what is said.
+_MESSAGES = {"input", "messages", "system"}
 #: Names of fields whose numbers are times, and the years 2023 to 2030 in seconds since 1970.
 _TIME_FIELD = re.compile(r"(?:^|_)(?:time|timestamp|created|updated|started|at|ts)(?:_ms)?$")
 _TIMES = (1_700_000_000, 1_920_000_000)
 
-#: What a value is a part of: in `arguments` and in a `schema`, names mean whatever a tool says.
-_Part = Literal["request", "arguments", "schema"]
+#: What a value is a part of: the `request` itself, its `messages`, or one of its other fields, its
+#: `settings`. In `arguments` and in a `schema`, names mean whatever a tool says.
+_Part = Literal["request", "messages", "settings", "arguments", "schema"]
+_OF_TOOLS = ("arguments", "schema")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in a request a value is."""
+
+    #: The names of the fields around it, each after a dot.
+    path: str
+    part: _Part
+    #: Where in the path the name of the arguments or the schema begins that it is in.
+    entry: int | None = None
+
+
+_OUTSIDE = _Place("", "request")
 
 
 @dataclass(frozen=True)
@@ -142,7 +164,9 @@ def _picture(owner: Mapping[str, Any], name: str) -> str:
 
 def _is_arguments(owner: Mapping[str, Any], name: str) -> bool:
     """Whether a field holds a tool's arguments, in which names mean whatever the tool says."""
-    return name == "input" and str(owner.get("type")).endswith("tool_use")
+    if name == "input":
+        return str(owner.get("type")).endswith("tool_use")
+    return name in _ARGUMENTS_FIELDS
 
 
 class _Walk:
@@ -152,40 +176,36 @@ class _Walk:
         self._normalise = normalise
         self._ids: dict[str, str] = {}
 
-    def canonical(self, value: Any, path: str = "", part: _Part = "request") -> Any:
-        """The value without what differs from run to run.
-
-        Args:
-            value: Any JSON.
-            path: The names of the fields around it, each after a dot.
-            part: What it is a part of.
-        """
+    def canonical(self, value: Any, place: _Place = _OUTSIDE) -> Any:
+        """The value, any JSON, without what differs from run to run."""
         match value:
             case str():
                 return self._normalise(value)
             case float() if value.is_integer():
                 return int(value)  # 1.0 and 1 are the same number
             case list():
-                return [self.canonical(item, path, part) for item in value]
+                return [self.canonical(item, place) for item in value]
             case dict():
-                return self._object(value, path, part)
+                return self._object(value, place)
         return value
 
-    def _object(self, value: dict[str, Any], path: str, part: _Part) -> dict[str, Any]:
+    def _object(self, value: dict[str, Any], place: _Place) -> dict[str, Any]:
         content: dict[str, Any] = {}
         for name, item in value.items():
-            inner = f"{path}.{name}"
-            # A field that is null is not there, except where names mean whatever a tool says.
-            if self._normalise.ignores(name, inner) or (item is None and part == "request"):
+            path = f"{place.path}.{name}"
+            if self._normalise.ignores(name, path, place.entry):
+                continue
+            # There, a field that is null is not there.
+            if item is None and place.part in ("request", "messages"):
                 continue
             normalised = self._normalise(name)
             while normalised in content:  # two dates, for example, are one name now
                 normalised += "'"
-            content[normalised] = self._field(value, name, inner, part)
+            content[normalised] = self._field(value, name, place)
         return content
 
-    def _field(self, owner: dict[str, Any], name: str, path: str, part: _Part) -> Any:
-        value = owner[name]
+    def _field(self, owner: dict[str, Any], name: str, place: _Place) -> Any:
+        value, part = owner[name], place.part
         if part != "arguments":
             found = self._by_name(owner, name) if isinstance(value, str) else None
             if found is not None:
@@ -193,12 +213,11 @@ class _Walk:
             # Not in the schema of a tool's parameters, one of which may be called so.
             if isinstance(value, dict) and name == "headers" and owner.get("type") == "mcp":
                 return dict.fromkeys(value, "<secret>")
-        if part == "request":
-            if _is_time(name, value):
-                return "<date>"
-            part = _part_of(owner, name, value)
-        content = self.canonical(value, path, part)
-        if part == "schema" and name == "required" and isinstance(content, list):
+        if part not in _OF_TOOLS and _is_time(name, value):
+            return "<date>"
+        inner = _inner(owner, name, place)
+        content = self.canonical(value, inner)
+        if inner.part == "schema" and name == "required" and isinstance(content, list):
             return sorted(content, key=as_text)
         return content
 
@@ -216,10 +235,29 @@ class _Walk:
         return _picture(owner, name) or None
 
 
-def _part_of(owner: Mapping[str, Any], name: str, value: Any) -> _Part:
+def _inner(owner: Mapping[str, Any], name: str, place: _Place) -> _Place:
+    """The place of what is in a field."""
+    path = f"{place.path}.{name}"
+    part = _part_of(owner, name, path, place.part)
+    is_entered = part in _OF_TOOLS and place.entry is None
+    return _Place(path, part, len(place.path) if is_entered else place.entry)
+
+
+def _part_of(owner: Mapping[str, Any], name: str, path: str, around: _Part) -> _Part:
+    if around == "arguments":
+        return around
+    if around == "schema":
+        # A property may be called so; what it is set to has no schema.
+        is_value = name in _SCHEMA_VALUES and not path.endswith(f".properties.{name}")
+        return "arguments" if is_value else around
     if _is_arguments(owner, name):
         return "arguments"
-    return "schema" if name in _SCHEMA_FIELDS and isinstance(value, dict) else "request"
+    is_schema = name in _SCHEMA_FIELDS or path.endswith(".structured_outputs.json")
+    if is_schema and isinstance(owner[name], dict):
+        return "schema"
+    if around == "request":
+        return "messages" if name in _MESSAGES else "settings"
+    return around
 
 
 def _is_time(name: str, value: Any) -> bool:

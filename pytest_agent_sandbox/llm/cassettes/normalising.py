@@ -166,14 +166,19 @@ class Normaliser:
             cache[text] = self._normalised(text)
         return cache[text]
 
-    def ignores(self, name: str, path: str) -> bool:
+    def ignores(self, name: str, path: str, entry: int | None = None) -> bool:
         """Whether a field differs from run to run as a whole.
 
         Args:
             name: Its name.
             path: The names around it and its own, each after a dot; lists have no part in it.
+            entry: Where in the path the name of a tool's arguments or schema begins that it is in.
+                In there a name means something else, unless the user's path leads into it.
         """
-        return name in self._last_names and any(map(path.endswith, self._fields))
+        if name not in self._last_names:
+            return False
+        fields = [field for field in self._fields if path.endswith(field)]
+        return any(entry is None or len(path) - len(field) <= entry for field in fields)
 
     def scrub(self, text: str) -> str:
         """The text without secrets, and otherwise as it is."""
