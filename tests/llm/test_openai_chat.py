@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from pytest_agent_sandbox.errors import LLMScriptExhausted, LLMScriptUnused, SettingsError
+from pytest_agent_sandbox.llm.dialects.openai_chat import OpenAIChat
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, delay, error, say, tool
 from pytest_agent_sandbox.llm.script import Script
@@ -348,6 +349,13 @@ def test_half_a_surrogate_pair_gets_through(gateway: Gateway, connect: Connect) 
     client = connect(lane)
     assert text_of(ask(client)) == "a \ud83d b"
     assert text_of(ask(client, stream=True)) == "a \ud83d b"
+
+
+def test_a_cost_that_was_told_stays_where_a_later_event_tells_none() -> None:
+    tokens = {"prompt_tokens": 3, "completion_tokens": 2}
+    told = OpenAIChat().usage({"usage": {**tokens, "cost": 0.25}}, None)
+    assert OpenAIChat().usage({"usage": tokens}, told) == Usage(3, 2, cost=0.25)
+    assert OpenAIChat().usage({"usage": {**tokens, "cost": 0.5}}, told) == Usage(3, 2, cost=0.5)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 5) -> None:

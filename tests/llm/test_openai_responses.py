@@ -280,6 +280,14 @@ def test_the_usage_that_a_provider_states(content: dict[str, Any]) -> None:
     assert DIALECT.usage(content, Usage(1, 1)) == Usage(100, 30, cache_read_tokens=64)
 
 
+def test_a_cost_that_was_told_stays_where_a_later_event_tells_none() -> None:
+    content = {"type": "response.completed", "response": {"usage": PROVIDER_USAGE}}
+    told = DIALECT.usage(content, Usage(1, 1, cost=0.25))
+    assert told == Usage(100, 30, cache_read_tokens=64, cost=0.25)
+    content = {"usage": {**PROVIDER_USAGE, "cost": 0.5}}
+    assert DIALECT.usage(content, told) == Usage(100, 30, cache_read_tokens=64, cost=0.5)
+
+
 def test_tokens_put_into_the_cache_count() -> None:
     details = {"cached_tokens": 64, "cache_write_tokens": 16}
     content = {"usage": {**PROVIDER_USAGE, "input_tokens_details": details}}

@@ -169,21 +169,26 @@ def number(content: Mapping[str, Any], *path: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def told_cost(content: Any) -> float | None:
+def told_cost(content: Any, so_far: Usage | None = None) -> float | None:
     """What a provider says in an answer's `usage` that it cost, in US dollars; None where nothing.
 
     OpenRouter, LiteLLM's proxy and others say it by a number; Perplexity by parts and their sum.
     Who has a key of his own for the provider behind OpenRouter pays that one too.
+
+    Args:
+        content: The answer, or an event of it.
+        so_far: What earlier events said; a cost in there counts until another one is told.
     """
+    before = None if so_far is None else so_far.cost
     usage = content.get("usage") if isinstance(content, Mapping) else None
     if not isinstance(usage, Mapping):
-        return None
+        return before
     cost = usage.get("cost")
     cost = _amount(cost.get("total_cost") if isinstance(cost, Mapping) else cost)
     details = usage.get("cost_details")
     if cost is not None and usage.get("is_byok") is True and isinstance(details, Mapping):
         cost += _amount(details.get("upstream_inference_cost")) or 0.0
-    return cost
+    return before if cost is None else cost
 
 
 def _amount(value: Any) -> float | None:

@@ -74,7 +74,7 @@ class OpenAIChat(Dialect):
         details = ("usage", "prompt_tokens_details")
         cached = number(content, *details, "cached_tokens") or 0
         written = number(content, *details, "cache_write_tokens") or 0
-        return Usage(prompt, completion, cached, written, cost=told_cost(content))
+        return Usage(prompt, completion, cached, written, cost=told_cost(content, so_far))
 
     def is_last(self, event: ServerSentEvent) -> bool:
         return event.data.strip() == _LAST

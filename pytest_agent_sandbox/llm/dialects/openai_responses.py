@@ -91,7 +91,7 @@ class OpenAIResponses(Dialect):
         completion = number(response, "usage", "output_tokens") or 0
         cached = number(response, "usage", "input_tokens_details", "cached_tokens") or 0
         written = number(response, "usage", "input_tokens_details", "cache_write_tokens") or 0
-        return Usage(prompt, completion, cached, written, cost=told_cost(response))
+        return Usage(prompt, completion, cached, written, cost=told_cost(response, so_far))
 
     def is_last(self, event: ServerSentEvent) -> bool:
         """Whether the event ends the answer, as a success or not."""
