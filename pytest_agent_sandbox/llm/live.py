@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.llm.budgets import Budget
-from pytest_agent_sandbox.llm.encodings import can_decode, encodings_of, told
+from pytest_agent_sandbox.llm.encodings import can_decode, decoded, encodings_of, told
 from pytest_agent_sandbox.llm.exchange import (
     FIRST_ERROR,
     Answer,
@@ -123,12 +123,11 @@ class LiveUpstream:
         passed = _end_to_end(answer.headers)
         if is_readable and "content-encoding" in answer.headers:
             passed = [pair for pair in passed if pair[0] not in _ENCODING]
-            answer.headers["content-encoding"] = ", ".join(encodings)  # as httpx spells them
         # Of a body without either, nothing but the end of the connection says that it is whole.
         is_framed = not encodings and not (
             {"content-length", "transfer-encoding"}.isdisjoint(answer.headers)
         )
-        body = _body(answer, decode=is_readable)
+        body = _body(answer, encodings if is_readable else [])
         return Answer(answer.status_code, passed, body, is_framed)
 
     def _headers(self, given: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -145,11 +144,11 @@ class LiveUpstream:
     async def _passed_error(self, exchange: Exchange, answer: httpx.Response) -> Answer:
         """An error in the provider's words, which may quote the key."""
         encodings = encodings_of(answer.headers)
-        answer.headers["content-encoding"] = ", ".join(encodings)
         exchange.call.problem = f"The provider answered {answer.status_code}."
         try:
             if can_decode(encodings):
-                body = self._masked(await answer.aread())
+                chunks = decoded(answer.aiter_raw(), encodings)
+                body = self._masked(b"".join([chunk async for chunk in chunks]))
             else:  # nor can the key be found in it
                 body = _unreadable_error(exchange, answer.status_code, ", ".join(encodings))
         except httpx.DecodingError:
@@ -213,15 +212,14 @@ def _unreadable_error(exchange: Exchange, status: int, encodings: str) -> bytes:
     return json.dumps(exchange.dialect.error(status, message)).encode("ascii")
 
 
-async def _body(answer: httpx.Response, *, decode: bool) -> AsyncGenerator[bytes, None]:
+async def _body(answer: httpx.Response, encodings: list[str]) -> AsyncGenerator[bytes, None]:
+    """The body piece by piece, with the encodings undone."""
     try:
-        async for chunk in answer.aiter_bytes() if decode else answer.aiter_raw():
+        async for chunk in decoded(answer.aiter_raw(), encodings):
             yield chunk
     except httpx.DecodingError as problem:
-        encodings = answer.headers["content-encoding"]
-        message = (
-            f"The provider's answer is no {encodings}, as its content-encoding says: {problem}"
-        )
+        named = ", ".join(encodings)
+        message = f"The provider's answer is no {named}, as its content-encoding says: {problem}"
         raise BrokenAnswerError(message) from problem
     except httpx.HTTPError as problem:
         message = f"The provider's answer broke off: {str(problem) or type(problem).__name__}"

@@ -216,6 +216,12 @@ ENCODED = {
     # content-encoding, and the body
     "gzip": ("gzip", gzip.compress(PLAIN)),
     "capitals": ("GZip", gzip.compress(PLAIN)),
+    "members": ("gzip", gzip.compress(PLAIN[:9]) + gzip.compress(b"") + gzip.compress(PLAIN[9:])),
+    "padded": ("gzip", gzip.compress(PLAIN[:9]) + b"\0\0" + gzip.compress(PLAIN[9:]) + b"\0"),
+    "members inside": (
+        "gzip, deflate",
+        zlib.compress(gzip.compress(PLAIN[:9]) + gzip.compress(PLAIN[9:])),
+    ),
     "an old name": ("x-gzip", gzip.compress(PLAIN)),
     "deflate": ("deflate", zlib.compress(PLAIN)),
     "raw deflate": ("deflate", RAW_DEFLATE.compress(PLAIN) + RAW_DEFLATE.flush()),
@@ -292,11 +298,30 @@ def test_an_error_that_cannot_be_read_is_told_by_its_status(lane: Lane, upstream
         assert "cannot be read" in lane.calls[-1].problem
 
 
-def test_an_answer_that_is_not_encoded_as_it_says_breaks_off(lane: Lane, upstream: Any) -> None:
-    upstream.answer = encoded("gzip", PLAIN)
+@pytest.mark.parametrize("body", [PLAIN, gzip.compress(PLAIN) + b"more"], ids=["none", "in part"])
+def test_an_answer_that_is_not_encoded_as_it_says_breaks_off(
+    lane: Lane, upstream: Any, body: bytes
+) -> None:
+    upstream.answer = encoded("gzip", body)
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.post(url(lane, "/messages"), headers={"x-api-key": lane.token}, json={})
     assert "is no gzip, as its content-encoding says" in lane.calls[-1].problem
+
+
+def test_members_are_found_wherever_a_chunk_ends(lane: Lane, upstream: Any) -> None:
+    body = b"".join(gzip.compress(PLAIN[i : i + 50]) for i in range(0, len(PLAIN), 50))
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("content-encoding", "gzip")
+        handler.send_header("transfer-encoding", "chunked")
+        handler.end_headers()
+        for byte in body:
+            handler.wfile.write(b"1\r\n%c\r\n" % byte)
+        handler.wfile.write(b"0\r\n\r\n")
+
+    upstream.answer = answer
+    assert httpx.get(url(lane, "/models"), headers={"x-api-key": lane.token}).content == PLAIN
 
 
 def test_a_compressed_stream_is_read_as_it_comes(lane: Lane, upstream: Any) -> None:
