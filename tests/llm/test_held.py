@@ -10,12 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_agent_sandbox.errors import CassetteError
 from pytest_agent_sandbox.llm.calls import LLMCall
+from pytest_agent_sandbox.llm.cassettes import readable_json
 from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest
-from pytest_agent_sandbox.llm.cassettes.cassette import Cassette
+from pytest_agent_sandbox.llm.cassettes.cassette import Cassette, Interaction, RecordedAnswer
 from pytest_agent_sandbox.llm.cassettes.held import Shelf
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
 from pytest_agent_sandbox.llm.cassettes.tape import RecordMode, Tape
@@ -52,6 +55,56 @@ def test_what_is_held_comes_back_as_it_was(held: list[Any]) -> None:
     for one, body in zip(requests, held, strict=True):
         assert json.dumps(one.body) == json.dumps(body), "1, 1.0 and True are told apart"
         assert (one.key, one.skeleton) == (request(body).key, request(body).skeleton)
+
+
+def conversation_with_moving_marks(calls: int) -> list[CanonicalRequest]:
+    """As agents ask Anthropic: the last turn is marked, and so is the one before it."""
+    mark = {"cache_control": {"type": "ephemeral"}}
+    requests = []
+    for number in range(calls):
+        said: list[Any] = []
+        for i in range(number + 1):
+            marked = mark if i >= number - 1 else {}
+            printed = {"type": "text", "text": "x" * 500, **marked}
+            result = {"type": "tool_result", "content": [printed], **marked}
+            said.append({"role": "user", "content": [result, {"type": "text", "text": f"{i}"}]})
+        requests.append(request({"model": "m", "system": [mark], "messages": said}))
+    return requests
+
+
+def test_a_mark_that_moves_on_repeats_nothing(tmp_path: Path) -> None:
+    requests = conversation_with_moving_marks(60)
+    answer = RecordedAnswer(200, {}, None, 1, {"a": 1})
+    lane = [Interaction(each, answer) for each in requests]
+    file = tmp_path / "a.json"
+    Cassette("t", "m", {"1": lane}).save(file)
+    assert file.read_text().count("x" * 500) == 60
+    read = Cassette.load(file).lanes["1"]
+    assert list(read) == lane
+    assert [each.request.key for each in read] == [each.key for each in requests]
+    Cassette("t", "m", {"1": read}).save(tmp_path / "b.json")
+    assert (tmp_path / "b.json").read_bytes() == file.read_bytes()
+
+
+def test_marks_of_an_earlier_release_s_cassette_stay_where_they_were() -> None:
+    first, _ = conversation_with_moving_marks(2)
+    new = [{"role": "user", "content": "b", "cache_control": 1}]
+    shelf = Shelf()
+    went_on = shelf.go_on(first, shelf.hold(first), "messages", new)
+    assert went_on.body == {**first.body, "messages": [*first.body["messages"], *new]}
+
+
+@pytest.mark.parametrize("at", [[7], [0, 7], [0, 1, 0], []], ids=str)
+def test_a_mark_of_no_turn_is_damage(tmp_path: Path, at: list[int]) -> None:
+    answer = RecordedAnswer(200, {}, None, 1, {"a": 1})
+    lane = [Interaction(each, answer) for each in conversation_with_moving_marks(2)]
+    file = tmp_path / "a.json"
+    Cassette("t", "m", {"1": lane}).save(file)
+    content = readable_json.decode(file.read_text())
+    content["lanes"]["1"][1]["request"]["marks"] = [{"at": at, "is": {}}]
+    file.write_text(readable_json.encode(content))
+    with pytest.raises(CassetteError, match="damaged"):
+        Cassette.load(file)
 
 
 class Provider:

@@ -12,7 +12,7 @@ from typing import Any, overload
 from pytest_agent_sandbox.errors import CassetteError
 from pytest_agent_sandbox.llm.cassettes import readable_json, unreadable
 from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest
-from pytest_agent_sandbox.llm.cassettes.held import HeldRequest, Shelf, Turn
+from pytest_agent_sandbox.llm.cassettes.held import HeldRequest, Marks, Shelf, Turn
 
 FORMAT = "pytest-agent-sandbox cassette"
 VERSION = 1
@@ -69,11 +69,17 @@ class Interactions(Sequence[Interaction]):
         self.held.append((self._shelf.hold(interaction.request), interaction.answer))
 
     def go_on(
-        self, place: CanonicalRequest, number: int, field: str, new: Any, answer: RecordedAnswer
+        self,
+        place: CanonicalRequest,
+        number: int,
+        field: str,
+        new: Any,
+        marks: Marks | None,
+        answer: RecordedAnswer,
     ) -> None:
         """Add one whose request says more than an earlier one, which is told by its number."""
         known = self.held[number - 1][0]
-        self.held.append((self._shelf.go_on(place, known, field, new), answer))
+        self.held.append((self._shelf.go_on(place, known, field, new, marks), answer))
 
     def __len__(self) -> int:
         return len(self.held)
@@ -173,13 +179,14 @@ _RECORD_ANEW = "Restore it from version control, or record the test anew with --
 
 def _lane_to_json(lane: Sequence[Interaction]) -> list[dict[str, Any]]:
     held = lane if isinstance(lane, Interactions) else Interactions(lane)
-    # Which request was the last that ended so; the keys stay alive with the lane.
-    ends: dict[tuple[int, int, str], int] = {}
+    # Which request was the last that ended so, and whether it has marks; the keys stay alive with
+    # the lane.
+    ends: dict[tuple[int, int, str], tuple[int, bool]] = {}
     content = []
     for number, (request, answer) in enumerate(held.held, start=1):
         asked = _request_to_json(request, ends)
         content.append({"request": asked, "answer": _answer_to_json(answer)})
-        ends[_end(request, request.last)] = number
+        ends[_end(request, request.last)] = number, bool(request.marks)
     return content
 
 
@@ -188,15 +195,23 @@ def _end(request: HeldRequest, turn: Turn) -> tuple[int, int, str]:
 
 
 def _request_to_json(
-    request: HeldRequest, ends: Mapping[tuple[int, int, str], int]
+    request: HeldRequest, ends: Mapping[tuple[int, int, str], tuple[int, bool]]
 ) -> dict[str, Any]:
     """A request; one that goes on where an earlier one ended says only what is new."""
-    head = {"dialect": request.dialect, "method": request.method, "path": request.path}
+    head: dict[str, Any] = {
+        "dialect": request.dialect,
+        "method": request.method,
+        "path": request.path,
+    }
     turn: Turn | None = request.last if request.field else None
     while turn is not None:
-        number = ends.get(_end(request, turn))
-        if number is not None:
-            return {**head, "continues": number, "new": {request.field: request.last.since(turn)}}
+        found = ends.get(_end(request, turn))
+        if found is not None:
+            number, has_marks = found
+            head |= {"continues": number, "new": {request.field: request.last.since(turn)}}
+            if has_marks or request.marks:  # all of them: those of the earlier one have moved on
+                head["marks"] = [{"at": list(at), "is": mark} for at, mark in request.marks]
+            return head
         turn = turn.before
     return {**head, "body": request.body}
 
@@ -213,7 +228,10 @@ def _lane_from_json(content: Sequence[Mapping[str, Any]]) -> Interactions:
         if not 1 <= number <= len(lane):
             raise ValueError(f"a request continues {number!r}")
         ((field, new),) = request["new"].items()
-        lane.go_on(CanonicalRequest(*place, None), number, field, new, answer)
+        marks = request.get("marks")
+        if marks is not None:
+            marks = tuple((tuple(mark["at"]), mark["is"]) for mark in marks)
+        lane.go_on(CanonicalRequest(*place, None), number, field, new, marks, answer)
     return lane
 
 

@@ -17,16 +17,22 @@ from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest
 
 #: The fields of a request that grow with the conversation.
 _TURNS = ("messages", "input")
+#: Anthropic's mark of what is to be cached. It moves on with each request, so it is held apart.
+_MARK = "cache_control"
+#: Where a mark stands, the turn's number and those of the parts in it, and the mark.
+Marks = tuple[tuple[tuple[int, ...], Any], ...]
 
 
 class Turn:
     """One turn of a conversation, and the turns before it."""
 
-    __slots__ = ("_next", "before", "value")
+    __slots__ = ("_next", "before", "depth", "value")
 
     def __init__(self, value: Any, before: Turn | None) -> None:
         self.value = value
         self.before = before
+        #: How many turns there are up to this one.
+        self.depth: int = 0 if before is None else before.depth + 1
         self._next: dict[bytes, Turn] = {}
 
     def then(self, values: Sequence[Any]) -> Turn:
@@ -64,13 +70,15 @@ class HeldRequest:
     #: The first turn of all on the shelf, which says nothing, and the last one of this request.
     root: Turn
     last: Turn
+    #: Those of all its turns, which are held without.
+    marks: Marks = ()
 
     @property
     def body(self) -> Any:
         """The whole body, put together anew."""
         if not self.field:
             return self.rest
-        return {**self.rest, self.field: self.last.since(self.root)}
+        return {**self.rest, self.field: _with_marks(self.last.since(self.root), self.marks)}
 
     def whole(self) -> CanonicalRequest:
         """The whole request, put together anew."""
@@ -101,13 +109,19 @@ class Shelf:
         rest, turns = ({**body, field: None}, body[field]) if field else (body, [])
         # By the field, too: null may be what is there.
         rest = self._rests.setdefault(_digest([field, rest]), rest)
+        turns, marks = _without_marks(turns)
         last = self._root.then(turns)
         return HeldRequest(
-            request.dialect, request.method, request.path, rest, field, self._root, last
+            request.dialect, request.method, request.path, rest, field, self._root, last, marks
         )
 
     def go_on(
-        self, place: CanonicalRequest, known: HeldRequest, field: str, new: Any
+        self,
+        place: CanonicalRequest,
+        known: HeldRequest,
+        field: str,
+        new: Any,
+        marks: Marks | None = None,
     ) -> HeldRequest:
         """Take a request in that says more than a known one.
 
@@ -116,11 +130,17 @@ class Shelf:
             known: Of this shelf.
             field: Where it says more.
             new: The turns that it says more.
+            marks: Those of all its turns; None where they are those of the known request and of
+                the new turns, as in cassettes of earlier releases.
         """
         if field == known.field:
+            new, its_own = _without_marks(new, known.last.depth)
+            if marks is None:
+                marks = (*known.marks, *its_own)
             last = known.last.then(new)
+            _with_marks(last.since(self._root), marks)  # raises where one is of no turn
             return HeldRequest(
-                place.dialect, place.method, place.path, known.rest, field, self._root, last
+                place.dialect, place.method, place.path, known.rest, field, self._root, last, marks
             )
         body = known.body
         whole = {**body, field: [*body[field], *new]}
@@ -129,6 +149,43 @@ class Shelf:
 
 def _has_turns(body: Any, name: str) -> bool:
     return isinstance(body, Mapping) and isinstance(body.get(name), list)
+
+
+def _without_marks(turns: Sequence[Any], first: int = 0) -> tuple[list[Any], Marks]:
+    """Turns without their marks, and those; the first turn has the number that is given."""
+    marks: list[tuple[tuple[int, ...], Any]] = []
+    bare = [_bare(turn, (number,), marks) for number, turn in enumerate(turns, start=first)]
+    return bare, tuple(marks)
+
+
+def _bare(value: Any, way: tuple[int, ...], marks: list[tuple[tuple[int, ...], Any]]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    before = len(marks)
+    content = value.get("content")
+    if isinstance(content, list):
+        content = [_bare(item, (*way, number), marks) for number, item in enumerate(content)]
+    if _MARK in value:
+        marks.append((way, value[_MARK]))
+    if len(marks) == before:
+        return value
+    return {
+        name: content if name == "content" else item
+        for name, item in value.items()
+        if name != _MARK
+    }
+
+
+def _with_marks(turns: list[Any], marks: Marks) -> list[Any]:
+    """The turns with their marks; those that have some are copied, for others share them."""
+    turns = list(turns)
+    for (*way, last), mark in marks:
+        items = turns
+        for number in way:
+            items[number] = {**items[number], "content": list(items[number]["content"])}
+            items = items[number]["content"]
+        items[last] = {**items[last], _MARK: mark}
+    return turns
 
 
 def _digest(value: Any) -> bytes:
