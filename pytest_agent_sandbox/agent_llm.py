@@ -29,13 +29,13 @@ from pytest_agent_sandbox.llm.script import Script
 from pytest_agent_sandbox.llm_usage import LLMUsage
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.evidence.redaction import Redactor
     from pytest_agent_sandbox.llm.calls import LLMCall
     from pytest_agent_sandbox.llm.exchange import Source
     from pytest_agent_sandbox.llm.lane import Lane
     from pytest_agent_sandbox.llm.observer import Observer
     from pytest_agent_sandbox.llm.replies import Entry
     from pytest_agent_sandbox.options import SandboxSettings
+    from pytest_agent_sandbox.redaction import Redactor
     from pytest_agent_sandbox.served_workspaces import ServedWorkspace
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 

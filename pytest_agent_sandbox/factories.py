@@ -266,7 +266,7 @@ class ConversationFactory:
             hooks=hooks,
             guard=guard,
             run_timeout=self._run_timeout,
-            on_secret=self._session.redactor.add,
+            redactor=self._session.redactor,
         )
         self._conversations.add(_Numbered(number, conversation, self._end))
         return conversation

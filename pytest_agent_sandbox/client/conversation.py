@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
@@ -22,6 +22,7 @@ from pytest_agent_sandbox.client.conversation_request import conversation_reques
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent, Event
 from pytest_agent_sandbox.client.runs import Run
+from pytest_agent_sandbox.client.server_log import ServerLog
 from pytest_agent_sandbox.client.skills import Skill
 from pytest_agent_sandbox.client.state import (
     ConversationState,
@@ -32,6 +33,7 @@ from pytest_agent_sandbox.client.state import (
 from pytest_agent_sandbox.client.stream import EventStream
 from pytest_agent_sandbox.client.transport import GUARD_INTERVAL, Guard, ServerConnection
 from pytest_agent_sandbox.errors import SandboxError, ServerError, SettingsError
+from pytest_agent_sandbox.redaction import Redactor
 
 #: Seconds for the event stream to come up.
 _READY_TIMEOUT = 30.0
@@ -43,8 +45,6 @@ _CALLBACK_PATIENCE = 30.0
 _FAILED_CALLBACK_PATIENCE = 0.5
 #: Seconds for the callbacks to come to an end when the conversation is closed.
 _CLOSE_PATIENCE = 0.03
-#: Characters of a secret from which on it is masked: a shorter one is part of many a word.
-_SHORTEST_SECRET = 8
 
 
 class Workspace(Protocol):
@@ -103,8 +103,8 @@ class RemoteConversation:
             `session_end`; a list of matchers, as the server has them, chooses by tool.
         guard: Asked while waiting, in addition to the workspace's.
         run_timeout: Seconds for a run that is given no timeout of its own; None for no limit.
-        on_secret: Told each value that `secrets` and `update_secrets` give, so that it can be
-            masked wherever it is to be shown.
+        redactor: Masks what an error quotes of the server's log, and learns each value that
+            `secrets` and `update_secrets` give; one of the conversation's own by default.
 
     Raises:
         SettingsError: The agent, or what it is given, cannot be used.
@@ -126,14 +126,13 @@ class RemoteConversation:
         hooks: Mapping[str, Any] | None = None,
         guard: Guard | None = None,
         run_timeout: float | None = None,
-        on_secret: Callable[[str], object] | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         #: Where the agent works.
         self.workspace = workspace
         self._agent = agent
         self._run_timeout = run_timeout
-        self._on_secret = on_secret
-        self._secret_values: set[str] = set()
+        self._redactor = redactor or Redactor()
         #: The conversations that were forked from this one; closed with it.
         self.forks: list[RemoteConversation] = []
         self._guard = guard
@@ -367,11 +366,7 @@ class RemoteConversation:
                 raise SettingsError(
                     f"secrets={{{name!r}: …}} takes text, not {type(value).__name__}"
                 )
-            if len(value) >= _SHORTEST_SECRET:
-                self._secret_values.add(value)
-        if self._on_secret is not None:
-            for value in clear.values():
-                self._on_secret(value)
+        self._redactor.add(*clear.values())
         self._post("secrets", {"secrets": clear})
 
     def fork(self, *, callbacks: Sequence[EventCallback] = ()) -> RemoteConversation:
@@ -404,7 +399,7 @@ class RemoteConversation:
             run_timeout=self._run_timeout,
             guard=self._guard,
         )
-        fork._on_secret = self._on_secret
+        fork._redactor = self._redactor  # it has the secrets, too
         self.forks.append(fork)
         return fork
 
@@ -497,7 +492,7 @@ class RemoteConversation:
             self._stream,
             check=self._check,
             will_run=self._unanswered or self.status != ExecutionStatus.FINISHED,
-            server_log=self._log_tail,
+            server_log=ServerLog(self.workspace.log_tail, self._redactor),
         )
         self._unanswered = False
         self._run = run
@@ -515,13 +510,6 @@ class RemoteConversation:
         if callback_error is not None:
             raise callback_error
         return status
-
-    def _log_tail(self, lines: int) -> str:
-        """The end of the server's log: an agent may have printed what it was given."""
-        text = self.workspace.log_tail(lines)
-        for value in self._secret_values:
-            text = text.replace(value, "***")
-        return text
 
     def _receive(self, event: Event, opening: bool) -> None:
         if isinstance(event, ConversationStateUpdateEvent):

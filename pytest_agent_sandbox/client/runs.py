@@ -6,7 +6,6 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable
 from http import HTTPStatus
 
 from pytest_agent_sandbox.client import versions
@@ -65,7 +64,7 @@ class Run:
         stream: What keeps both up to date.
         check: Raises the reason when waiting has become pointless.
         will_run: False when the server will find nothing to do.
-        server_log: Returns the last lines of the server's log, where they are to be had.
+        server_log: The server's log, from before the run on.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class Run:
         *,
         check: Guard,
         will_run: bool,
-        server_log: Callable[[int], str] = lambda _: "",
+        server_log: ServerLog,
     ) -> None:
         self.watch = RunWatch(will_run=will_run)
         #: Whether this is a run that was going on already.
@@ -90,7 +89,7 @@ class Run:
         self._check = check
         self._first_event = len(log)
         self._connection_number = stream.connection_number
-        self._server_log = ServerLog(server_log)
+        self._server_log = server_log
         self._unanswered_since: float | None = None
         self._asked_again = False
         self._began = time.monotonic()

@@ -26,10 +26,12 @@ class ServerLog:
     Args:
         tail: Returns the last lines of the log, as many as it is asked for; none where the log is
             out of reach.
+        mask: Masks secrets in a text: an agent may print what it was given.
     """
 
-    def __init__(self, tail: Callable[[int], str]) -> None:
+    def __init__(self, tail: Callable[[int], str], mask: Callable[[str], str]) -> None:
         self._tail = tail
+        self._mask = mask
         lines = self._tail(1).splitlines()
         self._seen = lines[-1] if lines else None
 
@@ -38,12 +40,12 @@ class ServerLog:
         deadline = time.monotonic() + _PATIENCE
         while not (said := self._said_by_program()) and time.monotonic() < deadline:
             time.sleep(_INTERVAL)
-        return _quoted(said)
+        return self._quoted(said)
 
     def of_server(self) -> str:
         """The last error that the server logged; empty if there is none."""
         errors = [record for record in self._records() if record.get("levelname") in _TROUBLE]
-        return _quoted(str(errors[-1].get("message", "")).splitlines()) if errors else ""
+        return self._quoted([str(errors[-1].get("message", ""))]) if errors else ""
 
     def _said_by_program(self) -> list[str]:
         messages = (str(record.get("message", "")) for record in self._records())
@@ -61,7 +63,8 @@ class ServerLog:
             if isinstance(record, dict):
                 yield record
 
-
-def _quoted(lines: list[str]) -> str:
-    kept = [line.rstrip()[:_LONGEST_LINE] for line in lines if line.strip()][-_MOST_LINES:]
-    return "\n".join(f"  {line}" for line in kept)
+    def _quoted(self, messages: list[str]) -> str:
+        # Masked while they are whole: what is left of a secret that is cut, nothing would find.
+        lines = self._mask("\n".join(messages)).splitlines()
+        kept = [line.rstrip()[:_LONGEST_LINE] for line in lines if line.strip()][-_MOST_LINES:]
+        return "\n".join(f"  {line}" for line in kept)

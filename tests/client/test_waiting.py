@@ -13,6 +13,7 @@ from pytest_agent_sandbox.client import runs, waiting
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent, Event, parse_event
 from pytest_agent_sandbox.client.runs import Run
+from pytest_agent_sandbox.client.server_log import ServerLog
 from pytest_agent_sandbox.client.state import ConversationState
 from pytest_agent_sandbox.client.waiting import RunWatch
 from pytest_agent_sandbox.errors import ConversationFailed, ServerError
@@ -198,7 +199,15 @@ def test_an_answer_from_before_the_end_undoes_nothing() -> None:
     connection: Any = Connection()
     stream: Any = SimpleNamespace(connection_number=1, catch_up=lambda: None)
     state = ConversationState("1", lambda: {})
-    run = Run(connection, state, EventLog(), stream, check=lambda: None, will_run=True)
+    run = Run(
+        connection,
+        state,
+        EventLog(),
+        stream,
+        check=lambda: None,
+        will_run=True,
+        server_log=ServerLog(lambda _: "", str),
+    )
     assert run.wait(time.monotonic() + 10) == "finished"
     assert state.execution_status == "finished"
 
@@ -242,7 +251,7 @@ def test_a_run_that_is_nowhere_is_asked_for_once_more(monkeypatch: pytest.Monkey
         stream,
         check=lambda: None,
         will_run=True,
-        server_log=lambda lines: "\n".join(log[-lines:]),
+        server_log=ServerLog(lambda lines: "\n".join(log[-lines:]), str),
     )
     log += LOGGED[1:]
     with pytest.raises(ConversationFailed) as raised:

@@ -1,4 +1,4 @@
-"""Known secret values, replaced wherever evidence is written."""
+"""Known secret values, replaced wherever they would be shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 #: What stands in a secret's place.
 MASK = "***"
 
-#: Shorter values are words that also occur by chance; masking them would garble the evidence.
+#: Shorter values are words that also occur by chance; masking them would garble what is shown.
 MIN_LENGTH = 8
 
 #: How often JSON is inside of JSON: a tool call's arguments in an LLM's answer in a record.
