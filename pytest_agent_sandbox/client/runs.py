@@ -92,6 +92,7 @@ class Run:
         self._server_log = server_log
         self._unanswered_since: float | None = None
         self._asked_again = False
+        self._refusal: ServerError | None = None
         self._began = time.monotonic()
         self._latest: tuple[Event, float] | None = None
 
@@ -205,12 +206,27 @@ class Run:
         """Ask for the run again: the server refuses while one is there, however long it prepares.
 
         An agent may have to be downloaded first, or an MCP server of it.
+
+        Raises:
+            ConversationFailed: The server took the request twice, and began nothing.
+            ServerError: The server refused the request for another reason, twice or for good.
         """
         try:
             self._connection.request("POST", f"{self._path}/run", timeout=_poll_timeout(deadline))
         except ServerError as error:
-            logger.debug("The run is still being prepared, it seems: %s", error)
+            if _is_being_prepared(error):
+                self._refusal = None
+                logger.debug("The run is still being prepared, it seems: %s", error)
+            elif self._refusal is not None or _is_final(error):
+                raise ServerError(
+                    f"The server began no run of {self._name}, and refuses to: {error}"
+                    + _quote("The last error in its log:", self._server_log.of_server()),
+                    status=error.status,
+                ) from error
+            else:
+                self._refusal = error
         else:
+            self._refusal = None
             if self._asked_again:
                 raise ConversationFailed(
                     f"The server took the request for a run of {self._name} twice, and began "
@@ -250,7 +266,10 @@ class Run:
         """Stop the agent, which would go on spending, and return the error to raise."""
         now = time.monotonic()
         silent = 0.0 if self._unanswered_since is None else now - self._unanswered_since
-        error: ConversationTimeout | ServerError = self._timeout("It has been interrupted.")
+        words = "It has been interrupted."
+        if self._refusal is not None:
+            words += f" Asked for the run again, the server refused: {self._refusal}"
+        error: ConversationTimeout | ServerError = self._timeout(words)
         if silent > _POLL_PATIENCE:
             error = ServerError(
                 f"The run of {self._name} did not end within {now - self._began:.1f} s, and the "
@@ -283,6 +302,12 @@ def _is_final(error: ServerError) -> bool:
     """Whether asking again would be answered the same."""
     status = error.status
     return status is not None and 400 <= status < 500 and status != HTTPStatus.TOO_MANY_REQUESTS  # noqa: PLR2004
+
+
+def _is_being_prepared(error: ServerError) -> bool:
+    """Whether the answer to a request for a run speaks of one that is there, or of none at all."""
+    busy = (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
+    return error.status in busy or is_silence(error)
 
 
 def _poll_timeout(deadline: float) -> float:

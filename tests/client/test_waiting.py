@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from pytest_agent_sandbox.client import runs, waiting
@@ -16,7 +18,7 @@ from pytest_agent_sandbox.client.runs import Run
 from pytest_agent_sandbox.client.server_log import ServerLog
 from pytest_agent_sandbox.client.state import ConversationState
 from pytest_agent_sandbox.client.waiting import RunWatch
-from pytest_agent_sandbox.errors import ConversationFailed, ServerError
+from pytest_agent_sandbox.errors import ConversationFailed, ConversationTimeout, ServerError
 
 
 def update(key: str, value: Any) -> Event:
@@ -215,21 +217,33 @@ def test_an_answer_from_before_the_end_undoes_nothing() -> None:
 class IdleServer:
     """A server that knows no run, and answers requests for one as it is told to."""
 
-    def __init__(self, *refusals: int | None) -> None:
+    def __init__(self, *answers: ServerError | int | None) -> None:
         self.version = "1.58.0"
-        self.refusals = iter(refusals)
+        self.answers = iter(answers)
         self.asked = 0
 
     def request(self, method: str, path: str, **_: Any) -> None:
-        if method == "POST":
+        if method == "POST" and path.endswith("/run"):
             self.asked += 1
-            refusal = next(self.refusals)
-            if refusal:
-                raise ServerError("It is there.", status=refusal)
+            answer = next(self.answers, None)
+            if answer is not None:
+                raise answer if isinstance(answer, ServerError) else refusal(answer)
 
     def decoded(self, _: object) -> dict[str, Any]:
         return {"execution_status": "idle", "stats": {}}
 
+
+def refusal(status: int | None) -> ServerError:
+    return ServerError(f"It says {status}, disk I/O error.", status=status)
+
+
+def silence() -> ServerError:
+    error = ServerError("It says nothing.")
+    error.__cause__ = httpx.ReadTimeout("timed out")
+    return error
+
+
+NO_CONNECTION = ServerError("It cannot be reached.")
 
 LOGGED = """
 {"asctime": "1", "levelname": "INFO", "message": "before"}
@@ -237,25 +251,67 @@ LOGGED = """
 """.strip().splitlines()
 
 
-def test_a_run_that_is_nowhere_is_asked_for_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "_LONG_IDLE", 0.01)
-    monkeypatch.setattr(runs, "_POLL_INTERVAL", 0.01)
-    server: Any = IdleServer(409, 409, None, 409, None)
-    stream: Any = SimpleNamespace(connection_number=1, catch_up=lambda: None)
-    state = ConversationState("1", lambda: {})
-    log = LOGGED[:1]
-    run = Run(
-        server,
-        state,
+def run_on(connection: Any, log: list[str] | None = None) -> Run:
+    return Run(
+        connection,
+        ConversationState("1", lambda: {}),
         EventLog(),
-        stream,
+        SimpleNamespace(connection_number=1, catch_up=lambda: None),  # type: ignore[arg-type]
         check=lambda: None,
         will_run=True,
-        server_log=ServerLog(lambda lines: "\n".join(log[-lines:]), str),
+        server_log=ServerLog(lambda lines: "\n".join((log or [])[-lines:]), str),
     )
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_LONG_IDLE", 0.01)
+    monkeypatch.setattr(runs, "_POLL_INTERVAL", 0.01)
+    monkeypatch.setattr(runs, "GUARD_INTERVAL", 0.02)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_run_that_is_nowhere_is_asked_for_once_more() -> None:
+    server = IdleServer(409, 409, None, 409, silence(), 429, None)
+    log = LOGGED[:1]
+    run = run_on(server, log)
     log += LOGGED[1:]
     with pytest.raises(ConversationFailed) as raised:
         run.wait(time.monotonic() + 10)
-    assert server.asked == 5
+    assert server.asked == 7
     assert "began none" in str(raised.value)
     assert str(raised.value).endswith("The last error in its log:\n  No space left on device")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("answers", "asked"),
+    [
+        ([404], 1),
+        ([401], 1),
+        ([500, 500], 2),
+        ([NO_CONNECTION, NO_CONNECTION], 2),
+        ([500, 409, 503, 500], 4),  # it was there in between
+        ([409, None, 500, 500], 4),
+    ],
+)
+def test_a_run_that_is_refused_is_not_being_prepared(
+    answers: list[ServerError | int | None], asked: int
+) -> None:
+    server = IdleServer(*answers)
+    with pytest.raises(ServerError) as raised:
+        run_on(server, LOGGED[1:]).wait(math.inf)
+    assert server.asked == asked
+    last = answers[-1]
+    assert raised.value.status == (last if isinstance(last, int) else None)
+    assert str(last if isinstance(last, ServerError) else refusal(last)) in str(raised.value)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_timeout_tells_of_a_run_that_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_END_PATIENCE", 0.1)
+    monkeypatch.setattr(waiting, "_LONG_IDLE", 0.6)
+    server = IdleServer(500)
+    with pytest.raises(ConversationTimeout, match=r"refused: It says 500, disk I/O error"):
+        run_on(server).wait(time.monotonic() + 1)
+    assert server.asked == 1
