@@ -282,7 +282,7 @@ class RemoteConversation:
         deadline = self._deadline(timeout)
         with self._interrupted_where_cancelled(), self._connection.due(deadline):
             while True:
-                run = self._new_run()
+                run = self._new_run(deadline)
                 run.start(deadline)
                 if not blocking:
                     return
@@ -304,15 +304,15 @@ class RemoteConversation:
             ServerError: The server no longer answers.
             SandboxError: Whatever a guard knows to have made waiting pointless.
         """
+        deadline = self._deadline(timeout)
         run = self._run
         if run is None:
             # A run that somebody else began. The watch comes first, as always.
-            run = self._new_run()
-            if self._fetch().get("execution_status") != ExecutionStatus.RUNNING:
+            run = self._new_run(deadline)
+            if self._fetch(deadline).get("execution_status") != ExecutionStatus.RUNNING:
                 self._run = None
                 return
             run.watch.saw_running()
-        deadline = self._deadline(timeout)
         with self._interrupted_where_cancelled(), self._connection.due(deadline):
             self._await_end(run, deadline)
 
@@ -471,7 +471,8 @@ class RemoteConversation:
             yield
         except CallerGone:
             with suppress(SandboxError):
-                self._post(versions.stopping_action(self._connection.version))
+                action = versions.stopping_action(self._connection.version)
+                self._connection.request("POST", self._path(action), timeout=_INTERRUPT_TIMEOUT)
             raise
 
     def _await_stream(self) -> None:
@@ -484,14 +485,15 @@ class RemoteConversation:
                     f"{_READY_TIMEOUT:.0f} s."
                 )
 
-    def _new_run(self) -> Run:
+    def _new_run(self, deadline: float = math.inf) -> Run:
+        status = self.state.told_status or self._fetch(deadline).get("execution_status")
         run = Run(
             self._connection,
             self.state,
             self.events,
             self._stream,
             check=self._check,
-            will_run=self._unanswered or self.status != ExecutionStatus.FINISHED,
+            will_run=self._unanswered or status != ExecutionStatus.FINISHED,
             server_log=ServerLog(self.workspace.log_tail, self._redactor),
         )
         self._unanswered = False
@@ -536,8 +538,10 @@ class RemoteConversation:
         if not versions.has(version, since):
             raise ServerError(versions.lacking(version, what, since))
 
-    def _fetch(self) -> dict[str, Any]:
-        return an_object(self._connection.get_json(self._path()), self._path())
+    def _fetch(self, deadline: float = math.inf) -> dict[str, Any]:
+        path = self._path()
+        answer = self._connection.request("GET", path, retry=True, deadline=deadline)
+        return an_object(self._connection.decoded(answer), path)
 
     def _post(self, action: str, body: Any = None) -> Any:
         return self._connection.post_json(self._path(action), body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ def items(
     *,
     page_id: str | None = None,
     timeout: float | None = None,
+    deadline: float = math.inf,
 ) -> Iterator[Any]:
     """What a list of the server has, page by page.
 
@@ -31,6 +33,7 @@ def items(
         params: Query parameters.
         page_id: Where to begin; None for the first page.
         timeout: Seconds of silence to bear; the connection's `read_timeout` by default.
+        deadline: When to give up, by the monotonic clock.
 
     Raises:
         ServerError: The server refused, answers with something else, or its pages do not end.
@@ -40,7 +43,12 @@ def items(
     size = 0
     for _ in range(_MOST_PAGES):
         answer = connection.request(
-            "GET", path, params={**params, "page_id": page_id}, timeout=timeout, retry=True
+            "GET",
+            path,
+            params={**params, "page_id": page_id},
+            timeout=timeout,
+            retry=True,
+            deadline=deadline,
         )
         size += len(answer.content)
         if size > _MOST_BYTES:

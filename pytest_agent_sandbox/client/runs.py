@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from http import HTTPStatus
+from typing import Any
 
 from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.answers import an_object, as_text
@@ -46,6 +47,8 @@ _CLOSING_PATIENCE = 2.0
 #: too many at once.
 _CLOSING_INTERVAL = 0.05
 _CAPACITY_INTERVAL = 0.5
+#: Seconds for the rest of the events, where the run's end is known and its time is over.
+_CATCH_UP_PATIENCE = 5.0
 #: Seconds for the server to publish the end of a run that failed or was interrupted.
 _END_PATIENCE = 2.0
 #: Seconds for the server to answer the interrupt that follows a timeout.
@@ -109,27 +112,31 @@ class Run:
             deadline: When to give up, by the monotonic clock.
 
         Raises:
-            ConversationTimeout: The server had no room for the run until then.
+            ConversationTimeout: The server had no room for the run until then, or did not answer.
             ServerError: The server refused.
         """
         while True:
             self._check()
             try:
                 # Harmless to repeat: a run that is under way answers with a conflict.
-                left = max(_START_TIMEOUT, deadline - time.monotonic())
-                timeout = None if math.isinf(left) else left
-                self._connection.request("POST", f"{self._path}/run", retry=True, timeout=timeout)
+                self._connection.request(
+                    "POST", f"{self._path}/run", retry=True, deadline=_end_of_silence(deadline)
+                )
             except ServerError as error:
                 if error.status is None and time.monotonic() >= deadline:
                     raise self._timeout(f"The server did not take up the run: {error}") from error
                 if error.status == HTTPStatus.TOO_MANY_REQUESTS:
                     pause = _CAPACITY_INTERVAL
                 elif error.status == HTTPStatus.CONFLICT:
-                    if self._is_under_way():
+                    if self._is_under_way(deadline):
                         self.joined = True
                         self.watch.saw_running()
                         return
                     pause = _CLOSING_INTERVAL
+                elif is_silence(error) and deadline < math.inf:
+                    timeout = self._timeout(f"The server did not take up the run: {error}")
+                    self._stop()  # it may have taken it up without saying so
+                    raise timeout from error
                 else:
                     raise
                 if time.monotonic() + pause > deadline:
@@ -163,24 +170,28 @@ class Run:
             # What explains a failure comes a moment after the word that there is one.
             self._wait_for_end()
             with contextlib.suppress(ServerError):
-                self._stream.catch_up()
+                self._catch_up(deadline)
             self._check()
             raise self._failure(self.watch.failure)
         status = self.watch.end
         assert status is not None
         return status
 
-    def _is_under_way(self) -> bool:
+    def _is_under_way(self, deadline: float) -> bool:
         """Whether a conflict means a run at work, rather than one that is closing."""
         if time.monotonic() - self._began > _CLOSING_PATIENCE:
             return True
-        return self._state.execution_status == ExecutionStatus.RUNNING
+        status = self._state.told_status or self._ask(deadline).get("execution_status")
+        return status == ExecutionStatus.RUNNING
+
+    def _ask(self, deadline: float) -> dict[str, Any]:
+        answer = self._connection.request("GET", self._path, timeout=_poll_timeout(deadline))
+        return an_object(self._connection.decoded(answer), self._path)
 
     def _poll(self, deadline: float) -> None:
         now = time.monotonic()
         try:
-            response = self._connection.request("GET", self._path, timeout=_poll_timeout(deadline))
-            info = an_object(self._connection.decoded(response), self._path)
+            info = self._ask(deadline)
         except ServerError as error:
             if _is_final(error):
                 raise
@@ -200,7 +211,10 @@ class Run:
             self._look_for_run(deadline)
         if is_over:  # what the server saves lags behind what its events told
             self._state.update({name: info.get(name) for name in ("execution_status", "stats")})
-            self._stream.catch_up()
+            self._catch_up(deadline)
+
+    def _catch_up(self, deadline: float) -> None:
+        self._stream.catch_up(max(deadline, time.monotonic() + _CATCH_UP_PATIENCE))
 
     def _look_for_run(self, deadline: float) -> None:
         """Ask for the run again: the server refuses while one is there, however long it prepares.
@@ -275,11 +289,14 @@ class Run:
                 f"The run of {self._name} did not end within {now - self._began:.1f} s, and the "
                 f"server has answered nothing for the last {silent:.0f} s."
             )
+        self._stop()
+        return error
+
+    def _stop(self) -> None:
         action = versions.stopping_action(self._connection.version)
         with contextlib.suppress(ServerError):
             self._connection.request("POST", f"{self._path}/{action}", timeout=_INTERRUPT_TIMEOUT)
             self._wait_for_end()
-        return error
 
     def _timeout(self, text: str) -> ConversationTimeout:
         now = time.monotonic()
@@ -290,7 +307,7 @@ class Run:
             latest = f"its latest event, {now - when:.1f} s ago, is {event}"
         return ConversationTimeout(
             f"The run of {self._name} did not end within {now - self._began:.1f} s: its status is "
-            f"{str(self._state.execution_status)!r}, {latest}. {text}"
+            f"{str(self._state.told_status or 'unknown')!r}, {latest}. {text}"
         )
 
     @property
@@ -308,6 +325,11 @@ def _is_being_prepared(error: ServerError) -> bool:
     """Whether the answer to a request for a run speaks of one that is there, or of none at all."""
     busy = (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
     return error.status in busy or is_silence(error)
+
+
+def _end_of_silence(deadline: float) -> float:
+    """When a request for a run is given up that is not answered."""
+    return time.monotonic() + _LONGEST_SILENCE if deadline == math.inf else deadline
 
 
 def _poll_timeout(deadline: float) -> float:

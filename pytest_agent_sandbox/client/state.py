@@ -94,6 +94,14 @@ class ConversationState:
         return _status(self._field("execution_status"))
 
     @property
+    def told_status(self) -> str:
+        """The same without asking the server; empty where no event has told it yet."""
+        with self._lock:
+            told = "execution_status" in self._fields
+            value = self._fields.get("execution_status")
+        return _status(value) if told else ""
+
+    @property
     def stats(self) -> ConversationStats:
         """What the conversation has cost so far."""
         try:

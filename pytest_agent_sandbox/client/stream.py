@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import socket
 import threading
 from collections.abc import Callable
@@ -128,15 +129,25 @@ class EventStream:
         """
         return self._ready.wait(timeout)
 
-    def catch_up(self) -> None:
+    def catch_up(self, deadline: float = math.inf) -> None:
         """Fetch what the log lacks of the server's.
+
+        Args:
+            deadline: When to give up, by the monotonic clock.
 
         Raises:
             ServerError: The server refused or could not be reached.
         """
         # The page begins with the event of that id: it is known, and so is skipped.
         path = f"/api/conversations/{self._conversation_id}/events/search"
-        for item in items(self._connection, path, {"limit": _PAGE_SIZE}, page_id=self._log.last_id):
+        pages = items(
+            self._connection,
+            path,
+            {"limit": _PAGE_SIZE},
+            page_id=self._log.last_id,
+            deadline=deadline,
+        )
+        for item in pages:
             self._ingest(parse_event(item))
             if self._closing.is_set():
                 return

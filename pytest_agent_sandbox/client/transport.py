@@ -29,6 +29,8 @@ GUARD_GRACE = 1.0
 
 _CONNECT_TIMEOUT = 10.0
 _WRITE_TIMEOUT = 60.0
+# Seconds that a request gets whose deadline is over, or almost.
+_SHORTEST_TIMEOUT = 0.1
 _RETRY_DELAYS = (0.05, 0.2, 0.5, 1.0)
 _DETAIL_LIMIT = 2000
 # Seconds for the server to say which it is.
@@ -142,6 +144,7 @@ class ServerConnection:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
         retry: bool = False,
+        deadline: float = math.inf,
     ) -> httpx.Response:
         """Send one request and return its answer, the body read.
 
@@ -156,6 +159,7 @@ class ServerConnection:
             timeout: Seconds of silence to bear; the connection's `read_timeout` by default.
             retry: Try again, a few times with short pauses, after a network error, a 429 or a 5xx.
                 For requests that may safely arrive twice.
+            deadline: When to bear no more silence and try no more, by the monotonic clock.
 
         Raises:
             ServerError: The server refused the request or cannot be reached.
@@ -164,6 +168,7 @@ class ServerConnection:
         delays = iter(_RETRY_DELAYS if retry else ())
         while True:
             self.check()
+            timeout = self._until(deadline, timeout)
             try:
                 with self._client.stream(
                     method,
@@ -180,7 +185,7 @@ class ServerConnection:
             except (httpx.RequestError, ServerError) as error:
                 is_tried_again = _may_pass(error) and not self._is_overdue
                 delay = next(delays, None) if is_tried_again else None
-                if delay is None:
+                if delay is None or time.monotonic() + delay >= deadline:
                     raise self._explain(error, method, path) from error
                 logger.debug("%s %s: %s; trying again", method, path, error)
                 time.sleep(delay)
@@ -268,10 +273,17 @@ class ServerConnection:
     ) -> None:
         self.close()
 
+    def _until(self, deadline: float, timeout: float | None) -> float | None:
+        """The seconds of silence to bear where all is to be over at a time."""
+        if deadline == math.inf:
+            return timeout
+        longest = self._read_timeout if timeout is None else timeout
+        return max(_SHORTEST_TIMEOUT, min(longest, deadline - time.monotonic()))
+
     def _timeouts(self, read: float | None) -> httpx.Timeout:
         if read is None:
             read = self._read_timeout
-        return httpx.Timeout(read, connect=_CONNECT_TIMEOUT, write=_WRITE_TIMEOUT)
+        return httpx.Timeout(read, connect=min(read, _CONNECT_TIMEOUT), write=_WRITE_TIMEOUT)
 
     def _raise_for_status(self, response: httpx.Response) -> None:
         if response.is_success:

@@ -126,6 +126,22 @@ def test_an_answer_that_is_not_json_is_a_server_error(
         connection.post_json("/x", {})
 
 
+def test_nothing_is_borne_past_the_deadline(answers: Answers, connection: ServerConnection) -> None:
+    began = time.monotonic()
+    answers.queue = [(500, b"{}")] * 9
+    with pytest.raises(ServerError) as caught:
+        connection.request("GET", "/x", retry=True, deadline=began + 0.5)
+    assert caught.value.status == 500
+    assert 1 < len(answers.requests) < 5
+    answers.queue.clear()
+    answers.requests.clear()
+    answers.delay = 3.0
+    with pytest.raises(ServerError, match="no answer"):
+        connection.request("GET", "/x", retry=True, deadline=time.monotonic() + 0.5)
+    assert len(answers.requests) == 1
+    assert time.monotonic() - began < 2.5
+
+
 def test_passing_errors_are_retried_only_when_asked(
     answers: Answers, connection: ServerConnection
 ) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import socket
 import threading
 import time
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +19,8 @@ from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent, Eve
 from pytest_agent_sandbox.client.runs import Run
 from pytest_agent_sandbox.client.server_log import ServerLog
 from pytest_agent_sandbox.client.state import ConversationState
+from pytest_agent_sandbox.client.stream import EventStream
+from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.client.waiting import RunWatch
 from pytest_agent_sandbox.errors import ConversationFailed, ConversationTimeout, ServerError
 
@@ -199,7 +203,7 @@ def test_an_answer_from_before_the_end_undoes_nothing() -> None:
             return {"execution_status": "running", "stats": {}}
 
     connection: Any = Connection()
-    stream: Any = SimpleNamespace(connection_number=1, catch_up=lambda: None)
+    stream: Any = SimpleNamespace(connection_number=1, catch_up=lambda _: None)
     state = ConversationState("1", lambda: {})
     run = Run(
         connection,
@@ -256,7 +260,7 @@ def run_on(connection: Any, log: list[str] | None = None) -> Run:
         connection,
         ConversationState("1", lambda: {}),
         EventLog(),
-        SimpleNamespace(connection_number=1, catch_up=lambda: None),  # type: ignore[arg-type]
+        SimpleNamespace(connection_number=1, catch_up=lambda _: None),  # type: ignore[arg-type]
         check=lambda: None,
         will_run=True,
         server_log=ServerLog(lambda lines: "\n".join((log or [])[-lines:]), str),
@@ -315,3 +319,38 @@ def test_a_timeout_tells_of_a_run_that_was_refused(monkeypatch: pytest.MonkeyPat
     with pytest.raises(ConversationTimeout, match=r"refused: It says 500, disk I/O error"):
         run_on(server).wait(time.monotonic() + 1)
     assert server.asked == 1
+
+
+@pytest.fixture
+def silent() -> Iterator[ServerConnection]:
+    """A server that takes every request and answers none."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with ServerConnection(host, version="1.58.0") as connection:
+            yield connection
+
+
+def test_a_silent_server_is_not_waited_for_past_the_deadline(
+    silent: ServerConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_INTERRUPT_TIMEOUT", 0.2)
+    monkeypatch.setattr(runs, "_CATCH_UP_PATIENCE", 0.2)
+    began = time.monotonic()
+    with pytest.raises(ConversationTimeout, match=r"did not take up the run: POST .* no answer"):
+        run_on(silent).start(began + 0.5)
+    with pytest.raises(ConversationTimeout, match="has been interrupted"):
+        run_on(silent).wait(time.monotonic() + 0.5)
+    stream = EventStream(silent, "1", EventLog(), lambda event, opening: None)
+    with pytest.raises(ServerError, match="no answer"):
+        stream.catch_up(time.monotonic() + 0.5)
+    assert time.monotonic() - began < 5
+
+
+def test_a_silent_server_is_given_up_without_a_deadline(
+    silent: ServerConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_LONGEST_SILENCE", 0.5)
+    began = time.monotonic()
+    with pytest.raises(ServerError, match="no answer"):
+        run_on(silent).start(math.inf)
+    assert time.monotonic() - began < 5
