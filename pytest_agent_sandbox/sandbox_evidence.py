@@ -179,7 +179,7 @@ def _diff(workspace: Workspace) -> str:
         return f"(the workspace could not be read: {error})\n"
     if workspace.no_snapshot:
         diff += (
-            "(the workspace is not known as it was before the agents, so this is what differs from "
-            f"the last commit: {workspace.no_snapshot})\n"
+            "(the workspace before the agents is not known; this is since the last commit: "
+            f"{workspace.no_snapshot})\n"
         )
     return diff

@@ -39,8 +39,6 @@ _POLL_TIMEOUT = 10.0
 #: (1.58) from answering for as long.
 _POLL_PATIENCE = 60.0
 _LONGEST_SILENCE = 600.0
-#: Seconds that the request for a run gets at least: a server that is busy may need some.
-_START_TIMEOUT = 10.0
 #: Seconds for an earlier run to make way for this one.
 _CLOSING_PATIENCE = 2.0
 #: Seconds between two requests for a run, while an earlier one is closing and while the server has
