@@ -98,9 +98,7 @@ class FolderByDescriptor(_Closing):
     def write(  # noqa: D102
         self, parts: Sequence[str], pieces: Iterable[bytes], mode: int, mtime: float
     ) -> None:
-        folder, name = self._open(parts[:-1]), parts[-1]
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=folder)
+        folder, name = self._emptied(parts)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         with os.fdopen(os.open(name, flags, _PRIVATE_FILE, dir_fd=folder), "wb") as file:
             file.writelines(pieces)
@@ -109,15 +107,25 @@ class FolderByDescriptor(_Closing):
             _set_time(file.fileno(), mtime)
 
     def make_link(self, parts: Sequence[str], target: str) -> None:  # noqa: D102
-        folder, name = self._open(parts[:-1]), parts[-1]
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=folder)
+        folder, name = self._emptied(parts)
         os.symlink(target, name, dir_fd=folder)
 
     def finish_folder(self, parts: Sequence[str], mode: int, mtime: float) -> None:  # noqa: D102
         folder = self._open(parts)
         os.fchmod(folder, mode)
         _set_time(folder, mtime)
+
+    def _emptied(self, parts: Sequence[str]) -> tuple[int, str]:
+        """Open the folder in which a file or link is to be made, where there is none."""
+        folder, name = self._open(parts[:-1]), parts[-1]
+        try:
+            os.unlink(name, dir_fd=folder)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            error.filename = str(self._path.joinpath(*parts))
+            raise
+        return folder, name
 
     def _open(self, parts: Sequence[str]) -> int:
         wanted = tuple(parts)
