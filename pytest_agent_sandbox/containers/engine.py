@@ -159,12 +159,12 @@ class Engine:
 
     @cached_property
     def is_apart(self) -> bool:
-        """Whether ports that it publishes on 127.0.0.1 are out of this process's reach.
+        """Whether this process and its containers cannot reach each other over the network.
 
         So it is with an engine on another machine, with one whose socket is mounted into the
-        container that this process is in, and with one whose containers are in a network that is
-        not this machine's, such as a rootless one's. What is in its containers is reached by a
-        `Tunnel` then.
+        container that this process is in, and with a rootless one: ports that it publishes on
+        127.0.0.1 are reached, but the gateway of its containers' network is an address of
+        theirs alone, so they have no way back. All goes through a `Tunnel` then.
 
         Raises:
             EngineUnavailable: The engine did not answer.
@@ -172,18 +172,31 @@ class Engine:
         if self.is_remote:
             return True
         network_mode = self._own_network_mode()
-        if network_mode is not None:
-            return network_mode != "host" or self.is_virtual_machine
+        if network_mode not in (None, "host"):
+            return True
         if self.is_virtual_machine:
-            return False
-        if self._info.get("Name") not in (None, "", socket.gethostname()):
-            return True  # its address is that of a forwarded port, or socket
+            return network_mode == "host"
+        # Asked before the bridge: a rootful engine beside it makes the same address one of ours.
+        if self._is_rootless:
+            return True
+        return network_mode is None and not self._is_bridge_here()
+
+    def _is_bridge_here(self) -> bool:
+        """Whether its default network is one of this machine: it is by name, and by address."""
+        is_namesake = self._info.get("Name") in (None, "", socket.gethostname())
+        if not is_namesake:
+            return False  # its address is that of a forwarded port, or socket
         with self.calling("show the network 'bridge'"):
             try:
                 network = self.client.api.inspect_network("bridge")
             except NotFound:
-                return False
-        return not has_gateway_here(network)
+                return is_namesake
+        return has_gateway_here(network)
+
+    @property
+    def _is_rootless(self) -> bool:
+        options = self._info.get("SecurityOptions") or []
+        return any("name=rootless" in str(option).split(",") for option in options)
 
     def _own_network_mode(self) -> str | None:
         """The network mode of the container that this process is in, if it is one of its."""

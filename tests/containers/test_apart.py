@@ -61,21 +61,34 @@ def test_a_process_in_a_container_of_the_engine(
 
 
 HERE, ELSEWHERE = "127.0.0.1", "203.0.113.1"
+ROOTFUL = ["name=seccomp,profile=builtin", "name=cgroupns"]
+# Its bridge has the address of the rootful one beside it.
+ROOTLESS = [*ROOTFUL, "name=rootless"]
 
 
 @pytest.mark.parametrize(
     ("gateway", "info", "is_apart"),
     [
         (HERE, {"Name": socket.gethostname()}, False),
-        (ELSEWHERE, {"Name": socket.gethostname()}, True),  # a rootless one
+        (ELSEWHERE, {"Name": socket.gethostname()}, True),
+        (HERE, {"Name": socket.gethostname(), "SecurityOptions": ROOTLESS}, True),
+        (HERE, {"Name": socket.gethostname(), "SecurityOptions": ROOTFUL}, False),
+        (HERE, {"Name": socket.gethostname(), "SecurityOptions": None}, False),
+        (HERE, {"Name": "lima-docker", "SecurityOptions": ROOTLESS}, False),
         (HERE, {"Name": "another"}, True),  # a port that is forwarded to another machine
         (ELSEWHERE, {"Name": "docker-desktop"}, False),
         (None, {"Name": socket.gethostname()}, False),
     ],
 )
 def test_an_engine_at_an_address_of_this_machine(
-    gateway: str | None, info: dict[str, str], is_apart: bool
+    gateway: str | None, info: dict[str, object], is_apart: bool
 ) -> None:
+    assert is_taken_for_apart(gateway, info) is is_apart
+
+
+def is_taken_for_apart(gateway: str | None, info: dict[str, object]) -> bool:
+    """Whether an engine is that says this of itself and of its bridge's gateway."""
+
     def answer(connection: socket.socket, head: bytes) -> bool:
         path = head.splitlines()[0]
         if b"/networks/" in path:
@@ -86,7 +99,7 @@ def test_an_engine_at_an_address_of_this_machine(
         return reply(connection, info if b"/info" in path else VERSION)
 
     with serving(answer) as address, Engine.connect(address) as engine:
-        assert engine.is_apart is is_apart
+        return engine.is_apart
 
 
 # It answers with what it gets from the other side.
