@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import socket
 import sys
 import threading
@@ -25,7 +26,7 @@ from pytest_agent_sandbox.containers.host_route import (
 )
 from pytest_agent_sandbox.containers.ownership import Owner
 from pytest_agent_sandbox.containers.proxies import Proxy, container_proxies
-from pytest_agent_sandbox.containers.surroundings import own_container
+from pytest_agent_sandbox.containers.surroundings import is_in_container, own_container
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError, SettingsError
 
 #: Seconds one address gets to answer before the next one is tried.
@@ -182,9 +183,9 @@ class Engine:
         return network_mode is None and not self._is_bridge_here()
 
     def _is_bridge_here(self) -> bool:
-        """Whether its default network is one of this machine: it is by name, and by address."""
+        """Whether its default network is this machine's, by the engine's name and the address."""
         is_namesake = self._info.get("Name") in (None, "", socket.gethostname())
-        if not is_namesake:
+        if not is_namesake and not self._may_share_network():
             return False  # its address is that of a forwarded port, or socket
         with self.calling("show the network 'bridge'"):
             try:
@@ -192,6 +193,15 @@ class Engine:
             except NotFound:
                 return is_namesake
         return has_gateway_here(network)
+
+    def _may_share_network(self) -> bool:
+        """Whether an engine of another name may be this machine's nevertheless.
+
+        Toolbox and distrobox are containers with a hostname of their own in their host's network.
+        Elsewhere a bridge with an address of ours says nothing: each engine has the same one. The
+        kernel tells the host's engine from one that is forwarded from another machine.
+        """
+        return is_in_container() and self._info.get("KernelVersion") == platform.release()
 
     @property
     def _is_rootless(self) -> bool:

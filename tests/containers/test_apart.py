@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 import socket
 import time
 from pathlib import Path
@@ -81,9 +82,25 @@ ROOTLESS = [*ROOTFUL, "name=rootless"]
     ],
 )
 def test_an_engine_at_an_address_of_this_machine(
-    gateway: str | None, info: dict[str, object], is_apart: bool
+    gateway: str | None, info: dict[str, object], is_apart: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(surroundings, "_MARKS", ())
     assert is_taken_for_apart(gateway, info) is is_apart
+
+
+@pytest.mark.parametrize("mark", [".containerenv", ".toolboxenv"])
+def test_an_engine_beside_a_toolbox(
+    mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = {"Name": "another", "KernelVersion": platform.release()}
+    monkeypatch.setattr(surroundings, "_MARKS", (tmp_path / "none", tmp_path / mark))
+    assert is_taken_for_apart(HERE, same)  # two machines alike, and a forwarded port
+    (tmp_path / mark).touch()
+    assert not is_taken_for_apart(HERE, same)
+    assert is_taken_for_apart(ELSEWHERE, same)  # a container with a network of its own
+    assert is_taken_for_apart(None, same)
+    assert is_taken_for_apart(HERE, {**same, "SecurityOptions": ROOTLESS})
+    assert is_taken_for_apart(HERE, {**same, "KernelVersion": "2.6.32"})  # a forwarded port
 
 
 def is_taken_for_apart(gateway: str | None, info: dict[str, object]) -> bool:
