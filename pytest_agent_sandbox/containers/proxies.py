@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 
 from docker.utils.config import load_general_config
 from requests.utils import should_bypass_proxies
+from urllib3.util import parse_url
+
+from pytest_agent_sandbox.errors import EngineUnavailable
 
 #: The names that programs know: some the one, some the other.
 NO_PROXY = ("NO_PROXY", "no_proxy")
@@ -93,6 +96,9 @@ def proxy_before(address: str, *, is_tls: bool) -> Proxy | None:
     Args:
         address: The engine's.
         is_tls: Whether the connection is one by TLS.
+
+    Raises:
+        EngineUnavailable: The proxy's URL cannot be read.
     """
     parts = urlsplit(address)
     if parts.scheme not in ("tcp", "http", "https") or _is_loopback(parts.hostname or ""):
@@ -106,7 +112,30 @@ def proxy_before(address: str, *, is_tls: bool) -> Proxy | None:
     past = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
     if should_bypass_proxies(f"{scheme}://{parts.netloc}", past):
         return None
+    url = url if "://" in url else f"http://{url}"  # "host:port", too, is a URL by its looks
+    if not _is_readable(url):
+        # Whatever a parser says of it may quote a part of the password.
+        raise EngineUnavailable(
+            f"The engine at {address} is asked through a proxy, but the proxy's URL in {name} "
+            "cannot be read. It has to be like http://user:password@host:port, with what is "
+            "neither letter nor digit in user and password percent-encoded (# as %23); "
+            f"NO_PROXY={parts.hostname} leads past it."
+        )
     return Proxy(url, name)
+
+
+def _is_readable(url: str) -> bool:
+    """Whether the parsers that requests goes by find the host where the user put it.
+
+    A bare ``#``, ``/`` or ``?`` in a password ends the host's part, so that a piece of the password
+    becomes the port, and the rest with its ``@`` a path.
+    """
+    try:
+        parts = urlsplit(url)
+        found = parse_url(url)
+    except ValueError:
+        return False
+    return bool(found.host) and "@" not in f"{parts.path}{parts.query}{parts.fragment}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 from pathlib import Path
@@ -168,3 +169,52 @@ def test_a_proxy_that_does_not_is_named_without_its_password(
         monkeypatch.setenv("HTTP_PROXY", proxy.replace("tcp", "http"))
         with pytest.raises(EngineUnavailable, match=f"403.*{words.format('127.0.0.1:')[:40]}"):
             Engine.connect("tcp://engine.example:2375")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:s3#cret@127.0.0.1:1",
+        "http://me:33#cret@127.0.0.1:1",  # a port, by its looks
+        "http://me:s3?cret@127.0.0.1:1",
+        "http://me:s3/cret@127.0.0.1:1",
+        "http://me:33/cret@127.0.0.1:1",
+        r"http://me:s3\cret@127.0.0.1:1",
+        "http://me:s3[cret@127.0.0.1:1",
+        "http://me:s3\N{CARE OF}cret@127.0.0.1:1",
+        "http:/me:s3cret@127.0.0.1:1",
+        "me:s3#cret@127.0.0.1:1",
+        "http://me:s3cret@",
+        "http://me:s3cret@127.0.0.1:s3",
+    ],
+)
+def test_a_proxy_whose_address_cannot_be_read(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", url)
+    with pytest.raises(EngineUnavailable) as caught:
+        Engine.connect("tcp://engine.example:2375")
+    message = str(caught.value)
+    assert "the proxy's URL in HTTP_PROXY cannot be read" in message
+    assert "NO_PROXY=engine.example" in message
+    for secret in ("s3", "33", "cret"):
+        assert secret not in message
+    # Nor is it in what the error was made from, which a traceback shows.
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("scheme", ["http://", ""])
+def test_a_password_for_a_proxy(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = []
+
+    def answer(connection: socket.socket, head: bytes) -> bool:
+        heads.append(head)
+        return reply(connection, VERSION)
+
+    with serving(answer) as proxy:
+        place = proxy.removeprefix("tcp://")
+        monkeypatch.setenv("HTTP_PROXY", f"{scheme}me:s3%23cret@{place}")
+        with Engine.connect("tcp://engine.example:2375"):
+            pass
+    sent = base64.b64encode(b"me:s3#cret")
+    assert heads
+    assert all(b"Proxy-Authorization: Basic " + sent in head for head in heads)
