@@ -206,6 +206,12 @@ class SandboxSettings:
         "folders of the host to mount, separated by commas",
         default=(),
     )
+    files: tuple[str, ...] = _setting(
+        types.names,
+        "HOST:PATH,…",
+        "files and folders of the host to copy into the sandbox before its server starts",
+        default=(),
+    )
     forward_env: tuple[str, ...] = _setting(
         types.names,
         "NAME,…",

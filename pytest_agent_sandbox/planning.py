@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from functools import cached_property
 from typing import Literal
 
 from pytest_agent_sandbox.containers.egress import allowed_places
+from pytest_agent_sandbox.containers.host_files import packed
 from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.containers.proxies import NO_PROXY, without_proxy
 from pytest_agent_sandbox.containers.spec import ContainerSpec
@@ -106,6 +108,7 @@ class SandboxPlan:
             variables = tuple(sorted(self.variables.items()))
         return (
             repr(spec),
+            hashlib.sha256(spec.files).digest(),
             tuple(sorted(spec.environment.items())),
             variables,
             self.isolation,
@@ -139,6 +142,7 @@ def plan_sandbox(
     desktop: bool = False,
     working_dir: str,
     volumes: Sequence[str] = (),
+    files: Sequence[str] = (),
     forward_env: Iterable[str] = (),
     network: str | None = None,
     allow: Iterable[str] = (),
@@ -184,30 +188,37 @@ def plan_sandbox(
         (has_desktop or (extra_ports and not lacks_services(image)))
         # Who cleans needs what nobody may have there.
         or security == "strict"
+        # They would be hidden below the folders in memory.
+        or files
     ):
         isolation = "fresh"
+    if files and security == "strict":
+        raise SettingsError(
+            "files: security = strict has folders in memory only, which are empty before the "
+            "start: use upload() in the test, or volumes"
+        )
+    spec = ContainerSpec(
+        image=image.reference,
+        command=SERVER_COMMAND,
+        environment={
+            **server_environment(image, extra_ports=extra_ports, has_desktop=has_desktop),
+            **network_environment(network),
+        },
+        ports=published_ports(host_port, extra_ports),
+        volumes=volumes,
+        network=engine_network(network),
+        extra_hosts=gateway.extra_hosts,
+        gpus=enable_gpu,
+        user=user,
+        runtime=runtime,
+        **container_options(security, memory, cpus, pids_limit, is_cleaned=isolation == "recycled"),
+        labels={WORKING_DIR_LABEL: working_dir, **labels},
+        platform=platform,
+    )
+    spec = replace(spec, files=packed(files, spec.volume_targets()))
     return SandboxPlan(
         image=image,
-        spec=ContainerSpec(
-            image=image.reference,
-            command=SERVER_COMMAND,
-            environment={
-                **server_environment(image, extra_ports=extra_ports, has_desktop=has_desktop),
-                **network_environment(network),
-            },
-            ports=published_ports(host_port, extra_ports),
-            volumes=volumes,
-            network=engine_network(network),
-            extra_hosts=gateway.extra_hosts,
-            gpus=enable_gpu,
-            user=user,
-            runtime=runtime,
-            **container_options(
-                security, memory, cpus, pids_limit, is_cleaned=isolation == "recycled"
-            ),
-            labels={WORKING_DIR_LABEL: working_dir, **labels},
-            platform=platform,
-        ),
+        spec=spec,
         variables=variables,
         has_services=extra_ports or has_desktop,
         has_desktop=has_desktop,

@@ -117,6 +117,7 @@ class RunSandboxes:
             "runtime": settings.runtime,
             "user": settings.user,
             "volumes": list(settings.volumes),
+            "files": list(settings.files),
             "forward_env": list(settings.forward_env),
             "enable_gpu": settings.gpu,
             "working_dir": settings.working_dir,

@@ -37,6 +37,7 @@ _PROMISES = frozenset(
     {
         "allow",
         "extra_ports",
+        "files",
         "gpu",
         "keep",
         "network",

@@ -15,6 +15,8 @@ from pytest_agent_sandbox.containers.accounts import (
     handed_over,
 )
 from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.host_files import folders_above, joined
+from pytest_agent_sandbox.containers.image_files import open_image
 from pytest_agent_sandbox.containers.janitor import (
     Janitor,
     by_owner,
@@ -63,6 +65,7 @@ class SandboxStarter:
             SandboxError: Whatever else keeps it from starting.
         """
         accounts = self._accounts(plan)
+        copies = self._copies(plan)
         begun, files = plan, self._first_files(plan) if plan.is_in_memory else {}
         if accounts is not None:
             begun = _with_folders(plan, accounts.new)
@@ -72,6 +75,9 @@ class SandboxStarter:
             files.setdefault(begun.spec.environment["HOME"], b"")
         if plan.is_in_memory:
             begun = _in_memory(begun, files)
+        if copies:
+            own = begun.spec.files if accounts is not None else b""
+            begun = replace(begun, spec=replace(begun.spec, files=joined(own, copies)))
         sandbox = Sandbox.start(self._engine, begun, user, dormant=dormant, check=check)
         sandbox.plan = plan
         if not plan.is_in_memory:
@@ -131,6 +137,17 @@ class SandboxStarter:
                 self._known[key] = _Accounts(old, new)
             found = self._known[key]
         return None if found.old.number == found.new.number else found
+
+    def _copies(self, plan: SandboxPlan) -> bytes:
+        """The plan's files of this machine as its user's, with the folders that they lack."""
+        if not plan.spec.files:
+            return b""
+        image = plan.image
+        account = find_account(self._engine, image.reference, plan.spec.user or image.user)
+        with open_image(self._engine, image.reference) as inside:
+            lacking = [name for name in folders_above(plan.spec.files) if not inside.has(name)]
+        root = Account(0, 0, "")
+        return joined(folders_of(account, lacking), handed_over(plan.spec.files, root, account))
 
     def _first_files(self, plan: SandboxPlan) -> dict[str, bytes]:
         """What the image has in the folders that the sandbox has in memory."""

@@ -66,6 +66,8 @@ class DockerWorkspace(RemoteWorkspace):
             to have one: see `DockerDevWorkspace`.
         working_dir: The workspace's folder in the container; made where it is missing.
         volumes: Folders of this machine to mount, as `host:container[:ro]`.
+        files: Files and folders of this machine to copy into the container before its server
+            starts, as `host:path`; they belong to its user.
         forward_env: Names of environment variables that the container gets with their values.
         network: What the sandbox can reach: `open` (the default), whatever the engine's network
             lets it; `isolated`, its LLM and what `allow` names; `none`; or the name of a network
@@ -113,6 +115,7 @@ class DockerWorkspace(RemoteWorkspace):
         desktop: bool = False,
         working_dir: str = WORKING_DIR,
         volumes: Sequence[str] = (),
+        files: Sequence[str] = (),
         forward_env: Iterable[str] = (),
         network: str | None = None,
         allow: Sequence[str] = (),
@@ -172,6 +175,7 @@ class DockerWorkspace(RemoteWorkspace):
                 desktop=desktop,
                 working_dir=working_dir,
                 volumes=volumes,
+                files=files,
                 forward_env=forward_env,
                 network=network,
                 allow=allow,

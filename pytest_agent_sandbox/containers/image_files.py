@@ -45,6 +45,15 @@ class ImageFiles:
             return b""
         return found
 
+    def has(self, path: str) -> bool:
+        """Whether there is a file or folder of this path."""
+        try:
+            chunks, _ = self._engine.client.api.get_archive(self._container, path)
+        except NotFound:
+            return False
+        chunks.close()
+        return True
+
     def text(self, path: str) -> str:
         """A file's text; empty where the image has none."""
         archive = self.archive(path)
