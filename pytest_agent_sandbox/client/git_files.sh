@@ -24,9 +24,11 @@ setting safe.directory '*'            # files may belong to a user other than th
 setting core.quotePath false
 setting core.safecrlf false
 setting core.hooksPath /dev/null      # a hook of the agent's would run whenever an index is written
-setting core.fsmonitor false          # these four trust what was noted of files
+setting core.fsmonitor false          # these six trust what was noted of files
 setting core.untrackedCache false
 setting core.ignoreStat false
+setting core.trustctime true
+setting core.checkStat default
 setting core.sparseCheckout false     # and this one leaves new files out
 setting core.splitIndex false         # would be written beside the repository's own index
 setting submodule.recurse false
@@ -55,16 +57,29 @@ if [ -n "$kept" ]; then
   cat "$kept/sizes" >>"$t/sizes"
 fi
 
-# Whether the folder is in a repository, that git can read; $prefix is its path there.
+# Whether the folder is in a repository, that git can read; $prefix is its path there. The work tree
+# is where .git is, whatever the repository's settings say (core.bare, core.worktree).
 in_repository() {
   prefix=
-  if [ "$(git rev-parse --is-inside-work-tree 2>"$t/said")" = true ]; then
-    prefix=$(git rev-parse --show-prefix)
-    return 0
+  top=$(pwd -P)
+  until git_dir=$(repository_of "$top"); do
+    [ ! -s "$t/said" ] || { cat "$t/said" >&2; exit 128; }
+    [ -n "$top" ] || return 1
+    top=${top%/*}
+  done
+  export GIT_DIR="$git_dir" GIT_WORK_TREE="${top:-/}"
+  prefix=$(git rev-parse --show-prefix) || exit 128
+}
+# What git passes over as no repository may be one that was broken.
+repository_of() { # FOLDER
+  : >"$t/said"
+  [ -e "$1/.git" ] || [ -L "$1/.git" ] || return 1
+  git rev-parse --resolve-git-dir "$1/.git" 2>"$t/said" && return
+  if [ -d "$1/.git" ]; then
+    : >"$t/said"
+    [ -z "$(ls -A "$1/.git")" ] || echo "no repository: $1/.git" >>"$t/problems"
   fi
-  [ -s "$t/said" ] && ! grep -q '^fatal: not a git repository (or any' "$t/said" || return 1
-  cat "$t/said" >&2
-  exit 128
+  return 1
 }
 
 without_filters() { # PATTERN
@@ -238,7 +253,7 @@ tree_of() (
     whole=$(git rev-parse -q --verify "$2^{tree}") &&
       { git rev-parse -q --verify "$whole:$prefix" || echo "$empty"; exit; }
   elif [ "$2" = HEAD ]; then
-    echo "${unversioned:-$empty}"
+    [ "$1" = . ] && echo "${unversioned:-$empty}" || echo "$empty"
     exit
   fi
   echo "there is no commit $2" >&2

@@ -16,8 +16,7 @@ from pytest_agent_sandbox.errors import ServerError
 #: Files of more bytes are compared by their id, and told by their size: never copied, never shown.
 LARGE = 8 * 1024**2
 
-# How deep repositories inside of a folder are looked for, and how many are looked into.
-_DEPTH = 4
+# How many repositories inside of a folder are looked into: those that are the least deep.
 _MOST_INNER = 50
 
 _REPORTS = 3
@@ -64,12 +63,11 @@ class GitScript:
         Raises:
             FileNotFoundError: There is no such folder.
         """
-        found = self._run(
-            f"find . -mindepth 2 -maxdepth {_DEPTH} -name .git -prune -print0 2>/dev/null || :"
-        )
-        paths = sorted(
+        found = self._run("find . -name .git -prune ! -path ./.git -print0 2>/dev/null || :")
+        paths = [
             path.removeprefix("./").removesuffix("/.git") for path in found.stdout.split("\0")[:-1]
-        )
+        ]
+        paths.sort(key=lambda path: (path.count("/"), path))
         if len(paths) <= _MOST_INNER:
             return paths, ""
         more = len(paths) - _MOST_INNER

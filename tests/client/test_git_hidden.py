@@ -1,0 +1,59 @@
+"""What changed where the agent hid it from git: settings, repositories deep inside, odd names."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_agent_sandbox.client.workspace import RemoteWorkspace
+from pytest_agent_sandbox.errors import ServerError
+
+GIT = "git -c user.email=a@example.com -c user.name=A -c protocol.file.allow=always"
+COMMIT = f"{GIT} add -A && {GIT} commit -q -m commit"
+
+
+def run(workspace: RemoteWorkspace, command: str, cwd: str | None = None) -> str:
+    return workspace.execute_command(command, cwd=cwd).check().stdout
+
+
+def summary(workspace: RemoteWorkspace) -> dict[str, str]:
+    return {change.path: change.status for change in workspace.git_changes()}
+
+
+def test_repositories_at_any_depth(workspace: RemoteWorkspace) -> None:
+    run(workspace, "git init -q && mkdir -p src/host/org/project/vendor/a/b/c/d/e")
+    for folder in ("src/host/org/project", "src/host/org/project/vendor/a/b/c/d/e"):
+        run(workspace, "git init -q && echo new >f", folder)
+    assert summary(workspace) == {
+        "src/host/org/project/f": "ADDED",
+        "src/host/org/project/vendor/a/b/c/d/e/f": "ADDED",
+    }
+
+
+@pytest.mark.parametrize(
+    "setting", ["core.bare true", "core.worktree /tmp", "core.checkStat minimal"]
+)
+def test_settings_that_hide_the_files(workspace: RemoteWorkspace, setting: str) -> None:
+    for folder in (".", "inner"):
+        run(
+            workspace,
+            f"mkdir -p {folder} && cd {folder} && git init -q && echo inner >.gitignore && "
+            f"echo aa | tee f >same && touch -d @1700000000 f && {COMMIT} && "
+            f"git config core.trustctime false && git config {setting}",
+        )
+    # git looks at whole seconds.
+    run(workspace, "sleep 1.1; echo bb | tee f >inner/f && touch -d @1700000000 f inner/f")
+    assert summary(workspace) == {"f": "UPDATED", "inner/f": "UPDATED"}
+    assert workspace.changes_as_diff().count("-aa\n+bb\n") == 2
+
+
+def test_a_repository_that_is_none_any_more_is_told(workspace: RemoteWorkspace) -> None:
+    run(workspace, f"mkdir empty empty/.git && git init -q && echo a >f && {COMMIT}")
+    run(workspace, f"git init -q inner && cd inner && echo a >f && {COMMIT}")
+    assert "Incomplete" not in workspace.changes_as_diff()
+    run(workspace, "rm inner/.git/HEAD")
+    with pytest.raises(ServerError, match=r"no repository: .*/inner/\.git(.|\n)*ADDED inner/f"):
+        workspace.git_changes()
+    run(workspace, "rm .git/HEAD")
+    with pytest.raises(ServerError, match=r"no repository: .*/\.git"):
+        workspace.git_changes()
+    assert "Incomplete" in workspace.changes_as_diff()
