@@ -57,7 +57,10 @@ _STATUSES = {
 
 @dataclass(frozen=True)
 class GitChange:
-    """One file that differs from the base: what happened to it, and its path from the folder."""
+    """One file that differs from the base: what happened to it, and its path from the folder.
+
+    Bytes of the path that are not UTF-8 are kept by `surrogateescape`.
+    """
 
     status: GitChangeStatus
     path: str
@@ -103,14 +106,14 @@ def changes(connection: ServerConnection, folder: str, base: str = "HEAD") -> li
         f"since_commit {words(base, *inner)}\nprint_changes",
         fields=1,
     )
-    fields = answer.fields[0].split("\0")
+    fields = git.names(answer.fields[0]).split("\0")
     by_path = {
         path: GitChange(_STATUSES.get(raw[-1:], GitChangeStatus.UPDATED), path)
         for raw, path in zip(fields[0::2], fields[1::2], strict=False)
     }
     found = [by_path[path] for path in sorted(by_path)]
     if problems := _lines(left_out, answer.problems, answer.raw):
-        known = [f"{change.status} {change.path}" for change in found[:_MOST_TOLD]]
+        known = [f"{change.status} {_shown(change.path)}" for change in found[:_MOST_TOLD]]
         known += ["…"] if len(found) > _MOST_TOLD else []
         raise ServerError(
             f"git cannot tell all that changed in {folder} of the sandbox: {problems}\n"
@@ -220,6 +223,10 @@ def _large_file(line: str) -> str:
         if one != "-"
     )
     return f"{head}index {old_id}..{new_id}\nBinary files {old} and {new} differ: {sizes}\n"
+
+
+def _shown(path: str) -> str:
+    return path.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _lines(*texts: str) -> str:

@@ -78,9 +78,12 @@ report() {
 }
 
 print_changes() {
+  {
+    all diff-tree -r --raw -z --no-renames "$base" "$now" &&
+      all diff-tree -r --raw -z --no-renames "$(links "$t/links.base")" "$(links "$t/links.now")"
+  } >"$t/changes" || exit
   report
-  all diff-tree -r --raw -z --no-renames "$base" "$now" &&
-    all diff-tree -r --raw -z --no-renames "$(links "$t/links.base")" "$(links "$t/links.now")"
+  base64 <"$t/changes" # names may hold any bytes
 }
 
 # print_diff MOST: of what is too large to be shown, or not here, the sizes and git's raw lines;

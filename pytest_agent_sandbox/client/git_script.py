@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import posixpath
 import shlex
 import time
@@ -10,6 +11,7 @@ from functools import cache
 from importlib import resources
 
 from pytest_agent_sandbox.client.commands import OUTPUT_LIMIT, CommandResult, run_command
+from pytest_agent_sandbox.client.remote_paths import quoted
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import ServerError
 
@@ -63,9 +65,10 @@ class GitScript:
         Raises:
             FileNotFoundError: There is no such folder.
         """
-        found = self._run("find . -name .git -prune ! -path ./.git -print0 2>/dev/null || :")
+        found = self._run("find . -name .git -prune ! -path ./.git -print0 2>/dev/null | base64")
         paths = [
-            path.removeprefix("./").removesuffix("/.git") for path in found.stdout.split("\0")[:-1]
+            path.removeprefix("./").removesuffix("/.git")
+            for path in self.names(found.stdout).split("\0")[:-1]
         ]
         paths.sort(key=lambda path: (path.count("/"), path))
         if len(paths) <= _MOST_INNER:
@@ -94,6 +97,17 @@ class GitScript:
         problems, raw, unread = (part.strip() for part in parts[:_REPORTS])
         return Answer(problems, raw, unread, parts[_REPORTS:])
 
+    def names(self, printed: str) -> str:
+        """Return text with names in it, which the script prints in base64: they may not be UTF-8.
+
+        Raises:
+            ServerError: It is no base64.
+        """
+        try:
+            return base64.b64decode(printed).decode(errors="surrogateescape")
+        except ValueError:
+            raise self.odd(printed) from None
+
     def odd(self, printed: str) -> ServerError:
         """Return the error for what an agent has put in git's place, which may print anything."""
         return ServerError(
@@ -116,7 +130,7 @@ class GitScript:
 
 def words(*values: str) -> str:
     """Return values as words of a shell line."""
-    return shlex.join(values)
+    return " ".join(quoted(value) for value in values)
 
 
 @cache

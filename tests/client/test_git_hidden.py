@@ -57,3 +57,19 @@ def test_a_repository_that_is_none_any_more_is_told(workspace: RemoteWorkspace) 
     with pytest.raises(ServerError, match=r"no repository: .*/\.git"):
         workspace.git_changes()
     assert "Incomplete" in workspace.changes_as_diff()
+
+
+def test_names_that_are_not_utf8(workspace: RemoteWorkspace) -> None:
+    run(
+        workspace,
+        "git init -q && touch $(printf 'x\\376') $(printf 'x\\377') && "
+        f"git init -q $(printf 'r\\377') && cd $(printf 'r\\377') && echo a >f && {COMMIT}",
+    )
+    snapshot = workspace.snapshot()
+    run(workspace, "echo b >$(printf 'r\\377')/f")
+    inner = "r\udcff"
+    changes = {"x\udcfe": "ADDED", "x\udcff": "ADDED", inner: "ADDED", f"{inner}/f": "UPDATED"}
+    assert summary(workspace) == changes
+    assert workspace.changes_as_diff(base=snapshot).endswith("-a\n+b\n")
+    changed = workspace.git_diff(f"{workspace.working_dir}/{inner}/f")
+    assert (changed.original, changed.modified) == ("a\n", "b\n")
