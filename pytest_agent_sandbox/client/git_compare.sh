@@ -51,13 +51,23 @@ since_snapshot() {
   shift
   for inner; do
     [ -z "$(all ls-files -- "$inner" | head -n 1)" ] || continue
-    # shellcheck disable=SC2046  # ids, one a word
-    fork=$(cd "$inner" && git merge-base HEAD \
-      $(git for-each-ref --format='%(objectname)' refs/remotes) 2>/dev/null) || continue
+    fork=$(cd "$inner" && came_with 2>/dev/null) && [ -n "$fork" ] || continue
     tree=$(tree_of "$inner" "$fork") && graft "$inner" "$tree" || exit
     all ls-tree -z "$outer" -- "$inner" >>"$t/links.now"
   done
   base=$(all write-tree --missing-ok) || exit
+}
+
+# The commit that a repository came with: the first one that its HEAD was at. Where no log tells,
+# the last one that a remote has, too, unless it was pushed.
+came_with() {
+  first=$(git log -g --format='%H %gs' HEAD -- | tail -n 1)
+  case $first in
+    *" commit (initial)"*) ;; # it was made here
+    ?*) echo "${first%% *}" ;;
+    # shellcheck disable=SC2046  # ids, one a word
+    *) git merge-base HEAD $(git for-each-ref --format='%(objectname)' refs/remotes) ;;
+  esac
 }
 
 # The repositories inside as git shows them: as one entry each.

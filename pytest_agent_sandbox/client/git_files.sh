@@ -113,6 +113,16 @@ look_at_all() (
       cat
     fi | git update-index -z --no-skip-worktree --stdin
 )
+# Where a submodule lost its .git, its files are the folder's own.
+forget_lost_modules() {
+  git ls-files -s -z -- . | lines | sed -n 's/^160000 [^	]*	//p' | lines |
+    xargs -0 -r sh -c "$lost" - | git update-index -z --force-remove --stdin
+}
+lost='
+for f; do
+  [ ! -d "$f" ] || [ -f "$f/.git" ] || [ -z "$(ls -A "$f")" ] ||
+    git rev-parse --resolve-git-dir "$f/.git" >/dev/null 2>&1 || printf "%s\0" "$f"
+done'
 lines() { tr '\0\n' '\n\0'; } # there and back
 
 # Large files by their id alone: a copy of each would fill a disk in memory. And what git-lfs would
@@ -234,7 +244,7 @@ take() (
     export GIT_DIR="$t/all" GIT_WORK_TREE="$PWD"
   fi
   export GIT_INDEX_FILE="$t/index" GIT_OBJECT_DIRECTORY="$t/all/objects"
-  git ls-files -s >/dev/null && look_at_all && take_by_hand && add "$1" || exit
+  git ls-files -s >/dev/null && look_at_all && forget_lost_modules && take_by_hand && add "$1" || exit
   if [ -n "$prefix" ]; then # the rest of the repository may be in any state
     git ls-files -s -z --full-name -- . >"$t/part"
     export GIT_INDEX_FILE="$t/part.index"

@@ -68,8 +68,54 @@ def test_names_that_are_not_utf8(workspace: RemoteWorkspace) -> None:
     snapshot = workspace.snapshot()
     run(workspace, "echo b >$(printf 'r\\377')/f")
     inner = "r\udcff"
-    changes = {"x\udcfe": "ADDED", "x\udcff": "ADDED", inner: "ADDED", f"{inner}/f": "UPDATED"}
-    assert summary(workspace) == changes
+    new = dict.fromkeys(["x\udcfe", "x\udcff", inner], "ADDED")
+    assert summary(workspace) == {**new, f"{inner}/f": "UPDATED"}
     assert workspace.changes_as_diff(base=snapshot).endswith("-a\n+b\n")
     changed = workspace.git_diff(f"{workspace.working_dir}/{inner}/f")
     assert (changed.original, changed.modified) == ("a\n", "b\n")
+
+
+def test_a_submodule_that_lost_its_git(workspace: RemoteWorkspace) -> None:
+    run(workspace, f"git init -q library && cd library && echo a | tee a >b && {COMMIT}")
+    run(
+        workspace,
+        f"git init -q && {GIT} submodule --quiet add ./library sub && rm -rf library && "
+        f"mkdir deep && {GIT} submodule --quiet add ./sub 'deep/s u b' && {COMMIT}",
+    )
+    snapshot = workspace.snapshot()
+    run(workspace, "rm -rf sub/.git 'deep/s u b/.git' && echo evil | tee sub/a >'deep/s u b/a'")
+    assert summary(workspace) == {
+        "deep/s u b": "DELETED",
+        "deep/s u b/a": "ADDED",
+        "deep/s u b/b": "ADDED",
+        "sub": "DELETED",
+        "sub/a": "ADDED",
+        "sub/b": "ADDED",
+    }
+    diff = workspace.changes_as_diff(base=snapshot)
+    assert diff.count("-a\n+evil\n") == diff.count("diff --git") == 2
+
+
+def test_commits_that_were_pushed_since_a_snapshot(workspace: RemoteWorkspace) -> None:
+    run(
+        workspace,
+        f"git init -q --bare origin && git init -q first && cd first && echo a >f && {COMMIT} && "
+        "git push -q ../origin HEAD:master && cd .. && rm -rf first && git init -q --bare other && "
+        "git -C origin symbolic-ref HEAD refs/heads/master",
+    )
+    snapshot = workspace.snapshot()
+    run(
+        workspace,
+        f"git clone -q ./origin clone && cd clone && echo b >f && {COMMIT} && git push -q",
+    )
+    run(
+        workspace,
+        f"git init -q made && cd made && echo mine >m && {COMMIT} && "
+        "git remote add origin ../other && git push -q origin HEAD && git fetch -q origin",
+    )
+    run(workspace, "git clone -q ./origin same && rm -rf origin other")
+    diff = workspace.changes_as_diff(base=snapshot)
+    assert "diff --git a/clone/f b/clone/f" in diff
+    assert "-a\n+b\n" in diff
+    assert "+mine\n" in diff
+    assert "same/f" not in diff
