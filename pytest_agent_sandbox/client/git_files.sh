@@ -6,7 +6,7 @@
 # they are. Repositories inside of the folder ("$@" of most functions) are taken like plain folders
 # of files, each by its own rules. What could not be had is told in three files:
 #   problems  what git said of what it cannot see
-#   raw       files whose filter fails: taken as they are on the disk
+#   raw       files whose filter fails, or is not run: taken as they are on the disk
 #   unread    files that cannot be read: their size and time stand for them
 
 command -v git >/dev/null || { echo "git is not installed in the sandbox" >&2; exit 127; }
@@ -77,17 +77,69 @@ repository_of() { # FOLDER
   git rev-parse --resolve-git-dir "$1/.git" 2>"$t/said" && return
   if [ -d "$1/.git" ]; then
     : >"$t/said"
-    [ -z "$(ls -A "$1/.git")" ] || echo "no repository: $1/.git" >>"$t/problems"
+    inside=$(ls -A "$1/.git" 2>/dev/null) && [ -z "$inside" ] ||
+      echo "no repository: $1/.git" >>"$t/problems"
   fi
   return 1
 }
 
 without_filters() { # PATTERN
-  for name in $(git config --name-only --get-regexp "^filter\.$1\.(clean|process)\$"); do
+  while IFS= read -r name; do
+    [ -n "$name" ] || continue
     setting "$name" ''
     setting "${name%.*}.required" false
-  done
+  done <<END
+$(git config --name-only --get-regexp "^filter\.$1\.(clean|process)\$" | sort -u)
+END
 }
+
+# Filters that the agent may have written: they are not run, as they may hide what it changed. Those
+# of git-lfs are known, and others may be of the system's settings.
+agents_filters() {
+  git config --name-only --get-regexp '^filter\..*\.(clean|process)$' | sort -u |
+    while IFS= read -r name; do
+      case $(git config --get "$name") in
+        '' | 'git-lfs clean -- %f' | 'git-lfs filter-process' | 'git-lfs filter-process --skip')
+          continue ;;
+      esac
+      case $(git config --show-scope --get "$name") in
+        system*) ;;
+        *) name=${name#filter.} && echo "${name%.*}" ;;
+      esac
+    done | sort -u
+}
+# Files with such a filter are taken as they are on the disk. Each is read: what the index notes of it
+# is by the filter, too.
+take_unfiltered() {
+  export large prefix
+  agents_filters >"$t/filters"
+  [ -s "$t/filters" ] || return 0
+  while IFS= read -r name; do
+    setting "filter.$name.clean" ''
+    setting "filter.$name.process" ''
+    setting "filter.$name.required" false
+  done <"$t/filters"
+  : >"$t/taken"
+  git ls-files -z -c -o --exclude-standard -- . | git check-attr -z --stdin filter | lines |
+    awk -v list="$t/filters" '
+      BEGIN { while ((getline name <list) > 0) known[name] }
+      NR % 3 == 1 { path = $0 }
+      NR % 3 == 0 && $0 in known { print path }
+    ' | lines | xargs -0 -r sh -c "$unfiltered" - >"$t/entries"
+  enter_by_hand <"$t/entries"
+}
+unfiltered='
+for f; do
+  [ -f "$f" ] && [ ! -L "$f" ] && [ -r "$f" ] && size=$(wc -c <"$f") || continue
+  write=-w; [ "$size" -le "$large" ] || write=
+  id=$(git hash-object $write --no-filters -- "$f") || continue
+  [ "$(git rev-parse -q --verify ":./$f")" != "$id" ] || continue
+  echo "$id $size" >>"$t/sizes"
+  echo "$prefix$f: taken as it is: the agent may have written its filter, which was not run" >>"$t/raw"
+  mode=100644; [ ! -x "$f" ] || mode=100755
+  printf "%s\0" "$f" >>"$t/taken"
+  printf "%s %s\t%s\0" "$mode" "$id" "$prefix$f"
+done'
 
 # What has changed, or is new. A filter that fails would end this early.
 dirty() (
@@ -153,11 +205,11 @@ done'
 take_by_hand() {
   lfs=
   if git config --get-regexp '^filter\.lfs\.(clean|process)$' >/dev/null &&
-    ! command -v git-lfs >/dev/null; then
+    ! command -v git-lfs >/dev/null && ! grep -qx lfs "$t/filters"; then
     lfs=yes
     without_filters lfs
   fi
-  export lfs large prefix
+  export lfs
   : >"$t/taken"
   {
     [ -z "$lfs" ] || dirty | filtered lfs
@@ -244,7 +296,8 @@ take() (
     export GIT_DIR="$t/all" GIT_WORK_TREE="$PWD"
   fi
   export GIT_INDEX_FILE="$t/index" GIT_OBJECT_DIRECTORY="$t/all/objects"
-  git ls-files -s >/dev/null && look_at_all && forget_lost_modules && take_by_hand && add "$1" || exit
+  git ls-files -s >/dev/null && look_at_all && forget_lost_modules || exit
+  take_unfiltered && take_by_hand && add "$1" || exit
   if [ -n "$prefix" ]; then # the rest of the repository may be in any state
     git ls-files -s -z --full-name -- . >"$t/part"
     export GIT_INDEX_FILE="$t/part.index"

@@ -31,7 +31,7 @@ class Answer:
 
     Attributes:
         problems: What git said of what it cannot see.
-        raw: What git said of files whose filter fails: they were taken as they are on the disk.
+        raw: Files whose filter fails, or is not run: they were taken as they are on the disk.
         unread: What git said of files that cannot be read: their size and time stand for them.
         fields: The rest.
     """

@@ -53,7 +53,10 @@ def test_a_repository_that_is_none_any_more_is_told(workspace: RemoteWorkspace) 
     run(workspace, "rm inner/.git/HEAD")
     with pytest.raises(ServerError, match=r"no repository: .*/inner/\.git(.|\n)*ADDED inner/f"):
         workspace.git_changes()
-    run(workspace, "rm .git/HEAD")
+    run(workspace, "rm -rf inner && chmod 000 .git")
+    with pytest.raises(ServerError, match=r"no repository: .*/\.git"):
+        workspace.git_changes()
+    run(workspace, "chmod 700 .git && rm .git/HEAD")
     with pytest.raises(ServerError, match=r"no repository: .*/\.git"):
         workspace.git_changes()
     assert "Incomplete" in workspace.changes_as_diff()
@@ -119,3 +122,29 @@ def test_commits_that_were_pushed_since_a_snapshot(workspace: RemoteWorkspace) -
     assert "-a\n+b\n" in diff
     assert "+mine\n" in diff
     assert "same/f" not in diff
+
+
+@pytest.mark.parametrize(
+    ("name", "program"),
+    [("x.clean", "touch ran; git show HEAD:sub/a"), ("lfs.process", "touch ran; false")],
+    ids=["clean", "process of lfs"],
+)
+def test_filters_that_the_agent_wrote_are_not_run(
+    workspace: RemoteWorkspace, name: str, program: str
+) -> None:
+    run(workspace, f"git init -q && mkdir sub && echo a | tee sub/a same >b && {COMMIT}")
+    snapshot = workspace.snapshot()
+    run(
+        workspace,
+        f"git config 'filter.{name}' '{program}' && git config 'filter.odd name.clean' false && "
+        f"echo '* filter={name.partition('.')[0]}' >.git/info/attributes && echo evil >sub/a; "
+        "git add sub/a; rm -f ran",
+    )
+    told = "sub/a: taken as it is: the agent may have written its filter"
+    with pytest.raises(ServerError, match=rf"{told}(.|\n)*: UPDATED sub/a$"):
+        workspace.git_changes()
+    assert told in workspace.changes_as_diff()
+    diff = workspace.changes_as_diff(base=snapshot)
+    assert diff.count("diff --git") == 1
+    assert diff.endswith("-a\n+evil\n")
+    assert "ran" not in run(workspace, "ls . sub").split()

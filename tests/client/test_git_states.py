@@ -107,22 +107,27 @@ def test_a_checkout_with_lfs_where_there_is_no_git_lfs(workspace: RemoteWorkspac
 
 
 def test_a_filter_that_fails(workspace: RemoteWorkspace) -> None:
+    # Of the system's settings: others are not run at all.
+    setting = "sudo -n git config --system filter.broken"
     run(
         workspace,
         f"git init -q && echo '*.x filter=broken' >.gitattributes && echo a >m.x && {COMMIT} && "
-        "git config filter.broken.clean 'echo sorry >&2; false' && "
-        "git config filter.broken.required true && echo b >m.x && echo t >app.py",
+        f"{setting}.clean 'echo sorry >&2; false' && {setting}.required true && "
+        "echo b >m.x && echo t >app.py",
     )
-    with pytest.raises(ServerError, match=r"clean filter 'broken' failed(.|\n)*ADDED app\.py"):
-        workspace.git_changes()
-    diff = workspace.changes_as_diff()
-    assert headers(diff) == ["a/app.py b/app.py", "a/m.x b/m.x"]
-    assert "clean filter 'broken' failed]" in diff
-    snapshot = workspace.snapshot()
-    assert workspace.changes_as_diff(base=snapshot) == "", "both are as they are on the disk"
-    run(workspace, "echo c >m.x; git config filter.broken.required false")
-    assert workspace.changes_as_diff(base=snapshot).endswith("-b\n+c\n")
-    assert summary(workspace) == {"app.py": "ADDED", "m.x": "UPDATED"}, "as git itself says then"
+    try:
+        with pytest.raises(ServerError, match=r"clean filter 'broken' failed(.|\n)*ADDED app\.py"):
+            workspace.git_changes()
+        diff = workspace.changes_as_diff()
+        assert headers(diff) == ["a/app.py b/app.py", "a/m.x b/m.x"]
+        assert "clean filter 'broken' failed]" in diff
+        snapshot = workspace.snapshot()
+        assert workspace.changes_as_diff(base=snapshot) == "", "both are as they are on the disk"
+        run(workspace, f"echo c >m.x; {setting}.required false")
+        assert workspace.changes_as_diff(base=snapshot).endswith("-b\n+c\n")
+        assert summary(workspace) == {"app.py": "ADDED", "m.x": "UPDATED"}, "as git itself says"
+    finally:
+        run(workspace, "sudo -n git config --system --remove-section filter.broken")
 
 
 def test_a_sparse_checkout(workspace: RemoteWorkspace) -> None:
