@@ -220,7 +220,8 @@ class _Running:
         if parsed is None:
             raise ServerError(
                 f"The output of command {self._shown} is lost: something in the sandbox has "
-                "overwritten it or ended what keeps it, or its disk is full."
+                "overwritten it or ended what keeps it, its disk is full, or it may have no more "
+                "processes."
             )
         return parsed
 

@@ -70,9 +70,10 @@ def test_hostile(agent_workspace, agent_conversation, number):
                        json={"name": "LEFT", "value": "secret-of-the-server"})
     agent_workspace.execute_command(WRECK, timeout=20)
     assert look(agent_workspace) != seen
-    bomb = "setsid nohup sh -c 'while :; do sleep 600 & done' >/dev/null 2>&1 &"
+    # Only once this command has ended: it could not print its output without processes.
+    bomb = "setsid nohup sh -c 'sleep 0.5; while :; do sleep 600 & done' >/dev/null 2>&1 &"
     agent_workspace.execute_command(bomb)
-    time.sleep(0.5)
+    time.sleep(1)
 """
 
 
