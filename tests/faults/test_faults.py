@@ -68,7 +68,10 @@ FAULTS = {
         evidence=NONE,
     ),
     "container_paused": Expected(
-        "somebody pauses the container; the run has 3 s", "ConversationTimeout", "agent", 9.0
+        "somebody pauses the container; the run has 3 s",
+        "SandboxPaused",
+        within=9.0,
+        words="docker unpause",
     ),
     "memory_used_up": Expected(
         "the agent uses up the memory", "SandboxDied", words="out of memory"
@@ -116,11 +119,10 @@ FAULTS = {
     ),
     "sandbox_has_no_room": Expected(
         "the sandbox's disk is full",
-        "ConversationFailed",
-        "agent",
-        25.0,
-        "has not begun it",
-        {"container.log": "No space left on device"},
+        "ServerError",
+        within=60.0,
+        words="No space left on device",
+        evidence={"container.log": "No space left on device"},
     ),
     "image_deleted": Expected(
         "the image is deleted between two sandboxes", "ImageNotFound", evidence=NONE
