@@ -394,6 +394,7 @@ class RemoteWorkspace(WorkspaceFiles):
 
     # Their awaitable forms.
     await_until_ready = InThread(wait_until_ready)
+    alog_tail = InThread(log_tail)
     aalive = InThread(alive)
     aserver_info = InThread(server_info)
     aexecute_command = InThread(execute_command)
