@@ -44,8 +44,8 @@ def request(body: Any, method: str = "POST", path: str = "/chat/completions") ->
     return canonical("openai-chat", method, path, body, NORMALISE)
 
 
-def meaning(value: Any) -> Any:
-    """What is compared, worked out in another way: numbers by value, and no nulls in objects."""
+def meaning(value: Any, *, has_nulls: bool) -> Any:
+    """What is compared, worked out in another way: numbers by value, nulls where they count."""
     match value:
         case bool() | None:
             return repr(value)
@@ -54,15 +54,24 @@ def meaning(value: Any) -> Any:
         case str():
             return ("text", value)
         case list():
-            return [meaning(item) for item in value]
-    return {name: meaning(item) for name, item in value.items() if item is not None}
+            return [meaning(item, has_nulls=has_nulls) for item in value]
+    return {
+        name: meaning(item, has_nulls=has_nulls)
+        for name, item in value.items()
+        if has_nulls or item is not None
+    }
 
 
 def meaning_of_body(body: Any) -> Any:
-    tools = (
-        {"tools": sorted(map(meaning, body["tools"]), key=repr_sorted)} if body.get("tools") else {}
-    )
-    return meaning(body) | tools
+    """In the request itself and in messages, a field that is null is as good as none."""
+    fields = {
+        name: meaning(value, has_nulls=name not in ("messages", "input"))
+        for name, value in body.items()
+        if value is not None
+    }
+    if fields.get("tools"):
+        fields["tools"] = sorted(fields["tools"], key=repr_sorted)
+    return fields
 
 
 def repr_sorted(value: Any) -> str:

@@ -77,7 +77,8 @@ def project(tmp_path_factory):
     from tests.plugin.conftest import Project
 
     project = Project(tmp_path_factory.mktemp("frames"))
-    project.blocked.remove("asyncio")
+    for name in ("anyio", "asyncio"):
+        project.blocked.remove(name)
     project.environment["DOCKER_HOST"] = "tcp://127.0.0.1:1"
     for name, text in {
         "test_it.py": SUITE,
