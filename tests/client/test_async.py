@@ -76,7 +76,7 @@ async def test_a_conversation_and_its_files(
 async def test_two_agents_work_at_once_and_the_loop_goes_on(
     workspace: RemoteWorkspace, llm: ScriptedLLM, anyio_backend
 ) -> None:
-    llm.script(say("one", delay=4.0), say("two", delay=4.0))
+    llm.script(say("one", delay=5.0), say("two", delay=5.0))
     gaps = []
 
     async def tick() -> None:
@@ -100,8 +100,8 @@ async def test_two_agents_work_at_once_and_the_loop_goes_on(
             talking.start_soon(talk)
         seconds = time.monotonic() - began
         ticking.cancel_scope.cancel()
-    assert seconds < 7.5  # one after the other they take eight
-    assert max(gaps) < 0.5
+    assert seconds < 9.5  # one after the other they take ten
+    assert max(gaps) < 1.5  # what waits in the loop, if anything does, waits five
 
 
 @pytest.mark.anyio
