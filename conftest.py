@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from pytest_agent_sandbox.ci import is_in_ci
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import (
     FULL_TARGET,
@@ -23,6 +22,7 @@ from pytest_agent_sandbox.containers.images import (
     find_built,
 )
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.host.ci import is_in_ci
 from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from measuring import Report, read_arguments
 
 from pytest_agent_sandbox.client.events import Event, parse_event
 from pytest_agent_sandbox.evidence.recorder import Recorder
-from pytest_agent_sandbox.redaction import Redactor
+from pytest_agent_sandbox.host.redaction import Redactor
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

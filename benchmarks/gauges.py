@@ -12,7 +12,7 @@ from recording import record
 
 from pytest_agent_sandbox.containers.cleanup import find
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.ownership import PID
+from pytest_agent_sandbox.host.ownership import PID
 
 
 def gauge(**more: Any) -> None:

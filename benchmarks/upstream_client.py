@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 from pytest_agent_sandbox.containers.build_run import run_build
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.host_network import HostNetwork
 from pytest_agent_sandbox.containers.images import VERSION_LABEL, Image
 from pytest_agent_sandbox.containers.progress import show_progress
+from pytest_agent_sandbox.host.host_network import HostNetwork
 
 _FOLDER = Path(__file__).parent / "upstream_container"
 _SOCKET = "/var/run/docker.sock"

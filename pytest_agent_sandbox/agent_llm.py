@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import pytest
 
 from pytest_agent_sandbox.belongings import Belongings
-from pytest_agent_sandbox.ci import is_in_ci
 from pytest_agent_sandbox.client.acp import is_acp, with_variables
 from pytest_agent_sandbox.errors import CassetteError, FaultUnused, SettingsError
+from pytest_agent_sandbox.host.ci import is_in_ci
 from pytest_agent_sandbox.host_gateway import HostGateway, LLMEndpoint, with_each_llm
 from pytest_agent_sandbox.live_llm import LiveLLM
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
@@ -29,13 +29,13 @@ from pytest_agent_sandbox.llm.script import Script
 from pytest_agent_sandbox.llm_usage import LLMUsage
 
 if TYPE_CHECKING:
+    from pytest_agent_sandbox.host.redaction import Redactor
     from pytest_agent_sandbox.llm.calls import LLMCall
     from pytest_agent_sandbox.llm.exchange import Source
     from pytest_agent_sandbox.llm.lane import Lane
     from pytest_agent_sandbox.llm.observer import Observer
     from pytest_agent_sandbox.llm.replies import Entry
     from pytest_agent_sandbox.options import SandboxSettings
-    from pytest_agent_sandbox.redaction import Redactor
     from pytest_agent_sandbox.served_workspaces import ServedWorkspace
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 

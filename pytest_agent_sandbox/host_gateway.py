@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.agents import agent_payload
-from pytest_agent_sandbox.containers.host_route import HostRoute
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.host.host_route import HostRoute
 from pytest_agent_sandbox.sandbox_network import (
     GATEWAY_PORT,
     ISOLATED,

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from pytest_agent_sandbox.containers.host_route import HostRoute
 from pytest_agent_sandbox.containers.proxies import without_proxy
 from pytest_agent_sandbox.errors import (
     SandboxDied,
@@ -26,6 +25,7 @@ from pytest_agent_sandbox.errors import (
     ServerError,
     SettingsError,
 )
+from pytest_agent_sandbox.host.host_route import HostRoute
 from pytest_agent_sandbox.host_gateway import HostGateway
 from pytest_agent_sandbox.processes.server_process import ServerProcess
 from pytest_agent_sandbox.sandbox_network import LOOPBACK

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from pytest_agent_sandbox.ci import is_in_ci
 from pytest_agent_sandbox.containers.cleanup import KEPT_PREFIX
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import (
@@ -18,6 +17,7 @@ from pytest_agent_sandbox.containers.images import (
     MINIMAL_TARGET,
     TARGET_LABEL,
 )
+from pytest_agent_sandbox.host.ci import is_in_ci
 from pytest_agent_sandbox.planning import ANY_TEST, TEST_LABEL, WORKING_DIR_LABEL
 from pytest_agent_sandbox.services import VNC_PORT, VSCODE_PORT, answers, desktop_address
 

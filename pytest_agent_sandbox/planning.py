@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
-from pytest_agent_sandbox.containers.egress import allowed_places
 from pytest_agent_sandbox.containers.host_files import packed
 from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.containers.proxies import NO_PROXY, without_proxy
 from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.errors import ServiceUnavailable, SettingsError
+from pytest_agent_sandbox.host.egress import allowed_places
 from pytest_agent_sandbox.sandbox_network import (
     OPEN,
     WayToGateway,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from pytest_agent_sandbox.containers.cleanup import Found, find
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.ownership import HOST, PID
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.host.ownership import HOST, PID
 
 
 def prune(names: Sequence[str], *, dry_run: bool = False) -> bool:

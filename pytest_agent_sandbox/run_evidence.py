@@ -19,9 +19,9 @@ from pytest_agent_sandbox.trial_marks import TrialId, trial_of
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.recorder import Recorder
+    from pytest_agent_sandbox.host.redaction import Redactor
     from pytest_agent_sandbox.live_terminal import LiveTerminal
     from pytest_agent_sandbox.options import SandboxSettings
-    from pytest_agent_sandbox.redaction import Redactor
 
 
 _WANTED = pytest.StashKey[bool]()

@@ -14,10 +14,10 @@ import pytest
 from pytest_agent_sandbox.containers.cleanup import remove_labelled, remove_left_behind
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import choose_image, find_local
-from pytest_agent_sandbox.containers.ownership import OWNER
 from pytest_agent_sandbox.containers.watcher import Watcher
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.forecast import Forecast, is_overridden
+from pytest_agent_sandbox.host.ownership import OWNER
 from pytest_agent_sandbox.host_gateway import HostGateway
 from pytest_agent_sandbox.options import MARKER, SandboxSettings, for_test
 from pytest_agent_sandbox.planning import ANY_TEST, TEST_LABEL, SandboxPlan, plan_sandbox

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from pytest_agent_sandbox.containers.egress import Egress
-from pytest_agent_sandbox.containers.host_route import CONTAINER_HOST_NAME
-from pytest_agent_sandbox.containers.multiplexer import Connect, Ends
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.host.egress import Egress
+from pytest_agent_sandbox.host.host_route import CONTAINER_HOST_NAME
+from pytest_agent_sandbox.host.multiplexer import Connect, Ends
 
 #: Whatever the engine's default network lets it reach.
 OPEN = "open"

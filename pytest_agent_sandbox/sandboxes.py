@@ -14,12 +14,12 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.containers.container import Container
-from pytest_agent_sandbox.containers.egress import Egress
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.faults import is_transient
 from pytest_agent_sandbox.containers.proxies import without_proxy
 from pytest_agent_sandbox.containers.readiness import wait_until
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartFailed
+from pytest_agent_sandbox.host.egress import Egress
 from pytest_agent_sandbox.planning import SandboxPlan
 from pytest_agent_sandbox.recycling import Recycler
 from pytest_agent_sandbox.sandbox_network import ways_out

@@ -17,8 +17,8 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.answers import an_object
 from pytest_agent_sandbox.client.transport import ServerConnection
-from pytest_agent_sandbox.containers.host_route import HostRoute
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.host.host_route import HostRoute
 from pytest_agent_sandbox.host_gateway import HostGateway
 from pytest_agent_sandbox.options import SETTINGS, flag
 from pytest_agent_sandbox.sandbox_network import LOOPBACK

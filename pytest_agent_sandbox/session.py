@@ -24,12 +24,12 @@ from pytest_agent_sandbox.run import (
 if TYPE_CHECKING:
     from pytest_agent_sandbox.agent_llm import AgentLLM
     from pytest_agent_sandbox.containers.engine import Engine
+    from pytest_agent_sandbox.host.redaction import Redactor
     from pytest_agent_sandbox.host_gateway import HostGateway
     from pytest_agent_sandbox.llm.budgets import Budget
     from pytest_agent_sandbox.llm.prices import Prices
     from pytest_agent_sandbox.local_servers import LocalServers
     from pytest_agent_sandbox.options import SandboxSettings
-    from pytest_agent_sandbox.redaction import Redactor
     from pytest_agent_sandbox.run_evidence import RunEvidence
     from pytest_agent_sandbox.run_sandboxes import RunSandboxes
     from pytest_agent_sandbox.served import RunningServer
@@ -109,7 +109,7 @@ class SandboxSession:
     @cached_property
     def redactor(self) -> Redactor:
         """Masks the secrets that this run knows."""
-        from pytest_agent_sandbox.redaction import Redactor
+        from pytest_agent_sandbox.host.redaction import Redactor
 
         redactor = Redactor()
         redactor.add(os.environ.get("LLM_API_KEY", ""))

@@ -13,10 +13,10 @@ from itertools import count
 from pathlib import Path
 from typing import Self
 
-from pytest_agent_sandbox.containers.background import Background
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.pool import Pool, Wanted
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.host.background import Background
+from pytest_agent_sandbox.host.pool import Pool, Wanted
 from pytest_agent_sandbox.planning import SandboxPlan
 from pytest_agent_sandbox.sandboxes import Sandbox, User
 from pytest_agent_sandbox.starting import SandboxStarter

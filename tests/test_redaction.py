@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from pytest_agent_sandbox.redaction import Redactor
+from pytest_agent_sandbox.host.redaction import Redactor
 
 SECRET = "sk-abcdef123456"
 KEY = '-----BEGIN KEY-----\nMIIEv"gIBAD\u00e4NBgkq\nhkiG9w0BAQ\\EFAASC\n-----END KEY-----\n'

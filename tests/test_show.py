@@ -12,7 +12,7 @@ from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence import folders, run_results
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.evidence.result import Result
-from pytest_agent_sandbox.redaction import Redactor
+from pytest_agent_sandbox.host.redaction import Redactor
 from pytest_agent_sandbox.show import show
 
 EVIL = "\x1b[2J\u202e\r\n::error::x ##[group]"

@@ -33,7 +33,7 @@ from pytest_agent_sandbox.client.state import (
 from pytest_agent_sandbox.client.stream import EventStream
 from pytest_agent_sandbox.client.transport import GUARD_INTERVAL, Guard, ServerConnection
 from pytest_agent_sandbox.errors import SandboxError, ServerError, SettingsError
-from pytest_agent_sandbox.redaction import Redactor
+from pytest_agent_sandbox.host.redaction import Redactor
 
 #: Seconds for the event stream to come up.
 _READY_TIMEOUT = 30.0

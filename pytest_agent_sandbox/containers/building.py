@@ -16,7 +16,6 @@ from docker.errors import DockerException
 from pytest_agent_sandbox.containers.base_images import ensure_base_image
 from pytest_agent_sandbox.containers.build_run import run_build
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.host_network import HostNetwork
 from pytest_agent_sandbox.containers.images import (
     BUILT_REPOSITORY,
     DEFAULT_AGENT_SERVER_VERSION,
@@ -32,6 +31,7 @@ from pytest_agent_sandbox.containers.images import (
 from pytest_agent_sandbox.containers.locks import machine_lock
 from pytest_agent_sandbox.containers.progress import Progress, Silence
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.host.host_network import HostNetwork
 
 BUILD_LABEL = f"{LABEL_PREFIX}build"
 BASE_LABEL = f"{LABEL_PREFIX}base"

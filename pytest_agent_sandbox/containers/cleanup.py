@@ -10,14 +10,14 @@ from typing import Any, Literal
 from docker.errors import APIError, NotFound
 
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.ownership import (
+from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.host.ownership import (
     OWNER,
     OwnerState,
     forget,
     forget_ended,
     owner_state,
 )
-from pytest_agent_sandbox.errors import SandboxError
 
 #: What the names of this package's labels begin with, on the engine.
 LABEL_PREFIX = "pytest-agent-sandbox."

@@ -23,9 +23,7 @@ from pytest_agent_sandbox.containers.cleanup import (
 )
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.faults import explain_exit, start_failure
-from pytest_agent_sandbox.containers.log_file import LogFile
 from pytest_agent_sandbox.containers.logs import LogFollower
-from pytest_agent_sandbox.containers.multiplexer import Connect
 from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.containers.state import ContainerState, parse_state
 from pytest_agent_sandbox.containers.tunnel import Tunnel
@@ -34,6 +32,8 @@ from pytest_agent_sandbox.errors import (
     SandboxError,
     SettingsError,
 )
+from pytest_agent_sandbox.host.log_file import LogFile
+from pytest_agent_sandbox.host.multiplexer import Connect
 
 _log = logging.getLogger("pytest_agent_sandbox.containers")
 

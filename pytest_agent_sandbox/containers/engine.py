@@ -18,16 +18,16 @@ import urllib3
 from docker.errors import APIError, DockerException, NotFound
 
 from pytest_agent_sandbox.containers.endpoints import Endpoint, find_endpoints
-from pytest_agent_sandbox.containers.host_route import (
+from pytest_agent_sandbox.containers.proxies import Proxy, container_proxies
+from pytest_agent_sandbox.containers.surroundings import is_in_container, own_container
+from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError, SettingsError
+from pytest_agent_sandbox.host.host_route import (
     HostRoute,
     has_gateway_here,
     route_by_address,
     route_by_gateway,
 )
-from pytest_agent_sandbox.containers.ownership import Owner
-from pytest_agent_sandbox.containers.proxies import Proxy, container_proxies
-from pytest_agent_sandbox.containers.surroundings import is_in_container, own_container
-from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError, SettingsError
+from pytest_agent_sandbox.host.ownership import Owner
 
 #: Seconds one address gets to answer before the next one is tried.
 CONNECT_TIMEOUT = 3

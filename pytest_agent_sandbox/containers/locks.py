@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from pytest_agent_sandbox.containers.lock_folder import lock_folder
 from pytest_agent_sandbox.containers.progress import Progress
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.host.lock_folder import lock_folder
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.containers.engine import Engine

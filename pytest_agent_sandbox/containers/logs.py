@@ -13,8 +13,8 @@ import requests
 import urllib3
 
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.log_file import LogFile
 from pytest_agent_sandbox.errors import EngineUnavailable
+from pytest_agent_sandbox.host.log_file import LogFile
 
 _log = logging.getLogger("pytest_agent_sandbox.containers")
 

@@ -12,11 +12,11 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, Self
 
-from pytest_agent_sandbox.containers import multiplexer, tunnel_inside
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.multiplexer import Connect, Ends, Multiplexer, TunnelError
 from pytest_agent_sandbox.containers.program import Program
 from pytest_agent_sandbox.errors import SandboxStartFailed, SettingsError
+from pytest_agent_sandbox.host import multiplexer, tunnel_inside
+from pytest_agent_sandbox.host.multiplexer import Connect, Ends, Multiplexer, TunnelError
 
 _LOOPBACK = "127.0.0.1"
 # Seconds for the container's end to answer: Python has to start there, maybe beside many others.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pytest_agent_sandbox.containers import watching
-from pytest_agent_sandbox.containers.piped_process import PipedProcess
+from pytest_agent_sandbox.host.piped_process import PipedProcess
 
 # Seconds the watcher gets to end once it is told to.
 _PATIENCE = 5.0

@@ -69,8 +69,8 @@ def clean_up(owner: str, files: list[Path]) -> None:
             file.unlink(missing_ok=True)
     from pytest_agent_sandbox.containers.cleanup import remove_labelled
     from pytest_agent_sandbox.containers.engine import Engine
-    from pytest_agent_sandbox.containers.ownership import OWNER, forget
     from pytest_agent_sandbox.errors import SandboxError
+    from pytest_agent_sandbox.host.ownership import OWNER, forget
 
     deadline = time.monotonic() + _PATIENCE
     while True:

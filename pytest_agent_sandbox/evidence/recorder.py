@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.client.commands import CommandResult
     from pytest_agent_sandbox.client.events import Event
     from pytest_agent_sandbox.evidence.story import TestStory
+    from pytest_agent_sandbox.host.redaction import Redactor
     from pytest_agent_sandbox.llm.calls import LLMCall
     from pytest_agent_sandbox.llm.observer import Observer
-    from pytest_agent_sandbox.redaction import Redactor
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from pytest_agent_sandbox.containers.log_file import LogFile
-from pytest_agent_sandbox.containers.piped_process import PipedProcess
 from pytest_agent_sandbox.errors import SandboxDied, SettingsError
+from pytest_agent_sandbox.host.log_file import LogFile
+from pytest_agent_sandbox.host.piped_process import PipedProcess
 from pytest_agent_sandbox.processes import supervising
 
 _TAIL_LINES = 30

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_agent_sandbox.client import server_log
 from pytest_agent_sandbox.client.server_log import ServerLog
-from pytest_agent_sandbox.redaction import Redactor
+from pytest_agent_sandbox.host.redaction import Redactor
 
 
 def line(message: str, level: str = "INFO") -> str:

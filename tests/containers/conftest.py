@@ -12,8 +12,8 @@ import pytest
 from pytest_agent_sandbox.containers.cleanup import remove_labelled
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.multiplexer import Connect
 from pytest_agent_sandbox.containers.spec import ContainerSpec
+from pytest_agent_sandbox.host.multiplexer import Connect
 
 
 @pytest.fixture(scope="session")

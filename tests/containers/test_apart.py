@@ -14,7 +14,7 @@ from pytest_agent_sandbox.containers import engine as engine_module
 from pytest_agent_sandbox.containers import surroundings
 from pytest_agent_sandbox.containers.endpoints import Endpoint
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.multiplexer import Ends
+from pytest_agent_sandbox.host.multiplexer import Ends
 
 from .conftest import Start
 from .fake_engine import VERSION, reply, serving

@@ -19,7 +19,6 @@ import pytest
 from pytest_agent_sandbox.containers import building, images
 from pytest_agent_sandbox.containers.building import build_agent_server, make_default
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.host_network import HostNetwork
 from pytest_agent_sandbox.containers.images import (
     BUILT_REPOSITORY,
     VERSION_LABEL,
@@ -28,6 +27,7 @@ from pytest_agent_sandbox.containers.images import (
 )
 from pytest_agent_sandbox.containers.progress import Silence
 from pytest_agent_sandbox.errors import ImageBuildFailed, SettingsError
+from pytest_agent_sandbox.host.host_network import HostNetwork
 
 _USUAL_BASES = (
     "python:3.13-slim-trixie",

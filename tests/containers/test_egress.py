@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pytest_agent_sandbox.containers.egress import Egress, allowed_places
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.host.egress import Egress, allowed_places
 
 
 class Site(BaseHTTPRequestHandler):
@@ -139,8 +139,8 @@ def test_a_name_does_not_lead_to_this_machine(ask: Ask, place: str) -> None:
 
 def test_clients_that_go_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the far end does not go with them."""
-    monkeypatch.setattr("pytest_agent_sandbox.containers.egress._PATIENCE", 0.6)
-    monkeypatch.setattr("pytest_agent_sandbox.containers.egress._MOST_AT_ONCE", 20)
+    monkeypatch.setattr("pytest_agent_sandbox.host.egress._PATIENCE", 0.6)
+    monkeypatch.setattr("pytest_agent_sandbox.host.egress._MOST_AT_ONCE", 20)
 
     async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

@@ -14,8 +14,8 @@ import pytest
 from pytest_agent_sandbox.containers.cleanup import prefixed, remove_labelled
 from pytest_agent_sandbox.containers.endpoints import Endpoint
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.host_route import HostRoute
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.host.host_route import HostRoute
 
 from .conftest import Start
 from .fake_engine import VERSION, reply, serving

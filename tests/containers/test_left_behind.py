@@ -17,8 +17,8 @@ import pytest
 from pytest_agent_sandbox.containers.cleanup import find, prefixed, remove_left_behind
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.ownership import OWNER, PLACE, Owner, owner_file, owner_state
 from pytest_agent_sandbox.containers.watcher import Watcher
+from pytest_agent_sandbox.host.ownership import OWNER, PLACE, Owner, owner_file, owner_state
 
 # A process that has a container, a network and a file, and a watcher unless told otherwise. It
 # says what they are called; then it ends as it is told to.

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from pytest_agent_sandbox.containers import log_file
-from pytest_agent_sandbox.containers.log_file import LogFile
+from pytest_agent_sandbox.host import log_file
+from pytest_agent_sandbox.host.log_file import LogFile
 
 SECRET = "sk-very-secret-value"
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pytest_agent_sandbox.containers.background import Background
-from pytest_agent_sandbox.containers.pool import Pool, PoolClosedError, Wanted
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed
+from pytest_agent_sandbox.host.background import Background
+from pytest_agent_sandbox.host.pool import Pool, PoolClosedError, Wanted
 
 
 class Works:

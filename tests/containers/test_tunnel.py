@@ -17,10 +17,12 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from pytest_agent_sandbox.containers import multiplexer
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.multiplexer import (
+from pytest_agent_sandbox.containers.tunnel import Tunnel
+from pytest_agent_sandbox.errors import SandboxDied, SandboxStartFailed, SettingsError
+from pytest_agent_sandbox.host import multiplexer
+from pytest_agent_sandbox.host.multiplexer import (
     CREDIT,
     DATA,
     END,
@@ -31,8 +33,6 @@ from pytest_agent_sandbox.containers.multiplexer import (
     Multiplexer,
     TunnelError,
 )
-from pytest_agent_sandbox.containers.tunnel import Tunnel
-from pytest_agent_sandbox.errors import SandboxDied, SandboxStartFailed, SettingsError
 
 # A server that sends back what it gets, and one that never reads.
 SERVERS = """

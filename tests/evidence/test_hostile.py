@@ -17,7 +17,7 @@ from pytest_agent_sandbox.client.commands import CommandResult
 from pytest_agent_sandbox.client.events import parse_event
 from pytest_agent_sandbox.evidence import live
 from pytest_agent_sandbox.evidence.recorder import Recorder
-from pytest_agent_sandbox.redaction import Redactor
+from pytest_agent_sandbox.host.redaction import Redactor
 from tests.client import hostile
 
 

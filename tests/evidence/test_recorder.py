@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 import pytest
 
 from pytest_agent_sandbox.client.events import parse_event
-from pytest_agent_sandbox.containers.log_file import LogFile
 from pytest_agent_sandbox.evidence import limits, result
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.evidence.telling import tell
+from pytest_agent_sandbox.host.log_file import LogFile
+from pytest_agent_sandbox.host.redaction import Redactor
 from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.observer import News
 from pytest_agent_sandbox.llm.replies import Usage
-from pytest_agent_sandbox.redaction import Redactor
 from tests.evidence.events import action, message
 from tests.evidence.events import result as observation
 from tests.evidence.images import data_url, encoded, png

@@ -8,7 +8,7 @@ import pytest
 from pytest_agent_sandbox.evidence import folders, run_results
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.evidence.result import Result
-from pytest_agent_sandbox.redaction import Redactor
+from pytest_agent_sandbox.host.redaction import Redactor
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from pytest_agent_sandbox.host.redaction import Redactor
 from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest, canonical
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
-from pytest_agent_sandbox.redaction import Redactor
 
 PATHS = {
     "openai-chat": "/chat/completions",

@@ -18,6 +18,7 @@ import pytest
 
 from pytest_agent_sandbox.agent_llm import AgentLLM
 from pytest_agent_sandbox.errors import FaultUnused, SettingsError
+from pytest_agent_sandbox.host.redaction import Redactor
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
 from pytest_agent_sandbox.llm.cassettes.tape import Tape
@@ -30,7 +31,6 @@ from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.replies import say, tool
 from pytest_agent_sandbox.llm.script import Script
 from pytest_agent_sandbox.options import SandboxSettings
-from pytest_agent_sandbox.redaction import Redactor
 
 from .conftest import open_sockets
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_agent_sandbox.host.redaction import Redactor
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
-from pytest_agent_sandbox.redaction import Redactor
 
 UUID = "3f2a9c41-7d05-4e1b-9c3a-0123456789ab"
 

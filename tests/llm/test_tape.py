@@ -27,6 +27,7 @@ from pytest_agent_sandbox.errors import (
     CassetteMiss,
     CassetteUnused,
 )
+from pytest_agent_sandbox.host.redaction import Redactor
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.cassettes.cassette import Cassette
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
@@ -45,7 +46,6 @@ from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, say, tool
 from pytest_agent_sandbox.options import SandboxSettings
-from pytest_agent_sandbox.redaction import Redactor
 
 from ..provider import Provider
 from .conftest import open_sockets

@@ -14,7 +14,7 @@ from typing import Any
 import docker
 import pytest
 
-from pytest_agent_sandbox.ci import VARIABLES
+from pytest_agent_sandbox.host.ci import VARIABLES
 
 RUN_TIMEOUT = 240
 

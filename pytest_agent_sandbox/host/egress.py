@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import h11
 
-from pytest_agent_sandbox.containers.host_route import CONTAINER_HOST_NAME
-from pytest_agent_sandbox.containers.multiplexer import Ends
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.host.host_route import CONTAINER_HOST_NAME
+from pytest_agent_sandbox.host.multiplexer import Ends
 
 _PLACE = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _HIGHEST_PORT = 65535

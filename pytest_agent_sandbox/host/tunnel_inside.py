@@ -13,10 +13,11 @@ import os
 import socket
 import struct
 import sys
-from typing import TYPE_CHECKING, Awaitable, List, Sequence
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.containers.multiplexer import LARGEST, Ends, Multiplexer
+    from pytest_agent_sandbox.host.multiplexer import LARGEST, Ends, Multiplexer
 
 _LOOPBACK = "127.0.0.1"
 # Where nothing may lead: the internet, the metadata of clouds, the engine's usual bridge.
@@ -26,7 +27,7 @@ _PATIENCE = 1.0
 _GET_FLAGS, _UP = 0x8913, 1
 
 
-def ways_out() -> List[str]:
+def ways_out() -> list[str]:
     """What there is in this container that leads out of it, in words."""
     with open("/proc/net/dev") as file:
         names = [line.partition(":")[0].strip() for line in file if ":" in line]

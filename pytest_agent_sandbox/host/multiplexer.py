@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import Any, Awaitable, Callable, Dict, List, Tuple
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-Ends = Tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[], Awaitable[Ends]]
 
 #: A frame: the connection's number, what it is, and the length of what follows.
@@ -52,7 +53,7 @@ class Multiplexer:
         self._connect = connect
         self._next = first
         self._of_the_other = (first + 1) % 2
-        self._connections: Dict[int, _Connection] = {}
+        self._connections: dict[int, _Connection] = {}
         self._outgoing: asyncio.Queue[bytes] = asyncio.Queue()
         self._waiting = 0
         self._received = bytearray()
@@ -184,7 +185,7 @@ class _Connection:
 
     async def carry(self, connect: Connect) -> None:
         """Carries until both directions have ended, or one has failed."""
-        halves: List[asyncio.Future[None]] = []
+        halves: list[asyncio.Future[None]] = []
         writer = None
         try:
             reader, writer = await connect()

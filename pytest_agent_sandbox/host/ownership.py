@@ -13,8 +13,8 @@ from typing import Literal, Self
 
 from filelock import FileLock, Timeout
 
-from pytest_agent_sandbox.containers.lock_folder import lock_folder
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.host.lock_folder import lock_folder
 
 #: Names of labels: the owner, where its lock is, and, for people, its process and machine.
 OWNER, PLACE, PID, HOST = "owner", "owner-place", "owner-pid", "owner-host"
