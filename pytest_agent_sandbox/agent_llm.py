@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.lane import Lane
     from pytest_agent_sandbox.llm.observer import Observer
     from pytest_agent_sandbox.llm.replies import Entry
-    from pytest_agent_sandbox.options import SandboxSettings
     from pytest_agent_sandbox.served_workspaces import ServedWorkspace
+    from pytest_agent_sandbox.settings.table import SandboxSettings
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 
     Workspace = DockerWorkspace | ServedWorkspace

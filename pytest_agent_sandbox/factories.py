@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.client.events import Event
     from pytest_agent_sandbox.client.skills import Skill
     from pytest_agent_sandbox.llm.replies import Entry
-    from pytest_agent_sandbox.options import SandboxSettings
     from pytest_agent_sandbox.session import SandboxSession, Workspace
+    from pytest_agent_sandbox.settings.table import SandboxSettings
 
 logger = logging.getLogger(__name__)
 

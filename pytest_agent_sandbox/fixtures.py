@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_agent_sandbox import options
+from pytest_agent_sandbox.settings.table import SandboxSettings
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.agent_llm import AgentLLM
     from pytest_agent_sandbox.factories import ConversationFactory, WorkspaceFactory
-    from pytest_agent_sandbox.options import SandboxSettings
     from pytest_agent_sandbox.session import SandboxSession, Workspace
 
 #: What the run's sandbox tests share; there once its collection has found one.
@@ -142,7 +142,7 @@ def agent_llm(
     markers = list(request.node.iter_markers(options.MARKER))
     settings = options.for_test(sandbox_settings, markers)
     # A test's own budget is what its markers say; what the run says is for all tests together.
-    own = options.for_test(options.SandboxSettings(), markers)
+    own = options.for_test(SandboxSettings(), markers)
     with run.agent_llm(request.node, settings, own) as llm, ExitStack() as ending:
         request.node.stash[CHECKS] = [llm.verify]
         llm.observe = lambda name: run.evidence.recorder(request.node).llm_observer(name)

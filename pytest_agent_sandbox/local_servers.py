@@ -34,7 +34,7 @@ from pytest_agent_sandbox.served_workspaces import ServedWorkspace
 from pytest_agent_sandbox.server_start import SERVER_SETTINGS, forwarded, secret_environment
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.options import SandboxSettings
+    from pytest_agent_sandbox.settings.table import SandboxSettings
 
 _SETTING = "--sandbox-engine=process"
 _PACKAGE = "openhands-agent-server"

@@ -12,6 +12,7 @@ from pytest_agent_sandbox.fixtures import SESSION
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.session import SandboxSession
+    from pytest_agent_sandbox.settings.table import SandboxSettings
 
 HEADER = "agent_sandbox_header"
 STATISTICS = "agent_sandbox_statistics"
@@ -283,7 +284,7 @@ def _await_trials(config: pytest.Config) -> None:
     trial_reports.register(config, count, end)
 
 
-def _check_holding(config: pytest.Config, settings: options.SandboxSettings) -> None:
+def _check_holding(config: pytest.Config, settings: SandboxSettings) -> None:
     if settings.pause_on_failure and not hasattr(config, "workerinput"):
         from pytest_agent_sandbox import holding
 

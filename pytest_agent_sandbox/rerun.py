@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_agent_sandbox import option_types as types
-from pytest_agent_sandbox.options import RUN_WIDE, SETTINGS, flag, ini_key
+from pytest_agent_sandbox.settings import kinds
+from pytest_agent_sandbox.settings.setting import flag, ini_key
+from pytest_agent_sandbox.settings.table import SETTINGS
 
 #: Settings of the run without which the test is another one, or none: a trial, say.
 _OF_THE_TEST = {"agent_trials", "engine", "python", "url"}
@@ -39,14 +40,14 @@ def _from_here(config: pytest.Config, node_id: str) -> str:
 def _flags(config: pytest.Config) -> Iterator[str]:
     for setting in SETTINGS:
         value = config.getoption(ini_key(setting))
-        is_left_out = setting.name in RUN_WIDE - _OF_THE_TEST
+        is_left_out = setting.run_wide and setting.name not in _OF_THE_TEST
         if value is None or is_left_out:
             continue
         if isinstance(value, bool):
             yield flag(setting) if value else flag(setting).replace("--", "--no-", 1)
         elif isinstance(value, tuple):
             # A comma is part of a regular expression.
-            separator = "\n" if setting.parse is types.patterns else ","
+            separator = "\n" if setting.parse is kinds.patterns else ","
             yield f"{flag(setting)}={separator.join(value)}"
         else:
             yield f"{flag(setting)}={value}"

@@ -17,7 +17,7 @@ from pytest_agent_sandbox.evidence import folders
 from pytest_agent_sandbox.options import resolve
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.options import SandboxSettings
+    from pytest_agent_sandbox.settings.table import SandboxSettings
 
 _RUN = pytest.StashKey[str]()
 _RUN_INPUT = "agent_sandbox_run"

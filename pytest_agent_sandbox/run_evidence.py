@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.recorder import Recorder
     from pytest_agent_sandbox.host.redaction import Redactor
     from pytest_agent_sandbox.live_terminal import LiveTerminal
-    from pytest_agent_sandbox.options import SandboxSettings
+    from pytest_agent_sandbox.settings.table import SandboxSettings
 
 
 _WANTED = pytest.StashKey[bool]()

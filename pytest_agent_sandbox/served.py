@@ -20,14 +20,15 @@ from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.host.host_route import HostRoute
 from pytest_agent_sandbox.host_gateway import HostGateway
-from pytest_agent_sandbox.options import SETTINGS, flag
 from pytest_agent_sandbox.sandbox_network import LOOPBACK
 from pytest_agent_sandbox.served_workspaces import ServedWorkspace
+from pytest_agent_sandbox.settings.setting import flag
+from pytest_agent_sandbox.settings.table import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_agent_sandbox.options import SandboxSettings
+    from pytest_agent_sandbox.settings.table import SandboxSettings
 
 #: The variable with the session key of the server that `url` names.
 KEY_VARIABLE = "SANDBOX_API_KEY"

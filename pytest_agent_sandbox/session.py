@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.budgets import Budget
     from pytest_agent_sandbox.llm.prices import Prices
     from pytest_agent_sandbox.local_servers import LocalServers
-    from pytest_agent_sandbox.options import SandboxSettings
     from pytest_agent_sandbox.run_evidence import RunEvidence
     from pytest_agent_sandbox.run_sandboxes import RunSandboxes
     from pytest_agent_sandbox.served import RunningServer
     from pytest_agent_sandbox.served_workspaces import ServedWorkspace
+    from pytest_agent_sandbox.settings.table import SandboxSettings
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 
     #: What a test may get.

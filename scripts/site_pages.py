@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest_agent_sandbox
 from pytest_agent_sandbox import cli, fixtures
-from pytest_agent_sandbox.option_types import switch
-from pytest_agent_sandbox.options import RUN_WIDE, SETTINGS, Setting, flag, ini_key
+from pytest_agent_sandbox.settings.kinds import switch
+from pytest_agent_sandbox.settings.setting import Setting, flag, ini_key
+from pytest_agent_sandbox.settings.table import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 
@@ -120,7 +121,7 @@ def described(setting: Setting) -> str:
     """One of them: what it does, and its names."""
     name = setting.name
     spelled = flag(setting) if setting.parse is switch else f"{flag(setting)}={setting.metavar}"
-    marker = "none: it is for the whole run" if name in RUN_WIDE else f"`{name}=…`"
+    marker = "none: it is for the whole run" if setting.run_wide else f"`{name}=…`"
     text = setting.help[0].upper() + setting.help[1:]
     return (
         f"## {name} {{ #{name} }}\n\n{text}.\n\n"

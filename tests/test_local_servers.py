@@ -17,7 +17,7 @@ import pytest
 from pytest_agent_sandbox import local_servers
 from pytest_agent_sandbox.errors import ServerError
 from pytest_agent_sandbox.local_servers import LocalServers
-from pytest_agent_sandbox.options import SandboxSettings
+from pytest_agent_sandbox.settings.table import SandboxSettings
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -6,8 +6,9 @@ import os
 import pytest
 
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.option_types import switch
-from pytest_agent_sandbox.options import SETTINGS, SandboxSettings, for_test, resolve
+from pytest_agent_sandbox.options import for_test, resolve
+from pytest_agent_sandbox.settings.kinds import switch
+from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
 
 SHOW = """
     import dataclasses, json

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from pytest_agent_sandbox import cli
-from pytest_agent_sandbox.options import SETTINGS, Setting, flag, ini_key
+from pytest_agent_sandbox.settings.setting import Setting, flag, ini_key
+from pytest_agent_sandbox.settings.table import SETTINGS
 
 from .commands import Command, commands, walked
 from .examples import projects_of

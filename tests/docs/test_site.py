@@ -17,7 +17,7 @@ import pytest
 
 import pytest_agent_sandbox
 from pytest_agent_sandbox import cli, errors, fixtures
-from pytest_agent_sandbox.options import SETTINGS
+from pytest_agent_sandbox.settings.table import SETTINGS
 
 from .markdown import PAGES, ROOT, blocks_in, text_of
 

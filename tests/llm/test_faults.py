@@ -30,7 +30,7 @@ from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.replies import say, tool
 from pytest_agent_sandbox.llm.script import Script
-from pytest_agent_sandbox.options import SandboxSettings
+from pytest_agent_sandbox.settings.table import SandboxSettings
 
 from .conftest import open_sockets
 

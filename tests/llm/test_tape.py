@@ -45,7 +45,7 @@ from pytest_agent_sandbox.llm.live import LiveUpstream
 from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, say, tool
-from pytest_agent_sandbox.options import SandboxSettings
+from pytest_agent_sandbox.settings.table import SandboxSettings
 
 from ..provider import Provider
 from .conftest import open_sockets

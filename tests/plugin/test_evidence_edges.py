@@ -9,8 +9,8 @@ import pytest
 
 from pytest_agent_sandbox.evidence.run_results import rows
 from pytest_agent_sandbox.live_terminal import LiveTerminal
-from pytest_agent_sandbox.options import SandboxSettings
 from pytest_agent_sandbox.session import SandboxSession
+from pytest_agent_sandbox.settings.table import SandboxSettings
 from tests.plugin.conftest import Project
 
 pytest_plugins = ["pytester"]

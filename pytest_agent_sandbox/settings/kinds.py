@@ -1,6 +1,6 @@
 """The kinds of values that settings have: each turns text into a value, or says what is wrong.
 
-Standard library only: see `options`.
+Standard library only: see `table`.
 """
 
 from __future__ import annotations

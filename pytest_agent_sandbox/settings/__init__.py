@@ -1,0 +1,1 @@
+"""What people can set: every setting once, the kinds of values, and how a setting is called."""

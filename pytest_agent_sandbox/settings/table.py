@@ -1,0 +1,369 @@
+"""Every setting once: its kind of value, what it does, and its default.
+
+A setting called `memory` is `--sandbox-memory` on the command line, `PYTEST_SANDBOX_MEMORY` in the
+environment, `sandbox_memory` in the ini file and `memory=` in `@pytest.mark.agent_sandbox`. One
+called `llm_record` is `--llm-record`, `PYTEST_LLM_RECORD`, `llm_record` and `llm_record=`, and so
+is `agent_trials`. The marker wins over the flag, the flag over the environment, that over the ini
+file.
+
+Standard library only: every run of pytest imports this module, in every project that has the
+plugin installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from pytest_agent_sandbox.settings import kinds
+from pytest_agent_sandbox.settings.setting import (
+    Setting,
+    Values,
+    checked,
+    flag,
+    setting,
+    settings_class,
+)
+
+
+@settings_class
+class SandboxSettings(Values):
+    """The resolved settings of a test; the fixture `sandbox_settings` returns those of the run.
+
+    Override that fixture in a `conftest.py` to change settings in code::
+
+        @pytest.fixture(scope="session")
+        def sandbox_settings(sandbox_settings):
+            return dataclasses.replace(sandbox_settings, memory="2g")
+    """
+
+    url: str | None = setting(
+        kinds.text,
+        "URL",
+        "an agent server that is running already, to use instead of containers; its session key "
+        "in SANDBOX_API_KEY",
+        default=None,
+        run_wide=True,
+    )
+    engine: Literal["docker", "process"] = setting(
+        kinds.choice("docker", "process"),
+        "docker|process",
+        "what agent servers run in: containers; or processes of this machine, nothing isolated "
+        "(default: docker)",
+        default="docker",
+        run_wide=True,
+    )
+    python: str | None = setting(
+        kinds.text,
+        "PATH",
+        "Python that has openhands-agent-server, for engine = process (default: that of the tests)",
+        default=None,
+        run_wide=True,
+    )
+    image: str | None = setting(
+        kinds.text,
+        "NAME",
+        "image of the sandboxes (default: the one that `agent-sandbox build` made here, "
+        "else the published image this release was tested with)",
+        default=None,
+    )
+    pull: Literal["missing", "always", "never"] = setting(
+        kinds.choice("missing", "always", "never"),
+        "missing|always|never",
+        "when to pull the image (default: missing)",
+        default="missing",
+    )
+    platform: str | None = setting(
+        kinds.text,
+        "OS/ARCH",
+        "platform of the image (default: the engine's own)",
+        default=None,
+    )
+    memory: str | None = setting(
+        kinds.size,
+        "SIZE",
+        "memory limit, such as 512m or 2g (default: 4g)",
+        default=None,
+    )
+    cpus: float | None = setting(kinds.positive_number, "N", "CPU limit, such as 1.5", default=None)
+    pids: int | None = setting(
+        kinds.positive_integer,
+        "N",
+        "limit on processes and threads (default: 1024)",
+        default=None,
+    )
+    network: str | None = setting(
+        kinds.text,
+        "open|isolated|none|NAME",
+        "what a sandbox can reach: whatever the engine lets it; its LLM and what is allowed; "
+        "nothing; or an existing network of the engine to join (default: open; isolated with "
+        "security = strict)",
+        default=None,
+    )
+    allow: tuple[str, ...] = setting(
+        kinds.names,
+        "HOST:PORT,…",
+        "what an isolated sandbox may connect to, through a proxy; commas between",
+        default=(),
+    )
+    user: str | None = setting(
+        kinds.text,
+        "USER",
+        "user of the container (default: the image's)",
+        default=None,
+    )
+    security: Literal["default", "strict", "sudo"] = setting(
+        kinds.choice("default", "strict", "sudo"),
+        "default|strict|sudo",
+        "how much a sandbox is trusted: no capabilities, and limits; besides, isolated, read-only "
+        "and nobody root; or what sudo needs (default: default)",
+        default="default",
+    )
+    runtime: str | None = setting(
+        kinds.text,
+        "NAME",
+        "the engine's runtime to use, such as runsc (default: its own)",
+        default=None,
+    )
+    volumes: tuple[str, ...] = setting(
+        kinds.names,
+        "HOST:DIR[:ro],…",
+        "folders of the host to mount, separated by commas",
+        default=(),
+    )
+    files: tuple[str, ...] = setting(
+        kinds.names,
+        "HOST:PATH,…",
+        "files and folders of the host to copy into the sandbox before its server starts",
+        default=(),
+    )
+    forward_env: tuple[str, ...] = setting(
+        kinds.names,
+        "NAME,…",
+        "environment variables of the host that the sandbox gets too",
+        default=(),
+    )
+    gpu: bool = setting(
+        kinds.switch,
+        "true|false",
+        "give the sandbox all GPUs of the engine",
+        default=False,
+    )
+    extra_ports: bool | None = setting(
+        kinds.switch,
+        "true|false",
+        "start and publish VS Code and the desktop too (default: where a failed test is kept or "
+        "held to be looked at)",
+        default=None,
+    )
+    working_dir: str = setting(
+        kinds.text,
+        "DIR",
+        "the workspace's folder (default: /workspace/project)",
+        default="/workspace/project",
+    )
+    isolation: Literal["fresh", "recycled", "shared"] = setting(
+        kinds.choice("fresh", "recycled", "shared"),
+        "fresh|recycled|shared",
+        "what a test's sandbox may have been used for before: nothing; other tests, cleaned and "
+        "checked after each; other tests, as they left it (default: fresh)",
+        default="fresh",
+    )
+    max_reuses: int = setting(
+        kinds.positive_integer,
+        "N",
+        "how often a recycled sandbox is used again before it is thrown away (default: 100)",
+        default=100,
+        run_wide=True,
+    )
+    pool_size: int | None = setting(
+        kinds.count_or_auto,
+        "N|auto",
+        "how many sandboxes to start ahead of the tests that will use them (default: auto, by the "
+        "cores and memory of the engine; with several workers, of each)",
+        default=None,
+        run_wide=True,
+    )
+    start_timeout: float = setting(
+        kinds.positive_number,
+        "SECONDS",
+        "how long a sandbox may take to start (default: 120)",
+        default=120.0,
+    )
+    run_timeout: float = setting(
+        kinds.positive_number,
+        "SECONDS",
+        "how long conversation.run() may take where the test sets no timeout (default: 600)",
+        default=600.0,
+    )
+    gateway_address: str | None = setting(
+        kinds.text,
+        "ADDRESS",
+        "address of this machine at which sandboxes reach the LLM gateway "
+        "(default: found out from the engine)",
+        default=None,
+    )
+    output: str = setting(
+        kinds.text,
+        "DIR",
+        "folder for the evidence of failed tests (default: agent-results)",
+        default="agent-results",
+        run_wide=True,
+    )
+    artifacts: Literal["failed", "all", "none"] = setting(
+        kinds.choice("failed", "all", "none"),
+        "failed|all|none",
+        "of which tests the evidence is kept (default: failed)",
+        default="failed",
+        run_wide=True,
+    )
+    keep: Literal["failed", "all", "none"] = setting(
+        kinds.choice("failed", "all", "none"),
+        "failed|all|none",
+        "of which tests the sandboxes stay after the run, to be looked into; `agent-sandbox prune` "
+        "ends them (default: none)",
+        default="none",
+        run_wide=True,
+    )
+    pause_on_failure: bool = setting(
+        kinds.switch,
+        "true|false",
+        "hold each failed test, its sandbox alive, until Enter is pressed",
+        default=False,
+        run_wide=True,
+    )
+    video: Literal["failed", "all", "none"] = setting(
+        kinds.choice("failed", "all", "none"),
+        "failed|all|none",
+        "of which tests to keep a video of the sandbox's desktop (default: none)",
+        default="none",
+    )
+    live: bool | None = setting(
+        kinds.switch,
+        "true|false",
+        "show what agents do as it happens (default: with -v)",
+        default=None,
+        run_wide=True,
+    )
+    no_engine: Literal["fail", "skip"] = setting(
+        kinds.choice("fail", "skip"),
+        "fail|skip",
+        "what sandbox tests do where no container engine answers (default: fail)",
+        default="fail",
+        run_wide=True,
+    )
+
+    agent_trials: int | None = setting(
+        kinds.positive_integer,
+        "N",
+        "run each sandbox test this many times, all of them, to see how often it passes: instead "
+        "of the number in its marker agent_trials; without a marker it has to pass each time",
+        default=None,
+        run_wide=True,
+    )
+
+    llm_record: Literal["none", "once", "new_episodes", "all", "live"] | None = setting(
+        kinds.choice("none", "once", "new_episodes", "all", "live"),
+        "none|once|new_episodes|all|live",
+        "what becomes of the LLM calls of tests without a script: replayed from the cassette only; "
+        "recorded where there is no cassette; what is new recorded; all recorded anew; not "
+        "recorded (default: once with LLM_MODEL and LLM_API_KEY, none without and in CI)",
+        default=None,
+    )
+    llm_cassettes: str = setting(
+        kinds.text,
+        "DIR",
+        "folder of the cassettes, beside the test's file (default: cassettes)",
+        default="cassettes",
+    )
+    llm_match: Literal["strict", "lenient"] | None = setting(
+        kinds.choice("strict", "lenient"),
+        "strict|lenient",
+        "whether a recording fits where only what a tool printed is different "
+        "(default: strict in CI, lenient elsewhere)",
+        default=None,
+    )
+    llm_unused: Literal["fail", "warn"] = setting(
+        kinds.choice("fail", "warn"),
+        "fail|warn",
+        "what happens to a test that leaves recorded answers unused (default: fail)",
+        default="fail",
+    )
+    llm_volatile: tuple[str, ...] = setting(
+        kinds.patterns,
+        "REGEX",
+        "what differs in every run and is to be ignored in requests; in the ini file one a line",
+        default=(),
+    )
+    llm_volatile_fields: tuple[str, ...] = setting(
+        kinds.field_names,
+        "NAMES",
+        "fields of requests that differ in every run and are to be ignored, such as create_time or "
+        "message.create_time; separated by commas or lines",
+        default=(),
+    )
+    llm_max_cost: float | None = setting(
+        kinds.positive_number,
+        "USD",
+        "what calls of live LLMs may cost in this run; by marker, what all calls of a test may",
+        default=None,
+    )
+    llm_max_tokens: int | None = setting(
+        kinds.positive_integer,
+        "N",
+        "the same in tokens, of requests and answers together",
+        default=None,
+    )
+    llm_max_calls: int | None = setting(
+        kinds.positive_integer, "N", "the same in calls", default=None
+    )
+    llm_prices: str | None = setting(
+        kinds.text,
+        "FILE",
+        'prices in USD for a million tokens, as JSON: {"MODEL": {"input": 1, "output": 2}}',
+        default=None,
+        run_wide=True,
+    )
+    llm_provider_tools: bool = setting(
+        kinds.switch,
+        "true|false",
+        "let agents use tools that the LLM's provider runs, such as web search (default: false)",
+        default=False,
+    )
+
+    def with_overrides(self, overrides: Mapping[str, Any], *, source: str) -> SandboxSettings:
+        """These settings with some values replaced.
+
+        Args:
+            overrides: Setting names and values: typed ones, or text as on the command line.
+            source: Where the overrides come from, for the error message.
+
+        Raises:
+            SettingsError: A name is unknown or a value cannot be used.
+        """
+        from pytest_agent_sandbox.errors import SettingsError
+
+        known = {one.name: one for one in SETTINGS}
+        run_wide = sorted(name for name in overrides if name in known and known[name].run_wide)
+        if run_wide:
+            raise SettingsError(
+                f"{source}: {run_wide[0]!r} can only be set for the whole run, by "
+                f"{flag(known[run_wide[0]])}, the environment or the ini file"
+            )
+        unknown = sorted(set(overrides) - set(known))
+        if unknown:
+            raise SettingsError(
+                f"{source}: unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}"
+            )
+        return replace(
+            self,
+            **{
+                name: checked(known[name], value, f"{source} {name}={value!r}")
+                for name, value in overrides.items()
+            },
+        )
+
+
+#: All of them, in the order of their declaration.
+SETTINGS = tuple(value for value in vars(SandboxSettings).values() if isinstance(value, Setting))
