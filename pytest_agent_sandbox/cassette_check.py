@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_agent_sandbox import options
-from pytest_agent_sandbox.cassette_files import cassette_file
 from pytest_agent_sandbox.errors import CassetteError, SandboxError
 from pytest_agent_sandbox.llm.cassettes.cassette import Cassette
+from pytest_agent_sandbox.plugin import options
+from pytest_agent_sandbox.plugin.cassette_files import cassette_file
 
 _UNUSED = "no test uses it: delete it, or rename it with its test"
 

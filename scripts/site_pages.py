@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest_agent_sandbox
-from pytest_agent_sandbox import cli, fixtures
+from pytest_agent_sandbox import cli
+from pytest_agent_sandbox.plugin import fixtures
 from pytest_agent_sandbox.settings.kinds import switch
 from pytest_agent_sandbox.settings.setting import Setting, flag, ini_key
 from pytest_agent_sandbox.settings.table import SETTINGS
@@ -143,7 +144,7 @@ def fixture_functions() -> str:
         "show_symbol_type_toc": False,
     }
     return "\n".join(
-        f"::: pytest_agent_sandbox.fixtures.{name}\n{given(options)}" for name in names
+        f"::: pytest_agent_sandbox.plugin.fixtures.{name}\n{given(options)}" for name in names
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_agent_sandbox.belongings import Belongings
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.plugin.opened import Belongings
 
 
 class Thing:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_agent_sandbox.cassette_files import cassette_file, own_node_id
+from pytest_agent_sandbox.plugin.cassette_files import cassette_file, own_node_id
 
 FILE = Path("/project/tests/test_x.py")
 

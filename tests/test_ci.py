@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_agent_sandbox.agent_llm import AgentLLM
 from pytest_agent_sandbox.host.ci import is_in_ci
 from pytest_agent_sandbox.host.redaction import Redactor
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.prices import Prices
+from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
 # What each service sets, as its documentation has it.

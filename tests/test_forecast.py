@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pytest_agent_sandbox.forecast import Forecast, is_overridden, wants_workspace
+from pytest_agent_sandbox.plugin.prestart import Forecast, is_overridden, wants_workspace
 
 
 @dataclass(eq=False)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_agent_sandbox import github
 from pytest_agent_sandbox.evidence.story import Row
+from pytest_agent_sandbox.plugin.report import github
 
 FAILED = Row(
     test="tests/test_x.py::test_y",

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.replies import Usage
-from pytest_agent_sandbox.llm_usage import LLMUsage, attach, summary
+from pytest_agent_sandbox.plugin.report.llm_usage import LLMUsage, attach, summary
 
 
 def call(origin: Any, **fields: Any) -> LLMCall:

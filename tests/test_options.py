@@ -6,7 +6,7 @@ import os
 import pytest
 
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.options import for_test, resolve
+from pytest_agent_sandbox.plugin.options import for_test, resolve
 from pytest_agent_sandbox.settings.kinds import switch
 from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
 

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_agent_sandbox import LLM, default_agent, delay, say, tool
 from pytest_agent_sandbox.errors import ConversationFailed, ConversationTimeout, SandboxDied
-from pytest_agent_sandbox.fixtures import forget_checks
+from pytest_agent_sandbox.plugin.fixtures import forget_checks
 
 BEGAN = time.monotonic()
 

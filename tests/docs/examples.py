@@ -11,7 +11,8 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest_agent_sandbox
-from pytest_agent_sandbox import errors, fixtures
+from pytest_agent_sandbox import errors
+from pytest_agent_sandbox.plugin import fixtures
 
 from .markdown import Block
 

@@ -16,7 +16,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import pytest_agent_sandbox
-from pytest_agent_sandbox import cli, errors, fixtures
+from pytest_agent_sandbox import cli, errors
+from pytest_agent_sandbox.plugin import fixtures
 from pytest_agent_sandbox.settings.table import SETTINGS
 
 from .markdown import PAGES, ROOT, blocks_in, text_of
@@ -117,7 +118,7 @@ def test_the_reference_is_complete(pages: dict[str, HTMLPage]) -> None:
         "api": [f"pytest_agent_sandbox.{name}" for name in pytest_agent_sandbox.__all__],
         "errors": [f"pytest_agent_sandbox.errors.{name}" for name in own_errors],
         "fixtures": [
-            f"pytest_agent_sandbox.fixtures.{name}"
+            f"pytest_agent_sandbox.plugin.fixtures.{name}"
             for name, value in vars(fixtures).items()
             if isinstance(value, fixture)
         ],

@@ -16,7 +16,6 @@ import httpx
 import openai
 import pytest
 
-from pytest_agent_sandbox.agent_llm import AgentLLM
 from pytest_agent_sandbox.errors import FaultUnused, SettingsError
 from pytest_agent_sandbox.host.redaction import Redactor
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
@@ -30,6 +29,7 @@ from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.replies import say, tool
 from pytest_agent_sandbox.llm.script import Script
+from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
 from .conftest import open_sockets

@@ -20,7 +20,6 @@ import openai
 import pytest
 from pydantic import SecretStr
 
-from pytest_agent_sandbox.agent_llm import AgentLLM
 from pytest_agent_sandbox.errors import (
     BudgetExceeded,
     CassetteError,
@@ -45,6 +44,7 @@ from pytest_agent_sandbox.llm.live import LiveUpstream
 from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, say, tool
+from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
 from ..provider import Provider

@@ -8,8 +8,8 @@ from html import unescape
 import pytest
 
 from pytest_agent_sandbox.evidence.run_results import rows
-from pytest_agent_sandbox.live_terminal import LiveTerminal
-from pytest_agent_sandbox.session import SandboxSession
+from pytest_agent_sandbox.plugin.report.live_terminal import LiveTerminal
+from pytest_agent_sandbox.plugin.session import SandboxSession
 from pytest_agent_sandbox.settings.table import SandboxSettings
 from tests.plugin.conftest import Project
 
@@ -335,7 +335,7 @@ def test_the_live_view_outlives_its_reader(pytestconfig, monkeypatch):
     import os
 
     reader, writer = os.pipe()
-    monkeypatch.setattr("pytest_agent_sandbox.live_terminal.os.dup", lambda _: writer)
+    monkeypatch.setattr("pytest_agent_sandbox.plugin.report.live_terminal.os.dup", lambda _: writer)
     with LiveTerminal.of(pytestconfig) as terminal:
         os.close(reader)
         show = terminal.view("test_x", 1, str)
@@ -367,7 +367,7 @@ def test_no_live_view_where_there_is_no_terminal(pytester, monkeypatch):
         raise OSError("Bad file descriptor")
 
     session = SandboxSession(pytester.parseconfig(), SandboxSettings(live=True))
-    monkeypatch.setattr("pytest_agent_sandbox.live_terminal.os.dup", closed)
+    monkeypatch.setattr("pytest_agent_sandbox.plugin.report.live_terminal.os.dup", closed)
     assert session.evidence.live_view is None
     monkeypatch.undo()
     session.close()

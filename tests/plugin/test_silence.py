@@ -28,8 +28,11 @@ def test_no_output_and_no_heavy_import(project):
 
     project.write("conftest.py", CHECK_IMPORTS)
     _, output = project.run("-s")
-    assert "HEAVY [] OURS ['pytest_agent_sandbox.fixtures', " in output
-    assert "'pytest_agent_sandbox.settings.table']" in output
+    ours = [
+        *("plugin", "plugin.fixtures", "plugin.hooks", "plugin.options"),
+        *("settings", "settings.kinds", "settings.setting", "settings.table"),
+    ]
+    assert f"HEAVY [] OURS {[f'pytest_agent_sandbox.{name}' for name in ours]}" in output
 
 
 def test_collecting_sandbox_tests_starts_nothing(project):

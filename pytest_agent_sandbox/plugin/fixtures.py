@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_agent_sandbox import options
+from pytest_agent_sandbox.plugin import options
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.agent_llm import AgentLLM
-    from pytest_agent_sandbox.factories import ConversationFactory, WorkspaceFactory
-    from pytest_agent_sandbox.session import SandboxSession, Workspace
+    from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
+    from pytest_agent_sandbox.plugin.factories import ConversationFactory, WorkspaceFactory
+    from pytest_agent_sandbox.plugin.session import SandboxSession, Workspace
 
 #: What the run's sandbox tests share; there once its collection has found one.
 SESSION: pytest.StashKey[SandboxSession] = pytest.StashKey()
@@ -91,7 +91,7 @@ def agent_workspace_factory(
     request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, sandbox_image: str
 ) -> Iterator[WorkspaceFactory]:
     """Starts workspaces: `agent_workspace_factory(memory="2g")`; closes all of them."""
-    from pytest_agent_sandbox.factories import WorkspaceFactory
+    from pytest_agent_sandbox.plugin.factories import WorkspaceFactory
 
     markers = list(request.node.iter_markers(options.MARKER))
     settings = options.for_test(sandbox_settings, markers)
@@ -117,13 +117,13 @@ def shared_agent_workspace(
     request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, sandbox_image: str
 ) -> Iterator[Workspace]:
     """One workspace for all the tests of this process that accept to share it."""
-    from pytest_agent_sandbox import agent_runs
-    from pytest_agent_sandbox.session import SHARED
+    from pytest_agent_sandbox.plugin import command_agents
+    from pytest_agent_sandbox.plugin.session import SHARED
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 
     run = _session(request.config)
     with run.start_workspace(sandbox_settings, sandbox_image, test=SHARED) as workspace:
-        agent_runs.follow(run, None, workspace)
+        command_agents.follow(run, None, workspace)
         yield workspace
         if run.keeps(failed=run.shared_has_failed) and isinstance(workspace, DockerWorkspace):
             workspace.keep()
@@ -136,7 +136,8 @@ def agent_llm(
     """What answers the agent's LLM calls in this test: a script, its cassette, or a live LLM."""
     from contextlib import ExitStack
 
-    from pytest_agent_sandbox import agent_runs, llm_usage, reporting
+    from pytest_agent_sandbox.plugin import command_agents
+    from pytest_agent_sandbox.plugin.report import llm_usage, outcome
 
     run = _session(request.config)
     markers = list(request.node.iter_markers(options.MARKER))
@@ -146,23 +147,23 @@ def agent_llm(
     with run.agent_llm(request.node, settings, own) as llm, ExitStack() as ending:
         request.node.stash[CHECKS] = [llm.verify]
         llm.observe = lambda name: run.evidence.recorder(request.node).llm_observer(name)
-        request.node.stash[agent_runs.LLM] = llm
-        ending.callback(request.node.stash.__delitem__, agent_runs.LLM)
+        request.node.stash[command_agents.LLM] = llm
+        ending.callback(request.node.stash.__delitem__, command_agents.LLM)
         yield llm
         try:
             llm.finish(
-                passed=reporting.passed(request.node),
+                passed=outcome.passed(request.node),
                 evidence=lambda: (
                     run.evidence.recorder(request.node).folder
-                    if reporting.failed(request.node) or reporting.passed(request.node)
+                    if outcome.failed(request.node) or outcome.passed(request.node)
                     else None
                 ),
             )
         finally:
-            recorder = request.node.stash.get(reporting.RECORDER, None)
+            recorder = request.node.stash.get(outcome.RECORDER, None)
             if recorder is not None:
                 recorder.note(*llm.usage.notes)
-                if reporting.failed(request.node):
+                if outcome.failed(request.node):
                     recorder.note(*llm.asides)
             llm_usage.attach(llm.usage, request.node.user_properties)
 
@@ -175,7 +176,7 @@ def agent_conversation(
 
     That is `shared_agent_workspace` for a test that asks for that one and not for its own.
     """
-    from pytest_agent_sandbox.factories import ConversationFactory
+    from pytest_agent_sandbox.plugin.factories import ConversationFactory
 
     asked_for = request.fixturenames
     shared = "shared_agent_workspace" in asked_for and "agent_workspace" not in asked_for
@@ -213,7 +214,7 @@ def trajectory_snapshot(request: pytest.FixtureRequest, sandbox_settings: Sandbo
 def _session(config: pytest.Config) -> SandboxSession:
     session = config.stash.get(SESSION, None)
     if session is None:  # a test that asked through request.getfixturevalue()
-        from pytest_agent_sandbox.session import SandboxSession
+        from pytest_agent_sandbox.plugin.session import SandboxSession
 
         session = config.stash[SESSION] = SandboxSession(config, options.resolve(config))
     return session

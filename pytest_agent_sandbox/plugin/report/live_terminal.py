@@ -13,7 +13,7 @@ import pytest
 
 from pytest_agent_sandbox.evidence import sections
 from pytest_agent_sandbox.evidence.live import LiveView
-from pytest_agent_sandbox.run import is_worker, worker_id
+from pytest_agent_sandbox.plugin.run import is_worker, worker_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable

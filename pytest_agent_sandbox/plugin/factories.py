@@ -12,23 +12,24 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from pytest_agent_sandbox import agent_runs, reporting, sandbox_evidence
-from pytest_agent_sandbox.belongings import Belongings
 from pytest_agent_sandbox.client.acp import is_acp
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.plugin import command_agents
+from pytest_agent_sandbox.plugin.opened import Belongings
+from pytest_agent_sandbox.plugin.report import collect, outcome
 from pytest_agent_sandbox.tool_server import ServedTools
 from pytest_agent_sandbox.video import DesktopVideo
 from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.agent_llm import AgentLLM
     from pytest_agent_sandbox.client.events import Event
     from pytest_agent_sandbox.client.skills import Skill
     from pytest_agent_sandbox.llm.replies import Entry
-    from pytest_agent_sandbox.session import SandboxSession, Workspace
+    from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
+    from pytest_agent_sandbox.plugin.session import SandboxSession, Workspace
     from pytest_agent_sandbox.settings.table import SandboxSettings
 
 logger = logging.getLogger(__name__)
@@ -97,10 +98,10 @@ class WorkspaceFactory:
         self._workspaces.add(workspace)
         if changed.video != "none" and isinstance(workspace, DockerWorkspace):
             self._videos[workspace] = (DesktopVideo(workspace), changed.video)
-        workspace.on_command = sandbox_evidence.recording_commands(recorder)
-        agent_runs.follow(self._session, self._item, workspace)
+        workspace.on_command = collect.recording_commands(recorder)
+        command_agents.follow(self._session, self._item, workspace)
         with _EVIDENCE_MAY_FAIL:
-            sandbox_evidence.at_start(recorder, workspace)
+            collect.at_start(recorder, workspace)
         return workspace
 
     #: As calling it, without blocking the event loop: `await agent_workspace_factory.astart()`.
@@ -131,7 +132,7 @@ class WorkspaceFactory:
         traceback: TracebackType | None,
     ) -> None:
         workspaces = self._workspaces.end()
-        failed = reporting.failed(self._item)
+        failed = outcome.failed(self._item)
         if any(kept_of == "all" for _, kept_of in self._videos.values()):
             self._session.evidence.want(self._item)
         # A log that nobody is going to read need not be complete.
@@ -146,11 +147,11 @@ class WorkspaceFactory:
                 closing.enter_context(_EVIDENCE_MAY_FAIL)
                 recorder = self._session.evidence.recorder(self._item)
                 for workspace in workspaces:
-                    sandbox_evidence.at_end(recorder, workspace)
-                    sandbox_evidence.changes(recorder, workspace)
+                    collect.at_end(recorder, workspace)
+                    collect.changes(recorder, workspace)
                 for video, kept_of in self._videos.values():
                     if failed or kept_of == "all":
-                        sandbox_evidence.video(recorder, video)
+                        collect.video(recorder, video)
 
 
 @dataclass
@@ -228,7 +229,7 @@ class ConversationFactory:
             ServerError: The server refused.
         """
         workspace = workspace or self._workspace
-        sandbox_evidence.before_agents(workspace)
+        collect.before_agents(workspace)
         recorder = self._session.evidence.recorder(self._item)
         number = next(self._numbers)
         described, lane = self._llm.connect(
@@ -257,7 +258,7 @@ class ConversationFactory:
         conversation = RemoteConversation(
             workspace,
             described,
-            callbacks=[sandbox_evidence.Recording(recorder, number), *watching, *callbacks],
+            callbacks=[collect.Recording(recorder, number), *watching, *callbacks],
             max_iterations=max_iterations,
             confirm=confirm,
             secrets=secrets,
@@ -325,7 +326,7 @@ class ConversationFactory:
                 closing.enter_context(_EVIDENCE_MAY_FAIL)
                 recorder = self._session.evidence.recorder(self._item)
                 if self._shared:
-                    sandbox_evidence.of_shared(recorder, self._workspace)
-                    sandbox_evidence.changes(recorder, self._workspace)
+                    collect.of_shared(recorder, self._workspace)
+                    collect.changes(recorder, self._workspace)
                 for known in conversations:
-                    sandbox_evidence.record_conversation(recorder, known.number, known.conversation)
+                    collect.record_conversation(recorder, known.number, known.conversation)

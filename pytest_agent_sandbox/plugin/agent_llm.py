@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pytest
 
-from pytest_agent_sandbox.belongings import Belongings
 from pytest_agent_sandbox.client.acp import is_acp, with_variables
 from pytest_agent_sandbox.errors import CassetteError, FaultUnused, SettingsError
 from pytest_agent_sandbox.host.ci import is_in_ci
 from pytest_agent_sandbox.host_gateway import HostGateway, LLMEndpoint, with_each_llm
-from pytest_agent_sandbox.live_llm import LiveLLM
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
 from pytest_agent_sandbox.llm.cassettes.tape import Tape
@@ -26,7 +24,9 @@ from pytest_agent_sandbox.llm.models import check_model, speaks_anthropic
 from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.script import Script
-from pytest_agent_sandbox.llm_usage import LLMUsage
+from pytest_agent_sandbox.plugin.live_llm import LiveLLM
+from pytest_agent_sandbox.plugin.opened import Belongings
+from pytest_agent_sandbox.plugin.report.llm_usage import LLMUsage
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.host.redaction import Redactor

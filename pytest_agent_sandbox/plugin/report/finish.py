@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_agent_sandbox import attachments, reporting, sandbox_evidence
 from pytest_agent_sandbox.evidence import run_results
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.evidence.telling import PAGE
-from pytest_agent_sandbox.session import SandboxSession
+from pytest_agent_sandbox.plugin.report import attachments, collect, outcome
+from pytest_agent_sandbox.plugin.session import SandboxSession
 
 #: Names of properties of a test in JUnit XML and the like.
 EVIDENCE, FAULT = "agent_evidence", "agent_fault"
@@ -24,11 +24,11 @@ def show_setup(run: SandboxSession, item: pytest.Item, report: pytest.TestReport
 
     The terminal (pytest 9.2) leaves out the sections of the teardown report then.
     """
-    recorder = item.stash.get(reporting.RECORDER, None)
+    recorder = item.stash.get(outcome.RECORDER, None)
     if recorder is None or not report.failed:
         return
     try:
-        sections = recorder.sections_so_far(reporting.phases(item))
+        sections = recorder.sections_so_far(outcome.phases(item))
     except Exception:  # noqa: BLE001 - the end of the evidence meets it too, and says so
         return
     if run.settings.artifacts != "none":
@@ -41,15 +41,15 @@ def note_call(item: pytest.Item, report: pytest.TestReport) -> None:
     Now, for pytest may not live to the test's end: the reader of its output leaves, a debugger or
     Ctrl-C ends it. And the run's last test takes the shared workspace down before its own end.
     """
-    recorder = item.stash.get(reporting.RECORDER, None)
+    recorder = item.stash.get(outcome.RECORDER, None)
     if recorder is None or not report.failed:
         return
     used = getattr(item, "funcargs", {})
     with suppress(OSError):
-        recorder.judge_so_far(reporting.phases(item))
+        recorder.judge_so_far(outcome.phases(item))
         is_told = recorder.result.sandboxes  # of an earlier subtest
         if "shared_agent_workspace" in used and "agent_conversation" not in used and not is_told:
-            sandbox_evidence.of_shared(recorder, used["shared_agent_workspace"])
+            collect.of_shared(recorder, used["shared_agent_workspace"])
 
 
 def end_evidence(run: SandboxSession, item: pytest.Item, report: pytest.TestReport) -> None:
@@ -58,10 +58,10 @@ def end_evidence(run: SandboxSession, item: pytest.Item, report: pytest.TestRepo
     The teardown report carries the sections: sections of the call report are missing from JUnit
     XML and Allure, and xdist sends each report before the next phase begins (pytest 9.2).
     """
-    recorder = item.stash.get(reporting.RECORDER, None)
+    recorder = item.stash.get(outcome.RECORDER, None)
     if recorder is None:
         return
-    del item.stash[reporting.RECORDER]
+    del item.stash[outcome.RECORDER]
     evidence, is_off = run.evidence, run.settings.artifacts == "none"
     is_wanted = evidence.wants_evidence(item)
     is_kept = is_wanted and not is_off
@@ -74,7 +74,7 @@ def end_evidence(run: SandboxSession, item: pytest.Item, report: pytest.TestRepo
     else:
         if is_kept:
             sections += _attach(item, report, recorder)
-    if reporting.failed(item):
+    if outcome.failed(item):
         _show(report, sections)
     with suppress(OSError):
         if not is_off and evidence.has_own_output:
@@ -97,7 +97,7 @@ def _in_words(error: Exception) -> str:
 def _end(
     recorder: Recorder, item: pytest.Item, *, is_wanted: bool, is_kept: bool
 ) -> list[tuple[str, str]]:
-    phases = reporting.phases(item)
+    phases = outcome.phases(item)
     if not is_wanted:
         recorder.judge_only(phases)
         recorder.discard()

@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 import pytest
 
-from pytest_agent_sandbox.ending import EVIDENCE
 from pytest_agent_sandbox.evidence import folders, run_results
 from pytest_agent_sandbox.evidence.story import Group
-from pytest_agent_sandbox.fixtures import HAS_WORKERS, SESSION
-from pytest_agent_sandbox.options import resolve
-from pytest_agent_sandbox.run import output_folder, run_id, trials_file
-from pytest_agent_sandbox.trial_marks import TrialId
-from pytest_agent_sandbox.trial_reports import ATTRIBUTE
+from pytest_agent_sandbox.plugin.fixtures import HAS_WORKERS, SESSION
+from pytest_agent_sandbox.plugin.options import resolve
+from pytest_agent_sandbox.plugin.report.finish import EVIDENCE
+from pytest_agent_sandbox.plugin.run import output_folder, run_id, trials_file
+from pytest_agent_sandbox.plugin.trials.marks import TrialId
+from pytest_agent_sandbox.plugin.trials.reports import ATTRIBUTE
 from pytest_agent_sandbox.trials.group import Plan, Standing, TrialOutcome, standing
 from pytest_agent_sandbox.trials.ledger import TrialLedger
 from pytest_agent_sandbox.trials.statistics import pass_at_k, wilson_interval

@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
-from pytest_agent_sandbox.run import (
+from pytest_agent_sandbox.plugin.run import (
     end_on_sigterm,
     ledger_file,
     run_id,
 )
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.agent_llm import AgentLLM
     from pytest_agent_sandbox.containers.engine import Engine
     from pytest_agent_sandbox.host.redaction import Redactor
     from pytest_agent_sandbox.host_gateway import HostGateway
     from pytest_agent_sandbox.llm.budgets import Budget
     from pytest_agent_sandbox.llm.prices import Prices
     from pytest_agent_sandbox.local_servers import LocalServers
-    from pytest_agent_sandbox.run_evidence import RunEvidence
-    from pytest_agent_sandbox.run_sandboxes import RunSandboxes
+    from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
+    from pytest_agent_sandbox.plugin.report.evidence import RunEvidence
+    from pytest_agent_sandbox.plugin.sandboxes import RunSandboxes
     from pytest_agent_sandbox.served import RunningServer
     from pytest_agent_sandbox.served_workspaces import ServedWorkspace
     from pytest_agent_sandbox.settings.table import SandboxSettings
@@ -118,7 +118,7 @@ class SandboxSession:
     @cached_property
     def evidence(self) -> RunEvidence:
         """What the run's tests leave behind."""
-        from pytest_agent_sandbox.run_evidence import RunEvidence
+        from pytest_agent_sandbox.plugin.report.evidence import RunEvidence
 
         return self._closing.enter_context(RunEvidence(self._config, self.settings, self.redactor))
 
@@ -239,7 +239,7 @@ class SandboxSession:
     @cached_property
     def sandboxes(self) -> RunSandboxes:
         """Where the tests' sandboxes come from."""
-        from pytest_agent_sandbox.run_sandboxes import RunSandboxes
+        from pytest_agent_sandbox.plugin.sandboxes import RunSandboxes
 
         if self.server is None:
             with suppress(EngineUnavailable):
@@ -339,8 +339,8 @@ class SandboxSession:
         Raises:
             SettingsError: The file of prices cannot be used.
         """
-        from pytest_agent_sandbox.agent_llm import AgentLLM
-        from pytest_agent_sandbox.cassette_files import cassette_file, own_node_id
+        from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
+        from pytest_agent_sandbox.plugin.cassette_files import cassette_file, own_node_id
 
         return AgentLLM(
             test=own_node_id(item.nodeid),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from pytest_agent_sandbox.options import MARKER
 from pytest_agent_sandbox.planning import SandboxPlan
+from pytest_agent_sandbox.plugin.options import MARKER
 
 #: Fixtures by which a conftest.py may change what the settings say.
 _OVERRIDABLE = ("sandbox_settings", "sandbox_image")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pytest_agent_sandbox.options import TRIAL_FIXTURE, TRIALS_MARKER, trials
+from pytest_agent_sandbox.plugin.options import TRIAL_FIXTURE, TRIALS_MARKER, trials
 from pytest_agent_sandbox.trials.group import Plan
 
 _ARGUMENTS = {"n", "pass_rate", "early_stop"}

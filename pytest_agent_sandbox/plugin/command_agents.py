@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_agent_sandbox import sandbox_evidence
 from pytest_agent_sandbox.client.events import Event, parse_event
 from pytest_agent_sandbox.containers.proxies import NO_PROXY, without_proxy
+from pytest_agent_sandbox.plugin.report import collect
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.agent_llm import AgentLLM
     from pytest_agent_sandbox.client.agent_runs import AgentRun
     from pytest_agent_sandbox.evidence.recorder import Recorder
     from pytest_agent_sandbox.llm.lane import Lane
-    from pytest_agent_sandbox.session import SandboxSession, Workspace
+    from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
+    from pytest_agent_sandbox.plugin.session import SandboxSession, Workspace
 
 
 #: What answers the LLM calls of a test, once it has asked for that.
@@ -39,7 +39,7 @@ def follow(session: SandboxSession, item: pytest.Item | None, workspace: Workspa
         session.redactor.add(
             *(value for value in map(str, variables.values()) if workspace.working_dir not in value)
         )
-        sandbox_evidence.before_agents(workspace)
+        collect.before_agents(workspace)
         test = item or session.current_test
         assert test is not None
         return FollowedRun(session, test, workspace, command, variables)

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from pytest_agent_sandbox import reporting
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence import folders
-from pytest_agent_sandbox.rerun import rerun_command
-from pytest_agent_sandbox.run import is_worker, run_id, wanted_folder, worker_id
-from pytest_agent_sandbox.trial_marks import TrialId, trial_of
+from pytest_agent_sandbox.plugin.report import outcome
+from pytest_agent_sandbox.plugin.report.rerun import rerun_command
+from pytest_agent_sandbox.plugin.run import is_worker, run_id, wanted_folder, worker_id
+from pytest_agent_sandbox.plugin.trials.marks import TrialId, trial_of
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.recorder import Recorder
     from pytest_agent_sandbox.host.redaction import Redactor
-    from pytest_agent_sandbox.live_terminal import LiveTerminal
+    from pytest_agent_sandbox.plugin.report.live_terminal import LiveTerminal
     from pytest_agent_sandbox.settings.table import SandboxSettings
 
 
@@ -50,7 +50,7 @@ class RunEvidence:
         """The evidence of this attempt at a test; begun when it is first asked for."""
         from pytest_agent_sandbox.evidence.recorder import Recorder
 
-        if reporting.RECORDER not in item.stash:
+        if outcome.RECORDER not in item.stash:
             # pytest-rerunfailures and trials count the attempts at an item here, from 1.
             attempt = int(getattr(item, "execution_count", 1))
             worker = worker_id(self._config) if is_worker(self._config) else ""
@@ -71,10 +71,10 @@ class RunEvidence:
                 raise SettingsError(
                     f"--sandbox-output: no evidence can be kept in {output}: {error}"
                 ) from None
-            item.stash[reporting.RECORDER] = recorder
+            item.stash[outcome.RECORDER] = recorder
             self._open_recorders = [one for one in self._open_recorders if not one.ended]
             self._open_recorders.append(recorder)
-        return item.stash[reporting.RECORDER]
+        return item.stash[outcome.RECORDER]
 
     @property
     def output(self) -> Path:
@@ -116,7 +116,7 @@ class RunEvidence:
     def wants_evidence(self, item: pytest.Item) -> bool:
         """Whether there is a use for what a test has left behind, as it went so far."""
         is_wanted = self._settings.artifacts == "all" or item.stash.get(_WANTED, False)
-        return is_wanted or reporting.failed(item)
+        return is_wanted or outcome.failed(item)
 
     def want(self, item: pytest.Item) -> None:
         """Keeps what a test leaves behind also where it passes."""
@@ -130,7 +130,7 @@ class RunEvidence:
             wanted = self._config.get_verbosity() > 0
         if not wanted:
             return None
-        from pytest_agent_sandbox.live_terminal import LiveTerminal
+        from pytest_agent_sandbox.plugin.report.live_terminal import LiveTerminal
 
         try:
             return self._closing.enter_context(LiveTerminal.of(self._config))

@@ -11,11 +11,11 @@ import pytest
 from _pytest.runner import runtestprotocol
 from _pytest.skipping import xfailed_key
 
-from pytest_agent_sandbox import reporting
 from pytest_agent_sandbox.evidence.verdict import judge
-from pytest_agent_sandbox.run import trials_file
-from pytest_agent_sandbox.trial_marks import TrialId, trial_of
-from pytest_agent_sandbox.trial_reports import ATTRIBUTE, RERUN
+from pytest_agent_sandbox.plugin.report.outcome import phases
+from pytest_agent_sandbox.plugin.run import trials_file
+from pytest_agent_sandbox.plugin.trials.marks import TrialId, trial_of
+from pytest_agent_sandbox.plugin.trials.reports import ATTRIBUTE, RERUN
 from pytest_agent_sandbox.trials.group import standing
 from pytest_agent_sandbox.trials.ledger import TrialLedger
 
@@ -194,7 +194,7 @@ def _expected(item: pytest.Item) -> Any:
 
 
 def _phases(item: pytest.Item) -> dict[str, dict[str, Any]]:
-    return {name: vars(phase) for name, phase in reporting.phases(item).items()}
+    return {name: vars(phase) for name, phase in phases(item).items()}
 
 
 def _headline(item: pytest.Item, reports: Sequence[pytest.TestReport]) -> str:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_agent_sandbox import github
 from pytest_agent_sandbox.evidence import folders, run_results
-from pytest_agent_sandbox.options import resolve
-from pytest_agent_sandbox.run import is_worker, output_folder, run_id, wanted_folder
+from pytest_agent_sandbox.plugin.options import resolve
+from pytest_agent_sandbox.plugin.report import github
+from pytest_agent_sandbox.plugin.run import is_worker, output_folder, run_id, wanted_folder
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.story import Row

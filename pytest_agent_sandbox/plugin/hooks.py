@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_agent_sandbox import fixtures, options
-from pytest_agent_sandbox.fixtures import SESSION
+from pytest_agent_sandbox.plugin import fixtures, options
+from pytest_agent_sandbox.plugin.fixtures import SESSION
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.session import SandboxSession
+    from pytest_agent_sandbox.plugin.session import SandboxSession
     from pytest_agent_sandbox.settings.table import SandboxSettings
 
 HEADER = "agent_sandbox_header"
@@ -49,9 +49,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Makes several tests of one that is to be tried several times."""
     is_marked = metafunc.definition.get_closest_marker(options.TRIALS_MARKER) is not None
     if is_marked or fixtures.is_tried(metafunc):
-        from pytest_agent_sandbox import trial_marks
+        from pytest_agent_sandbox.plugin.trials import marks
 
-        trial_marks.repeat(metafunc)
+        marks.repeat(metafunc)
         _await_trials(metafunc.config)
 
 
@@ -61,7 +61,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if fixtures.count_sandbox_tests(session.items) == 0:
         return
     from pytest_agent_sandbox.errors import SettingsError
-    from pytest_agent_sandbox.session import SandboxSession
+    from pytest_agent_sandbox.plugin.session import SandboxSession
 
     try:
         settings = options.resolve(session.config)
@@ -90,9 +90,9 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     is_run = not item.config.getoption("setuponly", False)  # also with --setup-plan
     if not (is_run and fixtures.is_trial(item)):
         return None
-    from pytest_agent_sandbox import trial_items
+    from pytest_agent_sandbox.plugin.trials import items
 
-    trial_items.run(item, nextitem)
+    items.run(item, nextitem)
     return True  # nobody else is to run it
 
 
@@ -100,9 +100,9 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Begins the evidence of a test that asks for a sandbox."""
     if item.get_closest_marker(options.TRIALS_MARKER) is not None:
-        from pytest_agent_sandbox import trial_marks
+        from pytest_agent_sandbox.plugin.trials import marks
 
-        trial_marks.check(item)
+        marks.check(item)
     run = item.config.stash.get(SESSION, None)
     if item.config.getoption("setupplan", False):
         return  # nothing is going to be run
@@ -131,33 +131,33 @@ def pytest_runtest_makereport(
     if run is None:
         report = yield
     else:
-        from pytest_agent_sandbox import reporting
+        from pytest_agent_sandbox.plugin.report import outcome
 
-        reporting.prepare_failure(item, call, run.redactor)
+        outcome.prepare_failure(item, call, run.redactor)
         report = _noted(run, item, call, (yield))
     is_of_subtest = item.stash.get(fixtures.IS_CALLED, False)
     if report.failed and is_of_subtest and fixtures.is_trial(item):
-        from pytest_agent_sandbox import trial_items
+        from pytest_agent_sandbox.plugin.trials import items
 
-        trial_items.note_subtest(item, report)
+        items.note_subtest(item, report)
     return report
 
 
 def _noted(
     run: SandboxSession, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
 ) -> pytest.TestReport:
-    from pytest_agent_sandbox import ending, reporting
+    from pytest_agent_sandbox.plugin.report import finish, outcome
 
-    report = reporting.masked_report(item, report, run.redactor)
-    reporting.note_phase(item, call, report)
+    report = outcome.masked_report(item, report, run.redactor)
+    outcome.note_phase(item, call, report)
     if report.failed and "shared_agent_workspace" in getattr(item, "fixturenames", ()):
         run.shared_has_failed = True
     if report.when == "setup":
-        ending.show_setup(run, item, report)
+        finish.show_setup(run, item, report)
     elif report.when == "call":
-        ending.note_call(item, report)
+        finish.note_call(item, report)
     elif report.when == "teardown":
-        ending.end_evidence(run, item, report)
+        finish.end_evidence(run, item, report)
         fixtures.forget_checks(item)  # they hold on to all that the test has had
     return report
 
@@ -172,9 +172,9 @@ def pytest_exception_interact(
         return
     is_debugged = node.config.getoption("usepdb", False)
     if run.settings.pause_on_failure or is_debugged:
-        from pytest_agent_sandbox import holding
+        from pytest_agent_sandbox.plugin import hold
 
-        holding.hold(run, node, report, is_debugged=is_debugged)
+        hold.hold(run, node, report, is_debugged=is_debugged)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -182,10 +182,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     run = session.config.stash.get(SESSION, None)
     output = getattr(session.config, "workeroutput", None)
     if output is None and (run is not None or fixtures.HAS_WORKERS in session.config.stash):
-        from pytest_agent_sandbox import run_report
+        from pytest_agent_sandbox.plugin.report import run_page
 
         lost = run is not None and run.evidence.has_lost_output
-        run_report.write(session.config, has_lost_output=lost)
+        run_page.write(session.config, has_lost_output=lost)
     if run is not None and output is not None:
         output[HEADER] = run.header(fixtures.count_sandbox_tests(session.items))
         output[STATISTICS] = run.sandboxes.statistics.as_json()
@@ -207,7 +207,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(line)
     if not config.stash.get(fixtures.HAS_WORKERS, SESSION in config.stash):
         return
-    from pytest_agent_sandbox import llm_usage, run_report
+    from pytest_agent_sandbox.plugin.report import llm_usage, run_page
 
     reports = [report for some in terminalreporter.stats.values() for report in some]
     lines = llm_usage.summary(reports, verbose=config.get_verbosity() > 1)
@@ -223,13 +223,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         numbers = run.sandboxes.statistics if run is not None else SupplyStatistics.sum_of(parts)
         for line in numbers.lines():
             terminalreporter.write_line(line)
-    for line in run_report.lines(config):
+    for line in run_page.lines(config):
         if config.get_verbosity() >= 0 or line.startswith("::"):
             terminalreporter.write_line(line)
     if options.resolve(config).keep != "none":
-        from pytest_agent_sandbox import holding
+        from pytest_agent_sandbox.plugin import hold
 
-        for line in holding.kept_lines(config):
+        for line in hold.kept_lines(config):
             terminalreporter.write_line(line)
 
 
@@ -242,7 +242,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
             run.close()
     finally:
         if run is not None or config.stash.get(fixtures.HAS_WORKERS, False):
-            from pytest_agent_sandbox.run import clean_up_run
+            from pytest_agent_sandbox.plugin.run import clean_up_run
 
             clean_up_run(config)
 
@@ -251,7 +251,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Gives each xdist worker the id of the run; called where they are started from."""
     from pytest_agent_sandbox.errors import SettingsError
-    from pytest_agent_sandbox.run import end_on_sigterm, tell_worker
+    from pytest_agent_sandbox.plugin.run import end_on_sigterm, tell_worker
 
     if not node.config.stash.get(fixtures.HAS_WORKERS, False):
         node.config.stash[fixtures.HAS_WORKERS] = True
@@ -268,24 +268,24 @@ def pytest_configure_node(node: Any) -> None:
 
 def _await_trials(config: pytest.Config) -> None:
     """Has verdicts be given once there are trials; few runs have any."""
-    from pytest_agent_sandbox import trial_reports
+    from pytest_agent_sandbox.plugin.trials import reports
 
     def count(session: pytest.Session | None, ended: pytest.TestReport | str) -> None:
-        from pytest_agent_sandbox import trial_verdicts
+        from pytest_agent_sandbox.plugin.trials import verdicts
 
-        verdicts = trial_verdicts.of(config, session)
-        verdicts.lose(ended) if isinstance(ended, str) else verdicts.count(ended)
+        so_far = verdicts.of(config, session)
+        so_far.lose(ended) if isinstance(ended, str) else so_far.count(ended)
 
     def end() -> None:
-        from pytest_agent_sandbox.run import forget_trials
+        from pytest_agent_sandbox.plugin.run import forget_trials
 
         forget_trials(config)
 
-    trial_reports.register(config, count, end)
+    reports.register(config, count, end)
 
 
 def _check_holding(config: pytest.Config, settings: SandboxSettings) -> None:
     if settings.pause_on_failure and not hasattr(config, "workerinput"):
-        from pytest_agent_sandbox import holding
+        from pytest_agent_sandbox.plugin import hold
 
-        holding.check_terminal(config)
+        hold.check_terminal(config)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_agent_sandbox.evidence import folders
-from pytest_agent_sandbox.options import resolve
+from pytest_agent_sandbox.plugin.options import resolve
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.settings.table import SandboxSettings

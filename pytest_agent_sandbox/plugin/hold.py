@@ -13,9 +13,9 @@ from pytest_agent_sandbox.containers.cleanup import kept_containers
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.looking_inside import test_of, ways_in
-from pytest_agent_sandbox.run import run_id
+from pytest_agent_sandbox.plugin.run import run_id
+from pytest_agent_sandbox.plugin.session import SandboxSession
 from pytest_agent_sandbox.served_workspaces import ServedWorkspace
-from pytest_agent_sandbox.session import SandboxSession
 
 
 def check_terminal(config: pytest.Config) -> None:

@@ -1,0 +1,1 @@
+"""What is told of tests: their outcome, evidence and page, on terminals and for other tools."""

@@ -1,0 +1,1 @@
+"""Tests that are tried several times, as items and reports of pytest."""
