@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest_agent_sandbox
-from pytest_agent_sandbox import cli
+from pytest_agent_sandbox.cli.main import make_parser
 from pytest_agent_sandbox.plugin import fixtures
 from pytest_agent_sandbox.settings.kinds import switch
 from pytest_agent_sandbox.settings.setting import Setting, flag, ini_key
@@ -162,7 +162,7 @@ def api() -> str:
 def command_line() -> str:
     """What `agent-sandbox … --help` prints, for each command."""
     parts = []
-    for parser in with_commands(cli._parser()):
+    for parser in with_commands(make_parser()):
         parser.formatter_class = partial(argparse.HelpFormatter, width=78)
         parts.append(f"## {parser.prog}\n\n```text\n{parser.format_help()}```\n")
     return "\n".join(parts)

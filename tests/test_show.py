@@ -5,15 +5,15 @@ import sys
 
 import pytest
 
-from pytest_agent_sandbox import show as module
 from pytest_agent_sandbox.cli import main
+from pytest_agent_sandbox.cli import show as module
+from pytest_agent_sandbox.cli.show import show
 from pytest_agent_sandbox.client.events import parse_event
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence import folders, run_results
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.evidence.result import Result
 from pytest_agent_sandbox.host.redaction import Redactor
-from pytest_agent_sandbox.show import show
 
 EVIL = "\x1b[2J\u202e\r\n::error::x ##[group]"
 MESSAGE = {

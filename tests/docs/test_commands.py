@@ -14,7 +14,7 @@ from functools import cache
 import pytest
 import yaml
 
-from pytest_agent_sandbox import cli
+from pytest_agent_sandbox.cli.main import make_parser
 from pytest_agent_sandbox.settings.setting import Setting, flag, ini_key
 from pytest_agent_sandbox.settings.table import SETTINGS
 
@@ -69,7 +69,7 @@ def test_a_wrong_flag_would_be_found(name: str, pytester: pytest.Pytester) -> No
 
 def check_arguments(arguments: list[str]) -> None:
     try:
-        cli._parser().parse_args(arguments)
+        make_parser().parse_args(arguments)
     except SystemExit as ended:
         assert ended.code == 0, f"agent-sandbox does not take {arguments}"  # noqa: PT017
 

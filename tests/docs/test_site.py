@@ -16,7 +16,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import pytest_agent_sandbox
-from pytest_agent_sandbox import cli, errors
+from pytest_agent_sandbox import errors
+from pytest_agent_sandbox.cli.main import make_parser
 from pytest_agent_sandbox.plugin import fixtures
 from pytest_agent_sandbox.settings.table import SETTINGS
 
@@ -128,7 +129,7 @@ def test_the_reference_is_complete(pages: dict[str, HTMLPage]) -> None:
     for name, ids in wanted.items():
         assert len(ids) > 2
         assert not set(ids) - pages[f"reference/{name}.html"].ids
-    assert cli._parser().format_usage().split()[1] == "agent-sandbox"
+    assert make_parser().format_usage().split()[1] == "agent-sandbox"
 
 
 def test_nothing_of_the_sources_is_left_over(pages: dict[str, HTMLPage]) -> None:

@@ -1,0 +1,59 @@
+"""`agent-sandbox build`: makes an agent-server image on this machine."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from pytest_agent_sandbox.containers import building, images
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.images import DEFAULT_AGENT_SERVER_VERSION
+from pytest_agent_sandbox.containers.progress import megabytes, show_progress
+
+
+def build(
+    *,
+    base_image: str | None,
+    version: str,
+    target: str,
+    platform: str | None,
+    ca_bundle: str | None,
+    tag: str | None,
+) -> None:
+    """Build an agent-server image, and print what became of it.
+
+    Args:
+        base_image: What it is built from; None for the default one.
+        version: Of the agent server.
+        target: How much is in it.
+        platform: Such as `linux/arm64`; None for the engine's own.
+        ca_bundle: A file of CA certificates to trust; None for those of the environment.
+        tag: Its name; None makes it the default image of tests on this engine.
+
+    Raises:
+        SandboxError: There is no engine, or the build failed.
+    """
+    started = time.monotonic()
+    with Engine.connect() as engine:
+        with show_progress(sys.stderr) as progress:
+            image = building.build_agent_server(
+                engine,
+                base_image=base_image,
+                version=version,
+                target=target,
+                platform=platform,
+                ca_bundle=ca_bundle,
+                progress=progress,
+            )
+        if tag:
+            image = building.add_name(engine, image, tag)
+            use = f"Use it with --sandbox-image={image.reference}."
+        else:
+            image = building.make_default(engine, image)
+            use = (
+                f"Tests on {engine.description} use it unless told otherwise."
+                if image.labels[images.VERSION_LABEL] == DEFAULT_AGENT_SERVER_VERSION
+                else f"Use it with --sandbox-image={image.reference}."
+            )
+    seconds = time.monotonic() - started
+    print(f"{images.describe(image)}: {megabytes(image.size)}, ready in {seconds:.1f} s. {use}")

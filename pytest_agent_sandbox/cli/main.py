@@ -1,0 +1,209 @@
+"""The command line: what commands there are, and what each of them is given."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from pytest_agent_sandbox.containers import images
+from pytest_agent_sandbox.containers.base_images import DEFAULT_BASE_IMAGE
+from pytest_agent_sandbox.containers.images import DEFAULT_AGENT_SERVER_VERSION
+from pytest_agent_sandbox.errors import SandboxError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What follows the program's name; None for this process's own.
+
+    Returns:
+        The exit code: 0, or 1 where something is missing or went wrong.
+    """
+    options = make_parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except SandboxError as error:
+        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+        print(f"agent-sandbox: {error}{notes}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("agent-sandbox: interrupted", file=sys.stderr)
+        return 130
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="agent-sandbox", description="Looks after what agent-sandbox tests need."
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"agent-sandbox {version('pytest-agent-sandbox')}"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="say whether the tests can run here, and what to do if not",
+        description="Says whether the tests can run here, and what to do if not. "
+        "Exit code 1 where something needed is missing.",
+    )
+    doctor.add_argument(
+        "--image", metavar="NAME", help="look at this image rather than the default one"
+    )
+    doctor.add_argument(
+        "--start", action="store_true", help="start a sandbox too, and time it (takes seconds)"
+    )
+    doctor.set_defaults(command=_doctor)
+
+    build = commands.add_parser(
+        "build",
+        help="build the agent-server image, where the published one cannot be pulled",
+        description="Builds an agent-server image from a base image and PyPI packages. Without "
+        "--tag, tests on this engine use it from then on. CA certificates, package index and "
+        "proxies come from the environment (SSL_CERT_FILE, PIP_INDEX_URL, HTTPS_PROXY, …).",
+    )
+    build.add_argument(
+        "--base-image",
+        metavar="NAME",
+        help="any image with Python >= 3.12, or with apt-get and such a Python "
+        f"({DEFAULT_BASE_IMAGE}; where that cannot be pulled, a Debian made by mmdebstrap)",
+    )
+    build.add_argument(
+        "--version",
+        metavar="X.Y.Z",
+        default=DEFAULT_AGENT_SERVER_VERSION,
+        help="version of the agent server (%(default)s)",
+    )
+    build.add_argument(
+        "--target",
+        default=images.MINIMAL_TARGET,
+        help="source-minimal: the agent server and its tools; source: VS Code, a desktop and "
+        "Chromium too (%(default)s)",
+    )
+    build.add_argument(
+        "--platform", metavar="OS/ARCH", help="such as linux/arm64 (the engine's own)"
+    )
+    build.add_argument(
+        "--ca-bundle",
+        metavar="FILE",
+        help="CA certificates to trust, instead of those that the environment names",
+    )
+    build.add_argument(
+        "--tag",
+        metavar="NAME",
+        help="name the image so, for --sandbox-image, and leave the default image as it is",
+    )
+    build.set_defaults(command=_build)
+
+    show = commands.add_parser(
+        "show",
+        help="open or print what a test has left behind",
+        description="Opens a result in the browser, or prints it where there is none.",
+    )
+    show.add_argument(
+        "path",
+        nargs="?",
+        default="agent-results",
+        metavar="PATH",
+        help="folder of a run, or of a test in it (%(default)s)",
+    )
+    show.add_argument("--text", action="store_true", help="print it in any case")
+    show.set_defaults(command=_show)
+
+    compare = commands.add_parser(
+        "compare",
+        help="set two runs side by side: pass rates, steps, durations, cost",
+        description="Sets two runs side by side, and says which differences are more than chance: "
+        "by Fisher's exact test of pass rates and permutation tests of means, corrected for their "
+        "number (Holm).",
+    )
+    for name in ("A", "B"):
+        compare.add_argument(
+            name, type=Path, help="output folder of a run, as --sandbox-output named it"
+        )
+    compare.set_defaults(command=_compare)
+
+    prune = commands.add_parser(
+        "prune",
+        help="show the sandboxes on the engine, and end those that nobody uses",
+        description="Shows all sandboxes on the engine, and removes those that --sandbox-keep has "
+        "left to be looked into, and those whose run was killed. Those of a run that goes on stay, "
+        "and so do those of other machines, unless they are named.",
+    )
+    prune.add_argument(
+        "names", nargs="*", metavar="NAME", help="sandbox to remove (nothing: as said above)"
+    )
+    prune.add_argument("--dry-run", action="store_true", help="show them only")
+    prune.set_defaults(command=_prune)
+
+    cassettes = commands.add_parser("cassettes", help="look after recorded LLM answers")
+    of_cassettes = cassettes.add_subparsers(required=True, metavar="COMMAND")
+    check = of_cassettes.add_parser(
+        "check",
+        help="find cassettes that no test uses, or that cannot be read",
+        description="Collects the tests as pytest would, and names the cassettes that none of them "
+        "uses or that cannot be read. Exit code 1 where there are any.",
+    )
+    check.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="ARGUMENT",
+        help="what pytest is given to find all tests (nothing: the project's own settings)",
+    )
+    check.set_defaults(command=_check_cassettes)
+    return parser
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from pytest_agent_sandbox.cli.doctor import doctor
+
+    return doctor(options.image, start=options.start)
+
+
+def _build(options: argparse.Namespace) -> int:
+    from pytest_agent_sandbox.cli.build import build
+
+    build(
+        base_image=options.base_image,
+        version=options.version,
+        target=options.target,
+        platform=options.platform,
+        ca_bundle=options.ca_bundle,
+        tag=options.tag,
+    )
+    return 0
+
+
+def _check_cassettes(options: argparse.Namespace) -> int:
+    from pytest_agent_sandbox.cli.cassettes import check_cassettes
+
+    count, problems = check_cassettes(options.arguments)
+    for file, problem in problems.items():
+        print(f"{file}: {problem}")
+    print(f"agent-sandbox: {count} cassettes, {len(problems)} with problems")
+    return 1 if problems else 0
+
+
+def _prune(options: argparse.Namespace) -> int:
+    from pytest_agent_sandbox.cli.prune import prune
+
+    return 0 if prune(options.names, dry_run=options.dry_run) else 1
+
+
+def _show(options: argparse.Namespace) -> int:
+    from pytest_agent_sandbox.cli.show import show
+
+    show(Path(options.path), as_text=options.text)
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from pytest_agent_sandbox.cli.compare import compare
+
+    print(compare(options.A, options.B), end="")
+    return 0
