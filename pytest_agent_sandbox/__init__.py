@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.client.skills import Skill
     from pytest_agent_sandbox.client.versions import AgentServerVersionWarning
     from pytest_agent_sandbox.client.workspace import RemoteWorkspace
-    from pytest_agent_sandbox.conversations import Conversation
     from pytest_agent_sandbox.dev_workspaces import DockerDevWorkspace
     from pytest_agent_sandbox.expectations.expect import expect
+    from pytest_agent_sandbox.expectations.trajectory import trajectory
     from pytest_agent_sandbox.host_gateway import LLMEndpoint
     from pytest_agent_sandbox.llm.replies import delay, error, say, tool
-    from pytest_agent_sandbox.trajectories import trajectory
+    from pytest_agent_sandbox.standalone import Conversation
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 _HOMES = {
     "Agent": "client.agents",
     "AgentServerVersionWarning": "client.versions",
-    "Conversation": "conversations",
+    "Conversation": "standalone",
     "DockerDevWorkspace": "dev_workspaces",
     "DockerWorkspace": "workspaces",
     "LLM": "client.agents",
@@ -45,7 +45,7 @@ _HOMES = {
     "expect": "expectations.expect",
     "say": "llm.replies",
     "tool": "llm.replies",
-    "trajectory": "trajectories",
+    "trajectory": "expectations.trajectory",
 }
 
 __all__ = [

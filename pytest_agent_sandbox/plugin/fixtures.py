@@ -205,7 +205,7 @@ def trajectory_snapshot(request: pytest.FixtureRequest, sandbox_settings: Sandbo
         raise SettingsError(
             "trajectory_snapshot needs syrupy: pip install 'pytest-agent-sandbox[snapshots]'"
         ) from None
-    from pytest_agent_sandbox.snapshots import with_trajectories
+    from pytest_agent_sandbox.expectations.snapshots import with_trajectories
 
     settings = options.for_test(sandbox_settings, request.node.iter_markers(options.MARKER))
     return with_trajectories(snapshot, _session(request.config).normaliser(request.node, settings))

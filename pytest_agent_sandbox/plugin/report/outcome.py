@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import pytest_agent_sandbox
+from pytest_agent_sandbox import errors
 from pytest_agent_sandbox.errors import LOG_TITLE, SandboxError
 from pytest_agent_sandbox.evidence import limits
 from pytest_agent_sandbox.evidence.log_lines import readable
@@ -25,7 +25,7 @@ _PHASES = pytest.StashKey[dict[str, "Phase"]]()
 #: The evidence of the attempt that is under way.
 RECORDER: pytest.StashKey[Recorder] = pytest.StashKey()
 
-_PACKAGE = Path(pytest_agent_sandbox.__file__).parent
+_PACKAGE = Path(errors.__file__).parent
 #: Where a user's project may have other people's code in it, as that of a virtual environment.
 _INSTALLED = {"site-packages", "dist-packages"}
 _STANDARD_LIBRARY = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}

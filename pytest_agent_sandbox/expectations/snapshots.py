@@ -12,7 +12,7 @@ from syrupy.extensions.amber import AmberSnapshotExtension
 
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.trajectories import trajectory
+from pytest_agent_sandbox.expectations.trajectory import trajectory
 
 if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
