@@ -14,8 +14,8 @@ from measuring import Report, read_arguments
 from pytest_agent_sandbox import LLM, DockerWorkspace, RemoteConversation, default_agent, say
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import choose_image, ensure_image
-from pytest_agent_sandbox.host_gateway import with_each_llm
 from pytest_agent_sandbox.llm.script import Script
+from pytest_agent_sandbox.sandbox.gateway import with_each_llm
 
 MODEL = "openai/gpt-4o-mini"
 OUTPUT_BYTES = 5_000_000

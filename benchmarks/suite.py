@@ -18,8 +18,8 @@ from talk import SCRIPT, talk
 from pytest_agent_sandbox import LLM, DockerWorkspace, RemoteConversation, default_agent
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import choose_image, ensure_image
-from pytest_agent_sandbox.host_gateway import with_each_llm
 from pytest_agent_sandbox.llm.script import Script
+from pytest_agent_sandbox.sandbox.gateway import with_each_llm
 
 LEVELS = ("fresh", "recycled", "shared")
 WORKERS = (0, 2, 4)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.dev_workspaces import DockerDevWorkspace
     from pytest_agent_sandbox.expectations.expect import expect
     from pytest_agent_sandbox.expectations.trajectory import trajectory
-    from pytest_agent_sandbox.host_gateway import LLMEndpoint
     from pytest_agent_sandbox.llm.replies import delay, error, say, tool
+    from pytest_agent_sandbox.sandbox.gateway import LLMEndpoint
     from pytest_agent_sandbox.standalone import Conversation
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 
@@ -32,7 +32,7 @@ _HOMES = {
     "DockerDevWorkspace": "dev_workspaces",
     "DockerWorkspace": "workspaces",
     "LLM": "client.agents",
-    "LLMEndpoint": "host_gateway",
+    "LLMEndpoint": "sandbox.gateway",
     "RemoteConversation": "client.conversation",
     "RemoteWorkspace": "client.workspace",
     "Skill": "client.skills",

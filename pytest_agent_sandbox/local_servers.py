@@ -26,11 +26,11 @@ from pytest_agent_sandbox.errors import (
     SettingsError,
 )
 from pytest_agent_sandbox.host.host_route import HostRoute
-from pytest_agent_sandbox.host_gateway import HostGateway
 from pytest_agent_sandbox.processes.server_process import ServerProcess
-from pytest_agent_sandbox.sandbox_network import LOOPBACK
+from pytest_agent_sandbox.sandbox.gateway import HostGateway
+from pytest_agent_sandbox.sandbox.network import LOOPBACK
+from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace
 from pytest_agent_sandbox.served import check, folder_for, not_in_effect
-from pytest_agent_sandbox.served_workspaces import ServedWorkspace
 from pytest_agent_sandbox.server_start import SERVER_SETTINGS, forwarded, secret_environment
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pytest_agent_sandbox.containers.proxies import NO_PROXY, without_proxy
 from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.errors import ServiceUnavailable, SettingsError
 from pytest_agent_sandbox.host.egress import allowed_places
-from pytest_agent_sandbox.sandbox_network import (
+from pytest_agent_sandbox.sandbox.network import (
     OPEN,
     WayToGateway,
     check_allow,

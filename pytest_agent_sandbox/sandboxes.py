@@ -22,7 +22,7 @@ from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartF
 from pytest_agent_sandbox.host.egress import Egress
 from pytest_agent_sandbox.planning import SandboxPlan
 from pytest_agent_sandbox.recycling import Recycler
-from pytest_agent_sandbox.sandbox_network import ways_out
+from pytest_agent_sandbox.sandbox.network import ways_out
 from pytest_agent_sandbox.server_start import (
     DORMANT,
     secret_environment,

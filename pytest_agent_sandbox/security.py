@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.containers.janitor import CAPABILITIES
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.sandbox_network import ISOLATED, NONE, OPEN
+from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE, OPEN
 
 Profile = Literal["default", "strict", "sudo"]
 

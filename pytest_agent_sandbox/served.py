@@ -19,9 +19,9 @@ from pytest_agent_sandbox.client.answers import an_object
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.host.host_route import HostRoute
-from pytest_agent_sandbox.host_gateway import HostGateway
-from pytest_agent_sandbox.sandbox_network import LOOPBACK
-from pytest_agent_sandbox.served_workspaces import ServedWorkspace
+from pytest_agent_sandbox.sandbox.gateway import HostGateway
+from pytest_agent_sandbox.sandbox.network import LOOPBACK
+from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace
 from pytest_agent_sandbox.settings.setting import flag
 from pytest_agent_sandbox.settings.table import SETTINGS
 

@@ -30,8 +30,8 @@ from pytest_agent_sandbox.containers.images import (
 from pytest_agent_sandbox.containers.progress import Progress, show_progress
 from pytest_agent_sandbox.containers.silence import explain_silence
 from pytest_agent_sandbox.errors import SandboxError
-from pytest_agent_sandbox.host_gateway import HostGateway
 from pytest_agent_sandbox.planning import Isolation, plan_sandbox
+from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.sandboxes import Supply, User
 from pytest_agent_sandbox.security import Profile, chosen_network
 from pytest_agent_sandbox.services import (

@@ -1,7 +1,7 @@
 """Leading an agent's LLMs through the gateway, wherever they stand in its description."""
 
 from pytest_agent_sandbox.client.agents import LLM, default_agent
-from pytest_agent_sandbox.host_gateway import with_each_llm
+from pytest_agent_sandbox.sandbox.gateway import with_each_llm
 
 KEY = "sk-a-real-key"
 

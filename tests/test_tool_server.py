@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from pytest_agent_sandbox.client.client_tools import client_tool
-from pytest_agent_sandbox.tool_server import ServedTools
+from pytest_agent_sandbox.sandbox.tools import ServedTools
 
 
 def test_a_call_that_waits_is_not_made_once_it_is_closed() -> None:

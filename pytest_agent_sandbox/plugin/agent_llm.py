@@ -15,7 +15,6 @@ import pytest
 from pytest_agent_sandbox.client.acp import is_acp, with_variables
 from pytest_agent_sandbox.errors import CassetteError, FaultUnused, SettingsError
 from pytest_agent_sandbox.host.ci import is_in_ci
-from pytest_agent_sandbox.host_gateway import HostGateway, LLMEndpoint, with_each_llm
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
 from pytest_agent_sandbox.llm.cassettes.tape import Tape
@@ -27,6 +26,7 @@ from pytest_agent_sandbox.llm.script import Script
 from pytest_agent_sandbox.plugin.live_llm import LiveLLM
 from pytest_agent_sandbox.plugin.opened import Belongings
 from pytest_agent_sandbox.plugin.report.llm_usage import LLMUsage
+from pytest_agent_sandbox.sandbox.gateway import HostGateway, LLMEndpoint, with_each_llm
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.host.redaction import Redactor
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.lane import Lane
     from pytest_agent_sandbox.llm.observer import Observer
     from pytest_agent_sandbox.llm.replies import Entry
-    from pytest_agent_sandbox.served_workspaces import ServedWorkspace
+    from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace
     from pytest_agent_sandbox.settings.table import SandboxSettings
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 

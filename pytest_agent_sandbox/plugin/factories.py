@@ -20,7 +20,7 @@ from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.plugin import command_agents
 from pytest_agent_sandbox.plugin.opened import Belongings
 from pytest_agent_sandbox.plugin.report import collect, outcome
-from pytest_agent_sandbox.tool_server import ServedTools
+from pytest_agent_sandbox.sandbox.tools import ServedTools
 from pytest_agent_sandbox.video import DesktopVideo
 from pytest_agent_sandbox.workspaces import DockerWorkspace
 

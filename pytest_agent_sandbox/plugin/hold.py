@@ -15,7 +15,7 @@ from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.looking_inside import test_of, ways_in
 from pytest_agent_sandbox.plugin.run import run_id
 from pytest_agent_sandbox.plugin.session import SandboxSession
-from pytest_agent_sandbox.served_workspaces import ServedWorkspace
+from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace
 
 
 def check_terminal(config: pytest.Config) -> None:

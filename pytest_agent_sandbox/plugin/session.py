@@ -24,15 +24,15 @@ from pytest_agent_sandbox.plugin.run import (
 if TYPE_CHECKING:
     from pytest_agent_sandbox.containers.engine import Engine
     from pytest_agent_sandbox.host.redaction import Redactor
-    from pytest_agent_sandbox.host_gateway import HostGateway
     from pytest_agent_sandbox.llm.budgets import Budget
     from pytest_agent_sandbox.llm.prices import Prices
     from pytest_agent_sandbox.local_servers import LocalServers
     from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
     from pytest_agent_sandbox.plugin.report.evidence import RunEvidence
     from pytest_agent_sandbox.plugin.sandboxes import RunSandboxes
+    from pytest_agent_sandbox.sandbox.gateway import HostGateway
+    from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace
     from pytest_agent_sandbox.served import RunningServer
-    from pytest_agent_sandbox.served_workspaces import ServedWorkspace
     from pytest_agent_sandbox.settings.table import SandboxSettings
     from pytest_agent_sandbox.workspaces import DockerWorkspace
 
@@ -299,7 +299,7 @@ class SandboxSession:
 
     def _gateway(self, settings: SandboxSettings) -> HostGateway:
         """The run's gateway for sandboxes on a network; it starts with its first lane."""
-        from pytest_agent_sandbox.host_gateway import HostGateway
+        from pytest_agent_sandbox.sandbox.gateway import HostGateway
         from pytest_agent_sandbox.security import chosen_network
 
         network = chosen_network(settings.security, settings.network)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_agent_sandbox.client.git import Snapshot
     from pytest_agent_sandbox.client.transport import Guard
-    from pytest_agent_sandbox.host_gateway import HostGateway
+    from pytest_agent_sandbox.sandbox.gateway import HostGateway
 
 _CLEAN_UP_TIMEOUT = 10.0
 

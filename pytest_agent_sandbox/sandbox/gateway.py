@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from pytest_agent_sandbox.client.agents import agent_payload
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.host.host_route import HostRoute
-from pytest_agent_sandbox.sandbox_network import (
+from pytest_agent_sandbox.sandbox.network import (
     GATEWAY_PORT,
     ISOLATED,
     LOOPBACK,

@@ -18,7 +18,7 @@ from pytest_agent_sandbox.errors import SettingsError
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from pytest_agent_sandbox.host_gateway import HostGateway
+    from pytest_agent_sandbox.sandbox.gateway import HostGateway
 
 #: What agents know the server as.
 NAME = "test"
