@@ -21,9 +21,9 @@ from pytest_agent_sandbox.containers.images import (
     ensure_image,
     find_built,
 )
+from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host.ci import is_in_ci
-from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext

@@ -18,8 +18,8 @@ from measuring import Report, read_arguments
 
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import choose_image, ensure_image
-from pytest_agent_sandbox.services import SERVER_PORT
-from pytest_agent_sandbox.workspaces import DockerWorkspace
+from pytest_agent_sandbox.engines.docker.services import SERVER_PORT
+from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 
 _POLL = 0.005
 _LONGEST_START = 120.0

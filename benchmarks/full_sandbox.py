@@ -19,7 +19,7 @@ from pytest_agent_sandbox.containers.images import (
     find_built,
 )
 from pytest_agent_sandbox.containers.progress import megabytes
-from pytest_agent_sandbox.workspaces import DockerWorkspace
+from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 
 
 def measure(rounds: int, engine: Engine, *, is_quick: bool) -> Report:

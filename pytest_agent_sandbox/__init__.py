@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.client.skills import Skill
     from pytest_agent_sandbox.client.versions import AgentServerVersionWarning
     from pytest_agent_sandbox.client.workspace import RemoteWorkspace
-    from pytest_agent_sandbox.dev_workspaces import DockerDevWorkspace
+    from pytest_agent_sandbox.engines.docker.dev_workspace import DockerDevWorkspace
+    from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
     from pytest_agent_sandbox.expectations.expect import expect
     from pytest_agent_sandbox.expectations.trajectory import trajectory
     from pytest_agent_sandbox.llm.replies import delay, error, say, tool
     from pytest_agent_sandbox.sandbox.gateway import LLMEndpoint
     from pytest_agent_sandbox.standalone import Conversation
-    from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 _HOMES = {
     "Agent": "client.agents",
     "AgentServerVersionWarning": "client.versions",
     "Conversation": "standalone",
-    "DockerDevWorkspace": "dev_workspaces",
-    "DockerWorkspace": "workspaces",
+    "DockerDevWorkspace": "engines.docker.dev_workspace",
+    "DockerWorkspace": "engines.docker.workspace",
     "LLM": "client.agents",
     "LLMEndpoint": "sandbox.gateway",
     "RemoteConversation": "client.conversation",

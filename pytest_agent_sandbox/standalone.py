@@ -12,13 +12,13 @@ from pydantic import SecretStr
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.events import Event
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
+from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence.live import LiveView, terminal
 from pytest_agent_sandbox.llm.live import upstream_for
 from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.sandbox.gateway import HostGateway, with_each_llm
 from pytest_agent_sandbox.sandbox.tools import ServedTools
-from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 
 def Conversation(  # noqa: N802 - programs written for the upstream SDK use it like a class

@@ -11,9 +11,9 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 from pytest_agent_sandbox import LLM, DockerWorkspace, RemoteConversation, default_agent, say, tool
+from pytest_agent_sandbox.engines.docker.access import ways_in
 from pytest_agent_sandbox.errors import ServiceUnavailable
 from pytest_agent_sandbox.llm.script import Script
-from pytest_agent_sandbox.looking_inside import ways_in
 
 #: The colour of the page that the agent visits: nothing else on the desktop has it.
 COLOUR = (18, 52, 255)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_agent_sandbox import local_servers
+from pytest_agent_sandbox.engines.process import engine as process_engine
+from pytest_agent_sandbox.engines.process.engine import LocalServers
 from pytest_agent_sandbox.errors import ServerError
-from pytest_agent_sandbox.local_servers import LocalServers
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
 
@@ -58,7 +58,7 @@ def test_a_port_that_another_server_has_is_not_the_only_try(
         ports.append(port_of_another)
         return port_of_another
 
-    monkeypatch.setattr(local_servers, "_free_port", free_port)
+    monkeypatch.setattr(process_engine, "_free_port", free_port)
     monkeypatch.setattr(LocalServers, "version", "1.58.0")
     sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
     monkeypatch.setattr(LocalServers, "_command", lambda *_: sleeping)

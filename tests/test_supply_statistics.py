@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pytest_agent_sandbox.supply_statistics import SupplyStatistics
+from pytest_agent_sandbox.engines.docker.supply_statistics import SupplyStatistics
 
 
 def test_nothing_is_said_of_no_sandbox() -> None:

@@ -12,9 +12,9 @@ import pytest
 from pytest_agent_sandbox.containers.cleanup import find
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import find_local
-from pytest_agent_sandbox.dev_workspaces import DockerDevWorkspace
+from pytest_agent_sandbox.engines.docker.dev_workspace import DockerDevWorkspace
+from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import SandboxDied, SandboxStartFailed, SettingsError
-from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 FLAKY = """#!/bin/sh
 if [ ! -e /marks/seen ]; then

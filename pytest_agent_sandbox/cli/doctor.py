@@ -151,7 +151,7 @@ def _image(engine: Engine, requested: str | None) -> Finding:
 
 
 def _start(engine: Engine, requested: str | None) -> Finding:
-    from pytest_agent_sandbox.workspaces import DockerWorkspace
+    from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 
     started = time.monotonic()
     try:

@@ -29,6 +29,7 @@ from pytest_agent_sandbox.plugin.report.llm_usage import LLMUsage
 from pytest_agent_sandbox.sandbox.gateway import HostGateway, LLMEndpoint, with_each_llm
 
 if TYPE_CHECKING:
+    from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
     from pytest_agent_sandbox.host.redaction import Redactor
     from pytest_agent_sandbox.llm.calls import LLMCall
     from pytest_agent_sandbox.llm.exchange import Source
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.replies import Entry
     from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace
     from pytest_agent_sandbox.settings.table import SandboxSettings
-    from pytest_agent_sandbox.workspaces import DockerWorkspace
 
     Workspace = DockerWorkspace | ServedWorkspace
 

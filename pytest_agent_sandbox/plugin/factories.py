@@ -16,13 +16,13 @@ from pytest_agent_sandbox.client.acp import is_acp
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.conversation import RemoteConversation
+from pytest_agent_sandbox.engines.docker.video import DesktopVideo
+from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.plugin import command_agents
 from pytest_agent_sandbox.plugin.opened import Belongings
 from pytest_agent_sandbox.plugin.report import collect, outcome
 from pytest_agent_sandbox.sandbox.tools import ServedTools
-from pytest_agent_sandbox.video import DesktopVideo
-from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.client.events import Event

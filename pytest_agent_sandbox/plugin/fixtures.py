@@ -117,9 +117,9 @@ def shared_agent_workspace(
     request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, sandbox_image: str
 ) -> Iterator[Workspace]:
     """One workspace for all the tests of this process that accept to share it."""
+    from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
     from pytest_agent_sandbox.plugin import command_agents
     from pytest_agent_sandbox.plugin.session import SHARED
-    from pytest_agent_sandbox.workspaces import DockerWorkspace
 
     run = _session(request.config)
     with run.start_workspace(sandbox_settings, sandbox_image, test=SHARED) as workspace:

@@ -11,8 +11,8 @@ import pytest
 
 from pytest_agent_sandbox.containers.cleanup import kept_containers
 from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.engines.docker.access import test_of, ways_in
 from pytest_agent_sandbox.errors import SandboxError
-from pytest_agent_sandbox.looking_inside import test_of, ways_in
 from pytest_agent_sandbox.plugin.run import run_id
 from pytest_agent_sandbox.plugin.session import SandboxSession
 from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace

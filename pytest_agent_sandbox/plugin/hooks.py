@@ -216,7 +216,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for line in lines:
             terminalreporter.write_line(line)
     if config.get_verbosity() >= 0:
-        from pytest_agent_sandbox.supply_statistics import SupplyStatistics
+        from pytest_agent_sandbox.engines.docker.supply_statistics import SupplyStatistics
 
         run = config.stash.get(SESSION, None)
         parts = config.stash.get(fixtures.WORKERS_STATISTICS, [])

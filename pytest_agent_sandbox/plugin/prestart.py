@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pytest_agent_sandbox.planning import SandboxPlan
+from pytest_agent_sandbox.engines.docker.plan import SandboxPlan
 from pytest_agent_sandbox.plugin.options import MARKER
 
 #: Fixtures by which a conftest.py may change what the settings say.

@@ -15,16 +15,16 @@ from pytest_agent_sandbox.containers.cleanup import remove_labelled, remove_left
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import choose_image, find_local
 from pytest_agent_sandbox.containers.watcher import Watcher
+from pytest_agent_sandbox.engines.docker.plan import ANY_TEST, TEST_LABEL, SandboxPlan, plan_sandbox
+from pytest_agent_sandbox.engines.docker.sandbox_supply import SandboxSupply
+from pytest_agent_sandbox.engines.docker.supply_statistics import SupplyStatistics
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host.ownership import OWNER
-from pytest_agent_sandbox.planning import ANY_TEST, TEST_LABEL, SandboxPlan, plan_sandbox
 from pytest_agent_sandbox.plugin.options import MARKER, for_test
 from pytest_agent_sandbox.plugin.prestart import Forecast, is_overridden
 from pytest_agent_sandbox.plugin.run import run_id, worker_count, worker_id
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.settings.table import SandboxSettings
-from pytest_agent_sandbox.supply import SandboxSupply
-from pytest_agent_sandbox.supply_statistics import SupplyStatistics
 
 _log = logging.getLogger(__name__)
 

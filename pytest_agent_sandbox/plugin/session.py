@@ -23,18 +23,18 @@ from pytest_agent_sandbox.plugin.run import (
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.containers.engine import Engine
+    from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
+    from pytest_agent_sandbox.engines.process.engine import LocalServers
+    from pytest_agent_sandbox.engines.remote.engine import RunningServer
     from pytest_agent_sandbox.host.redaction import Redactor
     from pytest_agent_sandbox.llm.budgets import Budget
     from pytest_agent_sandbox.llm.prices import Prices
-    from pytest_agent_sandbox.local_servers import LocalServers
     from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
     from pytest_agent_sandbox.plugin.report.evidence import RunEvidence
     from pytest_agent_sandbox.plugin.sandboxes import RunSandboxes
     from pytest_agent_sandbox.sandbox.gateway import HostGateway
     from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace
-    from pytest_agent_sandbox.served import RunningServer
     from pytest_agent_sandbox.settings.table import SandboxSettings
-    from pytest_agent_sandbox.workspaces import DockerWorkspace
 
     #: What a test may get.
     Workspace = DockerWorkspace | ServedWorkspace
@@ -178,11 +178,11 @@ class SandboxSession:
 
     def _choose_server(self) -> RunningServer | LocalServers | None:
         if self.settings.url is not None:
-            from pytest_agent_sandbox.served import RunningServer
+            from pytest_agent_sandbox.engines.remote.engine import RunningServer
 
             return self._closing.enter_context(RunningServer(self.settings))
         if self.settings.engine == "process":
-            from pytest_agent_sandbox.local_servers import LocalServers
+            from pytest_agent_sandbox.engines.process.engine import LocalServers
 
             return self._closing.enter_context(LocalServers(self.settings))
         return None
@@ -205,7 +205,7 @@ class SandboxSession:
             log_path: File for the server's log.
             options: Further arguments of `DockerWorkspace`.
         """
-        from pytest_agent_sandbox.workspaces import DockerWorkspace
+        from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 
         # A path or a proxy may be forwarded too; only what is named like a secret is masked.
         secret_names = filter(_SECRET_NAME.search, settings.forward_env)
@@ -299,8 +299,8 @@ class SandboxSession:
 
     def _gateway(self, settings: SandboxSettings) -> HostGateway:
         """The run's gateway for sandboxes on a network; it starts with its first lane."""
+        from pytest_agent_sandbox.engines.docker.security import chosen_network
         from pytest_agent_sandbox.sandbox.gateway import HostGateway
-        from pytest_agent_sandbox.security import chosen_network
 
         network = chosen_network(settings.security, settings.network)
         place = (settings.gateway_address, network)

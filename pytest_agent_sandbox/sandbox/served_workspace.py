@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import shlex
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
-from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServiceUnavailable
+from pytest_agent_sandbox.errors import (
+    CommandTimeout,
+    SandboxError,
+    ServiceUnavailable,
+    SettingsError,
+)
+from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -19,6 +27,8 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.sandbox.gateway import HostGateway
 
 _CLEAN_UP_TIMEOUT = 10.0
+_FOLDERS = "/tmp/agent-sandbox"  # noqa: S108 - on the server
+_SLUG_LIMIT = 40
 
 
 class ServedWorkspace(RemoteWorkspace):
@@ -144,3 +154,19 @@ class ServedWorkspace(RemoteWorkspace):
             f"{self._place} is in no container of ours, and cannot be {what}. Tests that need that "
             "run without --sandbox-url, and with --sandbox-engine=docker."
         )
+
+
+def folder_for(settings: SandboxSettings, test: str, folders: str = _FOLDERS) -> str:
+    """A folder for a test, that no other test has.
+
+    Raises:
+        SettingsError: `working_dir` is no absolute path.
+    """
+    default = next(setting.default for setting in SETTINGS if setting.name == "working_dir")
+    base = folders if settings.working_dir == default else settings.working_dir
+    if not base.startswith("/"):
+        raise SettingsError(
+            f"working_dir = {base} must be an absolute path on the server, such as {folders}"
+        )
+    slug = re.sub(r"[^A-Za-z0-9_]+", "-", test.rpartition("::")[2]).strip("-")[:_SLUG_LIMIT]
+    return f"{base.rstrip('/')}/{slug or 'shared'}-{uuid.uuid4().hex[:8]}"

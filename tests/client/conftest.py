@@ -11,7 +11,7 @@ import pytest
 
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.workspaces import DockerWorkspace
+from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 
 from .scripted_llm import ScriptedLLM
 

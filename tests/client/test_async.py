@@ -14,8 +14,8 @@ from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.asynchronous import InThread, run_in_thread
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
+from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import ConversationTimeout, ServerError
-from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 from .scripted_llm import ScriptedLLM, say, tool
 

@@ -8,8 +8,8 @@ import pytest
 
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 VALUE = "a 'b' \"c\" $d `e`\n\n  f\\"
 LONG = "x" * 200_000

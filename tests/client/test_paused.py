@@ -12,8 +12,8 @@ from pytest_agent_sandbox.client.agents import default_agent
 from pytest_agent_sandbox.client.commands import run_command
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import SandboxPaused
-from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 from .scripted_llm import ScriptedLLM
 

@@ -10,7 +10,7 @@ from typing import get_args
 
 from pytest_agent_sandbox import DockerWorkspace
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.security import Profile
+from pytest_agent_sandbox.engines.docker.security import Profile
 
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 #: Whose processes try: the agent's, and root's, who is let in by the engine.

@@ -11,8 +11,8 @@ import pytest
 
 from pytest_agent_sandbox import DockerWorkspace
 from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.engines.docker.security import Profile
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.security import Profile
 
 from .checking import PROFILES, USERS, check
 

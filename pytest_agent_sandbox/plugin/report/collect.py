@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_agent_sandbox.containers.effective import effective_settings
 from pytest_agent_sandbox.containers.images import VERSION_LABEL
+from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError
 from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE
-from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.client.commands import CommandResult
     from pytest_agent_sandbox.client.conversation import RemoteConversation
     from pytest_agent_sandbox.client.events import Event
+    from pytest_agent_sandbox.engines.docker.video import DesktopVideo
     from pytest_agent_sandbox.evidence.recorder import Recorder
     from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace
-    from pytest_agent_sandbox.video import DesktopVideo
 
     Workspace = DockerWorkspace | ServedWorkspace
 

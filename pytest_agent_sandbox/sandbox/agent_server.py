@@ -1,4 +1,4 @@
-"""How an agent server is started in a container: its command, environment and ports."""
+"""What an agent server is told at its start, whatever it runs in."""
 
 from __future__ import annotations
 
@@ -7,22 +7,11 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import SecretStr
 
-from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.transport import ServerConnection
-from pytest_agent_sandbox.containers.images import Image, server_version
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.services import (
-    SERVER_PORT,
-    VNC_PORT,
-    VSCODE_PORT,
-    has_services,
-    lacks_services,
-)
 
 # Seconds for a dormant server to begin its work, which takes 0.05.
 _WAKE_TIMEOUT = 10.0
-# What variables begin with that a server reads at its start.
-_OF_THE_START = ("OH_", "OPENHANDS_", "LOG_", "LITELLM_", "PYTHON", "AGENT_SANDBOX_")
 
 #: What has a server wait for `wake`; nothing else can be asked of it.
 DORMANT = {"OH_DEFERRED_INIT": "true"}
@@ -40,26 +29,6 @@ SERVER_SETTINGS = {
     "ACP_PROMPT_MAX_RETRIES": "0",
     "ACP_USAGE_UPDATE_TIMEOUT": "0.2",
 }
-#: The arguments of the image's entry point.
-SERVER_COMMAND = ("--host", "0.0.0.0", "--port", str(SERVER_PORT))  # noqa: S104 - inside it
-
-
-def server_environment(image: Image, *, extra_ports: bool, has_desktop: bool) -> dict[str, str]:
-    """What the server is told at its start, secrets apart.
-
-    Args:
-        image: What it runs from.
-        extra_ports: Whether it starts VS Code.
-        has_desktop: Whether the image starts the desktop.
-    """
-    return {
-        **SERVER_SETTINGS,
-        "OH_ENABLE_VSCODE": _switch(extra_ports and not lacks_services(image)),
-        # Of images that are not ours. Servers since 1.45 start no desktop themselves; what earlier
-        # ones start lets in everybody.
-        "OH_ENABLE_VNC": _switch(extra_ports and not has_services(image)),
-        "AGENT_SANDBOX_DESKTOP": _switch(has_desktop),
-    }
 
 
 def forwarded(names: Iterable[str]) -> dict[str, str]:
@@ -91,19 +60,6 @@ def secret_environment(session_key: SecretStr, secret_key: SecretStr) -> dict[st
     }
 
 
-def can_be_dormant(image: Image, variables: Iterable[str]) -> bool:
-    """Whether a server can be up before it knows these variables.
-
-    Not every version can. What concerns its start it has to know then.
-    """
-    version = server_version(image)
-    return (
-        bool(version)
-        and versions.has(version, versions.DORMANT_START)
-        and not any(name.upper().startswith(_OF_THE_START) for name in variables)
-    )
-
-
 def wake(connection: ServerConnection, secret_key: SecretStr, variables: Mapping[str, str]) -> None:
     """Gives a dormant server variables, for it and all that it starts, and has it begin its work.
 
@@ -117,15 +73,3 @@ def wake(connection: ServerConnection, secret_key: SecretStr, variables: Mapping
         json={"env": dict(variables)},
         timeout=_WAKE_TIMEOUT,
     )
-
-
-def published_ports(host_port: int | None, extra_ports: bool) -> dict[int, int | None]:
-    """The container's ports, and those of this machine; None where the engine chooses."""
-    inner = [SERVER_PORT, VSCODE_PORT, VNC_PORT] if extra_ports else [SERVER_PORT]
-    return {
-        port: None if host_port is None else host_port + offset for offset, port in enumerate(inner)
-    }
-
-
-def _switch(on: bool) -> str:
-    return "true" if on else "false"

@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from pytest_agent_sandbox.engines.process import supervisor
 from pytest_agent_sandbox.errors import SandboxDied, SettingsError
 from pytest_agent_sandbox.host.log_file import LogFile
 from pytest_agent_sandbox.host.piped_process import PipedProcess
-from pytest_agent_sandbox.processes import supervising
 
 _TAIL_LINES = 30
 _PIECE = 64 * 1024
@@ -60,12 +60,12 @@ class ServerProcess:
             )
         self._is_closed = False
         self._log = LogFile(log_path, clean_log)
-        self._piped = PipedProcess(["-I", supervising.__file__], stdout=subprocess.PIPE)
+        self._piped = PipedProcess(["-I", supervisor.__file__], stdout=subprocess.PIPE)
         self._reader = threading.Thread(target=self._read, name="server-output", daemon=True)
         self._reader.start()
         wanted = {
             "command": list(command),
-            "environment": {**environment, supervising.MARK: mark},
+            "environment": {**environment, supervisor.MARK: mark},
             "folder": str(folder),
             "scratch": [str(path) for path in scratch],
             "path": [str(Path(entry).absolute()) for entry in sys.path],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_agent_sandbox.containers.inside import Process, copy_file
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.workspaces import DockerWorkspace
+    from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 
 _FILE = "/tmp/agent-sandbox-desktop/desktop.mp4"  # noqa: S108 - in the sandbox
 _RECORD = ("/bin/sh", "/opt/agent-sandbox/record-desktop", _FILE)

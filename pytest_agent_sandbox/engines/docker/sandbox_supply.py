@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Self
 
 from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.engines.docker.plan import SandboxPlan
+from pytest_agent_sandbox.engines.docker.sandbox import Sandbox, User
+from pytest_agent_sandbox.engines.docker.start import SandboxStarter
+from pytest_agent_sandbox.engines.docker.supply_statistics import SupplyStatistics
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host.background import Background
 from pytest_agent_sandbox.host.pool import Pool, Wanted
-from pytest_agent_sandbox.planning import SandboxPlan
-from pytest_agent_sandbox.sandboxes import Sandbox, User
-from pytest_agent_sandbox.starting import SandboxStarter
-from pytest_agent_sandbox.supply_statistics import SupplyStatistics
 
 _log = logging.getLogger(__name__)
 

@@ -18,17 +18,13 @@ from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.faults import is_transient
 from pytest_agent_sandbox.containers.proxies import without_proxy
 from pytest_agent_sandbox.containers.readiness import wait_until
+from pytest_agent_sandbox.engines.docker.plan import SandboxPlan
+from pytest_agent_sandbox.engines.docker.recycle import Recycler
+from pytest_agent_sandbox.engines.docker.services import SERVER_PORT
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartFailed
 from pytest_agent_sandbox.host.egress import Egress
-from pytest_agent_sandbox.planning import SandboxPlan
-from pytest_agent_sandbox.recycling import Recycler
+from pytest_agent_sandbox.sandbox.agent_server import DORMANT, secret_environment, wake
 from pytest_agent_sandbox.sandbox.network import ways_out
-from pytest_agent_sandbox.server_start import (
-    DORMANT,
-    secret_environment,
-    wake,
-)
-from pytest_agent_sandbox.services import SERVER_PORT
 
 # Seconds for one question whether the server answers.
 _PROBE_TIMEOUT = 2.0

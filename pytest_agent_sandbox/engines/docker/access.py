@@ -17,9 +17,14 @@ from pytest_agent_sandbox.containers.images import (
     MINIMAL_TARGET,
     TARGET_LABEL,
 )
+from pytest_agent_sandbox.engines.docker.plan import ANY_TEST, TEST_LABEL, WORKING_DIR_LABEL
+from pytest_agent_sandbox.engines.docker.services import (
+    VNC_PORT,
+    VSCODE_PORT,
+    answers,
+    desktop_address,
+)
 from pytest_agent_sandbox.host.ci import is_in_ci
-from pytest_agent_sandbox.planning import ANY_TEST, TEST_LABEL, WORKING_DIR_LABEL
-from pytest_agent_sandbox.services import VNC_PORT, VSCODE_PORT, answers, desktop_address
 
 _KEY_VARIABLE = "OH_SESSION_API_KEYS_0"
 # Seconds in which services of a sandbox that has just started come up.

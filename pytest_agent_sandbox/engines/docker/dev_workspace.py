@@ -13,8 +13,8 @@ from pytest_agent_sandbox.containers.images import (
     Pull,
 )
 from pytest_agent_sandbox.containers.progress import Progress
+from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.workspaces import DockerWorkspace
 
 
 class DockerDevWorkspace(DockerWorkspace):

@@ -23,15 +23,15 @@ from pytest_agent_sandbox.containers.janitor import (
     first_files,
     memory_options,
 )
-from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.planning import WORKING_DIR_LABEL, SandboxPlan
-from pytest_agent_sandbox.recycling import (
+from pytest_agent_sandbox.engines.docker.plan import WORKING_DIR_LABEL, SandboxPlan
+from pytest_agent_sandbox.engines.docker.recycle import (
     SERVER_FOLDER,
     SERVER_FOLDERS,
     Recycler,
     folders_in_memory,
 )
-from pytest_agent_sandbox.sandboxes import Sandbox, User
+from pytest_agent_sandbox.engines.docker.sandbox import Sandbox, User
+from pytest_agent_sandbox.errors import SettingsError
 
 
 class _Accounts(NamedTuple):

@@ -29,12 +29,10 @@ from pytest_agent_sandbox.containers.images import (
 )
 from pytest_agent_sandbox.containers.progress import Progress, show_progress
 from pytest_agent_sandbox.containers.silence import explain_silence
-from pytest_agent_sandbox.errors import SandboxError
-from pytest_agent_sandbox.planning import Isolation, plan_sandbox
-from pytest_agent_sandbox.sandbox.gateway import HostGateway
-from pytest_agent_sandbox.sandboxes import Supply, User
-from pytest_agent_sandbox.security import Profile, chosen_network
-from pytest_agent_sandbox.services import (
+from pytest_agent_sandbox.engines.docker.plan import Isolation, plan_sandbox
+from pytest_agent_sandbox.engines.docker.sandbox import Supply, User
+from pytest_agent_sandbox.engines.docker.security import Profile, chosen_network
+from pytest_agent_sandbox.engines.docker.services import (
     SERVER_PORT,
     VNC_PORT,
     VSCODE_PORT,
@@ -42,7 +40,9 @@ from pytest_agent_sandbox.services import (
     Service,
     ServiceName,
 )
-from pytest_agent_sandbox.starting import FreshSupply
+from pytest_agent_sandbox.engines.docker.start import FreshSupply
+from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.sandbox.gateway import HostGateway
 
 WORKING_DIR = "/workspace/project"
 

@@ -13,8 +13,22 @@ from pytest_agent_sandbox.containers.host_files import packed
 from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.containers.proxies import NO_PROXY, without_proxy
 from pytest_agent_sandbox.containers.spec import ContainerSpec
+from pytest_agent_sandbox.engines.docker.security import (
+    Profile,
+    check_user,
+    chosen_network,
+    container_options,
+)
+from pytest_agent_sandbox.engines.docker.server import (
+    SERVER_COMMAND,
+    can_be_dormant,
+    published_ports,
+    server_environment,
+)
+from pytest_agent_sandbox.engines.docker.services import has_services, lacks_services
 from pytest_agent_sandbox.errors import ServiceUnavailable, SettingsError
 from pytest_agent_sandbox.host.egress import allowed_places
+from pytest_agent_sandbox.sandbox.agent_server import forwarded
 from pytest_agent_sandbox.sandbox.network import (
     OPEN,
     WayToGateway,
@@ -22,15 +36,6 @@ from pytest_agent_sandbox.sandbox.network import (
     engine_network,
     network_environment,
 )
-from pytest_agent_sandbox.security import Profile, check_user, chosen_network, container_options
-from pytest_agent_sandbox.server_start import (
-    SERVER_COMMAND,
-    can_be_dormant,
-    forwarded,
-    published_ports,
-    server_environment,
-)
-from pytest_agent_sandbox.services import has_services, lacks_services
 
 Isolation = Literal["fresh", "recycled", "shared"]
 

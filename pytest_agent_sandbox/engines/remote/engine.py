@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
-import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
@@ -21,9 +19,8 @@ from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.host.host_route import HostRoute
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.sandbox.network import LOOPBACK
-from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace
-from pytest_agent_sandbox.settings.setting import flag
-from pytest_agent_sandbox.settings.table import SETTINGS
+from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace, folder_for
+from pytest_agent_sandbox.sandbox.without_container import PROMISES, not_in_effect, refuse_promises
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,36 +30,6 @@ if TYPE_CHECKING:
 #: The variable with the session key of the server that `url` names.
 KEY_VARIABLE = "SANDBOX_API_KEY"
 
-#: What tests would rely on in vain: it is refused.
-_PROMISES = frozenset(
-    {
-        "allow",
-        "extra_ports",
-        "files",
-        "gpu",
-        "keep",
-        "network",
-        "runtime",
-        "security",
-        "user",
-        "video",
-        "volumes",
-    }
-)
-#: What only makes containers what they are: it is not in effect.
-_OF_CONTAINERS = (
-    "cpus",
-    "image",
-    "isolation",
-    "max_reuses",
-    "memory",
-    "pids",
-    "platform",
-    "pool_size",
-    "pull",
-)
-_FOLDERS = "/tmp/agent-sandbox"  # noqa: S108 - on the server
-_SLUG_LIMIT = 40
 #: Seconds of silence that the header is worth.
 _HEADER_TIMEOUT = 5.0
 
@@ -101,8 +68,8 @@ class RunningServer:
 
     def _check(self, settings: SandboxSettings) -> None:
         # A server that is running has the environment that it has.
-        promises = _PROMISES | {"forward_env"}
-        check(settings, f"--sandbox-url={self.url}", promises=promises)
+        promises = PROMISES | {"forward_env"}
+        refuse_promises(settings, f"--sandbox-url={self.url}", promises=promises)
 
     def header(self) -> list[str]:
         """Lines for the top of the terminal."""
@@ -182,53 +149,6 @@ class RunningServer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def check(settings: SandboxSettings, instead: str, *, promises: frozenset[str] = _PROMISES) -> None:
-    """Refuses settings that promise what only a container can keep.
-
-    Args:
-        settings: Those of the run, or of a test.
-        instead: The setting that there is no container by.
-        promises: Names of settings that are refused.
-
-    Raises:
-        SettingsError: One does.
-    """
-    for setting in SETTINGS:
-        value = getattr(settings, setting.name)
-        is_asked = value != setting.default and (setting.name, value) != ("network", "open")
-        if setting.name in promises and is_asked:
-            raise SettingsError(
-                f"{flag(setting)} = {value} needs a container of ours, which there is none with "
-                f"{instead}. Leave one of both out."
-            )
-
-
-def not_in_effect(settings: SandboxSettings) -> list[str]:
-    """A line that names the settings that mean nothing without a container, if there are any."""
-    given = [
-        flag(setting)
-        for setting in SETTINGS
-        if setting.name in _OF_CONTAINERS and getattr(settings, setting.name) != setting.default
-    ]
-    return [f"not in effect without containers: {', '.join(given)}"] if given else []
-
-
-def folder_for(settings: SandboxSettings, test: str, folders: str = _FOLDERS) -> str:
-    """A folder for a test, that no other test has.
-
-    Raises:
-        SettingsError: `working_dir` is no absolute path.
-    """
-    default = next(setting.default for setting in SETTINGS if setting.name == "working_dir")
-    base = folders if settings.working_dir == default else settings.working_dir
-    if not base.startswith("/"):
-        raise SettingsError(
-            f"working_dir = {base} must be an absolute path on the server, such as {folders}"
-        )
-    slug = re.sub(r"[^A-Za-z0-9_]+", "-", test.rpartition("::")[2]).strip("-")[:_SLUG_LIMIT]
-    return f"{base.rstrip('/')}/{slug or 'shared'}-{uuid.uuid4().hex[:8]}"
 
 
 def _checked_url(url: str) -> str:

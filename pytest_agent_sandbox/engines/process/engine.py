@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.containers.proxies import without_proxy
+from pytest_agent_sandbox.engines.process.server import ServerProcess
 from pytest_agent_sandbox.errors import (
     SandboxDied,
     SandboxStartFailed,
@@ -26,12 +27,11 @@ from pytest_agent_sandbox.errors import (
     SettingsError,
 )
 from pytest_agent_sandbox.host.host_route import HostRoute
-from pytest_agent_sandbox.processes.server_process import ServerProcess
+from pytest_agent_sandbox.sandbox.agent_server import SERVER_SETTINGS, forwarded, secret_environment
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.sandbox.network import LOOPBACK
-from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace
-from pytest_agent_sandbox.served import check, folder_for, not_in_effect
-from pytest_agent_sandbox.server_start import SERVER_SETTINGS, forwarded, secret_environment
+from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace, folder_for
+from pytest_agent_sandbox.sandbox.without_container import not_in_effect, refuse_promises
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.settings.table import SandboxSettings
@@ -76,7 +76,7 @@ class LocalServers:
     """
 
     def __init__(self, settings: SandboxSettings) -> None:
-        check(settings, _SETTING)
+        refuse_promises(settings, _SETTING)
         if os.name == "nt":
             raise SettingsError(
                 f"{_SETTING} needs a system whose paths are POSIX's: on Windows use containers, or "
@@ -146,7 +146,7 @@ class LocalServers:
             SettingsError: A setting of the test makes no sense here.
             SandboxStartFailed: The server does not answer.
         """
-        check(settings, _SETTING)
+        refuse_promises(settings, _SETTING)
         variables = forwarded(settings.forward_env)
         place = f"the agent server {self.version}, a process of this machine,"
         with ExitStack() as undo:

@@ -1,0 +1,1 @@
+"""What agent servers run in: one folder an engine, and none of them knows another."""

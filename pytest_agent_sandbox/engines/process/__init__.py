@@ -1,0 +1,1 @@
+"""Agent servers as processes of this machine, nothing isolated."""

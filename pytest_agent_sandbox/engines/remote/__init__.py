@@ -1,0 +1,1 @@
+"""An agent server that is running already, and that tests share."""

@@ -1,1 +1,0 @@
-"""Agent servers as processes of this machine."""
