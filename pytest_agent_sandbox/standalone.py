@@ -12,13 +12,13 @@ from pydantic import SecretStr
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.events import Event
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
-from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence.live import LiveView, terminal
 from pytest_agent_sandbox.llm.live import upstream_for
 from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.sandbox.gateway import HostGateway, with_each_llm
 from pytest_agent_sandbox.sandbox.tools import ServedTools
+from pytest_agent_sandbox.sandbox.workspace import Workspace
 
 
 def Conversation(  # noqa: N802 - programs written for the upstream SDK use it like a class
@@ -48,10 +48,10 @@ def Conversation(  # noqa: N802 - programs written for the upstream SDK use it l
         SettingsError: The agent, or what it is given, cannot be used.
         ServerError: The server refused.
     """
-    if isinstance(workspace, DockerWorkspace):
+    if isinstance(workspace, Workspace):
         agent = with_each_llm(agent, partial(_keep_key_here, workspace.gateway))
     if client_tools:
-        if not isinstance(workspace, DockerWorkspace):
+        if not isinstance(workspace, Workspace):
             raise SettingsError(
                 "client_tools need a DockerWorkspace: from another server this process may be out "
                 "of reach."

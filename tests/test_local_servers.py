@@ -8,14 +8,16 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from pytest_agent_sandbox.engines.engine import EngineContext, SandboxRequest
 from pytest_agent_sandbox.engines.process import engine as process_engine
-from pytest_agent_sandbox.engines.process.engine import LocalServers
+from pytest_agent_sandbox.engines.process.engine import ProcessEngine
 from pytest_agent_sandbox.errors import ServerError
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
@@ -59,10 +61,12 @@ def test_a_port_that_another_server_has_is_not_the_only_try(
         return port_of_another
 
     monkeypatch.setattr(process_engine, "_free_port", free_port)
-    monkeypatch.setattr(LocalServers, "version", "1.58.0")
+    monkeypatch.setattr(ProcessEngine, "version", "1.58.0")
     sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
-    monkeypatch.setattr(LocalServers, "_command", lambda *_: sleeping)
+    monkeypatch.setattr(ProcessEngine, "_command", lambda *_: sleeping)
     settings = replace(SandboxSettings(), engine="process", start_timeout=10)
-    with LocalServers(settings) as servers, pytest.raises(ServerError, match="401"):
-        servers.start_workspace(settings, test="t.py::test_it", log_path=tmp_path / "log")
+    request = SandboxRequest(settings=settings, test="t.py::test_it", log_path=tmp_path / "log")
+    engine = ProcessEngine(EngineContext(settings=settings, run="1"))
+    with closing(engine), pytest.raises(ServerError, match="401"):
+        engine.start(request)
     assert len(ports) == 3

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 
-from pytest_agent_sandbox.engines.docker.supply_statistics import SupplyStatistics
+from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 
 
 def test_nothing_is_said_of_no_sandbox() -> None:
-    assert SupplyStatistics().lines() == []
-    assert SupplyStatistics.sum_of([]).lines() == []
+    assert SandboxStatistics().lines() == []
+    assert SandboxStatistics.sum_of([]).lines() == []
 
 
 def test_one_sandbox() -> None:
-    numbers = SupplyStatistics()
+    numbers = SandboxStatistics()
     numbers.add("test_a.py::test_x", "started", 5.25, 5.125)
     assert numbers.lines() == [
         "agent-sandbox: 1 sandbox started (p50 5.1 s, p95 5.1 s), tests waited 5.2 s for them "
@@ -23,7 +23,7 @@ def test_one_sandbox() -> None:
 
 
 def test_all_workers_together() -> None:
-    one, two = SupplyStatistics(), SupplyStatistics()
+    one, two = SandboxStatistics(), SandboxStatistics()
     one.add("a", "awaited", 5.0, 5.0)
     one.add("b", "warm", 0.04, 5.0)
     two.add("c", "started", 6.0, 6.0)
@@ -33,7 +33,7 @@ def test_all_workers_together() -> None:
     two.unused += 2
     two.thrown_away += ["reused 100 times", "its container has ended", "reused 100 times"]
     parts = json.loads(json.dumps([one.as_json(), two.as_json()]))  # as xdist hands them over
-    assert SupplyStatistics.sum_of(parts).lines() == [
+    assert SandboxStatistics.sum_of(parts).lines() == [
         "agent-sandbox: 3 sandboxes started (p50 5.0 s, p95 5.9 s), 2 of them ahead, 1 ready in "
         "time, 2 more that no test came to use, 7 reused (cleaned in 50 ms), tests waited 11.1 s "
         "for them (p50 10 ms, p95 5.5 s)",
@@ -44,7 +44,7 @@ def test_all_workers_together() -> None:
 
 
 def test_reasons_are_few_and_readable() -> None:
-    numbers = SupplyStatistics()
+    numbers = SandboxStatistics()
     numbers.add("a", "started", 0.1, 5.0)
     numbers.thrown_away += [f"/tmp/{number}\udcff\x1b" + "x" * 500 for number in range(8)]
     lines = numbers.lines()[1:]
@@ -55,7 +55,7 @@ def test_reasons_are_few_and_readable() -> None:
 
 
 def test_a_short_wait_is_nobodys_slowest() -> None:
-    numbers = SupplyStatistics()
+    numbers = SandboxStatistics()
     numbers.add("a", "warm", 0.05, 5.0)
     (line,) = numbers.lines()
     assert "1 of them ahead, 1 ready in time" in line

@@ -29,17 +29,14 @@ from pytest_agent_sandbox.plugin.report.llm_usage import LLMUsage
 from pytest_agent_sandbox.sandbox.gateway import HostGateway, LLMEndpoint, with_each_llm
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
     from pytest_agent_sandbox.host.redaction import Redactor
     from pytest_agent_sandbox.llm.calls import LLMCall
     from pytest_agent_sandbox.llm.exchange import Source
     from pytest_agent_sandbox.llm.lane import Lane
     from pytest_agent_sandbox.llm.observer import Observer
     from pytest_agent_sandbox.llm.replies import Entry
-    from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace
+    from pytest_agent_sandbox.sandbox.workspace import Workspace
     from pytest_agent_sandbox.settings.table import SandboxSettings
-
-    Workspace = DockerWorkspace | ServedWorkspace
 
 #: The name of the model in scripted tests. LiteLLM's prefix chooses the dialect.
 SCRIPTED_MODEL = "openai/scripted"

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.recorder import Recorder
     from pytest_agent_sandbox.llm.lane import Lane
     from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
-    from pytest_agent_sandbox.plugin.session import SandboxSession, Workspace
+    from pytest_agent_sandbox.plugin.session import SandboxSession
+    from pytest_agent_sandbox.sandbox.workspace import Workspace
 
 
 #: What answers the LLM calls of a test, once it has asked for that.

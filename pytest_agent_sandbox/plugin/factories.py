@@ -16,8 +16,6 @@ from pytest_agent_sandbox.client.acp import is_acp
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.conversation import RemoteConversation
-from pytest_agent_sandbox.engines.docker.video import DesktopVideo
-from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.plugin import command_agents
 from pytest_agent_sandbox.plugin.opened import Belongings
@@ -29,7 +27,8 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.client.skills import Skill
     from pytest_agent_sandbox.llm.replies import Entry
     from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
-    from pytest_agent_sandbox.plugin.session import SandboxSession, Workspace
+    from pytest_agent_sandbox.plugin.session import SandboxSession
+    from pytest_agent_sandbox.sandbox.workspace import Workspace
     from pytest_agent_sandbox.settings.table import SandboxSettings
 
 logger = logging.getLogger(__name__)
@@ -68,8 +67,8 @@ class WorkspaceFactory:
         self._image = image
         self._run_settings = run_settings
         self._workspaces = Belongings["Workspace"]("sandbox")
-        #: The videos, and of which tests they are kept.
-        self._videos: dict[Workspace, tuple[DesktopVideo, str]] = {}
+        #: Those whose desktop is recorded, and of which tests that is kept.
+        self._videos: dict[Workspace, str] = {}
 
     def __call__(self, /, **settings: Any) -> Workspace:
         """Starts a workspace.
@@ -93,11 +92,11 @@ class WorkspaceFactory:
             test=self._item.nodeid,
             log_path=recorder.new_log(),
             clean_log=recorder.mask,
-            desktop=changed.video != "none",
         )
         self._workspaces.add(workspace)
-        if changed.video != "none" and isinstance(workspace, DockerWorkspace):
-            self._videos[workspace] = (DesktopVideo(workspace), changed.video)
+        if changed.video != "none":
+            workspace.record_desktop()
+            self._videos[workspace] = changed.video
         workspace.on_command = collect.recording_commands(recorder)
         command_agents.follow(self._session, self._item, workspace)
         with _EVIDENCE_MAY_FAIL:
@@ -108,7 +107,7 @@ class WorkspaceFactory:
     astart = InThread(__call__)
 
     def _keep(self, workspace: Workspace) -> None:
-        recorder, name = self._session.evidence.recorder(self._item), workspace.container.name
+        recorder, name = self._session.evidence.recorder(self._item), workspace.name
         workspace.keep()
         with _EVIDENCE_MAY_FAIL:
             try:
@@ -116,7 +115,7 @@ class WorkspaceFactory:
             except SandboxError as error:
                 recorder.note(f"The sandbox could not be kept: {error}")
             else:
-                recorder.record_sandbox(name, **{"kept as": workspace.container.name})
+                recorder.record_sandbox(name, **{"kept as": workspace.name})
 
     def _chosen(self) -> str:
         """The image that the run's settings mean, where no fixture says otherwise."""
@@ -133,7 +132,7 @@ class WorkspaceFactory:
     ) -> None:
         workspaces = self._workspaces.end()
         failed = outcome.failed(self._item)
-        if any(kept_of == "all" for _, kept_of in self._videos.values()):
+        if "all" in self._videos.values():
             self._session.evidence.want(self._item)
         # A log that nobody is going to read need not be complete.
         is_wanted = self._session.evidence.wants_evidence(self._item)
@@ -149,21 +148,26 @@ class WorkspaceFactory:
                 for workspace in workspaces:
                     collect.at_end(recorder, workspace)
                     collect.changes(recorder, workspace)
-                for video, kept_of in self._videos.values():
+                for workspace, kept_of in self._videos.items():
                     if failed or kept_of == "all":
-                        collect.video(recorder, video)
+                        collect.video(recorder, workspace)
 
 
 @dataclass
 class _Numbered:
-    """A conversation with its number in the test, and what ends it."""
+    """A conversation with its number in the test, and what has its server forget it."""
 
     number: int
     conversation: RemoteConversation
-    end: Callable[[RemoteConversation], None]
+    forget: Callable[[RemoteConversation], None] | None
 
     def close(self) -> None:
-        self.end(self.conversation)
+        """Close it, and have a server that goes on after the test forget it."""
+        try:
+            self.conversation.close()
+        finally:
+            if self.forget is not None:
+                self.forget(self.conversation)
 
 
 class ConversationFactory:
@@ -269,7 +273,10 @@ class ConversationFactory:
             run_timeout=self._run_timeout,
             redactor=self._session.redactor,
         )
-        self._conversations.add(_Numbered(number, conversation, self._end))
+        is_everybodys = self._shared and workspace is self._workspace
+        # In any other one they go with the sandbox, or are cleaned away.
+        goes_on = is_everybodys or workspace.outlives_test
+        self._conversations.add(_Numbered(number, conversation, _forget if goes_on else None))
         return conversation
 
     #: As calling it, without blocking the event loop: `await agent_conversation.astart()`.
@@ -282,23 +289,6 @@ class ConversationFactory:
         self._session.redactor.add(served.token)
         self._tools.add(served)
         return served
-
-    def _end(self, conversation: RemoteConversation) -> None:
-        """Closes a conversation, and has a server that goes on after the test forget it."""
-        try:
-            conversation.close()
-        finally:
-            self._forget(conversation)
-
-    def _forget(self, conversation: RemoteConversation) -> None:
-        workspace = conversation.workspace
-        if isinstance(workspace, DockerWorkspace):
-            is_everybodys = self._shared and workspace is self._workspace
-            if not is_everybodys and workspace.sandbox.plan.isolation != "shared":
-                return  # it goes with its container, or is cleaned away
-        for fork in conversation.forks:
-            self._forget(fork)
-        workspace.forget(str(conversation.id))
 
     def check_callbacks(self) -> None:
         """Raises what a callback or a client tool raised that no `run()` has raised."""
@@ -330,3 +320,9 @@ class ConversationFactory:
                     collect.changes(recorder, self._workspace)
                 for known in conversations:
                     collect.record_conversation(recorder, known.number, known.conversation)
+
+
+def _forget(conversation: RemoteConversation) -> None:
+    for fork in conversation.forks:
+        _forget(fork)
+    conversation.workspace.forget(str(conversation.id))

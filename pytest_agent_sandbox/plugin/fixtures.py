@@ -13,7 +13,8 @@ from pytest_agent_sandbox.settings.table import SandboxSettings
 if TYPE_CHECKING:
     from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
     from pytest_agent_sandbox.plugin.factories import ConversationFactory, WorkspaceFactory
-    from pytest_agent_sandbox.plugin.session import SandboxSession, Workspace
+    from pytest_agent_sandbox.plugin.session import SandboxSession
+    from pytest_agent_sandbox.sandbox.workspace import Workspace
 
 #: What the run's sandbox tests share; there once its collection has found one.
 SESSION: pytest.StashKey[SandboxSession] = pytest.StashKey()
@@ -117,7 +118,6 @@ def shared_agent_workspace(
     request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, sandbox_image: str
 ) -> Iterator[Workspace]:
     """One workspace for all the tests of this process that accept to share it."""
-    from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
     from pytest_agent_sandbox.plugin import command_agents
     from pytest_agent_sandbox.plugin.session import SHARED
 
@@ -125,7 +125,7 @@ def shared_agent_workspace(
     with run.start_workspace(sandbox_settings, sandbox_image, test=SHARED) as workspace:
         command_agents.follow(run, None, workspace)
         yield workspace
-        if run.keeps(failed=run.shared_has_failed) and isinstance(workspace, DockerWorkspace):
+        if run.keeps(failed=run.shared_has_failed):
             workspace.keep()
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
 
-from pytest_agent_sandbox.containers.cleanup import kept_containers
-from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.engines.docker.access import test_of, ways_in
+from pytest_agent_sandbox.engines.engine import EngineContext
+from pytest_agent_sandbox.engines.registry import make_engine
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.plugin.options import resolve
 from pytest_agent_sandbox.plugin.run import run_id
 from pytest_agent_sandbox.plugin.session import SandboxSession
-from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace
 
 
 def check_terminal(config: pytest.Config) -> None:
@@ -82,35 +81,21 @@ def _uncaptured(config: pytest.Config) -> Iterator[None]:
 
 
 def kept_lines(config: pytest.Config) -> list[str]:
-    """What the terminal says of the sandboxes that stay after the run."""
+    """Return what the terminal says of the sandboxes that stay after the run."""
     try:
-        with Engine.connect() as engine:
-            names = kept_containers(engine, {"run": run_id(config)})
-            lines = [line for name in names for line in _kept(engine, name)]
+        engine = make_engine(EngineContext(settings=resolve(config), run=run_id(config)))
+        with closing(engine):
+            lines = engine.kept()
     except SandboxError:  # the tests have said so already
         return []
-    if not lines:
-        return []
-    noun = "sandbox was" if len(names) == 1 else "sandboxes were"
-    title = f"agent-sandbox: {len(names)} {noun} kept; `agent-sandbox prune` ends all that were"
-    return [title, *lines]
-
-
-def _kept(engine: Engine, name: str) -> list[str]:
-    try:
-        return [test_of(engine, name), *ways_in(engine, name)]
-    except SandboxError as error:
-        return [f"{name}: {error}"]
+    return [f"agent-sandbox: {lines[0]}", *lines[1:]] if lines else []
 
 
 def _ways_into(run: SandboxSession, item: pytest.Item) -> Iterator[str]:
     for workspace in run.workspaces_of(item):
         yield f"the sandbox of {item.nodeid}:"
-        if isinstance(workspace, ServedWorkspace):
-            yield f"  folder    {workspace.working_dir} of the server at {workspace.host}"
-            continue
         try:
-            yield from ways_in(run.engine, workspace.container.name)
+            yield from workspace.ways_in()
         except SandboxError as error:
             yield f"  {error}"
 

@@ -70,7 +70,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         raise pytest.UsageError(str(error)) from None
     session.config.stash[SESSION] = run
     _check_holding(session.config, settings)
-    run.sandboxes.start_ahead()
+    run.prestart.start_ahead()
 
 
 def pytest_report_collectionfinish(
@@ -86,7 +86,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Follows which tests are still to come, to have their sandboxes ready; runs trials."""
     run = item.config.stash.get(SESSION, None)
     if run is not None:
-        run.sandboxes.begin(item, nextitem)
+        run.prestart.begin(item, nextitem)
     is_run = not item.config.getoption("setuponly", False)  # also with --setup-plan
     if not (is_run and fixtures.is_trial(item)):
         return None
@@ -188,7 +188,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         run_page.write(session.config, has_lost_output=lost)
     if run is not None and output is not None:
         output[HEADER] = run.header(fixtures.count_sandbox_tests(session.items))
-        output[STATISTICS] = run.sandboxes.statistics.as_json()
+        output[STATISTICS] = run.engine.statistics.as_json()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -216,11 +216,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for line in lines:
             terminalreporter.write_line(line)
     if config.get_verbosity() >= 0:
-        from pytest_agent_sandbox.engines.docker.supply_statistics import SupplyStatistics
+        from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 
         run = config.stash.get(SESSION, None)
         parts = config.stash.get(fixtures.WORKERS_STATISTICS, [])
-        numbers = run.sandboxes.statistics if run is not None else SupplyStatistics.sum_of(parts)
+        numbers = run.engine.statistics if run is not None else SandboxStatistics.sum_of(parts)
         for line in numbers.lines():
             terminalreporter.write_line(line)
     for line in run_page.lines(config):
@@ -250,6 +250,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Gives each xdist worker the id of the run; called where they are started from."""
+    from pytest_agent_sandbox.engines.registry import find_engine
     from pytest_agent_sandbox.errors import SettingsError
     from pytest_agent_sandbox.plugin.run import end_on_sigterm, tell_worker
 
@@ -257,6 +258,7 @@ def pytest_configure_node(node: Any) -> None:
         node.config.stash[fixtures.HAS_WORKERS] = True
         try:
             settings = options.resolve(node.config)
+            find_engine(settings)
         except SettingsError as error:  # here, not in each worker
             raise pytest.UsageError(str(error)) from None
         _check_holding(node.config, settings)

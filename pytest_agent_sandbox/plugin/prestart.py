@@ -1,4 +1,4 @@
-"""Which sandboxes the tests will ask for that are still to come."""
+"""Which sandboxes the tests to come will ask for, so that their engine can start them ahead."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from pytest_agent_sandbox.engines.docker.plan import SandboxPlan
-from pytest_agent_sandbox.plugin.options import MARKER
+from pytest_agent_sandbox.engines.engine import SandboxEngine, SandboxRequest
+from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.plugin.options import MARKER, for_test
+from pytest_agent_sandbox.settings.table import SandboxSettings
 
 #: Fixtures by which a conftest.py may change what the settings say.
 _OVERRIDABLE = ("sandbox_settings", "sandbox_image")
@@ -31,20 +33,20 @@ class _Test:
 
 
 class Forecast:
-    """Knows the tests of the run that want workspaces, and by which plan earlier ones had theirs.
+    """Knows which tests of the run want workspaces, and what earlier ones have asked for.
 
     Args:
         items: All tests, in order.
         workers: How many processes share them; which one gets which test only xdist knows.
-        guess: The plan for a test, where no test like it has had a sandbox so far; None where that
-            cannot be told.
+        guess: The request of a test, where no test like it has had a sandbox so far; None where
+            that cannot be told.
     """
 
     def __init__(
         self,
         items: Iterable[pytest.Item],
         workers: int,
-        guess: Callable[[pytest.Item], SandboxPlan | None],
+        guess: Callable[[pytest.Item], SandboxRequest | None],
     ) -> None:
         self._tests = [
             _Test(item.nodeid, _settings_of(item), item) for item in items if wants_workspace(item)
@@ -52,7 +54,7 @@ class Forecast:
         self._places = {test.node_id: place for place, test in enumerate(self._tests)}
         self._workers = workers
         self._guess = guess
-        self._plans: dict[str, SandboxPlan | None] = {}
+        self._requests: dict[str, SandboxRequest | None] = {}
         #: The test that is under way, and the next one.
         self._coming: list[pytest.Item] = []
         self._is_last = False
@@ -66,21 +68,21 @@ class Forecast:
         if place is not None:
             self._from = place
 
-    def learn(self, node_id: str, plan: SandboxPlan) -> None:
-        """Say by which plan a test has got a sandbox; its first one counts."""
+    def learn(self, node_id: str, request: SandboxRequest) -> None:
+        """Say by which request a test has got a sandbox; its first one counts."""
         place = self._places.get(node_id)
         if place is None or place < self._from:
             return  # of no test that was counted, or of one that has had its first
-        self._plans[self._tests[place].settings] = plan
+        self._requests[self._tests[place].settings] = request
         self._from = place + 1
 
-    def upcoming(self, number: int) -> list[SandboxPlan]:
-        """The plans of the next tests of this process that want a workspace, at most so many."""
+    def upcoming(self, number: int) -> list[SandboxRequest]:
+        """The requests of the next tests of this process that want a workspace, at most so many."""
         tests = self._tests[self._from : self._from + number]
         if self._workers > 1:
             tests = self._of_this_worker(number)
-        plans = (self._plan(test) for test in tests)
-        return [plan for plan in plans if plan is not None]
+        requests = map(self._request, tests)
+        return [request for request in requests if request is not None]
 
     def _of_this_worker(self, number: int) -> list[_Test]:
         """Xdist hands out tests in about their order, and always tells the next one."""
@@ -92,10 +94,61 @@ class Forecast:
         share = -(-(len(self._tests) - self._from) // self._workers)
         return tests[: min(number, max(share, len(known)))]
 
-    def _plan(self, test: _Test) -> SandboxPlan | None:
-        if test.settings not in self._plans:
-            self._plans[test.settings] = self._guess(test.item)
-        return self._plans[test.settings]
+    def _request(self, test: _Test) -> SandboxRequest | None:
+        if test.settings not in self._requests:
+            self._requests[test.settings] = self._guess(test.item)
+        return self._requests[test.settings]
+
+
+class Prestart:
+    """Tells the engine which sandboxes the tests to come will ask for.
+
+    Args:
+        items: The tests that are going to run, in order.
+        engine: The engine.
+        settings: The settings of the run.
+        request: Makes a request of settings and the name of an image.
+        workers: How many processes share the tests.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[pytest.Item],
+        engine: SandboxEngine,
+        settings: SandboxSettings,
+        request: Callable[[SandboxSettings, str], SandboxRequest],
+        *,
+        workers: int,
+    ) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._make_request = request
+        self._forecast = Forecast(items, workers, self._guess)
+
+    def begin(self, item: pytest.Item, next_item: pytest.Item | None) -> None:
+        """Say which test begins, and which one follows in this process."""
+        self._forecast.begin(item, next_item)
+        self.start_ahead()
+
+    def learn(self, test: str, request: SandboxRequest) -> None:
+        """Say by which request a test has got a sandbox."""
+        self._forecast.learn(test, request.for_anybody())
+        self.start_ahead()
+
+    def start_ahead(self) -> None:
+        """Have sandboxes ready for the next tests, as far as can be told what they will want."""
+        number = self._engine.ahead
+        self._engine.prepare(self._forecast.upcoming(number) if number else [])
+
+    def _guess(self, item: pytest.Item) -> SandboxRequest | None:
+        """Return what a test will ask for, if nothing but settings decides that."""
+        if is_overridden(item):
+            return None
+        try:
+            settings = for_test(self._settings, item.iter_markers(MARKER))
+            return self._make_request(settings, self._engine.choose_image(settings))
+        except SandboxError:  # the test itself says so
+            return None
 
 
 def _settings_of(item: pytest.Item) -> str:

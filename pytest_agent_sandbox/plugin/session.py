@@ -4,40 +4,36 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
+from pytest_agent_sandbox.engines.registry import make_engine
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
+from pytest_agent_sandbox.plugin.prestart import Prestart
 from pytest_agent_sandbox.plugin.run import (
     end_on_sigterm,
     ledger_file,
     run_id,
+    worker_count,
+    worker_id,
 )
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.containers.engine import Engine
-    from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
-    from pytest_agent_sandbox.engines.process.engine import LocalServers
-    from pytest_agent_sandbox.engines.remote.engine import RunningServer
     from pytest_agent_sandbox.host.redaction import Redactor
     from pytest_agent_sandbox.llm.budgets import Budget
     from pytest_agent_sandbox.llm.prices import Prices
     from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
     from pytest_agent_sandbox.plugin.report.evidence import RunEvidence
-    from pytest_agent_sandbox.plugin.sandboxes import RunSandboxes
-    from pytest_agent_sandbox.sandbox.gateway import HostGateway
-    from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace
+    from pytest_agent_sandbox.sandbox.workspace import Workspace
     from pytest_agent_sandbox.settings.table import SandboxSettings
-
-    #: What a test may get.
-    Workspace = DockerWorkspace | ServedWorkspace
 
 _SECRET_NAME = re.compile("key|token|secret|passw|credential", re.IGNORECASE)
 
@@ -62,7 +58,6 @@ class SandboxSession:
         self, config: pytest.Config, settings: SandboxSettings, items: Sequence[pytest.Item] = ()
     ) -> None:
         self.settings = settings
-        self._items = items
         #: The test that runs, of those with a sandbox.
         self.current_test: pytest.Item | None = None
         #: Whether a test has failed that used the workspace that tests share.
@@ -70,41 +65,56 @@ class SandboxSession:
         self._workspaces: list[tuple[str, Workspace]] = []
         self._lock = threading.Lock()
         self._config = config
-        self._engine: Engine | EngineUnavailable | None = None
         self._closing = ExitStack()
-        self._gateways: dict[tuple[str | None, str], HostGateway] = {}
-        self._prepared: set[tuple[str, str | None, str]] = set()
-        #: What serves the tests in place of containers, if the settings say so.
-        self.server = self._choose_server()
+        #: What the sandboxes run in.
+        self.engine = make_engine(self._context())
+        self._closing.callback(self.engine.close)
+        #: Has sandboxes ready for the tests to come.
+        self.prestart = Prestart(
+            items, self.engine, settings, self.request, workers=worker_count(config)
+        )
         self._closing.callback(end_on_sigterm())
 
+    def _context(self) -> EngineContext:
+        config = self._config
+        is_dry = config.getoption("collectonly") or config.getoption("setupplan", False)
+        return EngineContext(
+            settings=self.settings,
+            run=run_id(config),
+            worker=worker_id(config),
+            workers=worker_count(config),
+            may_prepare=not is_dry,
+            is_looked_into=self._is_looked_into,
+            mask=self.redactor,
+            uncaptured=self._uncaptured,
+        )
+
     @property
-    def engine(self) -> Engine:
-        """The container engine.
+    def _is_looked_into(self) -> bool:
+        """Whether people may look into sandboxes of this run."""
+        is_debugged = self.settings.pause_on_failure or self._config.getoption("usepdb", False)
+        return bool(is_debugged) or self.settings.keep != "none"
+
+    def _uncaptured(self) -> AbstractContextManager[object]:
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        if capture is None:
+            return nullcontext()
+        uncaptured: AbstractContextManager[object] = capture.global_and_fixture_disabled()
+        return uncaptured
+
+    def _connected(self) -> SandboxEngine:
+        """Return the engine once it answers; where the settings say so, the test is skipped else.
 
         Raises:
-            EngineUnavailable: None answers. Where the settings say so, the test is skipped instead.
+            EngineUnavailable: It does not answer.
         """
         try:
-            return self._connected()
+            self.engine.connect()
         except EngineUnavailable as error:
             if self.settings.no_engine == "skip":
                 pytest.skip(f"sandbox_no_engine = skip: {error}")
             raise
-
-    def _connected(self) -> Engine:
-        """The engine; it is looked for once, however often it is asked for."""
-        from pytest_agent_sandbox.containers.engine import Engine
-
-        if isinstance(self._engine, EngineUnavailable):
-            raise self._engine.with_traceback(None)
-        if self._engine is None:
-            try:
-                self._engine = self._closing.enter_context(Engine.connect())
-            except EngineUnavailable as error:
-                self._engine = error
-                raise
-        return self._engine
+        return self.engine
 
     @cached_property
     def redactor(self) -> Redactor:
@@ -123,69 +133,36 @@ class SandboxSession:
         return self._closing.enter_context(RunEvidence(self._config, self.settings, self.redactor))
 
     def header(self, count: int) -> list[str]:
-        """Lines for the top of the terminal: how many tests, which engine, which image."""
-        from pytest_agent_sandbox.containers import images
-
+        """Return lines for the top of the terminal: how many tests, which engine, which image."""
         if self._config.get_verbosity() < 0 or self._config.getoption("collectonly"):
             return []
-        noun = "test" if count == 1 else "tests"
-        if self.server is not None:
-            first, *more = self.server.header()
-            return [f"agent-sandbox: {line}" for line in (f"{count} {noun} {first}", *more)]
         try:
-            engine = self._connected()
-            reference = images.choose_image(
-                engine, self.settings.image, platform=self.settings.platform
-            )
-            image = images.find_local(engine, reference)
-            is_apart = engine.is_apart
+            first, *more = self.engine.header()
         except SandboxError as error:
             return [f"agent-sandbox: {str(error).partition('. ')[0]}."]
-        described = images.describe(image) if image else f"{reference} (not here yet)"
-        where = f"{engine.description} at {engine.endpoint} ({engine.platform})"
-        lines = [f"{count} {noun} on {where}", f"image {described}"]
-        if is_apart:
-            lines.append("the engine's ports are out of reach here: all goes over its connection")
-        return [f"agent-sandbox: {line}" for line in lines]
+        noun = "test" if count == 1 else "tests"
+        return [f"agent-sandbox: {line}" for line in (f"{count} {noun} {first}", *more)]
 
     def choose_image(self, settings: SandboxSettings) -> str:
-        """The name of the image that these settings mean; empty where there are no containers."""
-        if self.server is not None:
-            return ""
-        from pytest_agent_sandbox.containers.images import choose_image
+        """Return the name of the image that these settings mean; empty where there are none."""
+        return self._connected().choose_image(settings)
 
-        return choose_image(self.engine, settings.image, platform=settings.platform)
+    def request(self, settings: SandboxSettings, image: str, **details: Any) -> SandboxRequest:
+        """Make a request for a sandbox of this run.
 
-    def _prepare_image(self, reference: str, settings: SandboxSettings) -> None:
-        """Pulls an image as the settings say, once, with its progress past pytest's capture."""
-        wanted = (reference, settings.platform, settings.pull)
-        if wanted in self._prepared:
-            return
-        from pytest_agent_sandbox.containers.images import ensure_image
-        from pytest_agent_sandbox.containers.progress import show_progress
+        Args:
+            settings: Those of the test.
+            image: Name of the image.
+            details: What else there is to say: see `SandboxRequest`.
 
-        capture = self._config.pluginmanager.get_plugin("capturemanager")
-        uncaptured = nullcontext() if capture is None else capture.global_and_fixture_disabled()
-        with uncaptured, show_progress(sys.stderr) as progress:
-            ensure_image(
-                self.engine,
-                reference,
-                platform=settings.platform,
-                pull=settings.pull,
-                progress=progress,
-            )
-        self._prepared.add(wanted)
-
-    def _choose_server(self) -> RunningServer | LocalServers | None:
-        if self.settings.url is not None:
-            from pytest_agent_sandbox.engines.remote.engine import RunningServer
-
-            return self._closing.enter_context(RunningServer(self.settings))
-        if self.settings.engine == "process":
-            from pytest_agent_sandbox.engines.process.engine import LocalServers
-
-            return self._closing.enter_context(LocalServers(self.settings))
-        return None
+        Raises:
+            SettingsError: A setting of the test makes no sense with the run's engine.
+        """
+        self.engine.check(settings)
+        if settings.extra_ports is None:
+            settings = replace(settings, extra_ports=self._is_looked_into)
+        labels = {"run": run_id(self._config), "worker": worker_id(self._config)}
+        return SandboxRequest(settings=settings, image=image, labels=labels, **details)
 
     def start_workspace(
         self,
@@ -194,66 +171,33 @@ class SandboxSession:
         *,
         test: str,
         log_path: Path | None = None,
-        **options: Any,
+        clean_log: Callable[[str], str] | None = None,
     ) -> Workspace:
-        """Starts a workspace by settings.
+        """Start a workspace by settings.
 
         Args:
             settings: Those of the test.
             image: Name of the image.
-            test: Whom it is for, as a label of the container.
+            test: Whom it is for: the id of a test, or `SHARED`.
             log_path: File for the server's log.
-            options: Further arguments of `DockerWorkspace`.
+            clean_log: Given each line of the log before it is written.
         """
-        from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
-
         # A path or a proxy may be forwarded too; only what is named like a secret is masked.
         secret_names = filter(_SECRET_NAME.search, settings.forward_env)
         self.redactor.add(*(os.environ.get(name, "") for name in secret_names))
-        if self.server is not None:
-            served = self.server.start_workspace(
-                settings,
-                test=test,
-                log_path=log_path,
-                clean_log=options.get("clean_log", self.redactor),
-                on_secret=self.redactor.add,
-            )
-            self._remember(test, served)
-            return served
-        self._prepare_image(image, settings)
-        workspace = DockerWorkspace(
-            server_image=image,
-            pull="never",  # it is ready by now
-            on_secret=self.redactor.add,
-            engine=self.engine,
+        engine = self._connected()
+        request = self.request(
+            settings,
+            image,
+            test=test,
             log_path=log_path,
-            gateway=self._gateway(settings),
-            supply=self.sandboxes.supply,
-            **self.sandboxes.plan_options(settings, test),
-            **{"clean_log": self.redactor, **options},
+            clean_log=clean_log or self.redactor,
+            on_secret=self.redactor.add,
         )
+        workspace = engine.start(request)
         self._remember(test, workspace)
-        self.sandboxes.learn(test, workspace.sandbox.plan)
+        self.prestart.learn(test, request)
         return workspace
-
-    @cached_property
-    def sandboxes(self) -> RunSandboxes:
-        """Where the tests' sandboxes come from."""
-        from pytest_agent_sandbox.plugin.sandboxes import RunSandboxes
-
-        if self.server is None:
-            with suppress(EngineUnavailable):
-                self._connected()  # first, to be closed last
-        return self._closing.enter_context(
-            RunSandboxes(
-                self._config,
-                self.settings,
-                self._items,
-                engine=self._connected,
-                gateway=self._gateway,
-                clean_log=self.redactor,
-            )
-        )
 
     def _remember(self, test: str, workspace: Workspace) -> None:
         with self._lock:  # several may be started at once
@@ -296,19 +240,6 @@ class SandboxSession:
             return normalise(text)
 
         return apply
-
-    def _gateway(self, settings: SandboxSettings) -> HostGateway:
-        """The run's gateway for sandboxes on a network; it starts with its first lane."""
-        from pytest_agent_sandbox.engines.docker.security import chosen_network
-        from pytest_agent_sandbox.sandbox.gateway import HostGateway
-
-        network = chosen_network(settings.security, settings.network)
-        place = (settings.gateway_address, network)
-        if place not in self._gateways:
-            self._gateways[place] = self._closing.enter_context(
-                HostGateway(self.engine, address=place[0], network=place[1])
-            )
-        return self._gateways[place]
 
     @cached_property
     def _llm_budget(self) -> Budget:

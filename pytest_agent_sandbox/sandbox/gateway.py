@@ -1,4 +1,4 @@
-"""The LLM gateway on this machine, placed where the containers of one engine reach it."""
+"""The LLM gateway on this machine, placed where the sandboxes of one engine reach it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,11 @@ from pydantic import SecretStr
 from pytest_agent_sandbox.client.agents import agent_payload
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.host.host_route import HostRoute
-from pytest_agent_sandbox.sandbox.network import (
-    GATEWAY_PORT,
-    ISOLATED,
-    LOOPBACK,
-    NONE,
-    OPEN,
-    WayToGateway,
-    engine_network,
-)
+from pytest_agent_sandbox.sandbox.network import WayToGateway
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from pytest_agent_sandbox.containers.engine import Engine
     from pytest_agent_sandbox.llm.exchange import Source
     from pytest_agent_sandbox.llm.gateway import Gateway
     from pytest_agent_sandbox.llm.lane import Lane
@@ -65,52 +56,29 @@ class Service:
 
 
 class HostGateway:
-    """One gateway for the containers of an engine; it starts listening with its first lane.
+    """One gateway for the sandboxes of an engine; it starts listening with its first lane.
 
     Args:
-        engine: The engine of the containers; None where the agents are in none.
-        address: Address of this machine to listen on, where the automatic choice does not fit.
-        network: The network the containers are on, as the setting `network` names it.
-        route: Tells how agents that are in no container reach this machine.
+        route: Tells how sandboxes reach this machine; raises `SettingsError` where they have no
+            way, or where it has to be given.
     """
 
-    def __init__(
-        self,
-        engine: Engine | None = None,
-        *,
-        address: str | None = None,
-        network: str = OPEN,
-        route: Callable[[], HostRoute] | None = None,
-    ) -> None:
-        self._engine = engine
-        self._address = address
-        self._network = network
-        self._find_route = route or self._route_of_engine
+    def __init__(self, route: Callable[[], HostRoute]) -> None:
+        self._find_route = route
         self._lock = threading.Lock()
         self._route: HostRoute | None = None
         self._gateway: Gateway | None = None
 
     @property
     def route(self) -> HostRoute:
-        """How containers reach this machine.
+        """How sandboxes reach this machine.
 
         Raises:
-            SettingsError: It cannot be found out for this engine and has to be given.
+            SettingsError: They have no way, or it cannot be found out and has to be given.
         """
-        if self._network == NONE:
-            raise SettingsError(
-                "network = none: an agent in such a sandbox has no way to its LLM. With "
-                "network = isolated that is all it can reach."
-            )
         if self._route is None:
             self._route = self._find_route()
         return self._route
-
-    def _route_of_engine(self) -> HostRoute:
-        assert self._engine is not None
-        if self._network == ISOLATED or (self._address is None and self._engine.is_apart):
-            return HostRoute(LOOPBACK, LOOPBACK, container_port=GATEWAY_PORT)
-        return self._engine.host_route(self._address, network=engine_network(self._network))
 
     def address(self) -> tuple[str, int] | None:
         """Where it listens on this machine; None as long as it does not."""

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 import shlex
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any
 
-from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import (
     CommandTimeout,
     SandboxError,
-    ServiceUnavailable,
     SettingsError,
 )
+from pytest_agent_sandbox.sandbox.workspace import Workspace
 from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from pytest_agent_sandbox.client.git import Snapshot
     from pytest_agent_sandbox.client.transport import Guard
     from pytest_agent_sandbox.sandbox.gateway import HostGateway
 
@@ -31,7 +28,7 @@ _FOLDERS = "/tmp/agent-sandbox"  # noqa: S108 - on the server
 _SLUG_LIMIT = 40
 
 
-class ServedWorkspace(RemoteWorkspace):
+class ServedWorkspace(Workspace):
     """A folder of its own on an agent server that is not in a container of this machine's engine.
 
     The folder is made when it is first used, and removed when the workspace is closed. Nothing
@@ -61,22 +58,11 @@ class ServedWorkspace(RemoteWorkspace):
         super().__init__(host, api_key, working_dir, guard=guard)
         self._log = log
         self.gateway = gateway
-        #: Whether it was closed.
-        self.is_closed = False
-        #: The files before the first agent came; a report shows what changed since then.
-        self.before_agents: Snapshot | None = None
-        #: Why that is not known.
-        self.no_snapshot = ""
         self._place = place
         self._on_close: Callable[[], object] | None = None
 
     @property
-    def name(self) -> str:
-        """What reports call it."""
-        return posixpath.basename(self.working_dir)
-
-    @property
-    def identity(self) -> dict[str, str]:
+    def identity(self) -> Mapping[str, str]:
         """What is different in this workspace from any other, and what to call it."""
         return {self.working_dir: "folder", self.name: "folder"}
 
@@ -85,7 +71,7 @@ class ServedWorkspace(RemoteWorkspace):
         return "" if self._log is None else self._log(lines)
 
     def facts(self) -> Mapping[str, Any]:
-        """What a report says of it."""
+        """Return what a report says of it."""
         return {
             "server": self.server_info().get("version"),
             "runs as": self._place,
@@ -96,39 +82,6 @@ class ServedWorkspace(RemoteWorkspace):
     def when_closed(self, then: Callable[[], object]) -> None:
         """Have something done once it is closed, such as to end its server."""
         self._on_close = then
-
-    def pause(self) -> None:
-        """Not possible.
-
-        Raises:
-            ServiceUnavailable: Always.
-        """
-        self._refuse("paused")
-
-    def resume(self) -> None:
-        """Not possible.
-
-        Raises:
-            ServiceUnavailable: Always.
-        """
-        self._refuse("resumed")
-
-    def keep(self) -> None:
-        """Not possible.
-
-        Raises:
-            ServiceUnavailable: Always.
-        """
-        self._refuse("kept")
-
-    @property
-    def container(self) -> NoReturn:
-        """There is none.
-
-        Raises:
-            ServiceUnavailable: Always.
-        """
-        self._refuse("looked at as a container")
 
     def close(self, *, wait: bool = True) -> None:  # noqa: ARG002 - as of other workspaces
         """Removes the folder. May be called more than once."""
@@ -145,15 +98,6 @@ class ServedWorkspace(RemoteWorkspace):
             super().close()
             if self._on_close is not None:
                 self._on_close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def _refuse(self, what: str) -> NoReturn:
-        raise ServiceUnavailable(
-            f"{self._place} is in no container of ours, and cannot be {what}. Tests that need that "
-            "run without --sandbox-url, and with --sandbox-engine=docker."
-        )
 
 
 def folder_for(settings: SandboxSettings, test: str, folders: str = _FOLDERS) -> str:

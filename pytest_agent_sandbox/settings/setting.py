@@ -5,11 +5,16 @@ Standard library only: see `table`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar, dataclass_transform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self, TypeVar, dataclass_transform
 
 _Class = TypeVar("_Class")
+
+#: What becomes of a setting with engines that know nothing of it: it works without them; it is
+#: `refused`, for tests would rely on it in vain; it is `ignored`, for it only makes containers what
+#: they are.
+Elsewhere = Literal["works", "refused", "ignored"]
 
 #: Names that begin like this stand for themselves; before others, `sandbox_` says whose they are.
 _OWN_PREFIXES = ("agent_", "llm_")
@@ -25,9 +30,10 @@ class Setting:
         help: What it does, for people.
         default: Its value where nobody sets it.
         run_wide: Whether it is of the run as a whole, so that a single test cannot change it.
+        elsewhere: What becomes of it with engines that know nothing of it: see `Elsewhere`.
     """
 
-    __slots__ = ("default", "help", "metavar", "name", "parse", "run_wide")
+    __slots__ = ("default", "elsewhere", "help", "metavar", "name", "parse", "run_wide")
 
     def __init__(
         self,
@@ -36,12 +42,14 @@ class Setting:
         help_text: str,
         default: Any,
         run_wide: bool,
+        elsewhere: Elsewhere,
     ) -> None:
         self.parse = parse
         self.metavar = metavar
         self.help = help_text
         self.default = default
         self.run_wide = run_wide
+        self.elsewhere = elsewhere
         self.name = ""
 
     def __set_name__(self, owner: object, name: str) -> None:
@@ -55,20 +63,57 @@ def setting(
     *,
     default: Any,
     run_wide: bool = False,
+    elsewhere: Elsewhere = "works",
 ) -> Any:  # dataclasses.field is typed like this too
     """Declare a setting; the arguments are the attributes of `Setting`."""
-    return Setting(parse, metavar, help_text, default, run_wide)
+    return Setting(parse, metavar, help_text, default, run_wide, elsewhere)
 
 
 class Values:
     """Makes an object of a settings class: of keyword arguments, and defaults for the others."""
 
     def __init__(self, **values: Any) -> None:
-        for name, declared in vars(type(self)).items():
-            if isinstance(declared, Setting):
-                setattr(self, name, values.pop(name, declared.default))
+        for name, declared in self.declared().items():
+            setattr(self, name, values.pop(name, declared.default))
         if values:
             raise TypeError(f"{type(self).__name__} has no setting {next(iter(values))!r}")
+
+    @classmethod
+    def declared(cls) -> dict[str, Setting]:
+        """Return the settings by their names, in the order of their declaration."""
+        return {name: value for name, value in vars(cls).items() if isinstance(value, Setting)}
+
+    def with_overrides(self, overrides: Mapping[str, Any], *, source: str) -> Self:
+        """Return these settings with some values replaced.
+
+        Args:
+            overrides: Setting names and values: typed ones, or text as on the command line.
+            source: Where the overrides come from, for the error message.
+
+        Raises:
+            SettingsError: A name is unknown or a value cannot be used.
+        """
+        from pytest_agent_sandbox.errors import SettingsError
+
+        known = self.declared()
+        run_wide = sorted(name for name in overrides if name in known and known[name].run_wide)
+        if run_wide:
+            raise SettingsError(
+                f"{source}: {run_wide[0]!r} can only be set for the whole run, by "
+                f"{flag(known[run_wide[0]])}, the environment or the ini file"
+            )
+        unknown = sorted(set(overrides) - set(known))
+        if unknown:
+            raise SettingsError(
+                f"{source}: unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}"
+            )
+        return replace(
+            self,  # type: ignore[type-var]  # its subclass is a dataclass
+            **{
+                name: checked(known[name], value, f"{source} {name}={value!r}")
+                for name, value in overrides.items()
+            },
+        )
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(setting,))

@@ -12,19 +12,10 @@ plugin installed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from pytest_agent_sandbox.settings import kinds
-from pytest_agent_sandbox.settings.setting import (
-    Setting,
-    Values,
-    checked,
-    flag,
-    setting,
-    settings_class,
-)
+from pytest_agent_sandbox.settings.setting import Values, setting, settings_class
 
 
 @settings_class
@@ -46,11 +37,11 @@ class SandboxSettings(Values):
         default=None,
         run_wide=True,
     )
-    engine: Literal["docker", "process"] = setting(
-        kinds.choice("docker", "process"),
-        "docker|process",
-        "what agent servers run in: containers; or processes of this machine, nothing isolated "
-        "(default: docker)",
+    engine: str = setting(
+        kinds.text,
+        "docker|process|NAME",
+        "what agent servers run in: containers; processes of this machine, nothing isolated; or "
+        "what another distribution adds (default: docker)",
         default="docker",
         run_wide=True,
     )
@@ -67,31 +58,38 @@ class SandboxSettings(Values):
         "image of the sandboxes (default: the one that `agent-sandbox build` made here, "
         "else the published image this release was tested with)",
         default=None,
+        elsewhere="ignored",
     )
     pull: Literal["missing", "always", "never"] = setting(
         kinds.choice("missing", "always", "never"),
         "missing|always|never",
         "when to pull the image (default: missing)",
         default="missing",
+        elsewhere="ignored",
     )
     platform: str | None = setting(
         kinds.text,
         "OS/ARCH",
         "platform of the image (default: the engine's own)",
         default=None,
+        elsewhere="ignored",
     )
     memory: str | None = setting(
         kinds.size,
         "SIZE",
         "memory limit, such as 512m or 2g (default: 4g)",
         default=None,
+        elsewhere="ignored",
     )
-    cpus: float | None = setting(kinds.positive_number, "N", "CPU limit, such as 1.5", default=None)
+    cpus: float | None = setting(
+        kinds.positive_number, "N", "CPU limit, such as 1.5", default=None, elsewhere="ignored"
+    )
     pids: int | None = setting(
         kinds.positive_integer,
         "N",
         "limit on processes and threads (default: 1024)",
         default=None,
+        elsewhere="ignored",
     )
     network: str | None = setting(
         kinds.text,
@@ -100,18 +98,21 @@ class SandboxSettings(Values):
         "nothing; or an existing network of the engine to join (default: open; isolated with "
         "security = strict)",
         default=None,
+        elsewhere="refused",
     )
     allow: tuple[str, ...] = setting(
         kinds.names,
         "HOST:PORT,…",
         "what an isolated sandbox may connect to, through a proxy; commas between",
         default=(),
+        elsewhere="refused",
     )
     user: str | None = setting(
         kinds.text,
         "USER",
         "user of the container (default: the image's)",
         default=None,
+        elsewhere="refused",
     )
     security: Literal["default", "strict", "sudo"] = setting(
         kinds.choice("default", "strict", "sudo"),
@@ -119,24 +120,28 @@ class SandboxSettings(Values):
         "how much a sandbox is trusted: no capabilities, and limits; besides, isolated, read-only "
         "and nobody root; or what sudo needs (default: default)",
         default="default",
+        elsewhere="refused",
     )
     runtime: str | None = setting(
         kinds.text,
         "NAME",
         "the engine's runtime to use, such as runsc (default: its own)",
         default=None,
+        elsewhere="refused",
     )
     volumes: tuple[str, ...] = setting(
         kinds.names,
         "HOST:DIR[:ro],…",
         "folders of the host to mount, separated by commas",
         default=(),
+        elsewhere="refused",
     )
     files: tuple[str, ...] = setting(
         kinds.names,
         "HOST:PATH,…",
         "files and folders of the host to copy into the sandbox before its server starts",
         default=(),
+        elsewhere="refused",
     )
     forward_env: tuple[str, ...] = setting(
         kinds.names,
@@ -149,6 +154,7 @@ class SandboxSettings(Values):
         "true|false",
         "give the sandbox all GPUs of the engine",
         default=False,
+        elsewhere="refused",
     )
     extra_ports: bool | None = setting(
         kinds.switch,
@@ -156,6 +162,7 @@ class SandboxSettings(Values):
         "start and publish VS Code and the desktop too (default: where a failed test is kept or "
         "held to be looked at)",
         default=None,
+        elsewhere="refused",
     )
     working_dir: str = setting(
         kinds.text,
@@ -169,6 +176,7 @@ class SandboxSettings(Values):
         "what a test's sandbox may have been used for before: nothing; other tests, cleaned and "
         "checked after each; other tests, as they left it (default: fresh)",
         default="fresh",
+        elsewhere="ignored",
     )
     max_reuses: int = setting(
         kinds.positive_integer,
@@ -176,6 +184,7 @@ class SandboxSettings(Values):
         "how often a recycled sandbox is used again before it is thrown away (default: 100)",
         default=100,
         run_wide=True,
+        elsewhere="ignored",
     )
     pool_size: int | None = setting(
         kinds.count_or_auto,
@@ -184,6 +193,7 @@ class SandboxSettings(Values):
         "cores and memory of the engine; with several workers, of each)",
         default=None,
         run_wide=True,
+        elsewhere="ignored",
     )
     start_timeout: float = setting(
         kinds.positive_number,
@@ -225,6 +235,7 @@ class SandboxSettings(Values):
         "ends them (default: none)",
         default="none",
         run_wide=True,
+        elsewhere="refused",
     )
     pause_on_failure: bool = setting(
         kinds.switch,
@@ -238,6 +249,7 @@ class SandboxSettings(Values):
         "failed|all|none",
         "of which tests to keep a video of the sandbox's desktop (default: none)",
         default="none",
+        elsewhere="refused",
     )
     live: bool | None = setting(
         kinds.switch,
@@ -332,38 +344,6 @@ class SandboxSettings(Values):
         default=False,
     )
 
-    def with_overrides(self, overrides: Mapping[str, Any], *, source: str) -> SandboxSettings:
-        """These settings with some values replaced.
-
-        Args:
-            overrides: Setting names and values: typed ones, or text as on the command line.
-            source: Where the overrides come from, for the error message.
-
-        Raises:
-            SettingsError: A name is unknown or a value cannot be used.
-        """
-        from pytest_agent_sandbox.errors import SettingsError
-
-        known = {one.name: one for one in SETTINGS}
-        run_wide = sorted(name for name in overrides if name in known and known[name].run_wide)
-        if run_wide:
-            raise SettingsError(
-                f"{source}: {run_wide[0]!r} can only be set for the whole run, by "
-                f"{flag(known[run_wide[0]])}, the environment or the ini file"
-            )
-        unknown = sorted(set(overrides) - set(known))
-        if unknown:
-            raise SettingsError(
-                f"{source}: unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}"
-            )
-        return replace(
-            self,
-            **{
-                name: checked(known[name], value, f"{source} {name}={value!r}")
-                for name, value in overrides.items()
-            },
-        )
-
 
 #: All of them, in the order of their declaration.
-SETTINGS = tuple(value for value in vars(SandboxSettings).values() if isinstance(value, Setting))
+SETTINGS = tuple(SandboxSettings.declared().values())

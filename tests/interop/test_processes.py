@@ -98,7 +98,7 @@ def test_a_server_that_does_not_start(with_openhands):
             "test_it.py": "def test_it(agent_workspace): ...\n",
             # Found by the server's Python, for its folder is not: a broken installation.
             "conftest.py": "import pytest_agent_sandbox.engines.process.engine as it\n"
-            "it.LocalServers._command = lambda self, port: "
+            "it.ProcessEngine._command = lambda self, port: "
             "[self.python, '-c', 'print(\"no such thing\"); raise SystemExit(3)']\n",
         },
     )

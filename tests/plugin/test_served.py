@@ -37,8 +37,8 @@ PAUSES = """
 def test_pauses(agent_workspace):
     agent_workspace.pause()
 
-def test_container(agent_workspace):
-    agent_workspace.container.check()
+def test_keeps(agent_workspace):
+    agent_workspace.keep()
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -26,6 +26,7 @@ from pytest_agent_sandbox.engines.docker.server import (
     server_environment,
 )
 from pytest_agent_sandbox.engines.docker.services import has_services, lacks_services
+from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.errors import ServiceUnavailable, SettingsError
 from pytest_agent_sandbox.host.egress import allowed_places
 from pytest_agent_sandbox.sandbox.agent_server import forwarded
@@ -36,6 +37,7 @@ from pytest_agent_sandbox.sandbox.network import (
     engine_network,
     network_environment,
 )
+from pytest_agent_sandbox.settings.table import SandboxSettings
 
 Isolation = Literal["fresh", "recycled", "shared"]
 
@@ -139,69 +141,35 @@ class SandboxPlan:
 
 
 def plan_sandbox(
-    image: Image,
-    gateway: WayToGateway,
-    *,
-    host_port: int | None = None,
-    extra_ports: bool = False,
-    desktop: bool = False,
-    working_dir: str,
-    volumes: Sequence[str] = (),
-    files: Sequence[str] = (),
-    forward_env: Iterable[str] = (),
-    network: str | None = None,
-    allow: Iterable[str] = (),
-    security: Profile = "default",
-    runtime: str | None = None,
-    enable_gpu: bool = False,
-    memory: str | None = None,
-    cpus: float | None = None,
-    pids_limit: int | None = None,
-    user: str | None = None,
-    labels: Mapping[str, str],
-    platform: str | None = None,
-    health_check_timeout: float,
-    isolation: Isolation = "fresh",
+    image: Image, gateway: WayToGateway, request: SandboxRequest, *, host_port: int | None = None
 ) -> SandboxPlan:
-    """The plan that the arguments of a `DockerWorkspace` mean.
+    """Return the plan that a request means.
 
-    They are explained there; `gateway` is the way to the LLM gateway.
+    Args:
+        image: What the sandbox runs from.
+        gateway: Its way to the LLM gateway.
+        request: What is asked for.
+        host_port: The port of this machine for its server; None where the engine chooses.
 
     Raises:
         ServiceUnavailable: The image has no desktop, and one is wanted.
-        SettingsError: An argument has a value that cannot be used.
+        SettingsError: A setting has a value that cannot be used.
     """
-    if not working_dir.startswith("/"):
-        raise SettingsError(
-            f"working_dir: {working_dir!r} is no absolute path, such as /workspace/x"
-        )
-    if desktop and not has_services(image):
-        raise ServiceUnavailable(
-            f"The image {image.reference} has no desktop, which desktop=True (--sandbox-video) "
-            "wants; `agent-sandbox build --target source` builds one that has."
-        )
-    network = chosen_network(security, network)
-    check_user(security, image, user)
-    places = allowed_places(allow)
+    settings = request.settings
+    _check(image, settings)
+    extra_ports, is_recorded = bool(settings.extra_ports), settings.video != "none"
+    network = chosen_network(settings.security, settings.network)
+    places = allowed_places(settings.allow)
     check_allow(network, places)
-    variables = forwarded(forward_env)
+    variables = forwarded(settings.forward_env)
     if not variables.keys().isdisjoint(NO_PROXY):
         variables |= without_proxy([variables], gateway.direct)
-    has_desktop = has_services(image) and (desktop or extra_ports)
-    if isolation == "recycled" and (
-        # They leave too much behind to be cleaned.
-        (has_desktop or (extra_ports and not lacks_services(image)))
-        # Who cleans needs what nobody may have there.
-        or security == "strict"
-        # They would be hidden below the folders in memory.
-        or files
-    ):
-        isolation = "fresh"
-    if files and security == "strict":
-        raise SettingsError(
-            "files: security = strict has folders in memory only, which are empty before the "
-            "start: use upload() in the test, or volumes"
-        )
+    has_desktop = has_services(image) and (is_recorded or extra_ports)
+    starts_services = has_desktop or (extra_ports and not lacks_services(image))
+    isolation = _isolation(settings, starts_services=starts_services)
+    labels = {WORKING_DIR_LABEL: settings.working_dir, **request.labels}
+    if request.test:
+        labels[TEST_LABEL] = request.test
     spec = ContainerSpec(
         image=image.reference,
         command=SERVER_COMMAND,
@@ -210,27 +178,59 @@ def plan_sandbox(
             **network_environment(network),
         },
         ports=published_ports(host_port, extra_ports),
-        volumes=volumes,
+        volumes=settings.volumes,
         network=engine_network(network),
         extra_hosts=gateway.extra_hosts,
-        gpus=enable_gpu,
-        user=user,
-        runtime=runtime,
-        **container_options(security, memory, cpus, pids_limit, is_cleaned=isolation == "recycled"),
-        labels={WORKING_DIR_LABEL: working_dir, **labels},
-        platform=platform,
+        gpus=settings.gpu,
+        user=settings.user,
+        runtime=settings.runtime,
+        **container_options(settings, is_cleaned=isolation == "recycled"),
+        labels=labels,
+        platform=settings.platform,
     )
-    spec = replace(spec, files=packed(files, spec.volume_targets()))
+    spec = replace(spec, files=packed(settings.files, spec.volume_targets()))
     return SandboxPlan(
         image=image,
         spec=spec,
         variables=variables,
         has_services=extra_ports or has_desktop,
         has_desktop=has_desktop,
-        timeout=health_check_timeout,
+        timeout=settings.start_timeout,
         isolation=isolation,
-        security=security,
+        security=settings.security,
         network=network,
         allow=places,
         gateway=gateway,
     )
+
+
+def _check(image: Image, settings: SandboxSettings) -> None:
+    if not settings.working_dir.startswith("/"):
+        raise SettingsError(
+            f"working_dir: {settings.working_dir!r} is no absolute path, such as /workspace/x"
+        )
+    if settings.video != "none" and not has_services(image):
+        raise ServiceUnavailable(
+            f"The image {image.reference} has no desktop, which desktop=True (--sandbox-video) "
+            "wants; `agent-sandbox build --target source` builds one that has."
+        )
+    check_user(settings.security, image, settings.user)
+    if settings.files and settings.security == "strict":
+        raise SettingsError(
+            "files: security = strict has folders in memory only, which are empty before the "
+            "start: use upload() in the test, or volumes"
+        )
+
+
+def _isolation(settings: SandboxSettings, *, starts_services: bool) -> Isolation:
+    """Return the isolation that there is: what cannot be cleaned is not used again."""
+    if settings.isolation == "recycled" and (
+        # They leave too much behind to be cleaned.
+        starts_services
+        # Who cleans needs what nobody may have there.
+        or settings.security == "strict"
+        # They would be hidden below the folders in memory.
+        or settings.files
+    ):
+        return "fresh"
+    return settings.isolation

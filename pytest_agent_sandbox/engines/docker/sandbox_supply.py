@@ -17,10 +17,10 @@ from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.engines.docker.plan import SandboxPlan
 from pytest_agent_sandbox.engines.docker.sandbox import Sandbox, User
 from pytest_agent_sandbox.engines.docker.start import SandboxStarter
-from pytest_agent_sandbox.engines.docker.supply_statistics import SupplyStatistics
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host.background import Background
 from pytest_agent_sandbox.host.pool import Pool, Wanted
+from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class SandboxSupply:
         most_reuses: int,
         clean_log: Callable[[str], str],
     ) -> None:
-        self.statistics = SupplyStatistics()
+        self.statistics = SandboxStatistics()
         self._starter = SandboxStarter(engine)
         self._most_reuses = most_reuses
         self._clean_log = clean_log

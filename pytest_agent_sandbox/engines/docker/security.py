@@ -11,6 +11,7 @@ from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.containers.janitor import CAPABILITIES
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE, OPEN
+from pytest_agent_sandbox.settings.table import SandboxSettings
 
 Profile = Literal["default", "strict", "sudo"]
 
@@ -35,39 +36,32 @@ _FOR_SUDO = (
 )
 
 
-def container_options(
-    profile: Profile,
-    memory: str | None,
-    cpus: float | None,
-    pids_limit: int | None,
-    *,
-    is_cleaned: bool,
-) -> dict[str, Any]:
-    """What a profile means for a container, as arguments of `ContainerSpec`.
+def container_options(settings: SandboxSettings, *, is_cleaned: bool) -> dict[str, Any]:
+    """Return what the settings' profile and limits mean, as arguments of `ContainerSpec`.
 
     Args:
-        profile: The profile.
-        memory: The memory limit that was asked for; None for the profile's.
-        cpus: How many CPUs it may use; None for any number.
-        pids_limit: The same of processes and threads.
-        is_cleaned: Whether root is to clean it between two uses.
+        settings: The settings.
+        is_cleaned: Whether root is to clean the container between two uses.
     """
-    added = {*(_FOR_SUDO if profile == "sudo" else ()), *(CAPABILITIES if is_cleaned else ())}
+    is_strict = settings.security == "strict"
+    added = {
+        *(_FOR_SUDO if settings.security == "sudo" else ()),
+        *(CAPABILITIES if is_cleaned else ()),
+    }
+    asked = {"memory": settings.memory, "cpus": settings.cpus, "pids": settings.pids}
     return {
-        "memory": memory or DEFAULT_MEMORY,
-        "pids_limit": pids_limit or DEFAULT_PIDS,
-        "cpus": cpus,
+        "memory": settings.memory or DEFAULT_MEMORY,
+        "pids_limit": settings.pids or DEFAULT_PIDS,
+        "cpus": settings.cpus,
         # An engine that knows no such limit is an error where somebody has asked for it, or counts
         # on it.
         "wanted_limits": tuple(
-            name
-            for name, limit in {"memory": memory, "cpus": cpus, "pids": pids_limit}.items()
-            if limit is not None or profile == "strict"
+            name for name, limit in asked.items() if limit is not None or is_strict
         ),
         "cap_drop": ("ALL",),
         "cap_add": tuple(sorted(added)),
-        "security_options": ("no-new-privileges",) if profile == "strict" else (),
-        "read_only": profile == "strict",
+        "security_options": ("no-new-privileges",) if is_strict else (),
+        "read_only": is_strict,
     }
 
 

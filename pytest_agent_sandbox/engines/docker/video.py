@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from pytest_agent_sandbox.containers.inside import Process, copy_file
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
+    from pytest_agent_sandbox.containers.container import Container
+    from pytest_agent_sandbox.containers.engine import Engine
 
 _FILE = "/tmp/agent-sandbox-desktop/desktop.mp4"  # noqa: S108 - in the sandbox
 _RECORD = ("/bin/sh", "/opt/agent-sandbox/record-desktop", _FILE)
@@ -20,18 +21,20 @@ _LARGEST = 512 * 1024 * 1024
 
 
 class DesktopVideo:
-    """Records the desktop of a workspace; it ends with the workspace's container.
+    """Records the desktop of a sandbox; it ends with the sandbox's container.
 
     Args:
-        workspace: One with a desktop.
+        engine: The container's engine.
+        container: One with a desktop.
 
     Raises:
         SandboxError: The engine refused, or does not answer.
     """
 
-    def __init__(self, workspace: DockerWorkspace) -> None:
-        self._workspace = workspace
-        self._recorder = Process(workspace.engine, workspace.container, _RECORD)
+    def __init__(self, engine: Engine, container: Container) -> None:
+        self._engine = engine
+        self._container = container
+        self._recorder = Process(engine, container, _RECORD)
 
     def save(self, path: Path) -> None:
         """End the recording and write it to a file, also where the container has ended.
@@ -40,7 +43,7 @@ class DesktopVideo:
             SandboxError: There is no recording, or the engine does not answer.
             OSError: The file cannot be written.
         """
-        engine, container = self._workspace.engine, self._workspace.container
+        engine, container = self._engine, self._container
         if container.state().status == "running":
             Process(engine, container, _STOP)
             self._recorder.wait(_STOP_TIMEOUT)

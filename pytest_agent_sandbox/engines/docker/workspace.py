@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
-import posixpath
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any
 
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.asynchronous import InThread
-from pytest_agent_sandbox.client.git import Snapshot
-from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.identity import identity
 from pytest_agent_sandbox.containers.images import (
@@ -29,25 +27,25 @@ from pytest_agent_sandbox.containers.images import (
 )
 from pytest_agent_sandbox.containers.progress import Progress, show_progress
 from pytest_agent_sandbox.containers.silence import explain_silence
-from pytest_agent_sandbox.engines.docker.plan import Isolation, plan_sandbox
+from pytest_agent_sandbox.engines.docker.access import ways_in
+from pytest_agent_sandbox.engines.docker.facts import end_facts_of, facts_of
+from pytest_agent_sandbox.engines.docker.gateway import gateway_for
+from pytest_agent_sandbox.engines.docker.plan import Isolation, SandboxPlan, plan_sandbox
 from pytest_agent_sandbox.engines.docker.sandbox import Supply, User
 from pytest_agent_sandbox.engines.docker.security import Profile, chosen_network
-from pytest_agent_sandbox.engines.docker.services import (
-    SERVER_PORT,
-    VNC_PORT,
-    VSCODE_PORT,
-    SandboxServices,
-    Service,
-    ServiceName,
-)
+from pytest_agent_sandbox.engines.docker.services import SandboxServices
 from pytest_agent_sandbox.engines.docker.start import FreshSupply
-from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.engines.docker.video import DesktopVideo
+from pytest_agent_sandbox.engines.docker.workspace_services import WorkspaceServices
+from pytest_agent_sandbox.engines.engine import SandboxRequest
+from pytest_agent_sandbox.errors import SandboxError, ServiceUnavailable, SettingsError
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
+from pytest_agent_sandbox.settings.table import SandboxSettings
 
 WORKING_DIR = "/workspace/project"
 
 
-class DockerWorkspace(RemoteWorkspace):
+class DockerWorkspace(WorkspaceServices):
     """An agent server in a fresh container, and the operations on its workspace.
 
     The container starts with the object, and is gone when it is closed:
@@ -141,76 +139,125 @@ class DockerWorkspace(RemoteWorkspace):
         engine: Engine | None = None,
         gateway: HostGateway | None = None,
     ) -> None:
+        settings = SandboxSettings(
+            platform=platform,
+            extra_ports=extra_ports,
+            video="all" if desktop else "none",
+            working_dir=working_dir,
+            volumes=_listed("volumes", volumes),
+            files=_listed("files", files),
+            forward_env=_listed("forward_env", forward_env),
+            network=network,
+            allow=_listed("allow", allow),
+            security=security,
+            runtime=runtime,
+            gpu=enable_gpu,
+            start_timeout=health_check_timeout,
+            memory=memory,
+            cpus=cpus,
+            pids=pids_limit,
+            user=user,
+            isolation=isolation,
+        )
         with ExitStack() as undo:
             if engine is None:
                 engine = undo.enter_context(Engine.connect())
             if gateway is None:
-                gateway = undo.enter_context(
-                    HostGateway(engine, network=chosen_network(security, network))
-                )
+                place = chosen_network(security, network)
+                gateway = undo.enter_context(gateway_for(engine, network=place))
             if log_path is None:
-                folder = tempfile.TemporaryDirectory(prefix="agent-sandbox-")
-                log_path = Path(undo.enter_context(folder), "container.log")
+                log_path = undo.enter_context(_log_file())
             with _shown(progress) as shown:
                 image = self._prepare_image(engine, server_image, platform, pull, shown)
             if cleanup_image:
                 undo.callback(_try_to_remove, engine, image)
-            self.image = image
-            self._is_recorded = desktop
-            self._is_kept = False
-            #: Whether it was closed.
-            self.is_closed = False
-            #: The files before the first agent came; a report shows what changed since then.
-            self.before_agents: Snapshot | None = None
-            #: Why that is not known.
-            self.no_snapshot = ""
-            self.engine = engine
-            self.gateway = gateway
-            self.log_path = log_path
-            plan = plan_sandbox(
-                image,
-                gateway.way,
-                host_port=host_port,
-                extra_ports=extra_ports,
-                desktop=desktop,
-                working_dir=working_dir,
-                volumes=volumes,
-                files=files,
-                forward_env=forward_env,
-                network=network,
-                allow=allow,
-                security=security,
-                runtime=runtime,
-                enable_gpu=enable_gpu,
-                memory=memory,
-                cpus=cpus,
-                pids_limit=pids_limit,
-                user=user,
+            request = SandboxRequest(
+                settings=settings,
+                image=image.reference,
                 labels=labels or {},
-                platform=platform,
-                health_check_timeout=health_check_timeout,
-                isolation=isolation,
+                log_path=log_path,
+                clean_log=clean_log,
+                on_secret=on_secret,
             )
-            #: Whether there is a desktop, on which the agent's browser then shows.
-            self.has_desktop = plan.has_desktop
-            self._supply = FreshSupply(engine) if supply is None else supply
-            echo = None if detach_logs else _to_stderr
-            with ExitStack() as failed:
-                self.sandbox = self._supply.take(plan, User(log_path, echo, clean_log, on_secret))
-                failed.callback(self._supply.release, self.sandbox, wait=True)
-                self.container = self.sandbox.container
-                super().__init__(
-                    self.sandbox.address,
-                    self.sandbox.session_key,
-                    working_dir=working_dir,
-                    read_timeout=read_timeout,
-                    guard=self.container.check,
-                    explain_silence=partial(explain_silence, self.container),
-                )
-                self.connection.known_version = server_version(image)
-                failed.pop_all()
-            self._services = SandboxServices(self.container, self.connection, image)
+            self._start(
+                request,
+                plan_sandbox(image, gateway.way, request, host_port=host_port),
+                engine,
+                gateway,
+                FreshSupply(engine) if supply is None else supply,
+                echo=None if detach_logs else _to_stderr,
+                read_timeout=read_timeout,
+            )
             self._closing = undo.pop_all()
+
+    @classmethod
+    def from_request(
+        cls,
+        request: SandboxRequest,
+        plan: SandboxPlan,
+        *,
+        engine: Engine,
+        gateway: HostGateway,
+        supply: Supply,
+    ) -> DockerWorkspace:
+        """Start a workspace as the plugin asks for it.
+
+        Args:
+            request: What is asked for.
+            plan: What that means for the sandbox.
+            engine: A connection to share.
+            gateway: An LLM gateway to share.
+            supply: Where the sandbox comes from, and goes to.
+
+        Raises:
+            SandboxStartFailed: The container did not start, or its server never answered.
+        """
+        workspace = cls.__new__(cls)
+        with ExitStack() as undo:
+            if request.log_path is None:
+                request = replace(request, log_path=undo.enter_context(_log_file()))
+            workspace._start(request, plan, engine, gateway, supply)
+            workspace._closing = undo.pop_all()
+        return workspace
+
+    def _start(
+        self,
+        request: SandboxRequest,
+        plan: SandboxPlan,
+        engine: Engine,
+        gateway: HostGateway,
+        supply: Supply,
+        *,
+        echo: Callable[[bytes], object] | None = None,
+        read_timeout: float = 600.0,
+    ) -> None:
+        assert request.log_path is not None
+        self.image = plan.image
+        self.engine = engine
+        self.gateway = gateway
+        self.log_path = request.log_path
+        #: Whether there is a desktop, on which the agent's browser then shows.
+        self.has_desktop = plan.has_desktop
+        self._is_recorded = request.settings.video != "none"
+        self._is_kept = False
+        self._video: DesktopVideo | None = None
+        self._supply = supply
+        user = User(request.log_path, echo, request.clean_log, request.on_secret)
+        with ExitStack() as failed:
+            self.sandbox = supply.take(plan, user)
+            failed.callback(supply.release, self.sandbox, wait=True)
+            self.container = self.sandbox.container
+            super().__init__(
+                self.sandbox.address,
+                self.sandbox.session_key,
+                working_dir=request.settings.working_dir,
+                read_timeout=read_timeout,
+                guard=self.container.check,
+                explain_silence=partial(explain_silence, self.container),
+            )
+            self.connection.known_version = server_version(self.image)
+            failed.pop_all()
+        self._services = SandboxServices(self.container, self.connection, self.image)
 
     @property
     def name(self) -> str:
@@ -228,6 +275,42 @@ class DockerWorkspace(RemoteWorkspace):
         return identity(self.engine, self.container)
 
     @property
+    def outlives_test(self) -> bool:
+        """Whether its server goes on after the test as it is; else it goes, or is cleaned."""
+        return self.sandbox.plan.isolation == "shared"
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what a report says of the sandbox once it has started."""
+        return facts_of(self.sandbox, self.engine)
+
+    def end_facts(self) -> Mapping[str, Any]:
+        """Return what a report says of the sandbox at the end of a test, and let it be read."""
+        return end_facts_of(self.sandbox)
+
+    def ways_in(self) -> list[str]:
+        """Return lines that tell people how to look into the sandbox."""
+        return ways_in(self.engine, self.container.name)
+
+    def record_desktop(self) -> None:
+        """Record a video of the desktop from now on; `save_video` ends that.
+
+        Raises:
+            SandboxError: The engine refused, or does not answer.
+        """
+        self._video = DesktopVideo(self.engine, self.container)
+
+    def save_video(self, path: Path) -> None:
+        """End the recording and write it to a file, also where the container has ended.
+
+        Raises:
+            SandboxError: There is no recording, or the engine does not answer.
+            OSError: The file cannot be written.
+        """
+        if self._video is None:
+            raise ServiceUnavailable("The desktop is not recorded: call record_desktop() first.")
+        self._video.save(path)
+
+    @property
     def session_key(self) -> SecretStr:
         """What the server's clients have to show."""
         return self.sandbox.session_key
@@ -237,66 +320,9 @@ class DockerWorkspace(RemoteWorkspace):
         """Seconds from the container's start to the server's first answer."""
         return self.sandbox.start_seconds
 
-    @property
-    def host_port(self) -> int:
-        """The port of 127.0.0.1 on which the server is published."""
-        return self.container.ports[SERVER_PORT]
-
-    @property
-    def vscode_port(self) -> int | None:
-        """The port of 127.0.0.1 on which VS Code is published; None without `extra_ports`."""
-        return self.container.ports.get(VSCODE_PORT)
-
-    @property
-    def vnc_port(self) -> int | None:
-        """The port of 127.0.0.1 on which the desktop is published; None without `extra_ports`."""
-        return self.container.ports.get(VNC_PORT)
-
     def log_tail(self, lines: int = 50) -> str:
         """Return the last lines of the container's log."""
         return self.container.log_tail(lines)
-
-    def services(self) -> dict[ServiceName, Service]:
-        """How the `server`, `vscode` and the `desktop` are right now: running, down, off, missing.
-
-        Example:
-            ```python
-            assert workspace.services()["desktop"].state == "running"
-            ```
-        """
-        return self._services.states()
-
-    def vscode_url(self, folder: str | None = None, *, timeout: float = 30.0) -> str:
-        """Wait for VS Code and return its address, which holds its token: who has it gets in.
-
-        Args:
-            folder: The folder to open; the workspace's by default.
-            timeout: Seconds for VS Code to answer.
-
-        Raises:
-            ServiceUnavailable: The image has none, it is not published, or it does not answer.
-        """
-        opened = posixpath.join(self.working_dir, folder) if folder else self.working_dir
-        return self._services.vscode_url(opened, timeout)
-
-    def vnc_url(self, *, timeout: float = 30.0) -> str:
-        """Wait for the desktop and return its address, which holds its token: who has it gets in.
-
-        Args:
-            timeout: Seconds for the desktop to answer.
-
-        Raises:
-            ServiceUnavailable: The image has none, it is not published, or it does not answer.
-        """
-        # A recording wants the desktop to keep its size.
-        return self._services.desktop_url(timeout, view_only=False, scale=self._is_recorded)
-
-    def browser_view_url(self, *, timeout: float = 30.0) -> str:
-        """As `vnc_url`, to watch the agent's browser on the desktop without touching anything."""
-        return self._services.desktop_url(timeout, view_only=True, scale=True)
-
-    def __enter__(self) -> Self:
-        return self
 
     def pause(self) -> None:
         """Freezes every process of the container."""
@@ -336,10 +362,6 @@ class DockerWorkspace(RemoteWorkspace):
                 self._supply.release(self.sandbox, wait=wait)
 
     # Their awaitable forms.
-    aservices = InThread(services)
-    avscode_url = InThread(vscode_url)
-    avnc_url = InThread(vnc_url)
-    abrowser_view_url = InThread(browser_view_url)
     apause = InThread(pause)
     aresume = InThread(resume)
 
@@ -366,6 +388,20 @@ def _try_to_remove(engine: Engine, image: Image) -> None:
         remove_image(engine, image)
     except SandboxError as error:
         logging.getLogger(__name__).warning("the image %s stays: %s", image.reference, error)
+
+
+@contextmanager
+def _log_file() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="agent-sandbox-") as folder:
+        yield Path(folder, "container.log")
+
+
+def _listed(name: str, values: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise SettingsError(f"{name}: give a list, not one string")
+    if isinstance(values, Mapping):  # as the docker SDK takes volumes
+        return values  # type: ignore[return-value]
+    return tuple(values)
 
 
 def _to_stderr(output: bytes) -> None:

@@ -9,16 +9,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property, partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.containers.proxies import without_proxy
+from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
 from pytest_agent_sandbox.engines.process.server import ServerProcess
 from pytest_agent_sandbox.errors import (
     SandboxDied,
@@ -31,10 +31,6 @@ from pytest_agent_sandbox.sandbox.agent_server import SERVER_SETTINGS, forwarded
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.sandbox.network import LOOPBACK
 from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace, folder_for
-from pytest_agent_sandbox.sandbox.without_container import not_in_effect, refuse_promises
-
-if TYPE_CHECKING:
-    from pytest_agent_sandbox.settings.table import SandboxSettings
 
 _SETTING = "--sandbox-engine=process"
 _PACKAGE = "openhands-agent-server"
@@ -65,24 +61,17 @@ _PASSED = {
 }
 
 
-class LocalServers:
-    """Starts a server for each test, without any container; a context manager.
+class ProcessEngine(SandboxEngine):
+    """A server for each test, as a process of this machine; nothing is isolated."""
 
-    Args:
-        settings: The settings of the run: `python`, `gateway_address` and others.
-
-    Raises:
-        SettingsError: A setting makes no sense without containers.
-    """
-
-    def __init__(self, settings: SandboxSettings) -> None:
-        refuse_promises(settings, _SETTING)
+    def __init__(self, context: EngineContext) -> None:
+        super().__init__(context)
         if os.name == "nt":
             raise SettingsError(
                 f"{_SETTING} needs a system whose paths are POSIX's: on Windows use containers, or "
                 "run the tests in WSL."
             )
-        self._settings = settings
+        self._settings = context.settings
         self._closing = ExitStack()
 
     @property
@@ -114,39 +103,19 @@ class LocalServers:
         return asked.stdout.strip()
 
     def header(self) -> list[str]:
-        """Lines for the top of the terminal."""
+        """Return which interpreter and which server the tests run on."""
         try:
             version = f"agent server {self.version}"
         except SettingsError as error:
             version = str(error)
         return [
             f"on processes of this machine ({version}, {self.python}): nothing is isolated",
-            *not_in_effect(self._settings),
+            *self.not_in_effect(),
         ]
 
-    def start_workspace(
-        self,
-        settings: SandboxSettings,
-        *,
-        test: str,
-        log_path: Path | None = None,
-        clean_log: Callable[[str], str] | None = None,
-        on_secret: Callable[[str], object] | None = None,
-    ) -> ServedWorkspace:
-        """A server of the test's own, and a folder of its own.
-
-        Args:
-            settings: Those of the test.
-            test: Whom it is for.
-            log_path: File for the server's log.
-            clean_log: Given each line of the log before it is written.
-            on_secret: Told the server's keys.
-
-        Raises:
-            SettingsError: A setting of the test makes no sense here.
-            SandboxStartFailed: The server does not answer.
-        """
-        refuse_promises(settings, _SETTING)
+    def start(self, request: SandboxRequest) -> ServedWorkspace:
+        """Start a server of the test's own, with a folder of its own."""
+        settings = request.settings
         variables = forwarded(settings.forward_env)
         place = f"the agent server {self.version}, a process of this machine,"
         with ExitStack() as undo:
@@ -156,8 +125,7 @@ class LocalServers:
                 (scratch / name).mkdir()
             key, secret = (SecretStr(secrets.token_urlsafe(32)) for _ in range(2))
             for value in (key, secret):
-                if on_secret is not None:
-                    on_secret(value.get_secret_value())
+                request.tell_secret(value.get_secret_value())
             start = partial(
                 ServerProcess,
                 environment={
@@ -168,8 +136,8 @@ class LocalServers:
                 },
                 folder=scratch / "server",
                 mark=scratch.name,
-                log_path=log_path or scratch / "server.log",
-                clean_log=clean_log,
+                log_path=request.log_path or scratch / "server.log",
+                clean_log=request.clean_log,
                 scratch=[scratch],
             )
             for attempt in range(1, _ATTEMPTS + 1):
@@ -180,7 +148,7 @@ class LocalServers:
                 workspace = ServedWorkspace(
                     f"http://{LOOPBACK}:{port}",
                     key,
-                    folder_for(settings, test, (scratch / "workspaces").as_posix()),
+                    folder_for(settings, request.test, (scratch / "workspaces").as_posix()),
                     gateway=self._gateway,
                     place=place,
                     guard=process.check,
@@ -217,18 +185,12 @@ class LocalServers:
     def _gateway(self) -> HostGateway:
         address = self._settings.gateway_address or LOOPBACK
         return self._closing.enter_context(
-            HostGateway(route=lambda: HostRoute(address, container_host_name=address))
+            HostGateway(lambda: HostRoute(address, container_host_name=address))
         )
 
     def close(self) -> None:
         """Close the gateway; the servers went with their tests."""
         self._closing.close()
-
-    def __enter__(self) -> LocalServers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _environment(scratch: Path, environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Servers that tests share or start without containers, by the settings `url` and `engine`."""
+"""An agent server that is running already: the setting `url`."""
 
 from __future__ import annotations
 
@@ -7,25 +7,18 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.answers import an_object
 from pytest_agent_sandbox.client.transport import ServerConnection
+from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.host.host_route import HostRoute
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.sandbox.network import LOOPBACK
 from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace, folder_for
-from pytest_agent_sandbox.sandbox.without_container import PROMISES, not_in_effect, refuse_promises
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_agent_sandbox.settings.table import SandboxSettings
 
 #: The variable with the session key of the server that `url` names.
 KEY_VARIABLE = "SANDBOX_API_KEY"
@@ -34,29 +27,17 @@ KEY_VARIABLE = "SANDBOX_API_KEY"
 _HEADER_TIMEOUT = 5.0
 
 
-class RunningServer:
-    """An agent server that is running already, and that all tests share; a context manager.
+class RemoteEngine(SandboxEngine):
+    """An agent server that is running already, and that all tests share."""
 
-    Args:
-        settings: The settings of the run: `url`, `gateway_address`, `working_dir`.
-        environment: Has the server's key.
+    # A server that is running has the environment that it has.
+    refuses = frozenset({"forward_env"})
 
-    Raises:
-        SettingsError: The address is none, or a setting makes no sense with it.
-    """
-
-    def __init__(
-        self, settings: SandboxSettings, environment: Mapping[str, str] = os.environ
-    ) -> None:
-        assert settings.url is not None
-        self.url = _checked_url(settings.url)
-        self._check(settings)
-        if settings.engine != "docker":
-            raise SettingsError(
-                "--sandbox-url names a server that is running, and --sandbox-engine=process starts "
-                "some: leave one of both out."
-            )
-        self._settings = settings
+    def __init__(self, context: EngineContext, environment: Mapping[str, str] = os.environ) -> None:
+        assert context.settings.url is not None
+        self.url = _checked_url(context.settings.url)
+        super().__init__(context)
+        self._settings = context.settings
         key = environment.get(KEY_VARIABLE, "").strip()  # a file that it comes from ends in a line
         if not (key.isascii() and key.isprintable()) and key:
             raise SettingsError(
@@ -66,13 +47,13 @@ class RunningServer:
         self.api_key = SecretStr(key) if key else None
         self._closing = ExitStack()
 
-    def _check(self, settings: SandboxSettings) -> None:
-        # A server that is running has the environment that it has.
-        promises = PROMISES | {"forward_env"}
-        refuse_promises(settings, f"--sandbox-url={self.url}", promises=promises)
+    @property
+    def chosen_by(self) -> str:
+        """The option that has chosen it, for messages."""
+        return f"--sandbox-url={self.url}"
 
     def header(self) -> list[str]:
-        """Lines for the top of the terminal."""
+        """Return which server the tests share."""
         try:
             with ServerConnection(self.url, self.api_key) as server:
                 answer = server.request("GET", "/server_info", timeout=_HEADER_TIMEOUT)
@@ -82,43 +63,22 @@ class RunningServer:
             version = str(error)
         return [
             f"on {self.url} ({version}), which they share: nothing is isolated",
-            *not_in_effect(self._settings),
+            *self.not_in_effect(),
         ]
 
-    def start_workspace(
-        self,
-        settings: SandboxSettings,
-        *,
-        test: str,
-        log_path: Path | None = None,  # noqa: ARG002 - the server's log is elsewhere
-        clean_log: Callable[[str], str] | None = None,  # noqa: ARG002
-        on_secret: Callable[[str], object] | None = None,
-    ) -> ServedWorkspace:
-        """A folder of its own on the server.
-
-        Args:
-            settings: Those of the test.
-            test: Whom it is for.
-            log_path: Of no use here.
-            clean_log: Of no use here.
-            on_secret: Told the server's key.
-
-        Raises:
-            SettingsError: A setting of the test makes no sense here.
-            SandboxStartFailed: The server does not answer.
-        """
-        self._check(settings)
-        if self.api_key is not None and on_secret is not None:
-            on_secret(self.api_key.get_secret_value())
+    def start(self, request: SandboxRequest) -> ServedWorkspace:
+        """Make a folder of the test's own on the server."""
+        if self.api_key is not None:
+            request.tell_secret(self.api_key.get_secret_value())
         workspace = ServedWorkspace(
             self.url,
             self.api_key,
-            folder_for(settings, test),
+            folder_for(request.settings, request.test),
             gateway=self._gateway,
             place=f"the agent server at {self.url}",
         )
         try:
-            workspace.wait_until_ready(settings.start_timeout)
+            workspace.wait_until_ready(request.settings.start_timeout)
             workspace.execute_command("true")  # makes the folder
         except BaseException:
             workspace.close()
@@ -127,7 +87,7 @@ class RunningServer:
 
     @cached_property
     def _gateway(self) -> HostGateway:
-        return self._closing.enter_context(HostGateway(route=self._route))
+        return self._closing.enter_context(HostGateway(self._route))
 
     def _route(self) -> HostRoute:
         address = self._settings.gateway_address
@@ -143,12 +103,6 @@ class RunningServer:
     def close(self) -> None:
         """Close the gateway."""
         self._closing.close()
-
-    def __enter__(self) -> RunningServer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _checked_url(url: str) -> str:

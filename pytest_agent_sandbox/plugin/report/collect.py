@@ -6,23 +6,16 @@ import logging
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from pytest_agent_sandbox.containers.effective import effective_settings
-from pytest_agent_sandbox.containers.images import VERSION_LABEL
-from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError
-from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from pytest_agent_sandbox.client.commands import CommandResult
     from pytest_agent_sandbox.client.conversation import RemoteConversation
     from pytest_agent_sandbox.client.events import Event
-    from pytest_agent_sandbox.engines.docker.video import DesktopVideo
     from pytest_agent_sandbox.evidence.recorder import Recorder
-    from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace
-
-    Workspace = DockerWorkspace | ServedWorkspace
+    from pytest_agent_sandbox.sandbox.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -32,32 +25,7 @@ _SNAPSHOT_TIMEOUT = 60.0
 
 def at_start(recorder: Recorder, workspace: Workspace) -> None:
     """Keeps what a sandbox is, once it has started."""
-    if not isinstance(workspace, DockerWorkspace):
-        recorder.record_sandbox(workspace.name, **workspace.facts())
-        return
-    facts: dict[str, Any] = {
-        "image": workspace.image.reference,
-        "image id": workspace.image.id,
-        "platform": workspace.image.platform,
-        "digest": workspace.image.digest,
-        "server": workspace.image.labels.get(VERSION_LABEL),
-        "engine": workspace.engine.description,
-        "start_seconds": round(workspace.start_seconds, 3),
-        "isolation": workspace.sandbox.plan.isolation,
-        "security": workspace.sandbox.plan.security,
-    }
-    try:
-        facts |= effective_settings(workspace.engine, workspace.container)
-    except SandboxError as error:
-        logger.warning("a container's settings could not be read: %s", error)
-    plan = workspace.sandbox.plan
-    if plan.network in (ISOLATED, NONE):
-        facts["network"] = f"{plan.network}, checked from inside"
-    if plan.network == ISOLATED:
-        facts["may connect to"] = ", ".join(["its LLM", *sorted(plan.allow)])
-    if workspace.sandbox.uses > 1:
-        facts["used by tests"] = workspace.sandbox.uses
-    recorder.record_sandbox(workspace.container.name, **facts)
+    recorder.record_sandbox(workspace.name, **workspace.facts())
 
 
 def before_agents(workspace: Workspace) -> None:
@@ -73,33 +41,19 @@ def before_agents(workspace: Workspace) -> None:
 
 def at_end(recorder: Recorder, workspace: Workspace) -> None:
     """Keeps how a sandbox is at the end of a test."""
-    if not isinstance(workspace, DockerWorkspace):
-        return
-    facts: dict[str, Any] = {}
-    try:
-        state = workspace.container.state()
-        facts["state"] = state.status
-        facts["exit_code"] = state.exit_code
-        facts["out_of_memory"] = state.out_of_memory
-        if state.status == "paused":
-            workspace.resume()  # to be read
-    except SandboxError as error:
-        facts["state"] = f"unknown: {error}"
-    egress = workspace.sandbox.egress
-    for title, places in (("connected to", egress.allowed), ("was refused", egress.refused)):
-        if places:
-            facts[title] = _counted(places)
-    if egress.refused:
+    facts = workspace.end_facts()
+    if refused := facts.get("was refused"):
         recorder.note(
-            f"The sandbox was refused connections to {facts['was refused']}; what it may reach is "
+            f"The sandbox was refused connections to {refused}; what it may reach is "
             "set by sandbox_allow."
         )
-    recorder.record_sandbox(workspace.container.name, **facts)
+    if facts:
+        recorder.record_sandbox(workspace.name, **facts)
 
 
 def of_shared(recorder: Recorder, workspace: Workspace) -> None:
     """Keeps what there is to know of a workspace that tests share, its log so far included."""
-    if isinstance(workspace, DockerWorkspace):
+    if workspace.log_path is not None:
         shutil.copyfile(workspace.log_path, recorder.new_log())
     at_start(recorder, workspace)
     at_end(recorder, workspace)
@@ -110,10 +64,10 @@ def changes(recorder: Recorder, workspace: Workspace) -> None:
     recorder.record_diff(workspace.name, _diff(workspace))
 
 
-def video(recorder: Recorder, recording: DesktopVideo) -> None:
+def video(recorder: Recorder, workspace: Workspace) -> None:
     """Keeps the video of a sandbox's desktop, which is lost where the container is."""
     try:
-        recording.save(recorder.new_video())
+        workspace.save_video(recorder.new_video())
     except SandboxError as error:
         recorder.note(f"There is no video of the desktop: {error}")
 
@@ -160,13 +114,6 @@ class Recording:
             self._recorder.record_event(str(self._number), event)
         except OSError as error:  # a full disk, a folder that somebody removed
             self._recorder.lose(error)
-
-
-def _counted(places: Mapping[str, int]) -> str:
-    return ", ".join(
-        place if count == 1 else f"{place} ({count} times)"
-        for place, count in sorted(places.items(), key=lambda item: -item[1])
-    )
 
 
 def _diff(workspace: Workspace) -> str:

@@ -17,7 +17,7 @@ _LONGEST_REASON = 160
 
 
 @dataclass
-class SupplyStatistics:
+class SandboxStatistics:
     """What one process, or all of a run, has had of sandboxes.
 
     Attributes:

@@ -1,0 +1,251 @@
+"""The Docker engine: sandboxes as containers, started ahead of tests and used again."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from typing import Any
+
+from pytest_agent_sandbox.containers.cleanup import (
+    kept_containers,
+    remove_labelled,
+    remove_left_behind,
+)
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.images import choose_image, describe, ensure_image, find_local
+from pytest_agent_sandbox.containers.progress import show_progress
+from pytest_agent_sandbox.containers.watcher import Watcher
+from pytest_agent_sandbox.engines.docker.access import test_of, ways_in
+from pytest_agent_sandbox.engines.docker.gateway import gateway_for
+from pytest_agent_sandbox.engines.docker.plan import SandboxPlan, plan_sandbox
+from pytest_agent_sandbox.engines.docker.sandbox_supply import SandboxSupply
+from pytest_agent_sandbox.engines.docker.security import chosen_network
+from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
+from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
+from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
+from pytest_agent_sandbox.host.ownership import OWNER
+from pytest_agent_sandbox.sandbox.gateway import HostGateway
+from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
+from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
+
+_log = logging.getLogger(__name__)
+
+# What an idle agent server takes, and some more: 1.58 takes 310 MB.
+_MEMORY_OF_ONE = 450_000_000
+# The part of the engine's memory that sandboxes may take, used ones included.
+_PART_OF_MEMORY = 0.5
+
+
+class DockerEngine(SandboxEngine):
+    """Containers of one Docker engine, which is connected to when the first is asked for."""
+
+    supports = frozenset(setting.name for setting in SETTINGS)
+
+    def __init__(self, context: EngineContext) -> None:
+        super().__init__(context)
+        self._closing = ExitStack()
+        self._connection: Engine | EngineUnavailable | None = None
+        self._supply: SandboxSupply | None = None
+        self._gateways: dict[tuple[str | None, str], HostGateway] = {}
+        self._pulled: set[tuple[str, str | None, str]] = set()
+        self._plans: dict[SandboxRequest, SandboxPlan] = {}
+        #: For what is made once: a test may have threads of its own.
+        self._lock = threading.RLock()
+
+    @property
+    def connection(self) -> Engine:
+        """The engine; it is looked for once, however often it is asked for.
+
+        Raises:
+            EngineUnavailable: None answers.
+        """
+        with self._lock:
+            if isinstance(self._connection, EngineUnavailable):
+                raise self._connection.with_traceback(None)
+            if self._connection is None:
+                try:
+                    self._connection = self._closing.enter_context(Engine.connect())
+                except EngineUnavailable as error:
+                    self._connection = error
+                    raise
+            return self._connection
+
+    @property
+    def statistics(self) -> SandboxStatistics:
+        """How the tests got their sandboxes so far."""
+        return SandboxStatistics() if self._supply is None else self._supply.statistics
+
+    def connect(self) -> None:
+        """Connect to the Docker engine."""
+        self.connection  # noqa: B018 - connects
+
+    def header(self) -> list[str]:
+        """Return which engine and which image the tests run on."""
+        engine, settings = self.connection, self.context.settings
+        reference = choose_image(engine, settings.image, platform=settings.platform)
+        image = find_local(engine, reference)
+        lines = [
+            f"on {engine.description} at {engine.endpoint} ({engine.platform})",
+            f"image {describe(image) if image else f'{reference} (not here yet)'}",
+        ]
+        if engine.is_apart:
+            lines.append("the engine's ports are out of reach here: all goes over its connection")
+        return lines
+
+    def choose_image(self, settings: SandboxSettings) -> str:
+        """Return the name of the image that settings mean."""
+        return choose_image(self.connection, settings.image, platform=settings.platform)
+
+    @cached_property
+    def ahead(self) -> int:
+        """How many sandboxes to start ahead."""
+        if not self.context.may_prepare:
+            return 0
+        if self.context.settings.pool_size is not None:
+            return self.context.settings.pool_size
+        if self.context.is_looked_into:
+            return 0  # a sandbox that people look into says for which test it was started
+        try:
+            return _pool_size(self.connection, self.context.workers)
+        except SandboxError:  # the tests say so
+            return 0
+
+    def prepare(self, requests: Sequence[SandboxRequest]) -> None:
+        """Start sandboxes for the next tests, as far as their images are here."""
+        try:
+            plans = [plan for request in requests if (plan := self._plan_ahead(request))]
+            if plans or self._supply is not None:
+                self._sandboxes.prepare(plans)
+        except (SandboxError, OSError):  # a test that meets it too says so
+            _log.debug("no sandboxes are started ahead", exc_info=True)
+
+    def start(self, request: SandboxRequest) -> DockerWorkspace:
+        """Start a container, or take one that is ready, until its server answers."""
+        settings, engine = request.settings, self.connection
+        self._pull(request.image, settings)
+        image = ensure_image(engine, request.image, platform=settings.platform, pull="never")
+        gateway = self._gateway(settings)
+        return DockerWorkspace.from_request(
+            request,
+            plan_sandbox(image, gateway.way, request),
+            engine=engine,
+            gateway=gateway,
+            supply=self._sandboxes,
+        )
+
+    def kept(self) -> list[str]:
+        """Return what the terminal says of the containers of this run that stay after it."""
+        engine = self.connection
+        names = kept_containers(engine, {"run": self.context.run})
+        if not names:
+            return []
+        noun = "sandbox was" if len(names) == 1 else "sandboxes were"
+        title = f"{len(names)} {noun} kept; `agent-sandbox prune` ends all that were"
+        return [title, *(line for name in names for line in _kept(engine, name))]
+
+    def close(self) -> None:
+        """Remove all sandboxes, and wait for that."""
+        self._closing.close()
+
+    @property
+    def _sandboxes(self) -> SandboxSupply:
+        """Where the sandboxes come from, from the first one on."""
+        with self._lock:
+            if self._supply is None:
+                self._supply = self._make_supply()
+            return self._supply
+
+    def _make_supply(self) -> SandboxSupply:
+        engine = self.connection
+        watcher = self._closing.enter_context(Watcher(engine.owner.id))
+        owned = {OWNER: engine.owner.id}
+        self._closing.callback(_telling, lambda: remove_labelled(engine, owned))
+        supply = SandboxSupply(
+            engine,
+            size=self.ahead,
+            most_reuses=self.context.settings.max_reuses,
+            clean_log=self.context.mask,
+        )
+        watcher.add_file(supply.scratch)
+        self._closing.callback(_telling, supply.close)
+        supply.do_later(lambda: _remove_left_behind(engine))
+        return supply
+
+    def _gateway(self, settings: SandboxSettings) -> HostGateway:
+        """The run's gateway for sandboxes on a network; it starts with its first lane."""
+        place = (settings.gateway_address, chosen_network(settings.security, settings.network))
+        with self._lock:
+            if place not in self._gateways:
+                address, network = place
+                gateway = gateway_for(self.connection, network=network, address=address)
+                self._gateways[place] = self._closing.enter_context(gateway)
+            return self._gateways[place]
+
+    def _pull(self, reference: str, settings: SandboxSettings) -> None:
+        """Pull an image as the settings say, once, with its progress past pytest's capture."""
+        wanted = (reference, settings.platform, settings.pull)
+        with self._lock:
+            if wanted in self._pulled:
+                return
+            with self.context.uncaptured(), show_progress(sys.stderr) as progress:
+                ensure_image(
+                    self.connection,
+                    reference,
+                    platform=settings.platform,
+                    pull=settings.pull,
+                    progress=progress,
+                )
+            self._pulled.add(wanted)
+
+    def _plan_ahead(self, request: SandboxRequest) -> SandboxPlan | None:
+        """Return the plan of a request whose image is here; else its test waits for the pull."""
+        if request not in self._plans:
+            settings, engine = request.settings, self.connection
+            try:
+                image = find_local(engine, request.image)
+                if image is None or settings.pull == "always":
+                    return None  # the first test shows its progress
+                self._plans[request] = plan_sandbox(image, self._gateway(settings).way, request)
+            except SandboxError:  # the test itself says so
+                return None
+        return self._plans[request]
+
+
+def _pool_size(engine: Engine, workers: int) -> int:
+    """Return how many sandboxes each of the run's processes should have ready.
+
+    As many as the engine has cores, for a start takes one for five seconds; shared among the
+    processes, but at least one each, as far as the memory goes.
+    """
+    with engine.calling("describe itself"):
+        info: dict[str, Any] = engine.client.info()
+    cores, memory = int(info.get("NCPU") or 1), int(info.get("MemTotal") or 0)
+    by_memory = int(memory * _PART_OF_MEMORY / _MEMORY_OF_ONE) // workers - 1  # one is in use
+    return max(0, min(max(1, cores // workers), by_memory))
+
+
+def _kept(engine: Engine, name: str) -> list[str]:
+    try:
+        return [test_of(engine, name), *ways_in(engine, name)]
+    except SandboxError as error:
+        return [f"{name}: {error}"]
+
+
+def _remove_left_behind(engine: Engine) -> None:
+    try:
+        remove_left_behind(engine)
+    except SandboxError:  # it was another run's
+        _log.debug("what other runs have left behind stays", exc_info=True)
+
+
+def _telling(clean_up: Callable[[], object]) -> None:
+    """Clean up; what cannot be removed is no reason to fail a run, but is told."""
+    try:
+        clean_up()
+    except SandboxError as error:
+        # The terminal reporter may be gone by now, and workers never had one.
+        print(f"agent-sandbox: sandboxes may be left: {error}", file=sys.__stderr__)

@@ -1,0 +1,69 @@
+"""What a report says of a container: as it started, and as it is at the end of a test."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_agent_sandbox.containers.effective import effective_settings
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.images import VERSION_LABEL
+from pytest_agent_sandbox.engines.docker.sandbox import Sandbox
+from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE
+
+logger = logging.getLogger(__name__)
+
+
+def facts_of(sandbox: Sandbox, engine: Engine) -> dict[str, Any]:
+    """Return what there is to know of a sandbox that has started."""
+    plan, image = sandbox.plan, sandbox.plan.image
+    facts: dict[str, Any] = {
+        "image": image.reference,
+        "image id": image.id,
+        "platform": image.platform,
+        "digest": image.digest,
+        "server": image.labels.get(VERSION_LABEL),
+        "engine": engine.description,
+        "start_seconds": round(sandbox.start_seconds, 3),
+        "isolation": plan.isolation,
+        "security": plan.security,
+    }
+    try:
+        facts |= effective_settings(engine, sandbox.container)
+    except SandboxError as error:
+        logger.warning("a container's settings could not be read: %s", error)
+    if plan.network in (ISOLATED, NONE):
+        facts["network"] = f"{plan.network}, checked from inside"
+    if plan.network == ISOLATED:
+        facts["may connect to"] = ", ".join(["its LLM", *sorted(plan.allow)])
+    if sandbox.uses > 1:
+        facts["used by tests"] = sandbox.uses
+    return facts
+
+
+def end_facts_of(sandbox: Sandbox) -> dict[str, Any]:
+    """Return how a sandbox is at the end of a test; one that is paused goes on, to be read."""
+    facts: dict[str, Any] = {}
+    try:
+        state = sandbox.container.state()
+        facts["state"] = state.status
+        facts["exit_code"] = state.exit_code
+        facts["out_of_memory"] = state.out_of_memory
+        if state.status == "paused":
+            sandbox.container.unpause()
+    except SandboxError as error:
+        facts["state"] = f"unknown: {error}"
+    egress = sandbox.egress
+    for title, places in (("connected to", egress.allowed), ("was refused", egress.refused)):
+        if places:
+            facts[title] = _counted(places)
+    return facts
+
+
+def _counted(places: Mapping[str, int]) -> str:
+    return ", ".join(
+        place if count == 1 else f"{place} ({count} times)"
+        for place, count in sorted(places.items(), key=lambda item: -item[1])
+    )

@@ -1,0 +1,89 @@
+"""What a workspace offers to people: its server, VS Code and the desktop, at their addresses."""
+
+from __future__ import annotations
+
+import posixpath
+
+from pytest_agent_sandbox.client.asynchronous import InThread
+from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.engines.docker.services import (
+    SERVER_PORT,
+    VNC_PORT,
+    VSCODE_PORT,
+    SandboxServices,
+    Service,
+    ServiceName,
+)
+from pytest_agent_sandbox.sandbox.workspace import Workspace
+
+
+class WorkspaceServices(Workspace):
+    """A workspace whose services people can open; `DockerWorkspace` is one.
+
+    Attributes:
+        container: Its container.
+    """
+
+    container: Container
+    _services: SandboxServices
+    _is_recorded: bool
+
+    @property
+    def host_port(self) -> int:
+        """The port of 127.0.0.1 on which the server is published."""
+        return self.container.ports[SERVER_PORT]
+
+    @property
+    def vscode_port(self) -> int | None:
+        """The port of 127.0.0.1 on which VS Code is published; None without `extra_ports`."""
+        return self.container.ports.get(VSCODE_PORT)
+
+    @property
+    def vnc_port(self) -> int | None:
+        """The port of 127.0.0.1 on which the desktop is published; None without `extra_ports`."""
+        return self.container.ports.get(VNC_PORT)
+
+    def services(self) -> dict[ServiceName, Service]:
+        """How the `server`, `vscode` and the `desktop` are right now: running, down, off, missing.
+
+        Example:
+            ```python
+            assert workspace.services()["desktop"].state == "running"
+            ```
+        """
+        return self._services.states()
+
+    def vscode_url(self, folder: str | None = None, *, timeout: float = 30.0) -> str:
+        """Wait for VS Code and return its address, which holds its token: who has it gets in.
+
+        Args:
+            folder: The folder to open; the workspace's by default.
+            timeout: Seconds for VS Code to answer.
+
+        Raises:
+            ServiceUnavailable: The image has none, it is not published, or it does not answer.
+        """
+        opened = posixpath.join(self.working_dir, folder) if folder else self.working_dir
+        return self._services.vscode_url(opened, timeout)
+
+    def vnc_url(self, *, timeout: float = 30.0) -> str:
+        """Wait for the desktop and return its address, which holds its token: who has it gets in.
+
+        Args:
+            timeout: Seconds for the desktop to answer.
+
+        Raises:
+            ServiceUnavailable: The image has none, it is not published, or it does not answer.
+        """
+        # A recording wants the desktop to keep its size.
+        return self._services.desktop_url(timeout, view_only=False, scale=self._is_recorded)
+
+    def browser_view_url(self, *, timeout: float = 30.0) -> str:
+        """As `vnc_url`, to watch the agent's browser on the desktop without touching anything."""
+        return self._services.desktop_url(timeout, view_only=True, scale=True)
+
+    # Their awaitable forms.
+    aservices = InThread(services)
+    avscode_url = InThread(vscode_url)
+    avnc_url = InThread(vnc_url)
+    abrowser_view_url = InThread(browser_view_url)

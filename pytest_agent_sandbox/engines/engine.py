@@ -1,0 +1,197 @@
+"""The seam: what the plugin asks of an engine, and what it tells one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
+from pytest_agent_sandbox.sandbox.workspace import Workspace
+from pytest_agent_sandbox.settings.setting import Setting, flag
+from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineContext:
+    """What an engine is told of the pytest process that it works for.
+
+    Attributes:
+        settings: The settings of the run.
+        run: The run's id; its processes share it.
+        worker: The name of this process among those of the run.
+        workers: How many processes run the tests.
+        may_prepare: Whether sandboxes may be started before a test asks for one.
+        is_looked_into: Whether people may look into sandboxes that are held or kept.
+        mask: Masks the run's secrets in a text.
+        uncaptured: Gives the terminal back for as long as something is shown there.
+    """
+
+    settings: SandboxSettings
+    run: str
+    worker: str = "main"
+    workers: int = 1
+    may_prepare: bool = False
+    is_looked_into: bool = False
+    mask: Callable[[str], str] = str
+    uncaptured: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SandboxRequest:
+    """A sandbox that a test asks for.
+
+    Attributes:
+        settings: What is set for it.
+        image: The name of its image; empty where the engine has none.
+        test: The id of the test that it is for; empty where that is not known yet.
+        labels: What else there is to know of whose it is, for who finds it on the engine.
+        log_path: File for the server's log.
+        clean_log: Given each line of the log before it is written, as to mask secrets.
+        on_secret: Called with each secret value before the sandbox gets it.
+    """
+
+    settings: SandboxSettings
+    image: str = ""
+    test: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    log_path: Path | None = None
+    clean_log: Callable[[str], str] | None = None
+    on_secret: Callable[[str], object] | None = None
+
+    def for_anybody(self) -> SandboxRequest:
+        """Return the request without what concerns a single test."""
+        return replace(self, test="", log_path=None, clean_log=None, on_secret=None)
+
+    def tell_secret(self, value: str) -> None:
+        """Say a secret value before the sandbox gets it."""
+        if self.on_secret is not None:
+            self.on_secret(value)
+
+
+class SandboxEngine(ABC):
+    """What sandboxes run in, for one pytest process; made before its first test.
+
+    An engine of another distribution derives from this class and is named by an entry point of the
+    group `pytest_agent_sandbox.engines`: `--sandbox-engine=NAME` chooses it. Only `start` has to be
+    there; CONTRIBUTING.md goes through the rest.
+
+    Args:
+        context: What it is told of the process.
+
+    Raises:
+        SettingsError: The settings of the run make no sense with it.
+    """
+
+    #: The settings that it knows, of those that are refused or ignored elsewhere.
+    supports: ClassVar[frozenset[str]] = frozenset()
+    #: The settings that it cannot follow although others can.
+    refuses: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, context: EngineContext) -> None:
+        self.context = context
+        self.check(context.settings)
+
+    @property
+    def chosen_by(self) -> str:
+        """The option that has chosen it, for messages."""
+        return f"--sandbox-engine={self.context.settings.engine}"
+
+    @property
+    def statistics(self) -> SandboxStatistics:
+        """How the tests got their sandboxes so far."""
+        return SandboxStatistics()
+
+    def connect(self) -> None:  # noqa: B027 - not all have something to connect to
+        """Find what runs the sandboxes; called before all else, and any number of times.
+
+        Raises:
+            EngineUnavailable: It does not answer.
+        """
+
+    def header(self) -> Sequence[str]:
+        """Return lines for the top of the terminal, after "3 tests": "on …".
+
+        Raises:
+            SandboxError: The engine does not answer.
+        """
+        return [f"on {self.context.settings.engine}", *self.not_in_effect()]
+
+    def check(self, settings: SandboxSettings) -> None:
+        """Refuse settings that promise what this engine cannot keep.
+
+        Args:
+            settings: Those of the run, or of a test.
+
+        Raises:
+            SettingsError: One does.
+        """
+        for setting in SETTINGS:
+            if self._is_asked(settings, setting) and self._is_refused(setting):
+                raise SettingsError(
+                    f"{flag(setting)} = {getattr(settings, setting.name)} needs a container of "
+                    f"ours, which there is none with {self.chosen_by}. Leave one of both out."
+                )
+
+    def not_in_effect(self) -> list[str]:
+        """Return a line that names the run's settings that mean nothing here, if there are any."""
+        given = [
+            flag(setting)
+            for setting in SETTINGS
+            if setting.elsewhere == "ignored"
+            and setting.name not in self.supports
+            and getattr(self.context.settings, setting.name) != setting.default
+        ]
+        return [f"not in effect without containers: {', '.join(given)}"] if given else []
+
+    def choose_image(self, settings: SandboxSettings) -> str:  # noqa: ARG002 - of containers
+        """Return the name of the image that settings mean; empty where there are no images.
+
+        Raises:
+            SandboxError: The engine does not answer.
+        """
+        return ""
+
+    def prepare(self, requests: Sequence[SandboxRequest]) -> None:  # noqa: B027 - few can
+        """Have sandboxes ready for the tests that come next, in order; replaces what was said.
+
+        Whatever goes wrong is for the tests to meet: this raises nothing for it.
+        """
+
+    @property
+    def ahead(self) -> int:
+        """How many requests `prepare` has a use for."""
+        return 0
+
+    @abstractmethod
+    def start(self, request: SandboxRequest) -> Workspace:
+        """Start a sandbox until its server answers.
+
+        The settings of the request have passed `check`. Tests may have threads that call this at
+        the same time.
+
+        Raises:
+            EngineUnavailable: The engine does not answer.
+            SandboxStartFailed: The sandbox did not start, or its server never answered.
+            SettingsError: A setting has a value that cannot be used.
+        """
+
+    def kept(self) -> list[str]:
+        """Return what the terminal says of sandboxes of this run that stay after it."""
+        return []
+
+    def close(self) -> None:  # noqa: B027 - not all have something to close
+        """End all that is left, and wait for that; called once, after the last test."""
+
+    def _is_refused(self, setting: Setting) -> bool:
+        is_unknown = setting.elsewhere == "refused" and setting.name not in self.supports
+        return is_unknown or setting.name in self.refuses
+
+    @staticmethod
+    def _is_asked(settings: SandboxSettings, setting: Setting) -> bool:
+        value = getattr(settings, setting.name)
+        return value != setting.default and (setting.name, value) != ("network", "open")

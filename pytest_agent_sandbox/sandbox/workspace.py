@@ -1,0 +1,130 @@
+"""What a test calls a workspace, whatever engine its sandbox runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from pytest_agent_sandbox.client.workspace import RemoteWorkspace
+from pytest_agent_sandbox.errors import ServiceUnavailable
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.client.git import Snapshot
+    from pytest_agent_sandbox.sandbox.gateway import HostGateway
+
+
+class Workspace(RemoteWorkspace):
+    """The workspace of a sandbox, and what the plugin has to know of that.
+
+    An engine's own kind of workspace derives from this one, calls `super().__init__` with what
+    `RemoteWorkspace` takes, sets `gateway`, and overrides what its sandboxes can do.
+
+    Attributes:
+        gateway: Where the LLM calls of its agents go.
+        log_path: The file of the server's log; None where the engine keeps none.
+        is_closed: Whether it was closed.
+        before_agents: Its files before the first agent came: a report shows what changed since.
+        no_snapshot: Why these are not known.
+    """
+
+    gateway: HostGateway
+    log_path: Path | None = None
+    is_closed = False
+    before_agents: Snapshot | None = None
+    no_snapshot = ""
+
+    #: How messages call what the sandbox runs in.
+    _place = "the sandbox"
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return self.working_dir.rstrip("/").rpartition("/")[2] or "sandbox"
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What tells this workspace apart from any other, each with the word for its kind.
+
+        Cassettes and snapshots have the words in place of the values.
+
+        Raises:
+            SandboxDied: The sandbox is gone.
+        """
+        return {self.working_dir: "folder"}
+
+    @property
+    def outlives_test(self) -> bool:
+        """Whether its server goes on after the test, and so has to forget its conversations."""
+        return True
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what a report says of the sandbox once it has started."""
+        return {}
+
+    def end_facts(self) -> Mapping[str, Any]:
+        """Return what a report says of the sandbox at the end of a test, and let it be read."""
+        return {}
+
+    def ways_in(self) -> Iterable[str]:
+        """Return lines that tell people how to look into the sandbox."""
+        return [f"  folder    {self.working_dir} of the server at {self.host}"]
+
+    def record_desktop(self) -> None:
+        """Record a video of the desktop from now on.
+
+        Raises:
+            ServiceUnavailable: The engine has no desktop to record.
+        """
+        self._refuse("recorded")
+
+    def save_video(self, path: Path) -> None:  # noqa: ARG002 - of engines that record any
+        """End the recording and write it to a file, also where the sandbox has ended.
+
+        Raises:
+            SandboxError: There is no recording.
+        """
+        self._refuse("recorded")
+
+    def pause(self) -> None:
+        """Freeze every process of the sandbox.
+
+        Raises:
+            ServiceUnavailable: The engine cannot do that.
+        """
+        self._refuse("paused")
+
+    def resume(self) -> None:
+        """Let a paused sandbox go on.
+
+        Raises:
+            ServiceUnavailable: The engine cannot do that.
+        """
+        self._refuse("resumed")
+
+    def keep(self) -> None:
+        """Let the sandbox go on when this is closed, so that people can look into it.
+
+        Raises:
+            ServiceUnavailable: The engine cannot do that.
+        """
+        self._refuse("kept")
+
+    def close(self, *, wait: bool = True) -> None:  # noqa: ARG002 - of engines that do it later
+        """End the sandbox and let go of it. May be called more than once.
+
+        Args:
+            wait: Whether all of that is to be done on return, and the log to be complete; else the
+                engine may do it later.
+        """
+        self.is_closed = True
+        super().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise ServiceUnavailable(
+            f"{self._place} is in no container of ours, and cannot be {what}. Tests that need that "
+            "run without --sandbox-url, and with --sandbox-engine=docker."
+        )
