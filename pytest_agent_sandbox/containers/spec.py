@@ -61,6 +61,7 @@ class ContainerSpec:
             ``{host: {"bind": container, "mode": "ro"}}``. The host's side is a folder (``~`` and
             a leading ``.`` are resolved) or the name of a volume.
         tmpfs: Folders in memory, with their mount options (``{"/tmp": "exec,size=64m"}``).
+        shm_size: The size of its ``/dev/shm``, in bytes or with a unit; None for the engine's own.
         network: Name of the network to join; None for the engine's default one.
         tunneled: Whether ports are reached by a `Tunnel` although there is a network.
         extra_hosts: Host names the container shall know, with their addresses.
@@ -95,6 +96,7 @@ class ContainerSpec:
     ports: Mapping[int, int | None] = field(default_factory=dict)
     volumes: Volumes = ()
     tmpfs: Mapping[str, str] = field(default_factory=dict)
+    shm_size: int | str | None = None
     network: str | None = None
     tunneled: bool = False
     extra_hosts: Mapping[str, str] = field(default_factory=dict)
@@ -135,7 +137,8 @@ class ContainerSpec:
             raise SettingsError(f"network: {self.network!r} publishes no ports")
         _check_environment(self.environment)
         _check_ports(self.ports)
-        _memory_in_bytes(self.memory)
+        _in_bytes("memory", self.memory)
+        _in_bytes("shm_size", self.shm_size)
         _binds(self.volumes)
 
     @property
@@ -158,7 +161,7 @@ class ContainerSpec:
 
     def create_arguments(self, api: APIClient) -> dict[str, Any]:
         """The arguments of the docker SDK's low-level ``create_container``, but name and labels."""
-        memory = _memory_in_bytes(self.memory)
+        memory = _in_bytes("memory", self.memory)
         published = self.ports if self.publishes_ports else {}
         arguments: dict[str, Any] = {
             "image": self.image,
@@ -175,6 +178,7 @@ class ContainerSpec:
                 },
                 binds=_binds(self.volumes),
                 tmpfs=dict(self.tmpfs),
+                shm_size=_in_bytes("shm_size", self.shm_size),
                 network_mode=self.network,
                 extra_hosts=dict(self.extra_hosts),
                 device_requests=(
@@ -221,16 +225,16 @@ def _check_ports(ports: Mapping[int, int | None]) -> None:
         raise SettingsError("ports: two ports of the container have the same port on this machine")
 
 
-def _memory_in_bytes(memory: int | str | None) -> int | None:
-    if memory is None:
+def _in_bytes(name: str, size: int | str | None) -> int | None:
+    if size is None:
         return None
     try:
-        size = int(parse_bytes(memory))
+        found = int(parse_bytes(size))
     except (DockerException, ValueError, TypeError):
-        size = 0
-    if size <= 0:
-        raise SettingsError(f"memory: {memory!r} is not a size such as 2g, 512m or 1000000000")
-    return size
+        found = 0
+    if found <= 0:
+        raise SettingsError(f"{name}: {size!r} is not a size such as 2g, 512m or 1000000000")
+    return found
 
 
 def _binds(volumes: Volumes) -> list[str]:

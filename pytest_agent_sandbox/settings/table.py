@@ -91,6 +91,20 @@ class SandboxSettings(Values):
         default=None,
         elsewhere="ignored",
     )
+    shm_size: str | None = setting(
+        kinds.size,
+        "SIZE",
+        "size of /dev/shm, such as 512m (default: the engine's, which is 64m)",
+        default=None,
+        elsewhere="ignored",
+    )
+    tmpfs: tuple[str, ...] = setting(
+        kinds.names,
+        "DIR[:SIZE],…",
+        "folders in memory, empty at the start, such as /scratch:512m; separated by commas",
+        default=(),
+        elsewhere="refused",
+    )
     network: str | None = setting(
         kinds.text,
         "open|isolated|none|NAME",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -37,6 +38,7 @@ from pytest_agent_sandbox.sandbox.network import (
     engine_network,
     network_environment,
 )
+from pytest_agent_sandbox.settings import kinds
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
 Isolation = Literal["fresh", "recycled", "shared"]
@@ -179,6 +181,8 @@ def plan_sandbox(
         },
         ports=published_ports(host_port, extra_ports),
         volumes=settings.volumes,
+        tmpfs=_in_memory(settings.tmpfs),
+        shm_size=settings.shm_size,
         network=engine_network(network),
         extra_hosts=gateway.extra_hosts,
         gpus=settings.gpu,
@@ -188,7 +192,11 @@ def plan_sandbox(
         labels=labels,
         platform=settings.platform,
     )
-    spec = replace(spec, files=packed(settings.files, spec.volume_targets()))
+    mounted = spec.volume_targets()
+    for folder in spec.tmpfs:
+        if folder in mounted:
+            raise SettingsError(f"tmpfs: {folder} is mounted by volumes too: leave one of both out")
+    spec = replace(spec, files=packed(settings.files, mounted))
     return SandboxPlan(
         image=image,
         spec=spec,
@@ -231,6 +239,24 @@ def _isolation(settings: SandboxSettings, *, starts_services: bool) -> Isolation
         or settings.security == "strict"
         # They would be hidden below the folders in memory.
         or settings.files
+        # They are not among the folders that are cleaned.
+        or settings.tmpfs
     ):
         return "fresh"
     return settings.isolation
+
+
+def _in_memory(folders: Iterable[str]) -> dict[str, str]:
+    """Return folders in memory and their mount options, of a setting such as `/scratch:512m`."""
+    options = {}
+    for given in folders:
+        folder, colon, size = given.partition(":")
+        if not folder.startswith("/") or not folder.strip("/"):
+            raise SettingsError(f"tmpfs: {given!r} is not of the form /folder[:size]")
+        try:
+            limit = f",size={kinds.size(size)}" if colon else ""
+        except ValueError as error:
+            raise SettingsError(f"tmpfs: {given!r}: the size {error}") from None
+        # As much is executable elsewhere; every user may write there.
+        options[posixpath.normpath(folder)] = f"exec,mode=1777{limit}"
+    return options

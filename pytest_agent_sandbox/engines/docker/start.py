@@ -202,10 +202,15 @@ def _with_folders(plan: SandboxPlan, account: Account) -> SandboxPlan:
 
 def _in_memory(plan: SandboxPlan, files: Mapping[str, bytes]) -> SandboxPlan:
     """The plan with a read-only root file system, and the folders of these files in memory."""
+
+    def options(folder: str) -> str:
+        asked = plan.spec.tmpfs.get(folder)  # a size, say; the owner is that of the image
+        return ",".join(filter(None, [asked, memory_options(files[folder])]))
+
     spec = replace(
         plan.spec,
         read_only=True,
-        tmpfs={folder: memory_options(archive) for folder, archive in files.items()},
+        tmpfs=dict(plan.spec.tmpfs) | {folder: options(folder) for folder in files},
         environment={**plan.spec.environment, **SERVER_FOLDERS},
     )
     return replace(plan, spec=spec)

@@ -35,10 +35,9 @@ from pytest_agent_sandbox.engines.docker.sandbox import Supply, User
 from pytest_agent_sandbox.engines.docker.security import Profile, chosen_network
 from pytest_agent_sandbox.engines.docker.services import SandboxServices
 from pytest_agent_sandbox.engines.docker.start import FreshSupply
-from pytest_agent_sandbox.engines.docker.video import DesktopVideo
 from pytest_agent_sandbox.engines.docker.workspace_services import WorkspaceServices
 from pytest_agent_sandbox.engines.engine import SandboxRequest
-from pytest_agent_sandbox.errors import SandboxError, ServiceUnavailable, SettingsError
+from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
@@ -240,7 +239,6 @@ class DockerWorkspace(WorkspaceServices):
         self.has_desktop = plan.has_desktop
         self._is_recorded = request.settings.video != "none"
         self._is_kept = False
-        self._video: DesktopVideo | None = None
         self._supply = supply
         user = User(request.log_path, echo, request.clean_log, request.on_secret)
         with ExitStack() as failed:
@@ -290,25 +288,6 @@ class DockerWorkspace(WorkspaceServices):
     def ways_in(self) -> list[str]:
         """Return lines that tell people how to look into the sandbox."""
         return ways_in(self.engine, self.container.name)
-
-    def record_desktop(self) -> None:
-        """Record a video of the desktop from now on; `save_video` ends that.
-
-        Raises:
-            SandboxError: The engine refused, or does not answer.
-        """
-        self._video = DesktopVideo(self.engine, self.container)
-
-    def save_video(self, path: Path) -> None:
-        """End the recording and write it to a file, also where the container has ended.
-
-        Raises:
-            SandboxError: There is no recording, or the engine does not answer.
-            OSError: The file cannot be written.
-        """
-        if self._video is None:
-            raise ServiceUnavailable("The desktop is not recorded: call record_desktop() first.")
-        self._video.save(path)
 
     @property
     def session_key(self) -> SecretStr:

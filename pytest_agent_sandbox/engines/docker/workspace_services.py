@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import posixpath
+from pathlib import Path
 
 from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.engines.docker.services import (
     SERVER_PORT,
     VNC_PORT,
@@ -14,6 +16,8 @@ from pytest_agent_sandbox.engines.docker.services import (
     Service,
     ServiceName,
 )
+from pytest_agent_sandbox.engines.docker.video import DesktopVideo
+from pytest_agent_sandbox.errors import ServiceUnavailable
 from pytest_agent_sandbox.sandbox.workspace import Workspace
 
 
@@ -21,12 +25,15 @@ class WorkspaceServices(Workspace):
     """A workspace whose services people can open; `DockerWorkspace` is one.
 
     Attributes:
+        engine: The engine.
         container: Its container.
     """
 
+    engine: Engine
     container: Container
     _services: SandboxServices
     _is_recorded: bool
+    _video: DesktopVideo | None = None
 
     @property
     def host_port(self) -> int:
@@ -81,6 +88,25 @@ class WorkspaceServices(Workspace):
     def browser_view_url(self, *, timeout: float = 30.0) -> str:
         """As `vnc_url`, to watch the agent's browser on the desktop without touching anything."""
         return self._services.desktop_url(timeout, view_only=True, scale=True)
+
+    def record_desktop(self) -> None:
+        """Record a video of the desktop from now on; `save_video` ends that.
+
+        Raises:
+            SandboxError: The engine refused, or does not answer.
+        """
+        self._video = DesktopVideo(self.engine, self.container)
+
+    def save_video(self, path: Path) -> None:
+        """End the recording and write it to a file, also where the container has ended.
+
+        Raises:
+            SandboxError: There is no recording, or the engine does not answer.
+            OSError: The file cannot be written.
+        """
+        if self._video is None:
+            raise ServiceUnavailable("The desktop is not recorded: call record_desktop() first.")
+        self._video.save(path)
 
     # Their awaitable forms.
     aservices = InThread(services)

@@ -1,0 +1,142 @@
+"""Engines of other distributions: found by entry points, and asked through the seam alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+MEMORY_ENGINE = Path(__file__).parents[1] / "support" / "memory_engine.py"
+
+TESTS = """
+def test_passes(agent_workspace):
+    agent_workspace.write_text("word", "a word")
+    assert agent_workspace.execute_command("cat word").stdout == "a word"
+
+def test_fails(agent_workspace, agent_workspace_factory):
+    agent_workspace_factory(memory="1g").write_text("other", "another")
+    agent_workspace.write_text("word", "a word")
+    assert agent_workspace.execute_command("cat word").stdout == "two words"
+
+def test_shares(shared_agent_workspace):
+    assert shared_agent_workspace.name == "memory-4"
+"""
+
+
+@pytest.fixture
+def with_engine(project):
+    """A project beside which a distribution with that engine is installed."""
+    project.environment |= {
+        "PYTHONPATH": str(project.folder / "installed"),
+        "DOCKER_HOST": "tcp://127.0.0.1:9",  # no other engine could be reached
+    }
+    project.write("installed/memory_engine.py", MEMORY_ENGINE.read_text("utf-8"))
+    _distribution(project, "memory", "memory = memory_engine:MemoryEngine")
+    return project
+
+
+def _distribution(project, name, *entry_points):
+    information = f"installed/{name}-1.0.dist-info"
+    project.write(f"{information}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    lines = ["[pytest_agent_sandbox.engines]", *entry_points]
+    project.write(f"{information}/entry_points.txt", "\n".join(lines))
+
+
+def test_an_engine_runs_the_fixtures(with_engine):
+    with_engine.write("test_it.py", TESTS)
+    code, output = with_engine.run("--sandbox-engine=memory", "-s", "-p", "no:randomly")
+    assert code == 1
+    assert "agent-sandbox: 3 tests on memory" in output
+    assert "1 failed, 2 passed" in output
+    assert output.count("the memory engine is closed") == 1
+    (folder,) = with_engine.results
+    result = json.loads((folder / "result.json").read_text("utf-8"))
+    names = {facts["container"]: facts for facts in result["sandboxes"]}
+    assert names["memory-2"] == {"container": "memory-2", "runs as": "a dict", "memory": None}
+    assert names["memory-3"]["memory"] == "1g"
+    assert "+a word" in (folder / "workspace.diff").read_text("utf-8")
+
+
+def test_with_workers(with_engine):
+    with_engine.write("test_it.py", TESTS.replace("memory-4", "memory-1"))
+    code, output = with_engine.run(
+        "--sandbox-engine=memory", "-n2", "--dist=loadscope", "-k", "shares"
+    )
+    assert code == 0, output
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("--sandbox-volumes=/tmp:/x", "--sandbox-volumes = ('/tmp:/x',) needs a container of ours"),
+        ("--sandbox-keep=all", "--sandbox-keep = all needs a container of ours"),
+        ("--sandbox-tmpfs=/x", "--sandbox-tmpfs = ('/x',) needs a container of ours"),
+    ],
+)
+def test_what_an_engine_does_not_support_is_refused(with_engine, settings, said):
+    with_engine.write("test_it.py", TESTS)
+    code, output = with_engine.run("--sandbox-engine=memory", settings)
+    assert code == 4
+    assert f"ERROR: {said}" in output
+
+
+def test_what_means_nothing_to_an_engine_is_told(with_engine):
+    with_engine.write("test_it.py", TESTS)
+    _, output = with_engine.run(
+        "--sandbox-engine=memory", "--sandbox-memory=2g", "--sandbox-cpus=1"
+    )
+    assert "agent-sandbox: not in effect without containers: --sandbox-cpus\n" in output
+
+
+def test_a_marker_is_checked_too(with_engine):
+    with_engine.write(
+        "test_it.py",
+        "import pytest\n"
+        "@pytest.mark.agent_sandbox(user='root')\n"
+        "def test_it(agent_workspace): pass\n",
+    )
+    code, output = with_engine.run("--sandbox-engine=memory")
+    assert code == 1
+    assert "SettingsError: --sandbox-user = root needs a container of ours" in output
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)])
+def test_an_unknown_engine(with_engine, workers):
+    with_engine.write("test_it.py", TESTS)
+    code, output = with_engine.run("--sandbox-engine=memroy", *workers)
+    assert code == 4
+    assert (
+        "ERROR: engine = memroy: there is no such engine. Known are docker, memory, process, remote"
+        in output
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "said"),
+    [
+        ("other = nowhere:Engine", "ModuleNotFoundError: No module named 'nowhere'"),
+        ("other = memory_engine:LOOPBACK", "'127.0.0.1' is no class that derives from"),
+        ("memory = nowhere:Engine", "several distributions have an engine of this name"),
+    ],
+)
+def test_an_engine_that_cannot_be_used(with_engine, entry_point, said):
+    _distribution(with_engine, "other", entry_point)
+    with_engine.write("test_it.py", TESTS)
+    code, output = with_engine.run(f"--sandbox-engine={entry_point.partition(' ')[0]}")
+    assert code == 4
+    assert said in output
+    assert "Traceback" not in output
+
+
+def test_an_engine_of_ours_is_not_replaced(with_engine):
+    _distribution(with_engine, "other", "docker = memory_engine:MemoryEngine")
+    with_engine.write("test_it.py", "def test_it(agent_workspace): pass\n")
+    code, output = with_engine.run()
+    assert code == 1
+    assert "EngineUnavailable" in output
+
+
+def test_remote_without_an_address(project):
+    project.write("test_it.py", "def test_it(agent_workspace): pass\n")
+    code, output = project.run("--sandbox-engine=remote")
+    assert code == 4
+    assert "give --sandbox-url=URL" in output
