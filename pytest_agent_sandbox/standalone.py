@@ -30,7 +30,7 @@ def Conversation(  # noqa: N802 - programs written for the upstream SDK use it l
     client_tools: Sequence[object] = (),
     **options: Any,
 ) -> RemoteConversation:
-    """Starts a conversation with an agent in a workspace.
+    """Start a conversation with an agent in a workspace.
 
     In a `DockerWorkspace`, an LLM that has an API key is reached through a gateway on this machine,
     which puts the key in: the sandbox never sees it.
@@ -65,7 +65,7 @@ def Conversation(  # noqa: N802 - programs written for the upstream SDK use it l
 
 
 def _keep_key_here(gateway: HostGateway, llm: dict[str, Any]) -> dict[str, Any]:
-    """What to change in an LLM's description so that its requests go through the gateway."""
+    """Return what to change in an LLM's description for its requests to go through the gateway."""
     key = llm.get("api_key")
     if not key:
         return {}

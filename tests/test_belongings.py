@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_agent_sandbox.errors import SandboxError
-from pytest_agent_sandbox.plugin.opened import Belongings
+from pytest_agent_sandbox.plugin.opened import OpenResources
 
 
 class Thing:
@@ -22,7 +22,7 @@ class Thing:
 
 
 def test_what_is_kept_is_given_back_in_order() -> None:
-    things = Belongings[Thing]("thing")
+    things = OpenResources[Thing]("thing")
     first, second = Thing(), Thing()
     things.add(first)
     things.add(second)
@@ -32,7 +32,7 @@ def test_what_is_kept_is_given_back_in_order() -> None:
 
 @pytest.mark.parametrize("problem", [None, SandboxError("it is gone")])
 def test_what_comes_too_late_is_closed_at_once(problem: Exception | None) -> None:
-    things = Belongings[Thing]("sandbox")
+    things = OpenResources[Thing]("sandbox")
     things.end()
     late = Thing(problem)
     with pytest.raises(SandboxError, match=r"The test that asked for this sandbox is over\."):

@@ -61,7 +61,7 @@ class _Test:
 
 
 def compare(first: Path, second: Path) -> str:
-    """What two runs have in common, and where they differ, as text.
+    """Return what two runs have in common, and where they differ, as text.
 
     The trials of a test are taken together; a test that ran once is one trial. What a sandbox or a
     budget made fail says nothing of the agent, and is left out.
@@ -89,7 +89,7 @@ def compare(first: Path, second: Path) -> str:
 
 
 def _tests(folder: Path) -> dict[str, list[Row]]:
-    """The trials of a run that say something of the agent, by their tests."""
+    """Return the trials of a run that say something of the agent, by their tests."""
     if not folders.is_ours(folder):
         raise SettingsError(
             f"{folder} holds no run. Give the output folders of two runs, such as agent-results "
@@ -141,7 +141,7 @@ def _direction(first: float, second: float) -> str:
 
 
 def _correct(lines: Sequence[_Line]) -> None:
-    """Corrects the chances for the number of comparisons."""
+    """Correct the chances for the number of comparisons."""
     judged = [line for line in lines if line.chance is not None]
     chances = holm([line.chance for line in judged if line.chance is not None])
     for line, chance in zip(judged, chances, strict=True):

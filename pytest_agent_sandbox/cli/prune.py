@@ -12,7 +12,7 @@ from pytest_agent_sandbox.host.ownership import HOST, PID
 
 
 def prune(names: Sequence[str], *, dry_run: bool = False) -> bool:
-    """Prints what there is and removes what was kept or left behind, or what is named.
+    """Print what there is; remove what was kept or left behind, or what is named.
 
     Args:
         names: What to remove, and nothing else.
@@ -39,7 +39,7 @@ def prune(names: Sequence[str], *, dry_run: bool = False) -> bool:
 
 
 def _prune(engine: Engine, one: Found, names: Sequence[str], *, dry_run: bool) -> bool:
-    """Shows one, and removes it if it is to be; False where that failed."""
+    """Show one, and remove it if it is to go; return False where that failed."""
     goes = one.name in names if names else one.use in ("kept", "dead")
     if dry_run or not goes:
         if not names or goes:

@@ -18,7 +18,7 @@ _WHAT_TO_GIVE = "Give the folder of a run, such as agent-results, or that of a t
 
 
 def show(path: Path, *, as_text: bool) -> None:
-    """Opens a result in the browser, or prints it.
+    """Open a result in the browser, or print it.
 
     Pages are written first where there are none: of a test whose run was killed, say.
 
@@ -47,7 +47,7 @@ def show(path: Path, *, as_text: bool) -> None:
 
 
 def _open(page: Path, folder: Path) -> bool:
-    """Whether the page was opened in a browser."""
+    """Open the page in a browser; return False where there is none."""
     if not sys.stdout.isatty() or not _has_browser():
         return False
     try:
@@ -62,7 +62,7 @@ def _open(page: Path, folder: Path) -> bool:
 
 
 def _has_browser() -> bool:
-    """Whether a browser has a screen; one in the terminal would not show the page."""
+    """Tell whether a browser has a screen; one in the terminal would not show the page."""
     if sys.platform in ("darwin", "win32"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -24,7 +24,7 @@ from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.script import Script
 from pytest_agent_sandbox.plugin.live_llm import LiveLLM
-from pytest_agent_sandbox.plugin.opened import Belongings
+from pytest_agent_sandbox.plugin.opened import OpenResources
 from pytest_agent_sandbox.plugin.report.llm_usage import LLMUsage
 from pytest_agent_sandbox.sandbox.gateway import HostGateway, LLMEndpoint, with_each_llm
 
@@ -95,7 +95,7 @@ class AgentLLM:
         self._script: Script | None = None
         self._script_model = SCRIPTED_MODEL
         self._tape: Tape | None = None
-        self._lanes = Belongings["Lane"]("LLM")
+        self._lanes = OpenResources["Lane"]("LLM")
         self._endpoints = itertools.count(1)
         self._notes: list[str] = []
         #: Makes what follows the calls of an `endpoint`, by its name.

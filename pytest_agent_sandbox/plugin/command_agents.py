@@ -27,7 +27,7 @@ LLM: pytest.StashKey[AgentLLM] = pytest.StashKey()
 
 
 def follow(session: SandboxSession, item: pytest.Item | None, workspace: Workspace) -> None:
-    """Has the agents that a test runs in a workspace use the test's LLM, and leave evidence.
+    """Have the agents that a test runs in a workspace use the test's LLM, and leave evidence.
 
     Args:
         session: What the run shares.

@@ -18,7 +18,7 @@ from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.plugin import command_agents
-from pytest_agent_sandbox.plugin.opened import Belongings
+from pytest_agent_sandbox.plugin.opened import OpenResources
 from pytest_agent_sandbox.plugin.report import collect, outcome
 from pytest_agent_sandbox.sandbox.tools import ServedTools
 
@@ -66,12 +66,12 @@ class WorkspaceFactory:
         self._settings = settings
         self._image = image
         self._run_settings = run_settings
-        self._workspaces = Belongings["Workspace"]("sandbox")
+        self._workspaces = OpenResources["Workspace"]("sandbox")
         #: Those whose desktop is recorded, and of which tests that is kept.
         self._videos: dict[Workspace, str] = {}
 
     def __call__(self, /, **settings: Any) -> Workspace:
-        """Starts a workspace.
+        """Start a workspace.
 
         Args:
             settings: Changes to the test's settings, by the names of the options:
@@ -118,7 +118,7 @@ class WorkspaceFactory:
                 recorder.record_sandbox(name, **{"kept as": workspace.name})
 
     def _chosen(self) -> str:
-        """The image that the run's settings mean, where no fixture says otherwise."""
+        """Return the image that the run's settings mean, where no fixture says otherwise."""
         return self._session.choose_image(self._run_settings)
 
     def __enter__(self) -> Self:
@@ -189,9 +189,9 @@ class ConversationFactory:
         self._llm = llm
         self._shared = shared
         self._run_timeout = run_timeout
-        self._conversations = Belongings["_Numbered"]("conversation")
+        self._conversations = OpenResources["_Numbered"]("conversation")
         self._numbers = itertools.count(1)
-        self._tools = Belongings[ServedTools]("conversation")
+        self._tools = OpenResources[ServedTools]("conversation")
 
     def __call__(
         self,
@@ -208,7 +208,7 @@ class ConversationFactory:
         hooks: Mapping[str, Any] | None = None,
         client_tools: Sequence[object] = (),
     ) -> RemoteConversation:
-        """Starts a conversation.
+        """Start a conversation.
 
         Args:
             agent: An `Agent`, an `acp_agent`, a dict, or an openhands.sdk Agent; `default_agent` by
@@ -291,7 +291,7 @@ class ConversationFactory:
         return served
 
     def check_callbacks(self) -> None:
-        """Raises what a callback or a client tool raised that no `run()` has raised."""
+        """Raise what a callback or a client tool raised that no `run()` has raised."""
         for known in self._conversations:
             known.conversation.check_callbacks()
         for tools in self._tools:

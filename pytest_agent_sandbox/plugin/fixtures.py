@@ -40,25 +40,30 @@ _NEED_A_SANDBOX = {
 
 
 def count_sandbox_tests(items: Iterable[pytest.Item]) -> int:
-    """How many of these tests ask for a sandbox."""
+    """Count the tests that ask for a sandbox."""
     return sum(not _NEED_A_SANDBOX.isdisjoint(getattr(item, "fixturenames", ())) for item in items)
 
 
 def is_tried(metafunc: pytest.Metafunc) -> bool:
-    """Whether the run wants each sandbox test several times, and this is one."""
+    """Tell whether the run wants each sandbox test several times, and this is one."""
     if not _NEED_A_SANDBOX.union({"agent_llm"}).intersection(metafunc.fixturenames):
         return False
     return options.trials(metafunc.config) is not None
 
 
 def is_trial(item: pytest.Item) -> bool:
-    """Whether this is one of several runs of a test; a test may have a parameter of that name."""
+    """Tell whether this is one of several trials; a test may have a parameter of that name."""
     params = getattr(getattr(item, "callspec", None), "params", {})
-    return type(params.get(options.TRIAL_FIXTURE)).__name__ == "Trial"
+    param = params.get(options.TRIAL_FIXTURE)
+    if param is None:
+        return False
+    from pytest_agent_sandbox.plugin.trials.marks import Trial
+
+    return isinstance(param, Trial)
 
 
 def forget_checks(item: pytest.Item) -> None:
-    """Lets go of what was to be checked of a test that is over: its item lives on."""
+    """Let go of what was to be checked of a test that is over: its item lives on."""
     if CHECKS in item.stash:
         del item.stash[CHECKS]
 

@@ -18,7 +18,7 @@ from pytest_agent_sandbox.plugin.session import SandboxSession
 
 
 def check_terminal(config: pytest.Config) -> None:
-    """Refuses to hold tests where nobody could let them go on.
+    """Refuse to hold tests where nobody could let them go on.
 
     Raises:
         pytest.UsageError: There is no terminal to press Enter in.
@@ -40,7 +40,7 @@ def hold(
     *,
     is_debugged: bool,
 ) -> None:
-    """Shows how to look into a failed test's sandboxes; waits for Enter unless a debugger does.
+    """Show how to look into a failed test's sandboxes; wait for Enter unless a debugger does.
 
     Args:
         run: What the run shares.
@@ -65,7 +65,7 @@ def hold(
 
 @contextmanager
 def _uncaptured(config: pytest.Config) -> Iterator[None]:
-    """Gives back the terminal, standard input too, which pytest's capturing holds."""
+    """Give back the terminal, standard input too, which pytest's capturing holds."""
     capture = config.pluginmanager.get_plugin("capturemanager")
     if capture is None:
         yield

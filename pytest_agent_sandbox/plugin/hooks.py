@@ -19,12 +19,12 @@ STATISTICS = "agent_sandbox_statistics"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds the options and ini keys."""
+    """Add the options and ini keys."""
     options.add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Adds the marker and the fixtures."""
+    """Add the markers and the fixtures."""
     config.addinivalue_line(
         "markers",
         f"{options.MARKER}(**settings): change sandbox settings for a test, class or module, "
@@ -40,13 +40,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # an error while tests are collected is shown as one of theirs
 def pytest_collection(session: pytest.Session) -> None:
-    """Checks how often tests are to be run."""
+    """Check how often tests are to be run."""
     options.trials(session.config)
 
 
 @pytest.hookimpl(trylast=True)  # the trial comes last in a test's id
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Makes several tests of one that is to be tried several times."""
+    """Make several tests of one that is to be tried several times."""
     is_marked = metafunc.definition.get_closest_marker(options.TRIALS_MARKER) is not None
     if is_marked or fixtures.is_tried(metafunc):
         from pytest_agent_sandbox.plugin.trials import marks
@@ -57,7 +57,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # the terminal asks for the header in this same hook
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Prepares the run, where at least one test asks for a sandbox."""
+    """Prepare the run, where at least one test asks for a sandbox."""
     if fixtures.count_sandbox_tests(session.items) == 0:
         return
     from pytest_agent_sandbox.errors import SettingsError
@@ -76,14 +76,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_report_collectionfinish(
     config: pytest.Config, items: Sequence[pytest.Item]
 ) -> list[str]:
-    """Says which engine and image the sandbox tests run on; nothing where there are none."""
+    """Say which engine and image the sandbox tests run on; nothing where there are none."""
     run = config.stash.get(SESSION, None)
     return [] if run is None else run.header(fixtures.count_sandbox_tests(items))
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest's own runs the test
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Follows which tests are still to come, to have their sandboxes ready; runs trials."""
+    """Follow which tests are still to come, to have their sandboxes ready; run trials."""
     run = item.config.stash.get(SESSION, None)
     if run is not None:
         run.prestart.begin(item, nextitem)
@@ -98,7 +98,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Begins the evidence of a test that asks for a sandbox."""
+    """Begin the evidence of a test that asks for a sandbox."""
     if item.get_closest_marker(options.TRIALS_MARKER) is not None:
         from pytest_agent_sandbox.plugin.trials import marks
 
@@ -112,7 +112,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """Fails a test whose LLM's script was not used as it says, or whose callbacks failed."""
+    """Fail a test whose LLM's script was not used as it says, or whose callbacks failed."""
     item.stash[fixtures.IS_CALLED] = True
     try:
         yield
@@ -126,7 +126,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Keeps each phase's outcome for the evidence, and failures free of our own frames."""
+    """Keep each phase's outcome for the evidence, and failures free of our own frames."""
     run = item.config.stash.get(SESSION, None)
     if run is None:
         report = yield
@@ -166,7 +166,7 @@ def _noted(
 def pytest_exception_interact(
     node: pytest.Item | pytest.Collector, report: pytest.CollectReport | pytest.TestReport
 ) -> None:
-    """Says how to look into the sandbox of a test that has failed, while it is held."""
+    """Say how to look into the sandbox of a test that has failed, while it is held."""
     run = node.config.stash.get(SESSION, None)
     if run is None or not isinstance(node, pytest.Item):
         return
@@ -178,7 +178,7 @@ def pytest_exception_interact(
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hands a worker's header to the process that has a terminal; there, writes the run's page."""
+    """Hand a worker's header to the process that has a terminal; there, write the run's page."""
     run = session.config.stash.get(SESSION, None)
     output = getattr(session.config, "workeroutput", None)
     if output is None and (run is not None or fixtures.HAS_WORKERS in session.config.stash):
@@ -193,7 +193,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Keeps the header and the numbers that a worker handed over."""
+    """Keep the header and the numbers that a worker handed over."""
     output = getattr(node, "workeroutput", {})
     if output.get(HEADER):
         node.config.stash[fixtures.WORKERS_HEADER] = output[HEADER]
@@ -202,7 +202,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Says what LLMs were asked; under xdist also which engine and image the tests ran on."""
+    """Say what LLMs were asked; under xdist also which engine and image the tests ran on."""
     for line in config.stash.get(fixtures.WORKERS_HEADER, ()):
         terminalreporter.write_line(line)
     if not config.stash.get(fixtures.HAS_WORKERS, SESSION in config.stash):
@@ -235,7 +235,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Closes what the run shared; after workers, removes what a killed one could not."""
+    """Close what the run shared; after workers, remove what a killed one could not."""
     run = config.stash.get(SESSION, None)
     try:
         if run is not None:
@@ -249,7 +249,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Gives each xdist worker the id of the run; called where they are started from."""
+    """Give each xdist worker the id of the run, in the process that starts them."""
     from pytest_agent_sandbox.engines.registry import find_engine
     from pytest_agent_sandbox.errors import SettingsError
     from pytest_agent_sandbox.plugin.run import end_on_sigterm, tell_worker
@@ -269,7 +269,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def _await_trials(config: pytest.Config) -> None:
-    """Has verdicts be given once there are trials; few runs have any."""
+    """Have verdicts given once there are trials; few runs have any."""
     from pytest_agent_sandbox.plugin.trials import reports
 
     def count(session: pytest.Session | None, ended: pytest.TestReport | str) -> None:

@@ -14,13 +14,13 @@ class Closable(Protocol):
     """What can be closed."""
 
     def close(self) -> None:
-        """Closes it."""
+        """Close it."""
 
 
 Thing = TypeVar("Thing", bound=Closable)
 
 
-class Belongings(Generic[Thing]):
+class OpenResources(Generic[Thing]):
     """Things of one kind that a test has opened.
 
     What is opened in a thread (`await factory.astart()`) may be there only when the test is over
@@ -37,10 +37,10 @@ class Belongings(Generic[Thing]):
         self._is_over = False
 
     def add(self, thing: Thing) -> None:
-        """Keeps one that was opened just now.
+        """Keep one that was opened just now.
 
         Raises:
-            SandboxError: The test is over. The thing was closed.
+            SandboxError: The test is over. The resource was closed.
         """
         with self._lock:
             is_over = self._is_over
@@ -52,7 +52,7 @@ class Belongings(Generic[Thing]):
             raise SandboxError(f"The test that asked for this {self._kind} is over.")
 
     def end(self) -> list[Thing]:
-        """All of them, to be closed by the caller. From now on none is kept."""
+        """Return all of them, for the caller to close. From now on none is kept."""
         with self._lock:
             self._is_over = True
             return list(self._things)

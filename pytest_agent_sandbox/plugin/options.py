@@ -37,7 +37,7 @@ def _argument_type(setting: Setting) -> Callable[[str], Any]:
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Declares each setting as a command-line option and an ini key."""
+    """Declare each setting as a command-line option and an ini key."""
     group = parser.getgroup("agent-sandbox", "AI agents in real sandboxes")
     for setting in SETTINGS:
         help_text = setting.help
@@ -51,7 +51,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def resolve(config: pytest.Config, environment: Mapping[str, str] | None = None) -> SandboxSettings:
-    """The settings of this run, from flags, environment and ini file.
+    """Return the settings of this run, from flags, environment and ini file.
 
     Raises:
         SettingsError: A value cannot be used; the message names where it stands.
@@ -66,7 +66,7 @@ def resolve(config: pytest.Config, environment: Mapping[str, str] | None = None)
 
 
 def trials(config: pytest.Config) -> int | None:
-    """How often each test is to be run, where the run says so.
+    """Return how often each test is to be run, where the run says so.
 
     Raises:
         pytest.UsageError: The value cannot be used.
@@ -83,7 +83,7 @@ def trials(config: pytest.Config) -> int | None:
 def _given(
     setting: Setting, config: pytest.Config, environment: Mapping[str, str]
 ) -> tuple[Any] | None:
-    """The value that flag, environment or ini file give a setting; None where none does."""
+    """Return the value that flag, environment or ini file give a setting, in a tuple; else None."""
     said = _said(setting, config, environment)
     if said is None:
         return None
@@ -94,7 +94,7 @@ def _given(
 def _said(
     setting: Setting, config: pytest.Config, environment: Mapping[str, str]
 ) -> tuple[Any, str | None] | None:
-    """A flag's value, and None; or the text in environment or ini file, and where it stands."""
+    """Return a flag's value, and None; or the text in environment or ini file, and its place."""
     key = ini_key(setting)
     given = config.getoption(key)
     if given is not None:
@@ -110,7 +110,7 @@ def _said(
 
 
 def for_test(settings: SandboxSettings, markers: Iterable[pytest.Mark]) -> SandboxSettings:
-    """The settings of one test: those of the run, changed by its `agent_sandbox` markers.
+    """Return the settings of one test: the run's, changed by its `agent_sandbox` markers.
 
     Args:
         settings: The settings of the run.

@@ -17,7 +17,7 @@ _OVERRIDABLE = ("sandbox_settings", "sandbox_image")
 
 
 def wants_workspace(item: pytest.Item) -> bool:
-    """Whether a test asks for a workspace of its own, as far as can be seen beforehand."""
+    """Tell whether a test asks for a workspace of its own, as far as can be seen beforehand."""
     names = getattr(item, "fixturenames", ())
     if "agent_workspace" in names:
         return True
@@ -77,7 +77,7 @@ class Forecast:
         self._from = place + 1
 
     def upcoming(self, number: int) -> list[SandboxRequest]:
-        """The requests of the next tests of this process that want a workspace, at most so many."""
+        """Return the requests of the next tests that want a workspace, up to a number."""
         tests = self._tests[self._from : self._from + number]
         if self._workers > 1:
             tests = self._of_this_worker(number)
@@ -156,7 +156,7 @@ def _settings_of(item: pytest.Item) -> str:
 
 
 def is_overridden(item: pytest.Item) -> bool:
-    """Whether a conftest.py changes what the settings mean for a test."""
+    """Tell whether a conftest.py changes what the settings mean for a test."""
     # pytest (9.2) has no public way to see that; without this one, nothing is started ahead of the
     # first such test.
     definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", None)

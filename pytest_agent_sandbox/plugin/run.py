@@ -24,7 +24,7 @@ _RUN_INPUT = "agent_sandbox_run"
 
 
 def end_on_sigterm() -> Callable[[], object]:
-    """Makes SIGTERM end the run like Ctrl-C does, and returns what undoes that.
+    """Make SIGTERM end the run like Ctrl-C does; return what undoes that.
 
     pytest (9.2) runs no teardown on SIGTERM. A handler that somebody else has set stays, and where
     none can be set (not the main thread, or Windows, which does not send it) nothing happens.
@@ -45,7 +45,7 @@ def end_on_sigterm() -> Callable[[], object]:
 
 
 def run_id(config: pytest.Config) -> str:
-    """The id of this run, the same in all its xdist workers; it labels the run's containers."""
+    """Return the id of this run, the same in all its xdist workers; it labels its containers."""
     worker_input = getattr(config, "workerinput", {})
     if _RUN not in config.stash:
         config.stash[_RUN] = worker_input.get(_RUN_INPUT) or uuid.uuid4().hex
@@ -53,12 +53,12 @@ def run_id(config: pytest.Config) -> str:
 
 
 def tell_worker(config: pytest.Config, worker_input: dict[str, Any]) -> None:
-    """Gives an xdist worker the id of the run."""
+    """Give an xdist worker the id of the run."""
     worker_input[_RUN_INPUT] = run_id(config)
 
 
 def clean_up_run(config: pytest.Config) -> None:
-    """Removes the files of the run as a whole. For the main process; a worker does nothing here.
+    """Remove the files of the run as a whole. For the main process; does nothing in a worker.
 
     Containers are removed by the process that they belong to, or by its watcher.
     """
@@ -73,7 +73,7 @@ def clean_up_run(config: pytest.Config) -> None:
 
 
 def forget_trials(config: pytest.Config) -> None:
-    """Removes what the processes of the run told one another of trials. For the main process."""
+    """Remove what the processes of the run told one another of trials. For the main process."""
     if trials_file(config).exists():
         from pytest_agent_sandbox.trials.ledger import TrialLedger
 
@@ -82,7 +82,7 @@ def forget_trials(config: pytest.Config) -> None:
 
 
 def output_folder(config: pytest.Config, settings: SandboxSettings) -> Path:
-    """Where the evidence of the run's tests is kept.
+    """Return the folder of the evidence of the run's tests.
 
     It is `wanted_folder`, or one beside it where another run was using that.
     """
@@ -90,30 +90,30 @@ def output_folder(config: pytest.Config, settings: SandboxSettings) -> Path:
 
 
 def wanted_folder(config: pytest.Config, settings: SandboxSettings) -> Path:
-    """Where the evidence of the run's tests is to be kept."""
+    """Return the folder that the settings name for the evidence of the run's tests."""
     return Path(config.rootpath, settings.output)
 
 
 def is_worker(config: pytest.Config) -> bool:
-    """Whether this process is an xdist worker."""
+    """Tell whether this process is an xdist worker."""
     return hasattr(config, "workerinput")
 
 
 def worker_id(config: pytest.Config) -> str:
-    """The name of this process among those of the run."""
+    """Return the name of this process among those of the run."""
     return str(getattr(config, "workerinput", {}).get("workerid", "main"))
 
 
 def worker_count(config: pytest.Config) -> int:
-    """How many processes run the tests."""
+    """Return how many processes run the tests."""
     return int(getattr(config, "workerinput", {}).get("workercount", 1))
 
 
 def trials_file(config: pytest.Config) -> Path:
-    """Where the processes of the run tell one another what became of trials."""
+    """Return the file by which the processes of the run tell one another of trials."""
     return Path(tempfile.gettempdir(), f"pytest-agent-sandbox-trials-{run_id(config)}")
 
 
 def ledger_file(run: str) -> Path:
-    """Where it is kept what the run has spent on live LLMs, if it has a budget."""
+    """Return the file of what the run has spent on live LLMs, if it has a budget."""
     return Path(tempfile.gettempdir(), f"pytest-agent-sandbox-spent-{run}")

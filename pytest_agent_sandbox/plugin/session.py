@@ -205,7 +205,7 @@ class SandboxSession:
             self._workspaces = [*there, (test, workspace)]
 
     def begin_test(self, item: pytest.Item) -> None:
-        """Begins the evidence of a test; in the workspace that tests share, no agent was yet."""
+        """Begin the evidence of a test; in the workspace that tests share, no agent was yet."""
         self.current_test = item
         self.evidence.recorder(item)
         for test, workspace in self._workspaces:
@@ -214,7 +214,7 @@ class SandboxSession:
                 workspace.no_snapshot = ""
 
     def workspaces_of(self, item: pytest.Item) -> list[Workspace]:
-        """The workspaces that a test and its fixtures use, as far as they are still there."""
+        """Return the workspaces that a test and its fixtures use, of those still there."""
         tests = {item.nodeid}
         if "shared_agent_workspace" in getattr(item, "fixturenames", ()):
             tests.add(SHARED)
@@ -225,11 +225,11 @@ class SandboxSession:
         ]
 
     def keeps(self, *, failed: bool) -> bool:
-        """Whether sandboxes stay that were used by tests of which one failed, or none did."""
+        """Tell whether sandboxes stay whose tests failed, or did not."""
         return self.settings.keep == "all" or (self.settings.keep == "failed" and failed)
 
     def normaliser(self, item: pytest.Item, settings: SandboxSettings) -> Callable[[str], str]:
-        """Puts names in the place of what is different in each run of a test."""
+        """Return what puts names in the place of what differs in each run of a test."""
         from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
 
         normalise = Normaliser(self.redactor, settings.llm_volatile)
@@ -260,7 +260,7 @@ class SandboxSession:
     def agent_llm(
         self, item: pytest.Item, settings: SandboxSettings, own: SandboxSettings
     ) -> AgentLLM:
-        """What answers a test's LLM calls.
+        """Make what answers a test's LLM calls.
 
         Args:
             item: The test.
@@ -284,5 +284,5 @@ class SandboxSession:
         )
 
     def close(self) -> None:
-        """Closes all that is shared, and the connection to the engine; nothing of ours is left."""
+        """Close all that is shared; nothing of ours is left on the engine."""
         self._closing.close()

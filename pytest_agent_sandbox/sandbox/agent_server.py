@@ -32,7 +32,7 @@ SERVER_SETTINGS = {
 
 
 def forwarded(names: Iterable[str]) -> dict[str, str]:
-    """These variables of this process, which win over what the server is told otherwise.
+    """Return these variables of this process, which win over what the server is told otherwise.
 
     Raises:
         SettingsError: One is not set.
@@ -47,7 +47,7 @@ def forwarded(names: Iterable[str]) -> dict[str, str]:
 
 
 def secret_environment(session_key: SecretStr, secret_key: SecretStr) -> dict[str, str]:
-    """What only the server and its clients know.
+    """Return what only the server and its clients know.
 
     Args:
         session_key: What its clients have to show.
@@ -61,7 +61,7 @@ def secret_environment(session_key: SecretStr, secret_key: SecretStr) -> dict[st
 
 
 def wake(connection: ServerConnection, secret_key: SecretStr, variables: Mapping[str, str]) -> None:
-    """Gives a dormant server variables, for it and all that it starts, and has it begin its work.
+    """Give a dormant server variables, for it and all that it starts, and have it begin its work.
 
     Raises:
         ServerError: It refused, or does not answer.

@@ -81,7 +81,7 @@ class HostGateway:
         return self._route
 
     def address(self) -> tuple[str, int] | None:
-        """Where it listens on this machine; None as long as it does not."""
+        """Return where it listens on this machine; None as long as it does not."""
         gateway = self._gateway
         return None if gateway is None else (self.route.bind_address, gateway.port)
 
@@ -104,11 +104,11 @@ class HostGateway:
         policy: Policy | None = None,
         observer: Observer | None = None,
     ) -> Lane:
-        """Opens one conversation's way to an LLM; close it with the conversation."""
+        """Open one conversation's way to an LLM; close it with the conversation."""
         return self._listening().open_lane(source, name, policy, observer)
 
     def open_service(self, application: ASGIApp) -> Service:
-        """Lets containers reach a service of this process; close it with the conversation."""
+        """Let sandboxes reach a service of this process; close it with the conversation."""
         gateway = self._listening()
         token = gateway.open_service(application)
         port = self.route.container_port or gateway.port
@@ -127,12 +127,12 @@ class HostGateway:
             return self._gateway
 
     def endpoint(self, lane: Lane, model: str) -> LLMEndpoint:
-        """A lane, for a program in a sandbox that asks its LLM by itself."""
+        """Return a lane, for a program in a sandbox that asks its LLM by itself."""
         fields = self.llm_fields(lane, model)
         return LLMEndpoint(model, fields["base_url"], SecretStr(lane.token))
 
     def llm_fields(self, lane: Lane, model: str) -> dict[str, str]:
-        """The fields of an agent's LLM that lead it to a lane, as seen from a container."""
+        """Return the fields of an agent's LLM that lead it to a lane, as seen from a sandbox."""
         route = self.route
         return {
             "model": model,
@@ -141,7 +141,7 @@ class HostGateway:
         }
 
     def llm_variables(self, lane: Lane) -> dict[str, str]:
-        """The environment variables that lead an agent with its own LLM client to a lane.
+        """Return the environment variables that lead an agent with its own LLM client to a lane.
 
         They are those of the OpenAI and Anthropic libraries, of LiteLLM, and the key of Codex.
         """
@@ -157,7 +157,7 @@ class HostGateway:
         }
 
     def close(self) -> None:
-        """Stops listening; open lanes end. May be called more than once."""
+        """Stop listening; open lanes end. May be called more than once."""
         with self._lock:
             gateway, self._gateway = self._gateway, None
         if gateway is not None:
@@ -176,7 +176,7 @@ class HostGateway:
 
 
 def with_each_llm(agent: object, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
-    """The agent's description with each LLM in it changed: its own, its condenser's, any other.
+    """Return the agent's description with each LLM in it changed: its own, its condenser's, any.
 
     Args:
         agent: Whatever `agent_payload` takes.

@@ -51,7 +51,7 @@ class WayToGateway:
 
 
 def engine_network(network: str) -> str | None:
-    """The engine's network that a container joins; None for its default one."""
+    """Return the engine's network that a container joins; None for its default one."""
     if network == OPEN:
         return None
     return NONE if network == ISOLATED else network
@@ -67,7 +67,7 @@ def check_allow(network: str, allow: frozenset[str]) -> None:
 
 
 def network_environment(network: str) -> dict[str, str]:
-    """What programs in a sandbox are told of its network."""
+    """Return what programs in a sandbox are told of its network."""
     if network != ISOLATED:
         return {}
     # All of them: those of the image, or of the engine's command line, lead nowhere from there.
@@ -77,7 +77,7 @@ def network_environment(network: str) -> dict[str, str]:
 
 
 def ways_out(network: str, gateway: WayToGateway, egress: Egress) -> Mapping[int, Connect]:
-    """Where ports of a sandbox's loopback lead."""
+    """Return where ports of a sandbox's loopback lead."""
 
     async def to_gateway() -> Ends:
         address = gateway.address()

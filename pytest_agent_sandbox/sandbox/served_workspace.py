@@ -84,7 +84,7 @@ class ServedWorkspace(Workspace):
         self._on_close = then
 
     def close(self, *, wait: bool = True) -> None:  # noqa: ARG002 - as of other workspaces
-        """Removes the folder. May be called more than once."""
+        """Remove the folder. May be called more than once."""
         if self.is_closed:
             return
         self.is_closed = True
@@ -101,7 +101,7 @@ class ServedWorkspace(Workspace):
 
 
 def folder_for(settings: SandboxSettings, test: str, folders: str = _FOLDERS) -> str:
-    """A folder for a test, that no other test has.
+    """Return a folder for a test, that no other test has.
 
     Raises:
         SettingsError: `working_dir` is no absolute path.

@@ -42,12 +42,12 @@ class SandboxStatistics:
             self.starts.append(start_seconds)
 
     def as_json(self) -> dict[str, Any]:
-        """What an xdist worker hands over."""
+        """Return what an xdist worker hands over."""
         return asdict(self)
 
     @classmethod
     def sum_of(cls, parts: Iterable[dict[str, Any]]) -> Self:
-        """All workers' together."""
+        """Add up those of all workers."""
         whole = cls()
         for part in parts:
             whole.uses += [(test, origin, waited) for test, origin, waited in part["uses"]]
@@ -58,7 +58,7 @@ class SandboxStatistics:
         return whole
 
     def lines(self) -> list[str]:
-        """What the terminal says of it; nothing where there was no sandbox."""
+        """Return what the terminal says of it; nothing where there was no sandbox."""
         if not self.uses:
             return []
         origins = [origin for _, origin, _ in self.uses]
@@ -98,7 +98,7 @@ class SandboxStatistics:
 
 
 def _readable(reason: str) -> str:
-    """A reason as a terminal can show it: it may name any file."""
+    """Return a reason as a terminal can show it: it may name any file."""
     shown = "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in reason
     )

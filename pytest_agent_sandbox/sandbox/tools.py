@@ -65,20 +65,20 @@ class ServedTools:
         return {NAME: server}
 
     def check(self) -> None:
-        """Raises a failed assertion in a tool; once."""
+        """Raise a failed assertion in a tool; once."""
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
 
     def close(self) -> None:
-        """Serves them no more: calls under way are answered. May be called more than once."""
+        """Serve them no more: calls under way are answered. May be called more than once."""
         self._is_closed = True
         for give in list(self._awaited):
             give(_OVER)
         self._service.close()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI application."""
+        """Make the ASGI application."""
         from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
         from starlette.responses import Response
 
@@ -91,7 +91,7 @@ class ServedTools:
             await manager.handle_request(scope, receive, send)
 
     async def _answer(self, tool: ClientTool, arguments: dict[str, Any]) -> tuple[str, bool]:
-        """What the agent is told, and whether that is an error."""
+        """Return what the agent is told, and whether that is an error."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[tuple[str, bool]] = loop.create_future()
 

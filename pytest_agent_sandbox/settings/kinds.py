@@ -13,14 +13,14 @@ _FALSE = {"0", "false", "no", "off"}
 
 
 def text(value: str) -> str:
-    """Any text but none."""
+    """Read any text but none."""
     if not value.strip():
         raise ValueError("must not be empty")
     return value.strip()
 
 
 def size(value: str) -> str:
-    """A size in bytes, as Docker spells it."""
+    """Read a size in bytes, as Docker spells it."""
     # Compiled here, not by every run of pytest.
     if not re.fullmatch(r"[1-9]\d*(\.\d+)?[bkmg]?", value.strip(), re.IGNORECASE):
         raise ValueError("must be a size such as 512m or 2g")
@@ -28,7 +28,7 @@ def size(value: str) -> str:
 
 
 def positive_number(value: str) -> float:
-    """A number above 0."""
+    """Read a number above 0."""
     try:
         number = float(value)
     except ValueError:
@@ -39,14 +39,14 @@ def positive_number(value: str) -> float:
 
 
 def positive_integer(value: str) -> int:
-    """A whole number above 0."""
+    """Read a whole number above 0."""
     if not value.strip().isdecimal() or int(value) == 0:
         raise ValueError("must be a whole number above 0")
     return int(value)
 
 
 def count_or_auto(value: str) -> int | None:
-    """A whole number, or `auto`, which is None."""
+    """Read a whole number, or `auto`, which is None."""
     if value.strip().lower() == "auto":
         return None
     if not value.strip().isdecimal():
@@ -55,7 +55,7 @@ def count_or_auto(value: str) -> int | None:
 
 
 def patterns(value: str) -> tuple[str, ...]:
-    """Regular expressions, one a line."""
+    """Read regular expressions, one a line."""
     found = tuple(line.strip() for line in value.splitlines() if line.strip())
     for pattern in found:
         try:
@@ -68,7 +68,7 @@ def patterns(value: str) -> tuple[str, ...]:
 
 
 def field_names(value: str) -> tuple[str, ...]:
-    """Names of fields, with those of the fields around them before a dot where that matters."""
+    """Read names of fields, each with those around it before a dot where that matters."""
     found = names(value)
     for name in found:
         if "" in name.split(".") or any(sign.isspace() for sign in name):
@@ -77,7 +77,7 @@ def field_names(value: str) -> tuple[str, ...]:
 
 
 def switch(value: str) -> bool:
-    """Yes or no."""
+    """Read yes or no."""
     word = value.strip().lower()
     if word not in _TRUE | _FALSE:
         raise ValueError("must be true or false")
@@ -85,12 +85,12 @@ def switch(value: str) -> bool:
 
 
 def names(value: str) -> tuple[str, ...]:
-    """A list, separated by commas or lines."""
+    """Read a list, separated by commas or lines."""
     return tuple(part.strip() for part in re.split(r"[\n,]", value) if part.strip())
 
 
 def choice(*choices: str) -> Callable[[str], str]:
-    """One of these."""
+    """Make a kind of value that is one of these."""
 
     def parse(value: str) -> str:
         if value not in choices:

@@ -33,7 +33,7 @@ _PAUSE = 0.1
 
 
 def ways_in(engine: Engine, container: str) -> list[str]:
-    """Lines that say how to look into a sandbox, and how to end it where it was kept.
+    """Return lines that say how to look into a sandbox, and how to end one that was kept.
 
     Its addresses hold its session key, and let in whoever reads them. In CI, whose logs many
     people read, they are left out.
@@ -51,7 +51,7 @@ def ways_in(engine: Engine, container: str) -> list[str]:
 
 
 def test_of(engine: Engine, container: str) -> str:
-    """The test that a container was kept for; its name says so where it was started for any.
+    """Return the test that a container was kept for; its name says so where it served any.
 
     Raises:
         SandboxError: There is no such container, or the engine does not answer.

@@ -176,7 +176,7 @@ class DockerEngine(SandboxEngine):
         return supply
 
     def _gateway(self, settings: SandboxSettings) -> HostGateway:
-        """The run's gateway for sandboxes on a network; it starts with its first lane."""
+        """Return the run's gateway for sandboxes on a network; it starts with its first lane."""
         place = (settings.gateway_address, chosen_network(settings.security, settings.network))
         with self._lock:
             if place not in self._gateways:

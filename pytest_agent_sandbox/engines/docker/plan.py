@@ -104,7 +104,7 @@ class SandboxPlan:
         return self.isolation == "recycled" or self.spec.read_only
 
     def for_anybody(self) -> SandboxPlan:
-        """The plan without what concerns a single test."""
+        """Return the plan without what concerns a single test."""
         labels = {**self.spec.labels, TEST_LABEL: ANY_TEST}
         return replace(self, spec=replace(self.spec, labels=labels))
 

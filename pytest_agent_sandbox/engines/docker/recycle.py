@@ -25,7 +25,7 @@ PLACES = ("/tmp", "/var/tmp", "/run", "/root", "/workspace")  # noqa: S108 - in 
 
 
 def folders_in_memory(working_dir: str) -> list[str]:
-    """The folders of a recycled sandbox that can be written to, its user's home apart."""
+    """Return the folders of a recycled sandbox that can be written to, but its user's home."""
     is_inside = any(posixpath.commonpath([working_dir, place]) == place for place in PLACES)
     return list(PLACES) if is_inside else [*PLACES, working_dir]
 

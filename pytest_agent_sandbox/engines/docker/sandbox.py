@@ -161,7 +161,7 @@ class Sandbox:
         return _address(self.container)
 
     def answers(self) -> bool:
-        """Whether its server answers right now."""
+        """Tell whether its server answers right now."""
         with ServerConnection(self.address, guard=self.container.check) as connection:
             return not connection.probe("/alive", timeout=_PROBE_TIMEOUT)
 
@@ -197,10 +197,10 @@ class Supply(Protocol):
     """Where sandboxes come from, and go to."""
 
     def take(self, plan: SandboxPlan, user: User) -> Sandbox:
-        """Returns one that answers. Raises `SandboxError` where there is none to be had."""
+        """Return one that answers. Raise `SandboxError` where none can be had."""
 
     def release(self, sandbox: Sandbox, *, wait: bool) -> None:
-        """Takes one back after its use; its log is complete then if that is waited for."""
+        """Take one back after its use; with `wait`, its log is complete on return."""
 
 
 def _wait_for_server(container: Container, timeout: float, check: Callable[[], None]) -> None:

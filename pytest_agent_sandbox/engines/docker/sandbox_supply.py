@@ -81,7 +81,7 @@ class SandboxSupply:
         self._pool.prepare(wanted)
 
     def take(self, plan: SandboxPlan, user: User) -> Sandbox:
-        """A sandbox that answers.
+        """Return a sandbox that answers.
 
         Raises:
             SandboxError: There is none, and none can be started.
@@ -152,7 +152,7 @@ class SandboxSupply:
         return None
 
     def _hand_over(self, sandbox: Sandbox, plan: SandboxPlan, user: User) -> bool:
-        """Whether it is its new user's; if it cannot be, it is done away with."""
+        """Hand a sandbox to its new user; remove it and return False where that cannot be."""
         scratch_log = sandbox.container.log_path
         try:
             sandbox.hand_over(plan, user)
@@ -174,7 +174,7 @@ class SandboxSupply:
         return start
 
     def _is_put_aside(self, sandbox: Sandbox) -> bool:
-        """Whether a sandbox now waits for its next use."""
+        """Put a sandbox aside for its next use; return False where it cannot be used again."""
         try:
             reason = self._why_not_again(sandbox)
             if not reason:
@@ -197,7 +197,7 @@ class SandboxSupply:
         return True
 
     def _why_not_again(self, sandbox: Sandbox) -> str:
-        """Brings a sandbox back to its first state; why it cannot be used again, if it cannot."""
+        """Bring a sandbox back to its first state; return why it cannot be used again, if so."""
         if not _is_alive(sandbox):
             return "its container has ended"
         if sandbox.container.is_paused:
@@ -222,7 +222,7 @@ class SandboxSupply:
             self._remove(sandbox)
 
     def _discard(self, sandbox: Sandbox) -> None:
-        """Does away with one that nobody has used."""
+        """Remove one that nobody has used."""
         self.statistics.unused += 1
         self._remove(sandbox)
 

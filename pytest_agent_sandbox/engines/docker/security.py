@@ -66,7 +66,7 @@ def container_options(settings: SandboxSettings, *, is_cleaned: bool) -> dict[st
 
 
 def chosen_network(profile: Profile, network: str | None) -> str:
-    """The network of a sandbox: a strict one is isolated, where nothing else is said.
+    """Return the network of a sandbox: a strict one is isolated, unless another is set.
 
     Raises:
         SettingsError: A strict one is to reach more than that.

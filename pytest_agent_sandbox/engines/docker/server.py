@@ -23,7 +23,7 @@ SERVER_COMMAND = ("--host", "0.0.0.0", "--port", str(SERVER_PORT))  # noqa: S104
 
 
 def server_environment(image: Image, *, extra_ports: bool, has_desktop: bool) -> dict[str, str]:
-    """What the server is told at its start, secrets apart.
+    """Return what the server is told at its start, secrets apart.
 
     Args:
         image: What it runs from.
@@ -41,7 +41,7 @@ def server_environment(image: Image, *, extra_ports: bool, has_desktop: bool) ->
 
 
 def can_be_dormant(image: Image, variables: Iterable[str]) -> bool:
-    """Whether a server can be up before it knows these variables.
+    """Tell whether a server can be up before it knows these variables.
 
     Not every version can. What concerns its start it has to know then.
     """
@@ -54,7 +54,7 @@ def can_be_dormant(image: Image, variables: Iterable[str]) -> bool:
 
 
 def published_ports(host_port: int | None, extra_ports: bool) -> dict[int, int | None]:
-    """The container's ports, and those of this machine; None where the engine chooses."""
+    """Return the container's ports with this machine's; None where the engine chooses."""
     inner = [SERVER_PORT, VSCODE_PORT, VNC_PORT] if extra_ports else [SERVER_PORT]
     return {
         port: None if host_port is None else host_port + offset for offset, port in enumerate(inner)

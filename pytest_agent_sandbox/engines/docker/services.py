@@ -52,17 +52,17 @@ class Service:
 
 
 def has_services(image: Image) -> bool:
-    """Whether an image is known to have VS Code, the desktop and a browser."""
+    """Tell whether an image is known to have VS Code, the desktop and a browser."""
     return image.labels.get(TARGET_LABEL) == FULL_TARGET
 
 
 def lacks_services(image: Image) -> bool:
-    """Whether an image is known to have none of them."""
+    """Tell whether an image is known to have none of them."""
     return image.labels.get(TARGET_LABEL) == MINIMAL_TARGET
 
 
 def desktop_address(port: int, key: str, *, view_only: bool = False, scale: bool = False) -> str:
-    """The address of noVNC's page; it lets in whoever knows it.
+    """Return the address of noVNC's page; it lets in whoever knows it.
 
     Args:
         port: The desktop's port on 127.0.0.1.
@@ -81,7 +81,7 @@ def desktop_address(port: int, key: str, *, view_only: bool = False, scale: bool
 
 
 def answers(port: int) -> bool:
-    """Whether an HTTP server answers on a port of 127.0.0.1, be it by a refusal.
+    """Tell whether an HTTP server answers on a port of 127.0.0.1, if only by a refusal.
 
     It is asked without the token: httpx logs the addresses that it asks.
     """
@@ -93,7 +93,7 @@ def answers(port: int) -> bool:
 
 
 def _silent() -> logging.Logger:
-    """A logger that says nothing: websockets logs the address, which has to hold the token."""
+    """Return a logger that says nothing: websockets logs the address, which holds the token."""
     logger = logging.getLogger("pytest_agent_sandbox.desktop_probe")
     logger.disabled = True
     return logger
@@ -114,7 +114,7 @@ class SandboxServices:
         self._image = image
 
     def states(self) -> dict[ServiceName, Service]:
-        """How each service is right now; where one does not answer, that takes some seconds."""
+        """Return how each service is right now; one that does not answer takes some seconds."""
         questions: dict[ServiceName, tuple[int, Callable[[], ServiceState]]] = {
             "server": (SERVER_PORT, self._server_state),
             "vscode": (VSCODE_PORT, self._vscode_state),
@@ -127,7 +127,7 @@ class SandboxServices:
         }
 
     def vscode_url(self, folder: str, timeout: float) -> str:
-        """The address of VS Code with its token and a folder, once it answers.
+        """Return the address of VS Code with its token and a folder, once it answers.
 
         Raises:
             ServiceUnavailable: There is none, or it does not answer in time.
@@ -139,7 +139,7 @@ class SandboxServices:
         return address
 
     def desktop_url(self, timeout: float, *, view_only: bool, scale: bool) -> str:
-        """The address of the desktop with its token, once it answers.
+        """Return the address of the desktop with its token, once it answers.
 
         Raises:
             ServiceUnavailable: There is none, or it does not answer in time.
@@ -196,7 +196,7 @@ class SandboxServices:
         return "running" if answers(self._container.ports[VSCODE_PORT]) else "down"
 
     def _vscode_address(self, folder: str) -> str | None:
-        """What the server says, for the port on this machine; None where VS Code does not run."""
+        """Return the server's address of VS Code, with this machine's port; None without one."""
         base_url = f"http://127.0.0.1:{self._container.ports[VSCODE_PORT]}"
         try:
             answer = self._connection.request(

@@ -91,7 +91,7 @@ class SandboxStarter:
         return sandbox
 
     def _fill(self, sandbox: Sandbox, files: Mapping[str, bytes]) -> None:
-        """Puts the image's files into the folders in memory."""
+        """Put the image's files into the folders in memory."""
         if sandbox.plan.isolation == "recycled":
             sandbox.recycler = Recycler(
                 self._engine,
@@ -112,7 +112,7 @@ class SandboxStarter:
                 janitor.close()
 
     def _check_user(self, sandbox: Sandbox) -> None:
-        """Raises where a user's name, which is not root's, means root after all."""
+        """Raise `SettingsError` where a user's name, which is not root's, means root after all."""
         api, container = self._engine.client.api, sandbox.container
         with self._engine.calling(f"ask who {container.name} is"):
             asking = api.exec_create(container.id, ["id", "-u"])["Id"]
@@ -139,7 +139,7 @@ class SandboxStarter:
         return None if found.old.number == found.new.number else found
 
     def _copies(self, plan: SandboxPlan) -> bytes:
-        """The plan's files of this machine as its user's, with the folders that they lack."""
+        """Return the plan's files of this machine as its user's, with the folders they lack."""
         if not plan.spec.files:
             return b""
         image = plan.image
@@ -150,7 +150,7 @@ class SandboxStarter:
         return joined(folders_of(account, lacking), handed_over(plan.spec.files, root, account))
 
     def _first_files(self, plan: SandboxPlan) -> dict[str, bytes]:
-        """What the image has in the folders that the sandbox has in memory."""
+        """Return what the image has in the folders that the sandbox has in memory."""
         user, working_dir = plan.spec.user, plan.spec.labels[WORKING_DIR_LABEL]
         mounted = tuple(plan.spec.volume_targets())
         key = (plan.image.id, user, working_dir, mounted)
@@ -170,17 +170,17 @@ class FreshSupply:
         self._starter = SandboxStarter(engine)
 
     def take(self, plan: SandboxPlan, user: User) -> Sandbox:
-        """Starts one."""
+        """Start one."""
         return self._starter.start(plan, user)
 
     def release(self, sandbox: Sandbox, *, wait: bool) -> None:  # noqa: ARG002 - it always waits
-        """Removes one."""
+        """Remove one."""
         sandbox.close()
         sandbox.container.remove()
 
 
 def _with_folders(plan: SandboxPlan, account: Account) -> SandboxPlan:
-    """The plan with the folders that a server needs, for a user that the image does not expect."""
+    """Return the plan with the folders a server needs, for a user the image does not expect."""
     home = account.home
     if home not in ("/root", f"/home/{posixpath.basename(home)}"):  # /nonexistent, and the like
         home = f"/home/{account.number}"
@@ -201,7 +201,7 @@ def _with_folders(plan: SandboxPlan, account: Account) -> SandboxPlan:
 
 
 def _in_memory(plan: SandboxPlan, files: Mapping[str, bytes]) -> SandboxPlan:
-    """The plan with a read-only root file system, and the folders of these files in memory."""
+    """Return the plan with a read-only root file system, and the files' folders in memory."""
 
     def options(folder: str) -> str:
         asked = plan.spec.tmpfs.get(folder)  # a size, say; the owner is that of the image

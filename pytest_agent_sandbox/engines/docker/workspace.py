@@ -304,15 +304,15 @@ class DockerWorkspace(WorkspaceServices):
         return self.container.log_tail(lines)
 
     def pause(self) -> None:
-        """Freezes every process of the container."""
+        """Freeze every process of the container."""
         self.container.pause()
 
     def resume(self) -> None:
-        """Lets a paused container go on."""
+        """Let a paused container go on."""
         self.container.unpause()
 
     def keep(self) -> None:
-        """Lets the container go on when this is closed, so that people can look into it.
+        """Let the container go on when this is closed, so that people can look into it.
 
         `close` gives it a name that begins with `agent-sandbox-kept-` (see `container.name`), and
         `agent-sandbox prune` ends it. An agent in it gets no more answers from its LLM.
@@ -320,7 +320,7 @@ class DockerWorkspace(WorkspaceServices):
         self._is_kept = True
 
     def close(self, *, wait: bool = True) -> None:
-        """Removes the container and what came with it. May be called more than once.
+        """Remove the container and what came with it. May be called more than once.
 
         Args:
             wait: Whether all of that is to be done on return, and the log to be complete; else the
@@ -362,7 +362,7 @@ class DockerWorkspace(WorkspaceServices):
 
 
 def _try_to_remove(engine: Engine, image: Image) -> None:
-    """Removes an image, unless something else uses it; that is no reason to fail."""
+    """Remove an image, unless something else uses it; that is no reason to fail."""
     try:
         remove_image(engine, image)
     except SandboxError as error:

@@ -51,7 +51,7 @@ class WorkspaceServices(Workspace):
         return self.container.ports.get(VNC_PORT)
 
     def services(self) -> dict[ServiceName, Service]:
-        """How the `server`, `vscode` and the `desktop` are right now: running, down, off, missing.
+        """Return how `server`, `vscode` and `desktop` are right now: running, down, off, missing.
 
         Example:
             ```python

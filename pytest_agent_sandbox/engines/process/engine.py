@@ -194,7 +194,7 @@ class ProcessEngine(SandboxEngine):
 
 
 def _environment(scratch: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """What a server gets to know of this process's environment, and folders of its own."""
+    """Return what a server gets of this process's environment, with folders of its own."""
     passed = {name: value for name, value in environment.items() if name.upper() in _PASSED}
     temporary = str(scratch / "tmp")
     home = str(scratch / "home")

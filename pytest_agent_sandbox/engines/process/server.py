@@ -90,7 +90,7 @@ class ServerProcess:
         )
 
     def log_tail(self, lines: int = _TAIL_LINES) -> str:
-        """The last lines of its output."""
+        """Return the last lines of its output."""
         return self._log.tail(lines)
 
     def close(self) -> None:

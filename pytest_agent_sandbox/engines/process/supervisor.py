@@ -29,7 +29,7 @@ _SIGNALLED = 128
 
 
 def main() -> int:
-    """Starts the server, waits for its end or for the parent's word, and clears up."""
+    """Start the server, wait for its end or for the parent's word, and clear up."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # it ends when its input does, and not before
             # Not SIG_IGN: what it starts would ignore them too.
@@ -75,7 +75,7 @@ def main() -> int:
 
 
 def _marked(psutil: Any, mark: str) -> list[Any]:
-    """The processes of a server, and their children, who may have another environment."""
+    """Return the processes of a server, and their children, whose environment may be another."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
