@@ -1,4 +1,4 @@
-"""What a test has opened, to be closed with it."""
+"""Resources that a test has opened, to be closed with it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Closable(Protocol):
         """Close it."""
 
 
-Thing = TypeVar("Thing", bound=Closable)
+Resource = TypeVar("Resource", bound=Closable)
 
 
-class OpenResources(Generic[Thing]):
-    """Things of one kind that a test has opened.
+class OpenResources(Generic[Resource]):
+    """Resources of one kind that a test has opened.
 
     What is opened in a thread (`await factory.astart()`) may be there only when the test is over
     and has closed all that it knew of: it is closed at once.
@@ -32,11 +32,11 @@ class OpenResources(Generic[Thing]):
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
-        self._things: list[Thing] = []
+        self._resources: list[Resource] = []
         self._lock = threading.Lock()
         self._is_over = False
 
-    def add(self, thing: Thing) -> None:
+    def add(self, resource: Resource) -> None:
         """Keep one that was opened just now.
 
         Raises:
@@ -45,18 +45,18 @@ class OpenResources(Generic[Thing]):
         with self._lock:
             is_over = self._is_over
             if not is_over:
-                self._things.append(thing)
+                self._resources.append(resource)
         if is_over:
             with suppress(SandboxError):
-                thing.close()
+                resource.close()
             raise SandboxError(f"The test that asked for this {self._kind} is over.")
 
-    def end(self) -> list[Thing]:
+    def end(self) -> list[Resource]:
         """Return all of them, for the caller to close. From now on none is kept."""
         with self._lock:
             self._is_over = True
-            return list(self._things)
+            return list(self._resources)
 
-    def __iter__(self) -> Iterator[Thing]:
+    def __iter__(self) -> Iterator[Resource]:
         with self._lock:
-            return iter(list(self._things))
+            return iter(list(self._resources))
