@@ -12,8 +12,9 @@ from pytest_agent_sandbox.settings.table import SandboxSettings
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
-    from pytest_agent_sandbox.plugin.factories import ConversationFactory, WorkspaceFactory
+    from pytest_agent_sandbox.plugin.conversation_factory import ConversationFactory
     from pytest_agent_sandbox.plugin.session import SandboxSession
+    from pytest_agent_sandbox.plugin.workspace_factory import WorkspaceFactory
     from pytest_agent_sandbox.sandbox.workspace import Workspace
 
 #: What the run's sandbox tests share; there once its collection has found one.
@@ -97,7 +98,7 @@ def agent_workspace_factory(
     request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, sandbox_image: str
 ) -> Iterator[WorkspaceFactory]:
     """Starts workspaces: `agent_workspace_factory(memory="2g")`; closes all of them."""
-    from pytest_agent_sandbox.plugin.factories import WorkspaceFactory
+    from pytest_agent_sandbox.plugin.workspace_factory import WorkspaceFactory
 
     markers = list(request.node.iter_markers(options.MARKER))
     settings = options.for_test(sandbox_settings, markers)
@@ -181,7 +182,7 @@ def agent_conversation(
 
     That is `shared_agent_workspace` for a test that asks for that one and not for its own.
     """
-    from pytest_agent_sandbox.plugin.factories import ConversationFactory
+    from pytest_agent_sandbox.plugin.conversation_factory import ConversationFactory
 
     asked_for = request.fixturenames
     shared = "shared_agent_workspace" in asked_for and "agent_workspace" not in asked_for

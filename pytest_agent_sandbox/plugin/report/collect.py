@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: A full disk or a folder that somebody removed: the report says so, the clean-up goes on.
+MAY_FAIL = suppress(OSError)
 #: Seconds that a first agent waits for it at most.
 _SNAPSHOT_TIMEOUT = 60.0
 
