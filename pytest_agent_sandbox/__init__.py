@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.client.workspace import RemoteWorkspace
     from pytest_agent_sandbox.engines.docker.dev_workspace import DockerDevWorkspace
     from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
+    from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
     from pytest_agent_sandbox.expectations.expect import expect
     from pytest_agent_sandbox.expectations.trajectory import trajectory
     from pytest_agent_sandbox.llm.replies import delay, error, say, tool
     from pytest_agent_sandbox.sandbox.gateway import LLMEndpoint
+    from pytest_agent_sandbox.sandbox.workspace import Workspace
     from pytest_agent_sandbox.standalone import Conversation
 
 _HOMES = {
@@ -31,12 +33,16 @@ _HOMES = {
     "Conversation": "standalone",
     "DockerDevWorkspace": "engines.docker.dev_workspace",
     "DockerWorkspace": "engines.docker.workspace",
+    "EngineContext": "engines.engine",
     "LLM": "client.agents",
     "LLMEndpoint": "sandbox.gateway",
     "RemoteConversation": "client.conversation",
     "RemoteWorkspace": "client.workspace",
+    "SandboxEngine": "engines.engine",
+    "SandboxRequest": "engines.engine",
     "Skill": "client.skills",
     "Tool": "client.agents",
+    "Workspace": "sandbox.workspace",
     "acp_agent": "client.acp",
     "client_tool": "client.client_tools",
     "default_agent": "client.agents",
@@ -55,11 +61,15 @@ __all__ = [
     "Conversation",
     "DockerDevWorkspace",
     "DockerWorkspace",
+    "EngineContext",
     "LLMEndpoint",
     "RemoteConversation",
     "RemoteWorkspace",
+    "SandboxEngine",
+    "SandboxRequest",
     "Skill",
     "Tool",
+    "Workspace",
     "acp_agent",
     "client_tool",
     "default_agent",
