@@ -23,6 +23,7 @@ from measuring import Report, read_arguments
 from pytest_agent_sandbox.client.events import Event, parse_event
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.host.redaction import Redactor
+from pytest_agent_sandbox.plugin.report.finish import complete
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -98,7 +99,7 @@ def measure(rounds: int) -> Report:
             with report.timing("at the end, floor"):
                 (output / "floor" / "all.json").write_text(json.dumps(raw), encoding="utf-8")
             with report.timing("at the end, ours"):
-                recorder.finish({"call": Phase("failed")})
+                complete(recorder, {"call": Phase("failed")})
             if page is not None:
                 _open(report, page, recorder.folder / "transcript.html")
     report.ratio(

@@ -14,6 +14,7 @@ from pytest_agent_sandbox.evidence import folders, run_results
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.evidence.result import Result
 from pytest_agent_sandbox.host.redaction import Redactor
+from pytest_agent_sandbox.plugin.report.finish import complete_interrupted
 
 EVIL = "\x1b[2J\u202e\r\n::error::x ##[group]"
 MESSAGE = {
@@ -35,7 +36,7 @@ def output(tmp_path):
     failed.result.verdict, failed.result.fault = "failed", "agent"
     failed.result.headline, failed.result.duration = f"E: {EVIL}", 12.5
     failed.result.phases = {"call": {"outcome": "failed", "report": f">   assert {EVIL}"}}
-    failed.end_interrupted()
+    complete_interrupted(failed)
     run_results.add(output, failed.result, failed.folder)
     Recorder(output, "t.py::test_killed", Redactor())
     run_results.add(output, Result(test="t.py::test_passed", verdict="passed", duration=1.0), None)
@@ -203,7 +204,7 @@ def test_without_a_screen_there_is_text(folder, show_on_desktop, monkeypatch, ca
 
 
 def test_a_page_that_cannot_be_written(folder, show_on_desktop, monkeypatch):
-    def full(folder):
+    def full(folder, story):
         raise OSError("no space left")
 
     (folder / "transcript.html").unlink()

@@ -8,10 +8,10 @@ import webbrowser
 from pathlib import Path
 
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.evidence import folders, result, run_results, sections
-from pytest_agent_sandbox.evidence.recorder import write_page
+from pytest_agent_sandbox.evidence import folders, run_results, sections
+from pytest_agent_sandbox.evidence.page.write import write_page
 from pytest_agent_sandbox.evidence.story import Row
-from pytest_agent_sandbox.evidence.telling import PAGE, tell
+from pytest_agent_sandbox.evidence.story_builder import read_story
 
 _SECONDS = "{:7.1f}s"
 _WHAT_TO_GIVE = "Give the folder of a run, such as agent-results, or that of a test in it."
@@ -32,8 +32,8 @@ def show(path: Path, *, as_text: bool) -> None:
     if not path.exists():
         raise SettingsError(f"{path} does not exist. {_WHAT_TO_GIVE}")
     folder = path if path.is_dir() else path.parent
-    if (folder / result.NAME).is_file():
-        page = folder / PAGE
+    if (folder / folders.RESULT).is_file():
+        page = folder / folders.PAGE
         text = _test_text
     elif folders.is_ours(folder):
         page = folder / folders.INDEX
@@ -54,7 +54,7 @@ def _open(page: Path, folder: Path) -> bool:
         if page.name == folders.INDEX:
             run_results.write_index(folder, folder.absolute().parent.name)
         elif not page.exists():
-            write_page(folder)
+            write_page(folder, read_story(folder))
     except OSError as error:
         raise SettingsError(f"{page} cannot be written: {error}") from None
     print(f"agent-sandbox: opening {page}")
@@ -69,7 +69,7 @@ def _has_browser() -> bool:
 
 
 def _test_text(folder: Path) -> str:
-    story = tell(folder)
+    story = read_story(folder)
     lines = [sections.printable(f"{story.test}: {story.verdict}. {story.headline}".strip())]
     for failure in story.failures:
         lines += [f"--- what pytest says of {failure.phase}", sections.printable(failure.text)]

@@ -1,4 +1,4 @@
-"""The commands that a test itself ran in its sandbox, as steps, out of commands.jsonl."""
+"""Steps out of commands.jsonl: the commands that a test itself ran in its sandbox."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pytest_agent_sandbox.evidence.story import Part, Step
 _LONGEST = 300
 
 
-def tell(records: Iterable[Mapping[str, Any]], started: float) -> Iterator[Step]:
-    """The steps, in the order of the commands."""
+def build_steps(records: Iterable[Mapping[str, Any]], started: float) -> Iterator[Step]:
+    """Build the steps, in the order of the commands."""
     for record in records:
         time, duration = record.get("time"), record.get("duration")
         command = str(record.get("command", ""))

@@ -21,6 +21,9 @@ ROWS = "results.jsonl"
 RESULT = "result.json"
 #: Holds a `Group` on each line: the verdicts on tests that were tried several times.
 GROUPS = "trials.jsonl"
+#: A test's page, and what changed on its workspaces' disks: in its folder.
+PAGE = "transcript.html"
+DIFF = "workspace.diff"
 #: The run's page.
 INDEX = "index.html"
 _SLUG_LIMIT = 60

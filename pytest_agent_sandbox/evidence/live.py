@@ -52,7 +52,7 @@ class LiveView:
 
         raw = pictures.replace(event.raw, keep)
         # Masked before anything is cut: half a secret is not found any more.
-        step = steps.tell(parse_event(limits.change_texts(raw, self._mask)))
+        step = steps.build_step(parse_event(limits.change_texts(raw, self._mask)))
         if step is None or step.kind == "other":
             return
         step.pictures = shown

@@ -1,20 +1,16 @@
-"""The LLM calls of a test as steps, out of llm-calls.jsonl."""
+"""Steps out of llm-calls.jsonl: the LLM calls of a test."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from pytest_agent_sandbox.evidence import picture_files, records
-from pytest_agent_sandbox.evidence.result import LLMTotals
 from pytest_agent_sandbox.evidence.story import Fact, Part, Step
-from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.dialects.dialect import objects
 from pytest_agent_sandbox.llm.exchange import FIRST_ERROR
-from pytest_agent_sandbox.llm.observer import ANSWER_LIMIT, News
 
 _LONGEST_REPLY = 120
 _INDENTED_CHANGE = re.compile(r"^\s+([-+] )", re.MULTILINE)
@@ -29,60 +25,11 @@ _TEXTS = (
     "output",
     "arguments",
 )
-#: Bytes that go from the end of an answer that was cut: more than a line of a secret has.
-_MAY_BE_CUT = 1024
 _LABEL = 80
 
 
-def asked_record(conversation: str, call: LLMCall, news: News) -> dict[str, Any]:
-    """What llm-calls.jsonl holds of a request."""
-    return {
-        "conversation": conversation,
-        "number": call.number,
-        "state": "asked",
-        "time": call.started.timestamp(),
-        "path": call.path,
-        "model": call.model,
-        "streamed": call.streamed,
-        "repeated_messages": news.repeated,
-        "new_messages": news.messages,
-        "tools": news.tools,
-    }
-
-
-def answered_record(conversation: str, call: LLMCall, answer: bytes) -> dict[str, Any]:
-    """What it holds of how the call ended."""
-    return {
-        "conversation": conversation,
-        "number": call.number,
-        "state": "answered",
-        "time": datetime.now(UTC).timestamp(),
-        "duration": call.duration,
-        "status": call.status,
-        "origin": call.origin,
-        "usage": None if call.usage is None else vars(call.usage),
-        "cost": call.cost,
-        "problem": call.problem,
-        "answer": _answer_text(answer),
-    }
-
-
-def add_to(totals: LLMTotals, call: LLMCall) -> None:
-    """Adds a call that is over to what its test has asked for."""
-    origin = call.origin or "refused"
-    totals.calls[origin] = totals.calls.get(origin, 0) + 1
-    totals.tokens += call.usage.total_tokens if call.usage else 0
-    if call.origin == "replayed":
-        totals.saved += call.cost or 0.0
-    elif call.cost is not None and totals.cost is not None:
-        totals.cost += call.cost
-    elif call.origin in ("live", "recorded") and not call.problem and not _is_bad(call.status):
-        # Of an error, no provider asks a price.
-        totals.cost = None
-
-
-def tell(found: Iterable[Mapping[str, Any]], started: float) -> list[Step]:
-    """The steps, in the order of the requests; a call without an answer has no duration."""
+def build_steps(found: Iterable[Mapping[str, Any]], started: float) -> list[Step]:
+    """Build the steps, in the order of the requests; one without an answer has no duration."""
     steps: dict[tuple[str, str], Step] = {}
     for record in found:
         key = str(record.get("conversation", "")), str(record.get("number"))
@@ -160,14 +107,6 @@ def _reply(answer: str) -> str:
     text = message_text(messages or content.get("content") or content.get("output"))
     line = " ".join(text[: 4 * _LONGEST_REPLY].split())
     return line if len(line) <= _LONGEST_REPLY else f"{line[:_LONGEST_REPLY]}…"
-
-
-def _answer_text(answer: bytes) -> str:
-    if len(answer) < ANSWER_LIMIT:
-        return answer.decode(errors="replace")
-    # The end may be half a secret, which nothing would mask.
-    kept = answer[:-_MAY_BE_CUT].decode(errors="replace")
-    return f"{kept}\n… the rest of the answer is left out …"
 
 
 def _tokens(usage: Mapping[str, Any], name: str) -> int:

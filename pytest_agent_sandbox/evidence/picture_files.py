@@ -1,8 +1,7 @@
-"""The pictures of a test as files in its folder, and in its page."""
+"""Files of the pictures of a test, in its folder."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import re
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_agent_sandbox.evidence import limits, pictures
-from pytest_agent_sandbox.evidence.picture_kinds import Picture, picture_of
-from pytest_agent_sandbox.evidence.story import Step, StoryPicture, TestStory
+from pytest_agent_sandbox.evidence.picture_kinds import Picture
+from pytest_agent_sandbox.evidence.story import Step, StoryPicture
 
 #: Under this key a record names the pictures in it. It is beside what agents send, not inside.
 _FIELD = "pictures"
@@ -117,34 +116,3 @@ def find(folder: Path, steps: list[Step]) -> list[StoryPicture]:
                 step.pictures.remove(name)
                 step.facts.append(("picture", f"{name} was left out"))
     return list(found.values())
-
-
-def embed(story: TestStory, folder: Path) -> None:
-    """Puts the pictures into the page itself, the last ones first, as far as there is room.
-
-    The story says how many there was no room for; those are files beside the page.
-    """
-    known = {picture.name: picture for picture in story.pictures}
-    names = [name for step in story.steps for name in step.pictures]
-    shown = dict.fromkeys(reversed(names))
-    room = limits.PAGE_PICTURES
-    for name in shown:
-        if known[name].size <= room:
-            room -= known[name].size
-            _read(known[name], folder)
-    beside = sum(not known[name].data for name in shown)
-    if beside:
-        story.cuts.append(
-            f"In files beside this page only: {beside:,} of its {len(shown):,} pictures."
-        )
-
-
-def _read(known: StoryPicture, folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        picture = picture_of((folder / known.name).read_bytes())
-        # A small file may need gigabytes to be drawn.
-        if picture is None or picture.width * picture.height > limits.PAGE_PIXELS:
-            return
-        known.width, known.height = picture.width, picture.height
-        encoded = base64.b64encode(picture.data).decode("ascii")
-        known.data = f"data:{picture.media_type};base64,{encoded}"

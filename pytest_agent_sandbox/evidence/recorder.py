@@ -1,8 +1,7 @@
-"""What one test leaves behind, written to files as it happens."""
+"""Recorder of what happens while one test runs, in files from the first moment."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import logging
@@ -15,27 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_agent_sandbox.client.events import ACPToolCallEvent, ActionEvent, MessageEvent
-from pytest_agent_sandbox.evidence import (
-    folders,
-    limits,
-    llm_steps,
-    picture_files,
-    records,
-    sections,
-)
+from pytest_agent_sandbox.evidence import folders, limits, records
 from pytest_agent_sandbox.evidence.llm_observer import LLMObserver
 from pytest_agent_sandbox.evidence.picture_files import PictureFiles
 from pytest_agent_sandbox.evidence.records import Records
 from pytest_agent_sandbox.evidence.result import Result
-from pytest_agent_sandbox.evidence.telling import DIFF, PAGE, shorten, tell
-from pytest_agent_sandbox.evidence.verdict import judge
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from pytest_agent_sandbox.client.commands import CommandResult
     from pytest_agent_sandbox.client.events import Event
-    from pytest_agent_sandbox.evidence.story import TestStory
     from pytest_agent_sandbox.host.redaction import Redactor
     from pytest_agent_sandbox.llm.calls import LLMCall
     from pytest_agent_sandbox.llm.observer import Observer
@@ -44,10 +33,10 @@ logger = logging.getLogger(__name__)
 
 
 class Recorder:
-    """The evidence of one attempt at a test, in a folder of its own.
+    """Recorder of one attempt at a test, in a folder of its own.
 
     Everything is on disk at once, so that it outlives the container and pytest itself, and little
-    of it is kept in memory. End it with `finish` (keeps the folder) or `discard` (removes it).
+    of it is kept in memory. End it with `end` (keeps the folder) or `discard` (removes it).
 
     Args:
         output: The run's output folder.
@@ -73,7 +62,7 @@ class Recorder:
         worker: str = "",
     ) -> None:
         self.folder = folders.make_folder(output, _folder_name(node_id, attempt, redactor))
-        #: Whether `finish` or `discard` has ended it.
+        #: Whether `end` or `discard` has ended it.
         self.ended = False
         self.result = Result(
             # Masked here already: the run's table is made of it too.
@@ -87,6 +76,7 @@ class Recorder:
         )
         self._redactor = redactor
         self._masked = 0
+        self._masked_in_phases = 0
         self._lock = threading.RLock()
         self._recorded: set[tuple[str, str]] = set()
         self._events = Records(self.folder / records.EVENTS, self.mask)
@@ -97,10 +87,10 @@ class Recorder:
         self._videos = 0
         self._agent_runs = itertools.count(1)
         self._has_lost = False
-        self._write_result()
+        self.save()
 
     def mask(self, text: str) -> str:
-        """The text without secrets; they are counted."""
+        """Mask the secrets in a text, and count them."""
         masked, count = self._redactor.count(text)
         if count:
             with self._lock:
@@ -108,7 +98,7 @@ class Recorder:
         return masked
 
     def new_log(self) -> Path:
-        """A path for the log of one more container: `container.log`, then `container-2.log`."""
+        """Return a path for the log of one more container: container.log, then container-2.log."""
         with self._lock:
             number = len(self._logs) + 1
             path = self.folder / ("container.log" if number == 1 else f"container-{number}.log")
@@ -116,17 +106,17 @@ class Recorder:
         return path
 
     def new_agent_run(self) -> int:
-        """The number of one more run of a command-line agent, from 1; two may begin at once."""
+        """Return the number of one more run of a command-line agent; two may begin at once."""
         return next(self._agent_runs)
 
     def new_video(self) -> Path:
-        """A path for the video of one more desktop: `desktop.mp4`, then `desktop-2.mp4`."""
+        """Return a path for the video of one more desktop: desktop.mp4, then desktop-2.mp4."""
         with self._lock:
             self._videos += 1
             return self.folder / f"desktop{'' if self._videos == 1 else f'-{self._videos}'}.mp4"
 
     def record_event(self, conversation_id: str, event: Event) -> None:
-        """Appends one event of a conversation to `events.jsonl`, unless it is there already."""
+        """Append an event of a conversation to events.jsonl, unless it is there already."""
         with self._lock:
             if self.ended:
                 return
@@ -138,7 +128,7 @@ class Recorder:
             self._add_event(conversation_id, event)
 
     def record_output(self, run: str, event: Event) -> None:
-        """Appends what a command-line agent printed: how much at once is no step of its own."""
+        """Append what a command-line agent printed: how much at once is no step of its own."""
         with self._lock:
             if not self.ended:
                 self._add_event(run, event)
@@ -148,7 +138,7 @@ class Recorder:
         self._events.add(self._pictures.take_out(record))
 
     def _is_step(self, conversation_id: str, event: Event) -> bool:
-        """Whether this is one more thing that an agent did."""
+        """Tell whether this is one more thing that an agent did."""
         if isinstance(event, ACPToolCallEvent):  # of which a call has several
             call = (conversation_id, f"call {event.tool_call_id}")
             is_known = call in self._recorded
@@ -159,85 +149,94 @@ class Recorder:
         )
 
     def llm_observer(self, conversation_id: str) -> Observer:
-        """What keeps the LLM calls of a conversation, in `llm-calls.jsonl`."""
+        """Return an observer that keeps the LLM calls of a conversation, in llm-calls.jsonl."""
         return LLMObserver(self.record_llm_call, conversation_id)
 
     def record_llm_call(self, record: dict[str, Any], ended: LLMCall | None = None) -> None:
-        """Appends to `llm-calls.jsonl`; a call that has ended counts in the totals."""
+        """Append a record to llm-calls.jsonl; a call that has ended counts in the totals."""
         with self._lock:
             if ended is not None:
-                llm_steps.add_to(self.result.llm, ended)
+                self.result.llm.add(ended)
             if self.ended:
                 return
             self._llm_calls.add(self._pictures.take_out(record))
             if ended is not None:
-                self._write_result()  # pytest may be killed
+                self.save()
 
     def record_command(self, result: CommandResult) -> None:
-        """Appends a command that the test itself ran to `commands.jsonl`."""
+        """Append a command that the test itself ran to commands.jsonl."""
         with self._lock:
             if not self.ended:
                 self._commands.add({"time": time.time() - result.duration, **asdict(result)})
 
     def record_diff(self, container: str, diff: str) -> None:
-        """Adds what changed on a workspace's disk to `workspace.diff`."""
-        path = self.folder / DIFF
+        """Add what changed on a workspace's disk to workspace.diff."""
+        path = self.folder / folders.DIFF
         with self._lock:
             # Of one workspace it is a diff and nothing else; of several it says whose each is.
             title = f"# {container}\n" if path.exists() or len(self._logs) > 1 else ""
             text, cut = limits.shorten(self.mask(f"{title}{diff}"), limits.RECORDED_DIFF)
             if cut:
-                self.result.cuts.append(f"{DIFF} lacks {cut:,} characters in the middle.")
+                self.result.cuts.append(f"{folders.DIFF} lacks {cut:,} characters in the middle.")
             if text and not text.endswith("\n"):
                 text += "\n"  # the next one begins a line
             with path.open("a", encoding="utf-8", errors="replace") as file:
                 file.write(text)
 
     def record_sandbox(self, container: str, **facts: str | float | None) -> None:
-        """Adds what is known of a container (image, limits, exit code, …), or changes it."""
+        """Add what is known of a container (image, limits, exit code, …), or change it."""
         self._record(self.result.sandboxes, {"container": container, **facts}, "container")
 
     def record_conversation(self, number: int, **facts: str | float | None) -> None:
-        """Adds what is known of a conversation (id, status, cost, …), or changes it."""
+        """Add what is known of a conversation (id, status, cost, …), or change it."""
         self._record(self.result.conversations, {"number": number, **facts}, "number")
 
     def record_agent_run(self, name: str, **facts: str | float | None) -> None:
-        """Adds what is known of a run of a command-line agent (command, exit_code, …)."""
+        """Add what is known of a run of a command-line agent (command, exit_code, …)."""
         self._record(self.result.agent_runs, {"name": name, **facts}, "name")
 
     def note(self, *texts: str) -> None:
-        """Adds what a reader should know."""
+        """Add what a reader should know."""
         with self._lock:
             self.result.notes += map(self.mask, texts)
 
     def lose(self, error: OSError) -> None:
-        """Says, once, that something could not be kept: a full disk is not the test's failure."""
+        """Note, once, that something could not be kept: a full disk is not the test's failure."""
         with self._lock:
             is_known, self._has_lost = self._has_lost, True
         if not is_known:
             logger.warning("evidence of this test could not be kept: %s", error)
             self.note(f"Not all of the evidence could be kept: {error}")
 
-    def finish(
-        self, phases: Mapping[str, DataclassInstance], *, keep: bool = True
-    ) -> list[tuple[str, str]]:
-        """Completes the folder and returns the sections of the failure report.
+    def record_phases(self, phases: Mapping[str, DataclassInstance]) -> None:
+        """Keep how the test's phases went so far, in place of what was known of them.
 
         Args:
-            phases: How the test's phases went, by name; dataclasses with `outcome`, `duration`,
-                `error`, `fault` and `report`. A test that was interrupted has none.
-            keep: Whether the folder is going to be kept, and so gets its page.
+            phases: By their names; dataclasses with `outcome`, `duration`, `error`, `fault` and
+                `report`.
+        """
+        kept = {name: asdict(phase) for name, phase in phases.items()}
+        masked = 0
+        for phase in kept.values():
+            for name in ("error", "report"):
+                text, count = self._redactor.count(phase.get(name, ""))
+                phase[name], _ = limits.shorten(text, limits.FAILURE_TEXT)
+                masked += count
+        with self._lock:
+            self._masked_in_phases = masked  # not added: they are recorded again and again
+            self.result.phases = kept
+            self.result.duration = sum(phase["duration"] for phase in kept.values())
 
-        Returns:
-            Pairs of a title and a text, for people.
+    def end(self) -> None:
+        """Complete the records; nothing is recorded from here on.
+
+        Raises:
+            OSError: The disk is full, or the like.
         """
         with self._lock:
             self.ended = True
-            self._judge(phases)
-            self._llm_calls.end()
-            self._events.end()
-            self._commands.end()
             for file in (self._events, self._llm_calls, self._commands):
+                file.end()
                 if file.left_out:
                     self.result.cuts.append(
                         f"{file.left_out:,} records before the last ones found no room in "
@@ -247,59 +246,31 @@ class Recorder:
                 self.result.cuts.append(
                     f"{self._pictures.left_out:,} screenshots found no room, or hold a secret."
                 )
-            self.result.masked = self._masked
-            self._write_result()
-        if not keep:
-            return sections.of(tell(self.folder), None)
-        story = write_page(self.folder)
-        self.result.hints = [hint.text for hint in story.hints]
-        self._write_result()
-        return sections.of(story, self.folder)
+            self.result.masked = self._masked + self._masked_in_phases
 
-    def sections_so_far(self, phases: Mapping[str, DataclassInstance]) -> list[tuple[str, str]]:
-        """The sections of a test that goes on only to be cleared away."""
-        self.judge_so_far(phases)
-        return sections.of(tell(self.folder), self.folder)
+    def save(self) -> None:
+        """Write result.json as things stand.
 
-    def judge_so_far(self, phases: Mapping[str, DataclassInstance]) -> None:
-        """Keeps how a test went so far: pytest may not live to its end.
+        Not only at the end: pytest may be killed at any moment, and no other file says of a test
+        what this one does.
 
         Raises:
             OSError: The disk is full, or the like.
         """
         with self._lock:
-            counted = self._masked
-            self._judge(phases)
-            self._masked = counted  # the end judges again
-            self._write_result()
+            # Written several times: what is masked in it is not counted each time.
+            self.result.write(self.folder, self._redactor)
 
-    def judge_only(self, phases: Mapping[str, DataclassInstance]) -> None:
-        """Completes the result of a test that leaves nothing else behind."""
-        self._judge(phases)
-
-    def end_interrupted(self) -> None:
-        """Completes the folder of a test that never came to its end; nothing where it did."""
-        if not self.ended:
-            with contextlib.suppress(OSError):
-                self.finish({})
+    def masked_result(self) -> Result:
+        """Return the result without secrets, those that became known late included."""
+        with self._lock:
+            return self.result.without_secrets(self._redactor)
 
     def discard(self) -> None:
-        """Removes the folder."""
+        """Remove the folder; nothing is recorded from here on."""
         with self._lock:
             self.ended = True
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _judge(self, phases: Mapping[str, DataclassInstance]) -> None:
-        if not phases:
-            return  # what is known stays
-        found = self.result
-        found.phases = {name: asdict(phase) for name, phase in phases.items()}
-        for phase in found.phases.values():
-            for name in ("error", "report"):
-                text = self.mask(phase.get(name, ""))
-                phase[name], _ = limits.shorten(text, limits.FAILURE_TEXT)
-        found.verdict, found.fault, found.headline = judge(found.phases)
-        found.duration = sum(phase["duration"] for phase in found.phases.values())
 
     def _record(self, known: list[dict[str, Any]], facts: dict[str, Any], key: str) -> None:
         facts = {
@@ -313,31 +284,12 @@ class Recorder:
                     break
             else:
                 known.append(facts)
-            self._write_result()
-
-    def _write_result(self) -> None:
-        # Written many times: what is masked in it is not counted each time.
-        self.result.write(self.folder, self._redactor)
+            self.save()
 
 
 def _folder_name(node_id: str, attempt: int, redactor: Redactor) -> str:
-    """The folder's name; a secret in a parameter's id must not be read there either."""
+    """Name the folder; a secret in a parameter's id must not be read there either."""
     masked = redactor(node_id)
     if masked != node_id:  # two tests may differ in nothing but their secrets
         masked += hashlib.sha256(node_id.encode()).hexdigest()[:12]
     return folders.folder_name(masked, attempt)
-
-
-def write_page(folder: Path) -> TestStory:
-    """Writes a test's page from what is in its folder, and returns its story.
-
-    Raises:
-        OSError: The disk is full, or the like.
-    """
-    from pytest_agent_sandbox.evidence.page.render import render_test
-
-    story = shorten(tell(folder))
-    picture_files.embed(story, folder)
-    page = folder / PAGE
-    page.write_text(render_test(story), encoding="utf-8", errors="replace")
-    return story

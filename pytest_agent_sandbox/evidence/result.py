@@ -1,4 +1,4 @@
-"""result.json: what became of one attempt at a test. docs/results.md describes it for readers."""
+"""The result of one attempt at a test, and result.json, which docs/results.md describes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from pytest_agent_sandbox.evidence import limits
 from pytest_agent_sandbox.evidence.folders import RESULT
 from pytest_agent_sandbox.evidence.story import Fault, Row, Verdict
+from pytest_agent_sandbox.llm.exchange import FIRST_ERROR
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-NAME = RESULT
+    from pytest_agent_sandbox.llm.calls import LLMCall
+
 #: The form of result.json; counts up when a field changes its meaning.
 VERSION = 1
 
 
 @dataclass(kw_only=True)
 class LLMTotals:
-    """What an attempt has asked of its LLM, by the gateway's own counting."""
+    """LLM calls of an attempt, by the gateway's own counting."""
 
     #: How many calls by who answered them, or `refused`.
     calls: dict[str, int] = field(default_factory=dict)
@@ -33,6 +35,20 @@ class LLMTotals:
     cost: float | None = 0.0
     #: What replayed calls cost when they were recorded, in US dollars.
     saved: float = 0.0
+
+    def add(self, call: LLMCall) -> None:
+        """Add a call that is over."""
+        origin = call.origin or "refused"
+        self.calls[origin] = self.calls.get(origin, 0) + 1
+        self.tokens += call.usage.total_tokens if call.usage else 0
+        is_refused = call.status is not None and call.status >= FIRST_ERROR
+        if origin == "replayed":
+            self.saved += call.cost or 0.0
+        elif call.cost is not None and self.cost is not None:
+            self.cost += call.cost
+        elif origin in ("live", "recorded") and not call.problem and not is_refused:
+            # Of an error, no provider asks a price.
+            self.cost = None
 
 
 @dataclass(kw_only=True)
@@ -75,19 +91,27 @@ class Result:
     #: What is missing in the files for their size.
     cuts: list[str] = field(default_factory=list)
 
+    def without_secrets(self, mask: Callable[[str], str]) -> Result:
+        """Return a copy in which secrets are masked."""
+        return _of_json(limits.change_texts(asdict(self), mask))
+
     def write(self, folder: Path, mask: Callable[[str], str] = str) -> None:
-        """Put it into a folder, at once or not at all.
+        """Write result.json, at once or not at all.
+
+        Args:
+            folder: The test's.
+            mask: Masks the secrets in a text.
 
         Raises:
             OSError: The disk is full, or the like.
         """
         text = json.dumps(limits.change_texts(asdict(self), mask), indent=2)
-        new = folder / f".{NAME}"
+        new = folder / f".{RESULT}"
         new.write_text(text + "\n", encoding="utf-8")
-        new.replace(folder / NAME)
+        new.replace(folder / RESULT)
 
     def row(self, page: str = "") -> Row:
-        """Its line in the run's table; `page` is the way to its own page."""
+        """Return its line in the run's table; `page` is the way to its own page."""
         startups = [facts.get("start_seconds") for facts in self.sandboxes]
         known = [seconds for seconds in startups if isinstance(seconds, int | float)]
         return Row(
@@ -111,18 +135,22 @@ class Result:
 
 
 def read(folder: Path) -> Result:
-    """The result in a folder; as much of it as can be read, where it was damaged."""
+    """Read the result in a folder; as much of it as can be read, where it was damaged."""
     content: Any = None
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         return Result(test=folder.absolute().name)
+    return _of_json(content)
+
+
+def _of_json(content: Mapping[str, Any]) -> Result:
     found: Result = of(Result, {**content, "llm": of(LLMTotals, content.get("llm"))})
     return found
 
 
 def of(kind: Any, content: Any) -> Any:
-    """What of the content belongs to the kind: a newer version holds more, a damaged one less."""
+    """Make a dataclass of what of the content fits: a newer one holds more, a damaged one less."""
     given = content if isinstance(content, Mapping) else {}
     return kind(
         **{

@@ -11,11 +11,12 @@ from pathlib import Path
 from filelock import FileLock
 
 from pytest_agent_sandbox.evidence import records, result
-from pytest_agent_sandbox.evidence.folders import GROUPS, INDEX, ROWS, SIGN
-from pytest_agent_sandbox.evidence.recorder import write_page
+from pytest_agent_sandbox.evidence.folders import GROUPS, INDEX, PAGE, RESULT, ROWS, SIGN
+from pytest_agent_sandbox.evidence.page.render import render_run
+from pytest_agent_sandbox.evidence.page.write import write_page
 from pytest_agent_sandbox.evidence.result import Result
 from pytest_agent_sandbox.evidence.story import Group, Row, RunStory
-from pytest_agent_sandbox.evidence.telling import PAGE
+from pytest_agent_sandbox.evidence.story_builder import read_story
 
 
 def add(output: Path, found: Result, folder: Path | None) -> None:
@@ -76,7 +77,7 @@ def rows(output: Path) -> list[Row]:
 
 
 def _test_folders(output: Path) -> list[Path]:
-    return [path for path in sorted(output.iterdir()) if (path / result.NAME).is_file()]
+    return [path for path in sorted(output.iterdir()) if (path / RESULT).is_file()]
 
 
 def write_index(output: Path, title: str) -> list[Row]:
@@ -92,13 +93,11 @@ def write_index(output: Path, title: str) -> list[Row]:
     Raises:
         OSError: The disk is full, or the like.
     """
-    from pytest_agent_sandbox.evidence.page.render import render_run
-
     found = rows(output)
     for folder in _test_folders(output):
         if not (folder / PAGE).exists():
             with suppress(Exception):  # one that cannot be told must not hide the others
-                write_page(folder)
+                write_page(folder, read_story(folder))
     ends = [row.started + row.duration for row in found if row.duration is not None]
     started = min((row.started for row in found), default=0.0)
     story = RunStory(

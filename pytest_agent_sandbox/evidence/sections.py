@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_agent_sandbox.evidence import log_lines
+from pytest_agent_sandbox.evidence.folders import DIFF, PAGE
 from pytest_agent_sandbox.evidence.steps import NO_RESULT
 from pytest_agent_sandbox.evidence.story import LogLine, Part, Step, TestStory
-from pytest_agent_sandbox.evidence.telling import DIFF, PAGE
 
 #: Columns of a text; what is longer is in the files.
 _WIDTH = 100

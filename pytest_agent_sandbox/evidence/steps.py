@@ -39,16 +39,16 @@ _MAY_WAIT = ("waiting_for_confirmation", "paused")
 _OUTCOMES = (ObservationEvent, UserRejectObservation, AgentErrorEvent, ACPToolCallEvent)
 
 
-def tell(event: Event) -> Step | None:
-    """An event by itself as a step; None for what is no part of the story."""
-    told = _told(event)
-    if told is not None:
-        told.is_error = told.is_error or event.is_error
-    return told
+def build_step(event: Event) -> Step | None:
+    """Build a step of an event by itself; None for what is no part of the story."""
+    step = _build(event)
+    if step is not None:
+        step.is_error = step.is_error or event.is_error
+    return step
 
 
-class StepTeller:
-    """Joins the events of a test's conversations to steps: a tool call and its result are one.
+class StepBuilder:
+    """Builder of steps out of the events of conversations: a tool call and its result are one.
 
     Args:
         clock: Reads the server's times.
@@ -64,8 +64,8 @@ class StepTeller:
         self._latest: dict[str, float] = {}
         self._status: dict[str, str] = {}
 
-    def tell(self, records: Iterable[Mapping[str, Any]]) -> list[Step]:
-        """The steps, in the order of the records: those of events.jsonl."""
+    def build(self, records: Iterable[Mapping[str, Any]]) -> list[Step]:
+        """Build the steps, in the order of the records: those of events.jsonl."""
         for record in records:
             self._add(record)
         for (conversation, _), step in self._waiting.items():
@@ -90,7 +90,7 @@ class StepTeller:
             if not isinstance(event, ACPToolCallEvent) or event.has_ended:
                 self._waiting.pop((conversation, event.tool_call_id), None)
             return
-        step = tell(event)
+        step = build_step(event)
         if step is None or self._is_known_status(conversation, event):
             return
         step.conversation, step.time, step.pictures = conversation, time, pictures
@@ -116,7 +116,7 @@ class StepTeller:
         return before == str(event.value)
 
 
-def _told(event: Event) -> Step | None:  # noqa: PLR0911 - one answer for each kind
+def _build(event: Event) -> Step | None:  # noqa: PLR0911 - one answer for each kind
     match event:
         case MessageEvent():
             return _step("message", event.source, event.text, [Part(label="text", text=event.text)])

@@ -1,4 +1,4 @@
-"""What the phases of a test add up to."""
+"""Verdict on a test: what its phases add up to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OWN_ERRORS = f"{errors.__name__}."
 
 
 def judge(phases: Mapping[str, Mapping[str, Any]]) -> tuple[Verdict, Fault, str]:
-    """The verdict, whose fault it was, and what happened in one line.
+    """Return the verdict, whose fault it was, and what happened in one line.
 
     Args:
         phases: By name, in their order; each has `outcome`, `error` and `fault`.
@@ -31,7 +31,7 @@ def judge(phases: Mapping[str, Mapping[str, Any]]) -> tuple[Verdict, Fault, str]
 
 
 def failed_line(report: str) -> str:
-    """The line of the test's code that failed, in pytest's own report of it; empty without one."""
+    """Find the line of the test's code that failed in pytest's report of it; empty without one."""
     marked = [line[1:].strip() for line in report.splitlines() if line.startswith(">")]
     return marked[-1][:_LONGEST_HEADLINE] if marked else ""
 

@@ -18,6 +18,7 @@ from pytest_agent_sandbox.client.events import parse_event
 from pytest_agent_sandbox.evidence import live
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.host.redaction import Redactor
+from pytest_agent_sandbox.plugin.report.finish import complete
 from tests.client import hostile
 
 
@@ -54,7 +55,7 @@ def test_evidence_of_a_hostile_conversation(tmp_path: Path, seed: int) -> None:
     head = f"diff --git a/{text} b/{text}\n--- a/{text}\n+++ b/{text}\n"
     recorder.record_diff("c", f"{head}@@ -1 +1 @@\n+{text}\n")
     recorder.note(text)
-    told = recorder.finish({"call": Phase(error=text, report=text)})
+    told = complete(recorder, {"call": Phase(error=text, report=text)})
 
     for title, section in [*told, ("live", seen.getvalue())]:
         bad = {character for character in section if not is_harmless(character)}

@@ -6,12 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from pytest_agent_sandbox.evidence import llm_steps
-from pytest_agent_sandbox.evidence.llm_steps import (
-    add_to,
-    answered_record,
-    asked_record,
-    message_text,
-)
+from pytest_agent_sandbox.evidence.llm_observer import answered_record, asked_record
+from pytest_agent_sandbox.evidence.llm_steps import message_text
 from pytest_agent_sandbox.evidence.result import LLMTotals
 from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.observer import ANSWER_LIMIT, News
@@ -35,14 +31,14 @@ def call(number=1, **fields):
 def told(one, news=None, answer=b'{"id": 1}'):
     # On their way they are lines of JSON.
     records = [asked_record("1", one, news or News([QUESTION])), answered_record("1", one, answer)]
-    (step,) = llm_steps.tell(json.loads(json.dumps(records)), STARTED.timestamp() - 2)
+    (step,) = llm_steps.build_steps(json.loads(json.dumps(records)), STARTED.timestamp() - 2)
     return step
 
 
 def totals(*calls):
     found = LLMTotals()
     for one in calls:
-        add_to(found, one)
+        found.add(one)
     return found
 
 
@@ -98,13 +94,13 @@ def test_an_answer_that_is_an_error(status, is_error):
 
 
 def test_a_call_that_was_never_answered():
-    (step,) = llm_steps.tell([asked_record("1", call(), News([QUESTION]))], 0)
+    (step,) = llm_steps.build_steps([asked_record("1", call(), News([QUESTION]))], 0)
     assert (step.summary, step.duration, step.is_error) == ("no answer", None, False)
 
 
 def test_answers_find_their_calls_and_those_without_a_call_are_passed_over():
     one, two = call(1), call(2)
-    steps = llm_steps.tell(
+    steps = llm_steps.build_steps(
         [
             asked_record("1", one, News()),
             asked_record("2", one, News()),
@@ -221,7 +217,7 @@ def test_fields_that_are_not_what_they_should_be(name, bad):
     one = call()
     asked = asked_record("1", one, News([QUESTION], 1, ["t"])) | {name: bad}
     answered = answered_record("1", one, b"x") | {name: bad}
-    for step in llm_steps.tell([asked, answered, {}], 0):
+    for step in llm_steps.build_steps([asked, answered, {}], 0):
         assert isinstance(step.summary, str)
         assert all(isinstance(value, str) for fact in step.facts for value in fact)
         assert all(isinstance(part.text, str) for part in step.parts)
@@ -232,14 +228,14 @@ def test_usage_and_messages_that_are_not_what_they_should_be(bad):
     asked = asked_record("1", call(), News([bad, {"role": bad, "content": bad, "type": bad}]))
     usage = {"prompt_tokens": bad, "completion_tokens": bad, "cache_read_tokens": bad}
     answered = answered_record("1", call(), b"x") | {"usage": usage}
-    assert len(llm_steps.tell([asked | {"tools": [bad]}, answered], 0)) == 1
+    assert len(llm_steps.build_steps([asked | {"tools": [bad]}, answered], 0)) == 1
 
 
 def test_messages_that_are_nested_deeply():
     deep = "x"
     for _ in range(900):
         deep = {"content": [deep]}
-    (step,) = llm_steps.tell([asked_record("1", call(), News([deep]))], 0)
+    (step,) = llm_steps.build_steps([asked_record("1", call(), News([deep]))], 0)
     assert step.parts[0].text == "(nested too deeply to be shown)"
 
 
@@ -280,5 +276,5 @@ def test_pictures_of_a_request(part):
     other = json.loads(json.dumps(part).replace("screenshot-7.png", "https://x.example/x.png"))
     assert message_text(other) == f"({part['type']})"
     asked = asked_record("1", call(), News([{"role": "user", "content": [part]}]))
-    (step,) = llm_steps.tell([asked | {"pictures": ["screenshot-7.png"]}], 0.0)
+    (step,) = llm_steps.build_steps([asked | {"pictures": ["screenshot-7.png"]}], 0.0)
     assert step.pictures == ["screenshot-7.png"]

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from pytest_agent_sandbox.evidence import limits, pictures
-from pytest_agent_sandbox.evidence.picture_files import PictureFiles, embed, find, is_name, names_in
+from pytest_agent_sandbox.evidence.page.write import embed_pictures
+from pytest_agent_sandbox.evidence.picture_files import PictureFiles, find, is_name, names_in
 from pytest_agent_sandbox.evidence.picture_kinds import picture_of
 from pytest_agent_sandbox.evidence.story import Step, TestStory
 from tests.evidence.images import (
@@ -265,7 +266,7 @@ def test_the_last_pictures_are_in_the_page_as_far_as_there_is_room(tmp_path, mon
     size = (tmp_path / names[0]).stat().st_size
     monkeypatch.setattr(limits, "PAGE_PICTURES", 3 * size)
     story = a_story(tmp_path, a_step(*names[:4]), a_step(names[4], names[0]))
-    embed(story, tmp_path)
+    embed_pictures(story, tmp_path)
     shown = {picture.name: picture for picture in story.pictures if picture.data}
     assert sorted(shown) == [names[0], names[3], names[4]]
     assert shown[names[3]].data == data_url(png(3, 2, (4, 0, 0)))
@@ -277,6 +278,6 @@ def test_what_a_browser_could_not_draw_is_not_in_the_page(tmp_path):
     (tmp_path / "screenshot-1.png").write_bytes(png()[:16] + b"\0\0\xff\xff" * 2 + png()[24:])
     (tmp_path / "screenshot-2.png").write_bytes(b"damaged")
     story = a_story(tmp_path, a_step("screenshot-1.png", "screenshot-2.png"))
-    embed(story, tmp_path)
+    embed_pictures(story, tmp_path)
     assert [picture.data for picture in story.pictures] == ["", ""]
     assert story.cuts == ["In files beside this page only: 2 of its 2 pictures."]

@@ -11,12 +11,14 @@ import pytest
 from pytest_agent_sandbox.client.events import parse_event
 from pytest_agent_sandbox.evidence import limits, result
 from pytest_agent_sandbox.evidence.recorder import Recorder
-from pytest_agent_sandbox.evidence.telling import tell
+from pytest_agent_sandbox.evidence.story_builder import read_story
 from pytest_agent_sandbox.host.log_file import LogFile
 from pytest_agent_sandbox.host.redaction import Redactor
 from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.observer import News
 from pytest_agent_sandbox.llm.replies import Usage
+from pytest_agent_sandbox.plugin.report import finish
+from pytest_agent_sandbox.plugin.report.finish import complete, complete_interrupted, judge
 from tests.evidence.events import action, message
 from tests.evidence.events import result as observation
 from tests.evidence.images import data_url, encoded, png
@@ -87,7 +89,7 @@ def test_finishing_returns_sections_and_leaves_the_files(recorder):
     record(recorder, message("user", "hello"))
     recorder.record_diff("box", "diff --git a/x b/x\n@@ -0,0 +1 @@\n" + "+a line\n" * 500)
     failure = Phase("failed", 2.5, "AssertionError: no\nmore", "assertion", "E   no")
-    told = dict(recorder.finish({"setup": Phase("passed"), "call": failure}))
+    told = dict(complete(recorder, {"setup": Phase("passed"), "call": failure}))
     assert list(told) == [
         "agent transcript",
         "container log",
@@ -110,9 +112,38 @@ def test_finishing_returns_sections_and_leaves_the_files(recorder):
 
 
 def test_a_folder_that_is_not_kept_needs_no_page(recorder):
-    told = dict(recorder.finish({"call": Phase("failed")}, keep=False))
+    told = dict(complete(recorder, {"call": Phase("failed")}, keep=False))
     assert "not kept" in told["agent evidence"]
     assert not (recorder.folder / "transcript.html").exists()
+
+
+def test_the_page_lists_the_other_files_as_they_are_at_the_end(recorder):
+    recorder.note("a note, which becomes a hint in result.json too")
+    complete(recorder, {"call": Phase("failed")})
+    page = (recorder.folder / "transcript.html").read_text("utf-8")
+    size = (recorder.folder / "result.json").stat().st_size
+    assert f'{{"name":"result.json","size":{size}}}' in page
+
+
+def test_a_story_that_cannot_be_told_has_a_verdict(recorder, monkeypatch):
+    def unknown(*_):
+        raise KeyError("an event that nobody has thought of")
+
+    monkeypatch.setattr(finish, "build_story", unknown)
+    with pytest.raises(KeyError):
+        complete(recorder, {"call": Phase("failed", error="E: no")})
+    assert (on_disk(recorder).verdict, on_disk(recorder).headline) == ("failed", "E: no")
+
+
+def test_a_secret_that_became_known_late_is_in_no_section(tmp_path):
+    redactor = Redactor()
+    recorder = Recorder(tmp_path, "t.py::test_x", redactor)
+    recorder.note(f"a note on {SECRET}")
+    redactor.add(SECRET)
+    assert (
+        "note:  a note on ***"
+        in dict(complete(recorder, {"call": Phase("failed")}))["agent evidence"]
+    )
 
 
 def test_an_event_is_kept_once_for_each_conversation(recorder):
@@ -141,7 +172,7 @@ def leak_everywhere(recorder, text):
     recorder.record_conversation(1, status=f"unknown: {text}", tokens=5)
     recorder.note(f"a note on {text}")
     failure = Phase("failed", 1.0, f"E: {text}", "test", f"E   {text}")
-    return recorder.finish({"call": failure})
+    return complete(recorder, {"call": failure})
 
 
 @pytest.mark.parametrize("secret", [SECRET, *KEY_LINES])
@@ -187,7 +218,7 @@ def test_a_secret_of_digits_does_not_break_what_is_written(tmp_path):
     recorder = Recorder(tmp_path, "t.py::test_x", redactor)
     redactor.add(str(int(recorder.result.started)))
     record(recorder, message("user", f"now is {int(recorder.result.started)}"))
-    recorder.finish({"call": Phase("failed")})
+    complete(recorder, {"call": Phase("failed")})
     assert on_disk(recorder).started == recorder.result.started
     assert lines(recorder)[0]["event"]["llm_message"]["content"][0]["text"] == "now is ***"
 
@@ -195,7 +226,7 @@ def test_a_secret_of_digits_does_not_break_what_is_written(tmp_path):
 def test_a_secret_is_masked_whole_before_its_text_is_shortened(recorder):
     record(recorder, message("user", "x" * 95 + SECRET))
     failure = Phase("failed", error="E: " + "x" * 290 + SECRET)
-    told = dict(recorder.finish({"call": failure}))
+    told = dict(complete(recorder, {"call": failure}))
     assert SECRET[:4] not in repr(told)
     assert on_disk(recorder).headline.endswith("x***")
 
@@ -223,7 +254,7 @@ def test_diffs_of_several_workspaces_are_told_apart(recorder):
         "# two",
         "# three",
     ]
-    told = dict(recorder.finish({"call": Phase("failed")}))
+    told = dict(complete(recorder, {"call": Phase("failed")}))
     assert told["workspace changes"].startswith(
         "three: (the workspace could not be read: gone)\nadded     one: x  +0 -0\n"
     )
@@ -232,7 +263,7 @@ def test_diffs_of_several_workspaces_are_told_apart(recorder):
 def test_a_long_diff_is_shortened_and_that_is_said(recorder, monkeypatch):
     monkeypatch.setattr(limits, "RECORDED_DIFF", 1000)
     recorder.record_diff("box", "x" * 900 + SECRET + "y" * 150)
-    recorder.finish({"call": Phase("failed")})
+    complete(recorder, {"call": Phase("failed")})
     text = (recorder.folder / "workspace.diff").read_text("utf-8")
     assert "53 characters are left out here" in text
     assert on_disk(recorder).cuts == ["workspace.diff lacks 53 characters in the middle."]
@@ -240,14 +271,14 @@ def test_a_long_diff_is_shortened_and_that_is_said(recorder, monkeypatch):
 
 def test_long_failures_are_shortened(recorder):
     long = "x" * 10_000_000
-    recorder.finish({"call": Phase("failed", error=f"E: {long}", report=long)})
+    complete(recorder, {"call": Phase("failed", error=f"E: {long}", report=long)})
     assert (recorder.folder / "result.json").stat().st_size < 3 * limits.FAILURE_TEXT
 
 
 def test_a_full_file_keeps_its_end_and_that_is_said(recorder, monkeypatch):
     monkeypatch.setattr(recorder._events, "_room", 1000)
     record(recorder, *(message("user", f"message {n}", n) for n in range(60)))
-    told = dict(recorder.finish({"call": Phase("failed")}))
+    told = dict(complete(recorder, {"call": Phase("failed")}))
     assert "message 59" in told["agent transcript"]
     (mark,) = [line["left_out"] for line in lines(recorder) if "left_out" in line]
     assert len(lines(recorder)) - 1 + mark == 60
@@ -273,7 +304,7 @@ def test_facts_grow(recorder):
 
 def test_a_test_that_was_interrupted_has_its_result_too(recorder):
     record(recorder, message("user", "hello"))
-    recorder.end_interrupted()
+    complete_interrupted(recorder)
     found = on_disk(recorder)
     assert (found.verdict, found.masked) == ("running", 0)
     assert (recorder.folder / "transcript.html").exists()
@@ -281,25 +312,25 @@ def test_a_test_that_was_interrupted_has_its_result_too(recorder):
 
 def test_a_failure_that_is_judged_twice_is_counted_once(recorder):
     failure = {"setup": Phase("failed", error=f"E: {SECRET}", fault="sandbox")}
-    recorder.sections_so_far(failure)
-    recorder.finish(failure)
+    judge(recorder, failure)
+    complete(recorder, failure)
     assert on_disk(recorder).masked == 1
 
 
 def test_what_is_known_of_an_interrupted_test_stays(recorder):
-    recorder.sections_so_far({"setup": Phase("failed", error="E: no", fault="sandbox")})
-    recorder.end_interrupted()
+    judge(recorder, {"setup": Phase("failed", error="E: no", fault="sandbox")})
+    complete_interrupted(recorder)
     found = on_disk(recorder)
     assert (found.verdict, found.fault, found.headline) == ("failed", "sandbox", "E: no")
     assert "setup" in found.phases
 
 
 def test_an_end_is_not_undone(recorder):
-    recorder.finish({"call": Phase("failed")})
+    complete(recorder, {"call": Phase("failed")})
     before = {path: path.read_bytes() for path in recorder.folder.iterdir()}
     record(recorder, message("user", "late"))
     ask(recorder)
-    recorder.end_interrupted()
+    complete_interrupted(recorder)
     assert {path: path.read_bytes() for path in recorder.folder.iterdir()} == before
 
 
@@ -308,7 +339,7 @@ def test_discarding_leaves_nothing(recorder):
     recorder.discard()
     record(recorder, message("user", "late"))
     ask(recorder)
-    recorder.end_interrupted()
+    complete_interrupted(recorder)
     assert not recorder.folder.exists()
 
 
@@ -321,8 +352,8 @@ def test_a_full_disk_is_the_test_s_end_once_and_no_agent_s_failure(recorder, mon
     ask(recorder)
     monkeypatch.setattr(recorder._events, "end", full)
     with pytest.raises(OSError, match="no space"):
-        recorder.finish({"call": Phase("failed", error="E: no")})
-    recorder.end_interrupted()
+        complete(recorder, {"call": Phase("failed", error="E: no")})
+    complete_interrupted(recorder)
     assert recorder.result.headline == "E: no"
 
 
@@ -337,7 +368,7 @@ def test_many_threads_at_once(recorder):
         thread.start()
     for thread in threads:
         thread.join()
-    recorder.finish({"call": Phase("passed")})
+    complete(recorder, {"call": Phase("passed")})
     found = on_disk(recorder)
     assert len(lines(recorder)) == 200
     assert len(lines(recorder, "llm-calls.jsonl")) == 400
@@ -382,7 +413,7 @@ def test_a_picture_of_an_event_and_of_a_request_is_one_file(recorder):
     assert lines(recorder, "llm-calls.jsonl")[0]["new_messages"] == [asked]
     assert lines(recorder, "llm-calls.jsonl")[0]["pictures"] == ["screenshot-1.png"]
     assert "pictures" not in lines(recorder, "llm-calls.jsonl")[1]
-    recorder.finish({"call": Phase("failed")})
+    complete(recorder, {"call": Phase("failed")})
     page = (recorder.folder / "transcript.html").read_text("utf-8")
     assert page.count(encoded(png())) == 1
     assert len(list(recorder.folder.glob("screenshot-*"))) == 1
@@ -400,10 +431,10 @@ def test_a_picture_that_is_left_out_is_said_to_be(recorder, monkeypatch):
     monkeypatch.setattr(limits, "RECORDED_PICTURES_SIZE", 200)
     record(recorder, action(1, tool="browser_get_state", include_screenshot=True),
            browser_state(encoded(png(comment=b"x" * 200)), 2))  # fmt: skip
-    recorder.finish({"call": Phase("failed")})
+    complete(recorder, {"call": Phase("failed")})
     said = "1 screenshots found no room, or hold a secret."
     assert on_disk(recorder).cuts == [said]
-    (step,) = tell(recorder.folder).steps
+    (step,) = read_story(recorder.folder).steps
     assert step.facts[-1] == ("picture", "screenshot-1.png was left out")
     assert said in (recorder.folder / "transcript.html").read_text("utf-8")
 
@@ -420,7 +451,7 @@ def test_several_desktops_have_a_video_each(recorder):
     assert [path.name for path in paths] == ["desktop.mp4", "desktop-2.mp4", "desktop-3.mp4"]
     paths[1].write_bytes(b"x")
     paths[2].write_bytes(b"")
-    told = dict(recorder.finish({"call": Phase("failed")}))
+    told = dict(complete(recorder, {"call": Phase("failed")}))
     assert [line for line in told["agent evidence"].splitlines() if "video" in line[:5]] == [
         f"video: {paths[1]}"
     ]

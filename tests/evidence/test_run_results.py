@@ -9,6 +9,7 @@ from pytest_agent_sandbox.evidence import folders, run_results
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.evidence.result import Result
 from pytest_agent_sandbox.host.redaction import Redactor
+from pytest_agent_sandbox.plugin.report.finish import complete
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ def work(output, number):
     folders.begin_run(output, "run")
     for n in range(25):
         recorder = Recorder(output, f"t.py::test_{number}[{n}]", Redactor())
-        recorder.finish({}, keep=False)
+        complete(recorder, {}, keep=False)
         run_results.add(output, recorder.result, recorder.folder)
 
 
@@ -149,7 +150,7 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path):
 
 
 def test_a_page_that_cannot_be_written_does_not_keep_the_others_away(output, monkeypatch):
-    def full(folder):
+    def full(folder, story):
         raise OSError(f"no space left for {folder}")
 
     kept(output, "t.py::test_x")

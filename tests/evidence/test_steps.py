@@ -6,7 +6,7 @@ import pytest
 
 from pytest_agent_sandbox.client.events import parse_event
 from pytest_agent_sandbox.evidence.clock import Clock
-from pytest_agent_sandbox.evidence.steps import NO_RESULT, StepTeller, tell
+from pytest_agent_sandbox.evidence.steps import NO_RESULT, StepBuilder, build_step
 from tests.evidence.events import RECEIVED, action, event, message, record, result, status
 
 
@@ -15,7 +15,7 @@ def told(*events, conversation="1"):
 
 
 def records_told(*records):
-    return StepTeller(Clock(RECEIVED)).tell(records)
+    return StepBuilder(Clock(RECEIVED)).build(records)
 
 
 def texts(step):
@@ -71,10 +71,10 @@ def test_parallel_calls_find_their_results_in_any_order():
 def test_a_call_without_a_result_is_an_error_that_lasted_until_the_end():
     events = [message("user", "Go."), action(1, command="make"), status("running", 2)]
     records = [record(one, "1") for one in events]
-    call = next(one for one in StepTeller(Clock(RECEIVED), end=5).tell(records) if one.tool)
+    call = next(one for one in StepBuilder(Clock(RECEIVED), end=5).build(records) if one.tool)
     assert (call.is_error, call.duration, call.facts) == (True, 4, [NO_RESULT])
     waiting = [*records, record(status("waiting_for_confirmation", 3), "1")]
-    call = next(one for one in StepTeller(Clock(RECEIVED), end=5).tell(waiting) if one.tool)
+    call = next(one for one in StepBuilder(Clock(RECEIVED), end=5).build(waiting) if one.tool)
     assert (call.is_error, call.duration, call.facts) == (False, None, [])
 
 
@@ -282,7 +282,7 @@ def test_events_that_are_not_what_their_kind_promises(one):
         assert all(isinstance(part.text, str) for part in step.parts)
     # Its neighbours are told all the same.
     assert len(told(action(1), result("x", 2), message("user", "a", 3))) == 2
-    tell(parse_event(one))
+    build_step(parse_event(one))
 
 
 def test_data_that_is_nested_deeply():

@@ -139,9 +139,11 @@ class RunEvidence:
 
     def close(self) -> None:
         """Completes what tests that were interrupted have left, and lets go of the terminal."""
+        from pytest_agent_sandbox.plugin.report import finish
+
         with self._closing:
             for recorder in self._open_recorders:
-                recorder.end_interrupted()
+                finish.complete_interrupted(recorder)
 
     def __enter__(self) -> Self:
         return self

@@ -1,26 +1,76 @@
-"""What becomes of a test's evidence once its outcome is known."""
+"""End of a test's evidence: judge what was recorded, tell it, write it."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_agent_sandbox.evidence import run_results
-from pytest_agent_sandbox.evidence.recorder import Recorder
-from pytest_agent_sandbox.evidence.telling import PAGE
+from pytest_agent_sandbox.evidence import run_results, sections, verdict
+from pytest_agent_sandbox.evidence.folders import PAGE
+from pytest_agent_sandbox.evidence.page.write import write_page
+from pytest_agent_sandbox.evidence.story_builder import build_story
 from pytest_agent_sandbox.plugin.report import attachments, collect, outcome
-from pytest_agent_sandbox.plugin.session import SandboxSession
+from pytest_agent_sandbox.plugin.report.outcome import Phase
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.evidence.recorder import Recorder
+    from pytest_agent_sandbox.plugin.session import SandboxSession
 
 #: Names of properties of a test in JUnit XML and the like.
 EVIDENCE, FAULT = "agent_evidence", "agent_fault"
 
 
+def complete(
+    recorder: Recorder, phases: Mapping[str, Phase], *, keep: bool = True
+) -> list[tuple[str, str]]:
+    """Walk what was recorded of a test to its end: judge, tell, write.
+
+    Args:
+        recorder: The test's.
+        phases: How its phases went, by their names. A test that was interrupted has none.
+        keep: Whether the folder is going to be kept, and so gets its page.
+
+    Returns:
+        The sections of the failure report: pairs of a title and a text, for people.
+
+    Raises:
+        OSError: The disk is full, or the like; the verdict is there all the same.
+    """
+    judge(recorder, phases)
+    recorder.end()
+    try:
+        story = build_story(recorder.folder, recorder.masked_result())
+        recorder.result.hints = [hint.text for hint in story.hints]
+    finally:  # a story that cannot be told has a verdict too
+        recorder.save()
+    if keep:
+        write_page(recorder.folder, story)
+    return sections.of(story, recorder.folder if keep else None)
+
+
+def judge(recorder: Recorder, phases: Mapping[str, Phase]) -> None:
+    """Judge a test by its phases so far; without any, what is known stays."""
+    if phases:
+        recorder.record_phases(phases)
+        found = recorder.result
+        found.verdict, found.fault, found.headline = verdict.judge(found.phases)
+
+
+def complete_interrupted(recorder: Recorder) -> None:
+    """Complete the folder of a test that never came to its end; do nothing where it did."""
+    if not recorder.ended:
+        with suppress(OSError):
+            complete(recorder, {})
+
+
 def show_setup(run: SandboxSession, item: pytest.Item, report: pytest.TestReport) -> None:
-    """Shows what there is of a test whose set-up has failed.
+    """Show what there is of a test whose set-up has failed.
 
     The terminal (pytest 9.2) leaves out the sections of the teardown report then.
     """
@@ -28,32 +78,40 @@ def show_setup(run: SandboxSession, item: pytest.Item, report: pytest.TestReport
     if recorder is None or not report.failed:
         return
     try:
-        sections = recorder.sections_so_far(outcome.phases(item))
+        _save_verdict(recorder, item)
+        story = build_story(recorder.folder, recorder.masked_result())
+        told = sections.of(story, recorder.folder)
     except Exception:  # noqa: BLE001 - the end of the evidence meets it too, and says so
         return
     if run.settings.artifacts != "none":
-        _show(report, sections)
+        _show(report, told)
 
 
 def note_call(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Keeps that a test has failed, and what the shared workspace tells where no agent was in it.
+    """Keep that a test has failed, and what the shared workspace tells where no agent was in it.
 
-    Now, for pytest may not live to the test's end: the reader of its output leaves, a debugger or
-    Ctrl-C ends it. And the run's last test takes the shared workspace down before its own end.
+    Now, for the run's last test takes the shared workspace down before its own end.
     """
     recorder = item.stash.get(outcome.RECORDER, None)
     if recorder is None or not report.failed:
         return
     used = getattr(item, "funcargs", {})
     with suppress(OSError):
-        recorder.judge_so_far(outcome.phases(item))
+        _save_verdict(recorder, item)
         is_told = recorder.result.sandboxes  # of an earlier subtest
         if "shared_agent_workspace" in used and "agent_conversation" not in used and not is_told:
             collect.of_shared(recorder, used["shared_agent_workspace"])
 
 
+def _save_verdict(recorder: Recorder, item: pytest.Item) -> None:
+    # pytest may not live to the test's end: the reader of its output leaves, a debugger or Ctrl-C
+    # ends it.
+    judge(recorder, outcome.phases(item))
+    recorder.save()
+
+
 def end_evidence(run: SandboxSession, item: pytest.Item, report: pytest.TestReport) -> None:
-    """Shows a failed test's evidence, and keeps or drops the folder as the settings say.
+    """Show a failed test's evidence, and keep or drop the folder as the settings say.
 
     The teardown report carries the sections: sections of the call report are missing from JUnit
     XML and Allure, and xdist sends each report before the next phase begins (pytest 9.2).
@@ -66,26 +124,26 @@ def end_evidence(run: SandboxSession, item: pytest.Item, report: pytest.TestRepo
     is_wanted = evidence.wants_evidence(item)
     is_kept = is_wanted and not is_off
     try:
-        sections = _end(recorder, item, is_wanted=is_wanted, is_kept=is_kept)
+        told = _end(recorder, item, is_wanted=is_wanted, is_kept=is_kept)
     except Exception as error:  # noqa: BLE001 - evidence is never worth the results of a run
         # A full disk, a folder that somebody removed; or an event that nobody has thought of.
-        sections = [("agent evidence", f"could not be kept: {_in_words(error)}\n")]
+        told = [("agent evidence", f"could not be kept: {_in_words(error)}\n")]
         is_kept = is_kept and recorder.folder.exists()
     else:
         if is_kept:
-            sections += _attach(item, report, recorder)
+            told += _attach(item, report, recorder)
     if outcome.failed(item):
-        _show(report, sections)
+        _show(report, told)
     with suppress(OSError):
         if not is_off and evidence.has_own_output:
             run_results.add(evidence.output, recorder.result, recorder.folder if is_kept else None)
 
 
-def _show(report: pytest.TestReport, sections: list[tuple[str, str]]) -> None:
+def _show(report: pytest.TestReport, told: list[tuple[str, str]]) -> None:
     # Where a single character of a section is not to be had on the terminal, pytest (9.2) shows all
     # of it as one line of escapes. A worker of xdist has no terminal.
     encoding = getattr(sys.__stdout__, "encoding", None) or "utf-8"
-    for title, text in sections:
+    for title, text in told:
         shown = text.encode(encoding, "backslashreplace").decode(encoding)
         report.sections.append((f"Captured stdout {title} {report.when}", shown))
 
@@ -98,12 +156,11 @@ def _end(
     recorder: Recorder, item: pytest.Item, *, is_wanted: bool, is_kept: bool
 ) -> list[tuple[str, str]]:
     phases = outcome.phases(item)
-    if not is_wanted:
-        recorder.judge_only(phases)
-        recorder.discard()
-        return []
     try:
-        return recorder.finish(phases, keep=is_kept)
+        if is_wanted:
+            return complete(recorder, phases, keep=is_kept)
+        judge(recorder, phases)  # for the run's table
+        return []
     finally:
         if not is_kept:
             recorder.discard()
@@ -112,7 +169,7 @@ def _end(
 def _attach(
     item: pytest.Item, report: pytest.TestReport, recorder: Recorder
 ) -> list[tuple[str, str]]:
-    """Leads to the evidence from everywhere that people look; returns what to say of it."""
+    """Lead to the evidence from everywhere that people look; return what to say of it."""
     page = recorder.folder / PAGE
     report.user_properties.append((EVIDENCE, _shown(page, item.config.rootpath)))
     if recorder.result.fault:
@@ -126,7 +183,7 @@ def _attach(
 
 
 def _shown(path: Path, root: Path) -> str:
-    """The path as seen from the root folder, spelled the same on all systems."""
+    """Spell a path as seen from the root folder, the same on all systems."""
     with suppress(ValueError):  # on Windows: on another drive
         return Path(os.path.relpath(path, root)).as_posix()
     return path.as_posix()

@@ -1,17 +1,16 @@
-"""A test's story, out of the files in its folder, whether the test came to its end or not."""
+"""Builder of a test's story, out of its result and the files in its folder."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pytest_agent_sandbox.evidence import (
     changes,
     command_steps,
     folders,
-    limits,
     llm_steps,
     log_lines,
     picture_files,
@@ -21,23 +20,19 @@ from pytest_agent_sandbox.evidence import (
 )
 from pytest_agent_sandbox.evidence.brief import brief
 from pytest_agent_sandbox.evidence.clock import Clock
-from pytest_agent_sandbox.evidence.folders import INDEX
+from pytest_agent_sandbox.evidence.folders import DIFF, INDEX, PAGE
 from pytest_agent_sandbox.evidence.hints import hints
 from pytest_agent_sandbox.evidence.result import Result
-from pytest_agent_sandbox.evidence.steps import StepTeller
+from pytest_agent_sandbox.evidence.steps import StepBuilder
 from pytest_agent_sandbox.evidence.story import (
     Fact,
     Failure,
-    Hint,
     LogLine,
     RawFile,
     Section,
     Step,
     TestStory,
 )
-
-PAGE = "transcript.html"
-DIFF = "workspace.diff"
 
 #: As Recorder.new_video() names them.
 _VIDEO = re.compile(r"desktop(?:-\d+)?\.mp4")
@@ -53,25 +48,32 @@ _LABELS = {
     "timed_out": "timed out",
     "cost": "cost, as the server says",
 }
-_Thing = TypeVar("_Thing")
 
 
-def tell(folder: Path) -> TestStory:
-    """The story that a test's folder holds."""
-    found = result.read(folder)
+def read_story(folder: Path) -> TestStory:
+    """Build the story of a test whose folder is all there is, whether it came to its end or not."""
+    return build_story(folder, result.read(folder))
+
+
+def build_story(folder: Path, found: Result) -> TestStory:
+    """Build the story of a test.
+
+    Args:
+        folder: The test's.
+        found: What became of it, without secrets.
+    """
     events = list(records.read(folder / records.EVENTS))
     received = list(_received(events))
     # Where the result cannot be read, the first event is when it began.
     started = found.started or min((here for _, here in received), default=0.0)
     clock = Clock(started, received)
     log = _log(folder, found, clock)
-    steps = StepTeller(clock, _end(found)).tell(events)
-    steps += llm_steps.tell(records.read(folder / records.LLM_CALLS), started)
-    steps += command_steps.tell(records.read(folder / records.COMMANDS), started)
+    steps = StepBuilder(clock, _end(found)).build(events)
+    steps += llm_steps.build_steps(records.read(folder / records.LLM_CALLS), started)
+    steps += command_steps.build_steps(records.read(folder / records.COMMANDS), started)
     steps += [_log_step(line) for line in log if log_lines.is_trouble(line)]
     steps = _in_order(steps)
     pictures = picture_files.find(folder, steps)
-    files = _files(folder)
     failures = list(_failures(found))
     diff = _text(folder / DIFF)
     changed, note = changes.read(diff) if diff is not None else ([], "")
@@ -94,68 +96,12 @@ def tell(folder: Path) -> TestStory:
         changes=changed,
         changes_note=note,
         environment=list(_environment(found)),
-        files=files,
         pictures=pictures,
-        videos=[file for file in files if _VIDEO.fullmatch(file.name) and file.size],
+        videos=[file for file in list_files(folder) if _VIDEO.fullmatch(file.name) and file.size],
         masked=found.masked,
         cuts=list(found.cuts),
         index=f"../{INDEX}" if folders.is_ours(folder.absolute().parent) else "",
     )
-
-
-def shorten(story: TestStory) -> TestStory:
-    """The story with no more text than a page takes; it says what it leaves out."""
-    room = _Room(limits.PAGE_TEXTS)
-    # What matters most has the first claim on the room: how it ended.
-    for failure in story.failures:
-        failure.text, _ = room.shorten(failure.text)
-    for change in story.changes:
-        change.diff, change.cut = room.shorten(change.diff)
-    story.changes_note, _ = room.shorten(story.changes_note)
-    before = len(story.steps)
-    story.steps = _last(story, story.steps, "steps", records.EVENTS)
-    _renumber(story.hints, before - len(story.steps))
-    story.log = _last(story, story.log, "lines of the log", "container.log")
-    for step in reversed(story.steps):
-        for part in step.parts:
-            part.text, part.cut = room.shorten(part.text)
-    for line in reversed(story.log):
-        line.text, _ = room.shorten(line.text)
-    if room.shortened:
-        story.cuts.append(
-            f"{room.shortened} long texts are shortened on this page; the raw files hold more."
-        )
-    return story
-
-
-def _renumber(found: list[Hint], dropped: int) -> None:
-    """Lets the hints lead to their steps where the first ones were dropped."""
-    for hint in found:
-        if hint.step is not None:
-            hint.step = hint.step - dropped if hint.step > dropped else None
-
-
-def _last(story: TestStory, things: list[_Thing], name: str, file: str) -> list[_Thing]:
-    cut = len(things) - limits.PAGE_THINGS
-    if cut <= 0:
-        return things
-    story.cuts.append(f"{cut:,} earlier {name} are not on this page, but in {file}.")
-    return things[cut:]
-
-
-class _Room:
-    """How much text a page still takes."""
-
-    def __init__(self, size: int) -> None:
-        self._left = size
-        self.shortened = 0
-
-    def shorten(self, text: str) -> tuple[str, int]:
-        limit = limits.PAGE_TEXT if self._left > limits.PAGE_TEXT else limits.PAGE_REST
-        shown, cut = limits.shorten(text, limit)
-        self._left -= len(shown)
-        self.shortened += cut > 0
-        return shown, cut
 
 
 def _received(events: list[dict[str, Any]]) -> Iterator[tuple[str, float]]:
@@ -187,7 +133,7 @@ def _log_step(line: LogLine) -> Step:
 
 
 def _in_order(steps: list[Step]) -> list[Step]:
-    """By time; a step without one stays behind the step that it came after."""
+    """Sort steps by time; one without a time stays behind the step that it came after."""
     latest = 0.0
     keyed = []
     for step in steps:
@@ -197,7 +143,7 @@ def _in_order(steps: list[Step]) -> list[Step]:
 
 
 def _end(found: Result) -> float | None:
-    """When the test's own function was over, in seconds since the test began."""
+    """Return when the test's own function was over, in seconds since the test began."""
     if "call" not in found.phases:
         return None
     durations = (found.phases.get(name, {}).get("duration") for name in ("setup", "call"))
@@ -262,7 +208,8 @@ def _shown(name: str, value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _files(folder: Path) -> list[RawFile]:
+def list_files(folder: Path) -> list[RawFile]:
+    """List the files beside a test's page, sorted as people count: 10 after 9."""
     return [
         RawFile(name=path.name, size=path.stat().st_size)
         for path in sorted(folder.iterdir(), key=_natural)
@@ -271,5 +218,5 @@ def _files(folder: Path) -> list[RawFile]:
 
 
 def _natural(path: Path) -> list[tuple[str, int]]:
-    """By which names are sorted as people count: 10 after 9."""
+    # The name with its numbers as numbers.
     return [(text, int(digits or 0)) for text, digits in _DIGITS.findall(path.stem)]

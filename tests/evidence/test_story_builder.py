@@ -8,6 +8,7 @@ import time
 import pytest
 
 from pytest_agent_sandbox.evidence import folders, limits, sections
+from pytest_agent_sandbox.evidence.page.fit import fit
 from pytest_agent_sandbox.evidence.page.render import render_test
 from pytest_agent_sandbox.evidence.result import LLMTotals, Result
 from pytest_agent_sandbox.evidence.story import (
@@ -19,7 +20,7 @@ from pytest_agent_sandbox.evidence.story import (
     Step,
     TestStory,
 )
-from pytest_agent_sandbox.evidence.telling import shorten, tell
+from pytest_agent_sandbox.evidence.story_builder import list_files, read_story
 from tests.evidence.events import (
     RECEIVED,
     TIME,
@@ -80,7 +81,7 @@ def folder(tmp_path):
 
 
 def test_the_story(folder):
-    story = tell(folder)
+    story = read_story(folder)
     assert (story.test, story.verdict, story.fault) == ("t.py::test_x", "failed", "assertion")
     assert (story.started, story.duration, story.masked) == (RECEIVED, 4.5, 0)
     assert story.failures == [Failure(phase="call", text="line\nE  no")]
@@ -108,7 +109,7 @@ def test_the_story(folder):
         ("Phases of the test", [("setup", "passed in 3.00 s"), ("call", "failed in 1.50 s")]),
     ]  # fmt: skip
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-    assert story.files == [RawFile(name=name, size=sizes[name]) for name in sorted(sizes)]
+    assert list_files(folder) == [RawFile(name=name, size=sizes[name]) for name in sorted(sizes)]
     assert story.index == ""
 
 
@@ -116,14 +117,14 @@ def test_the_run_s_page_is_linked_where_there_is_one(tmp_path, monkeypatch):
     output = tmp_path / "results"
     folders.begin_run(output, "run")
     folder = folders.make_folder(output, "x")
-    assert tell(folder).index == "../index.html"
+    assert read_story(folder).index == "../index.html"
     monkeypatch.chdir(folder)
-    assert tell(folder.relative_to(folder)).index == "../index.html"
+    assert read_story(folder.relative_to(folder)).index == "../index.html"
 
 
 def test_totals_of_other_kinds(folder):
     Result(llm=LLMTotals(calls={"replayed": 2, "refused": 1}, cost=None, saved=0.25)).write(folder)
-    assert tell(folder).totals == [
+    assert read_story(folder).totals == [
         ("agent steps", "0"),
         ("LLM calls", "3"),
         ("tokens", "0"),
@@ -131,7 +132,7 @@ def test_totals_of_other_kinds(folder):
         ("saved by replay", "$0.2500"),
     ]
     Result(llm=LLMTotals(calls={"scripted": 2})).write(folder)
-    assert "cost" not in dict(tell(folder).totals)
+    assert "cost" not in dict(read_story(folder).totals)
 
 
 def test_several_containers(folder):
@@ -139,7 +140,7 @@ def test_several_containers(folder):
     for number in (2, 10, 3):
         (folder / f"container-{number}.log").write_text(f"of {number}\n")
     (folder / "container.log").write_text("of 1\n")
-    assert [(line.text, line.container) for line in tell(folder).log] == [
+    assert [(line.text, line.container) for line in read_story(folder).log] == [
         ("of 1", "one"),
         ("of 2", "two"),
         ("of 3", "container-3"),
@@ -157,7 +158,7 @@ def test_a_server_in_another_time_zone(folder):
         record(there(action(2)), received=RECEIVED + 2.25),
     )
     (folder / "container.log").write_text(WARNING.replace(" 10:", " 19:"))
-    assert [(step.kind, step.time) for step in tell(folder).steps] == [
+    assert [(step.kind, step.time) for step in read_story(folder).steps] == [
         ("message", 0.5),
         ("llm", 1.0),
         ("tool", 2.0),
@@ -174,7 +175,7 @@ def test_a_step_without_a_time_stays_behind_the_one_before_it(folder):
         record(message("user", "b", 5) | {"timestamp": "?", "id": "b"}, "1"),
         record(message("user", "c", 1), "2"),
     )
-    assert [step.summary for step in tell(folder).steps] == ["c", "a", "b"]
+    assert [step.summary for step in read_story(folder).steps] == ["c", "a", "b"]
 
 
 def test_a_test_whose_pytest_was_killed(folder):
@@ -182,22 +183,22 @@ def test_a_test_whose_pytest_was_killed(folder):
     whole = (folder / "events.jsonl").read_bytes()
     (folder / "events.jsonl").write_bytes(whole[:-50])
     (folder / "llm-calls.jsonl").write_text(json.dumps(ASKED) + "\n" + json.dumps(ANSWERED)[:20])
-    story = tell(folder)
+    story = read_story(folder)
     assert story.verdict == "running"
     assert [step.summary for step in story.steps] == ["hello", "no answer", "ls", "memory"]
     assert "never came to its end" in story.hints[0].text
 
 
 def test_an_empty_folder(tmp_path):
-    story = tell(tmp_path)
+    story = read_story(tmp_path)
     assert (story.test, story.verdict, story.steps) == (tmp_path.name, "running", [])
     assert [title for title, _ in sections.of(story, tmp_path)] == ["agent evidence"]
-    render_test(shorten(story))
+    render_test(fit(story))
 
 
 def test_without_its_result_a_test_began_with_its_first_event(folder):
     (folder / "result.json").write_text("{")
-    story = tell(folder)
+    story = read_story(folder)
     assert (story.test, story.started) == (folder.name, RECEIVED)
     assert [step.time for step in story.steps][:2] == [0.5, 1.0]
 
@@ -225,14 +226,14 @@ FILES = ["events.jsonl", "llm-calls.jsonl", "container.log", "workspace.diff", "
 )
 def test_a_damaged_file_does_not_take_the_others_along(folder, name, content):
     (folder / name).write_bytes(content)
-    story = tell(folder)
+    story = read_story(folder)
     kinds = {step.kind for step in story.steps}
     assert name == "events.jsonl" or "tool" in kinds
     assert name == "llm-calls.jsonl" or "llm" in kinds
     assert name == "container.log" or "log" in kinds
     assert name == "workspace.diff" or len(story.changes) == 1
     assert name == "result.json" or story.test == "t.py::test_x"
-    for title, text in sections.of(shorten(story), folder):
+    for title, text in sections.of(fit(story), folder):
         assert len(text) < 100_000, title
     render_test(story)
 
@@ -264,11 +265,11 @@ def test_any_value_may_be_any_other(folder, seed):
                     container[key] = copy.deepcopy(chance.choice(ODD))
                 lines[number] = json.dumps(value)
         (folder / name).write_text("\n".join(lines))
-    story = tell(folder)
+    story = read_story(folder)
     for _, text in sections.of(story, folder):
         assert not set(text) & set("\x1b\ud800")
         assert "\n::" not in text
-    render_test(shorten(story))
+    render_test(fit(story))
 
 
 def test_facts_of_any_kind(folder):
@@ -280,10 +281,10 @@ def test_facts_of_any_kind(folder):
         phases={"call": {}, "setup": {"outcome": 5, "duration": "long"},
                 "teardown": {"outcome": "failed", "error": 5, "report": []}},
     ).write(folder)  # fmt: skip
-    story = tell(folder)
+    story = read_story(folder)
     assert all(isinstance(v, str) for s in story.environment for fact in s.facts for v in fact)
     assert story.failures == [Failure(phase="teardown", text="5")]
-    render_test(shorten(story))
+    render_test(fit(story))
 
 
 def story_of(**fields):
@@ -295,12 +296,12 @@ def step_of(text, number=0):
 
 
 def test_a_short_story_stays_as_it_is(folder):
-    assert shorten(tell(folder)) == tell(folder)
+    assert fit(read_story(folder)) == read_story(folder)
 
 
 def test_one_long_text_is_shortened_and_the_page_says_so():
     text = "a" * limits.PAGE_TEXT + "b" * 100_000
-    story = shorten(story_of(steps=[step_of(text), step_of("short")]))
+    story = fit(story_of(steps=[step_of(text), step_of("short")]))
     (part,) = story.steps[0].parts
     assert part.cut == 100_000
     assert "100,000 characters are left out here" in part.text
@@ -311,7 +312,7 @@ def test_one_long_text_is_shortened_and_the_page_says_so():
 
 def test_every_kind_of_text_is_shortened():
     long = "x" * 1_000_000
-    story = shorten(
+    story = fit(
         story_of(
             failures=[Failure(phase="call", text=long)],
             steps=[step_of(long)],
@@ -331,7 +332,7 @@ def test_how_it_ended_has_the_first_claim_on_the_room(monkeypatch):
         steps=[step_of("x" * 90_000, number) for number in range(10)],
         log=[LogLine(time=None, level="", text="y" * 50_000)],
     )
-    shorten(story)
+    fit(story)
     assert len(story.failures[0].text) == 50_000
     lengths = [len(step.parts[0].text) for step in story.steps]
     assert [length == 90_000 for length in lengths] == [False] * 7 + [True] * 3
@@ -342,7 +343,7 @@ def test_how_it_ended_has_the_first_claim_on_the_room(monkeypatch):
 def test_a_page_has_so_many_steps_and_lines_and_says_what_is_missing(monkeypatch):
     monkeypatch.setattr(limits, "PAGE_THINGS", 10)
     lines = [LogLine(time=None, level="", text=str(number)) for number in range(11)]
-    story = shorten(story_of(steps=[step_of("", number) for number in range(1010)], log=lines))
+    story = fit(story_of(steps=[step_of("", number) for number in range(1010)], log=lines))
     assert [step.summary for step in story.steps] == [str(number) for number in range(1000, 1010)]
     assert story.log[0].text == "1"
     assert story.cuts == [
@@ -361,7 +362,7 @@ def test_five_thousand_events_with_results_are_told_in_no_time(folder):
 
     write_records(folder / "events.jsonl", *pairs())
     began = time.perf_counter()
-    story = shorten(tell(folder))
+    story = fit(read_story(folder))
     took = time.perf_counter() - began
     assert sum(step.kind == "tool" for step in story.steps) == 2500
     assert took < 5  # 0.2 seconds on a quick machine
@@ -380,7 +381,7 @@ def test_pictures_and_videos_beside_the_page(folder):
         *(one | {"pictures": [name]} for one, name in zip(events, names, strict=True)),
     )
     write_records(folder / "llm-calls.jsonl", ASKED | {"pictures": ["screenshot-2.png"]}, ANSWERED)
-    story = tell(folder)
+    story = read_story(folder)
     assert [step.pictures for step in story.steps[:4]] == [[names[0]], [names[1]], [], [names[1]]]
     assert [(one.name, one.size, one.data) for one in story.pictures] == [
         (names[0], len(png()), ""),
@@ -389,5 +390,5 @@ def test_pictures_and_videos_beside_the_page(folder):
     assert story.videos == [
         RawFile(name=name, size=3) for name in ("desktop.mp4", "desktop-2.mp4", "desktop-10.mp4")
     ]
-    shots = [file.name for file in story.files if file.name.startswith("screenshot")]
+    shots = [file.name for file in list_files(folder) if file.name.startswith("screenshot")]
     assert shots == ["screenshot-1.png", "screenshot-2.png", "screenshot-10.png"]
