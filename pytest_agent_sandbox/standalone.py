@@ -13,7 +13,7 @@ from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.events import Event
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.evidence.live import LiveView, terminal
+from pytest_agent_sandbox.evidence.live_view import LiveView, terminal
 from pytest_agent_sandbox.llm.live import upstream_for
 from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.sandbox.gateway import HostGateway, with_each_llm

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pytest_agent_sandbox.evidence.story import Row
-from pytest_agent_sandbox.plugin.report import github
+from pytest_agent_sandbox.plugin.report import github_actions
 
 FAILED = Row(
     test="tests/test_x.py::test_y",
@@ -27,11 +27,13 @@ def failed(**fields):
 
 
 def commands(*rows, root="/repo", **environment):
-    return list(github.workflow_commands(rows, Path(root), ON | environment))
+    return list(github_actions.workflow_commands(rows, Path(root), ON | environment))
 
 
 def table(*rows):
-    return [line for line in github.step_summary(rows).splitlines() if line.startswith("|")][2:]
+    return [
+        line for line in github_actions.step_summary(rows).splitlines() if line.startswith("|")
+    ][2:]
 
 
 def shown(text):
@@ -47,7 +49,7 @@ def shown(text):
 
 def test_the_summary():
     passed = Row(test="tests/test_x.py::test_a", verdict="passed", duration=1.0, cost=0.0)
-    text = github.step_summary([passed, FAILED])
+    text = github_actions.step_summary([passed, FAILED])
     assert "### Agent sandbox: 1 of 2 tests failed" in text
     assert text.startswith("\n")  # a heading is one only after an empty line
     assert text.endswith("\n\n")
@@ -59,7 +61,7 @@ def test_the_summary():
 
 
 def test_the_summary_of_a_run_without_failures():
-    text = github.step_summary([Row(test="x", verdict="skipped")])
+    text = github_actions.step_summary([Row(test="x", verdict="skipped")])
     assert "### Agent sandbox: 1 test, none failed" in text
 
 
@@ -97,15 +99,15 @@ def test_a_summary_stays_within_what_github_takes(tmp_path):
     rows = [failed(test=f"t.py::test_{n}[{'|' * 100}]", headline="|" * 300) for n in range(2000)]
     file = tmp_path / "summary.md"
     environment = {"GITHUB_STEP_SUMMARY": str(file)}
-    github.write_step_summary(rows, environment)
+    github_actions.write_step_summary(rows, environment)
     size = file.stat().st_size
     assert 850_000 < size < LIMIT
     lines = file.read_text("utf-8").splitlines()
     shown = sum(line.startswith("| ❌") for line in lines)
     assert f"… and {2000 - shown} more tests" in lines
     # The same step runs pytest once more.
-    github.write_step_summary(rows, environment)
-    github.write_step_summary(rows, environment)
+    github_actions.write_step_summary(rows, environment)
+    github_actions.write_step_summary(rows, environment)
     assert file.stat().st_size < LIMIT
     assert "… and 2000 more tests" in file.read_text("utf-8").splitlines()
 
@@ -113,7 +115,7 @@ def test_a_summary_stays_within_what_github_takes(tmp_path):
 def test_a_summary_is_added_to_what_is_there(tmp_path):
     file = tmp_path / "summary.md"
     file.write_text("# mine\n")
-    github.write_step_summary([FAILED], {"GITHUB_STEP_SUMMARY": str(file)})
+    github_actions.write_step_summary([FAILED], {"GITHUB_STEP_SUMMARY": str(file)})
     text = file.read_text("utf-8")
     assert text.startswith("# mine\n\n### Agent sandbox")
 
@@ -121,7 +123,7 @@ def test_a_summary_is_added_to_what_is_there(tmp_path):
 @pytest.mark.parametrize("environment", [{}, {"GITHUB_STEP_SUMMARY": ""}])
 def test_elsewhere_there_is_no_summary(environment, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    github.write_step_summary([FAILED], environment)
+    github_actions.write_step_summary([FAILED], environment)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -160,4 +162,4 @@ def test_github_shows_ten_of_a_step():
 
 @pytest.mark.parametrize("environment", [{}, {"GITHUB_ACTIONS": "false"}])
 def test_elsewhere_nothing_is_marked(environment):
-    assert list(github.workflow_commands([FAILED], Path("/repo"), environment)) == []
+    assert list(github_actions.workflow_commands([FAILED], Path("/repo"), environment)) == []

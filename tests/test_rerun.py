@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from pytest_agent_sandbox.plugin.report.rerun import rerun_command
+from pytest_agent_sandbox.plugin.report.rerun_command import rerun_command
 
 pytest_plugins = ["pytester"]
 

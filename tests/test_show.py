@@ -10,7 +10,7 @@ from pytest_agent_sandbox.cli import show as module
 from pytest_agent_sandbox.cli.show import show
 from pytest_agent_sandbox.client.events import parse_event
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.evidence import folders, run_results
+from pytest_agent_sandbox.evidence import folders, results_table
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.evidence.result import Result
 from pytest_agent_sandbox.host.redaction import Redactor
@@ -37,9 +37,11 @@ def output(tmp_path):
     failed.result.headline, failed.result.duration = f"E: {EVIL}", 12.5
     failed.result.phases = {"call": {"outcome": "failed", "report": f">   assert {EVIL}"}}
     complete_interrupted(failed)
-    run_results.add(output, failed.result, failed.folder)
+    results_table.add(output, failed.result, failed.folder)
     Recorder(output, "t.py::test_killed", Redactor())
-    run_results.add(output, Result(test="t.py::test_passed", verdict="passed", duration=1.0), None)
+    results_table.add(
+        output, Result(test="t.py::test_passed", verdict="passed", duration=1.0), None
+    )
     return output
 
 
@@ -142,7 +144,7 @@ def test_a_damaged_result(folder, content, capsys):
 def test_only_the_last_attempt_counts(output, capsys):
     for attempt, verdict in ((1, "failed"), (2, "passed")):
         flaky = Result(test="t.py::test_flaky", attempt=attempt, verdict=verdict, started=attempt)
-        run_results.add(output, flaky, None)
+        results_table.add(output, flaky, None)
     show(output, as_text=True)
     text = capsys.readouterr().out
     assert "t.py::test_flaky (attempt 2)" in text

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.evidence import folders, records, run_results, sections
+from pytest_agent_sandbox.evidence import folders, records, results_table, sections
 from pytest_agent_sandbox.evidence.story import Row
 from pytest_agent_sandbox.trials.statistics import (
     holm,
@@ -96,7 +96,7 @@ def _tests(folder: Path) -> dict[str, list[Row]]:
             "and one that --sandbox-output named."
         )
     found: dict[str, list[Row]] = {}
-    for row in run_results.rows(folder):
+    for row in results_table.rows(folder):
         is_telling = row.verdict in ("passed", "failed") and row.fault not in ("sandbox", "budget")
         if is_telling and not row.superseded:
             found.setdefault(row.group or row.test, []).append(row)

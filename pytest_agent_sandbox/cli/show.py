@@ -8,7 +8,7 @@ import webbrowser
 from pathlib import Path
 
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.evidence import folders, run_results, sections
+from pytest_agent_sandbox.evidence import folders, results_table, sections
 from pytest_agent_sandbox.evidence.page.write import write_page
 from pytest_agent_sandbox.evidence.story import Row
 from pytest_agent_sandbox.evidence.story_builder import read_story
@@ -52,7 +52,7 @@ def _open(page: Path, folder: Path) -> bool:
         return False
     try:
         if page.name == folders.INDEX:
-            run_results.write_index(folder, folder.absolute().parent.name)
+            results_table.write_index(folder, folder.absolute().parent.name)
         elif not page.exists():
             write_page(folder, read_story(folder))
     except OSError as error:
@@ -79,7 +79,7 @@ def _test_text(folder: Path) -> str:
 
 
 def _run_text(folder: Path) -> str:
-    rows = run_results.rows(folder)
+    rows = results_table.rows(folder)
     lines = [_row_text(row) for row in rows]
     last = [row for row in rows if not row.superseded]
     failed = sum(row.has_failed for row in last)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_agent_sandbox.evidence import limits, pictures
+from pytest_agent_sandbox.evidence import limits, pictures_in_json
 from pytest_agent_sandbox.evidence.picture_kinds import Picture
 from pytest_agent_sandbox.evidence.story import Step, StoryPicture
 
@@ -53,7 +53,7 @@ class PictureFiles:
                 names.append(name)
             return name
 
-        taken = pictures.replace(record, keep)
+        taken = pictures_in_json.replace(record, keep)
         return {**taken, _FIELD: names} if names else taken
 
     def _keep(self, picture: Picture) -> str:

@@ -97,7 +97,7 @@ class Section:
 
 
 @dataclass(kw_only=True)
-class Failure:
+class FailedPhase:
     """What pytest says of a phase that failed."""
 
     phase: str
@@ -148,7 +148,7 @@ class TestStory:
     #: Seconds since 1970.
     started: float = 0.0
     duration: float | None = None
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[FailedPhase] = field(default_factory=list)
     #: Steps, tokens, cost and the like.
     totals: list[Fact] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)

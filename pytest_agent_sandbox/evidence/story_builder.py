@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pytest_agent_sandbox.evidence import (
-    changes,
     command_steps,
     folders,
     llm_steps,
@@ -17,6 +16,7 @@ from pytest_agent_sandbox.evidence import (
     records,
     result,
     verdict,
+    workspace_changes,
 )
 from pytest_agent_sandbox.evidence.brief import brief
 from pytest_agent_sandbox.evidence.clock import Clock
@@ -26,7 +26,7 @@ from pytest_agent_sandbox.evidence.result import Result
 from pytest_agent_sandbox.evidence.steps import StepBuilder
 from pytest_agent_sandbox.evidence.story import (
     Fact,
-    Failure,
+    FailedPhase,
     LogLine,
     RawFile,
     Section,
@@ -76,7 +76,7 @@ def build_story(folder: Path, found: Result) -> TestStory:
     pictures = picture_files.find(folder, steps)
     failures = list(_failures(found))
     diff = _text(folder / DIFF)
-    changed, note = changes.read(diff) if diff is not None else ([], "")
+    changed, note = workspace_changes.read(diff) if diff is not None else ([], "")
     return TestStory(
         test=found.test,
         attempt=found.attempt,
@@ -154,10 +154,10 @@ def _text(path: Path) -> str | None:
     return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
 
 
-def _failures(found: Result) -> Iterator[Failure]:
+def _failures(found: Result) -> Iterator[FailedPhase]:
     for name, phase in found.phases.items():
         if phase.get("outcome") == "failed":
-            yield Failure(phase=name, text=str(phase.get("report") or phase.get("error") or ""))
+            yield FailedPhase(phase=name, text=str(phase.get("report") or phase.get("error") or ""))
 
 
 def _totals(found: Result) -> Iterator[Fact]:

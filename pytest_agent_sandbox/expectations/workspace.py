@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Self
 
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
-from pytest_agent_sandbox.evidence import changes
+from pytest_agent_sandbox.evidence import workspace_changes
 from pytest_agent_sandbox.expectations.matching import (
     TextExpectation,
     cut,
@@ -134,7 +134,7 @@ class WorkspaceExpectation:
             )
         before = getattr(self._workspace, "before_agents", None)
         diff = self._workspace.changes_as_diff(base=before or "HEAD", max_bytes=_WHOLE_DIFF)
-        found, notes = changes.read(diff)
+        found, notes = workspace_changes.read(diff)
         if notes:  # it was cut, or could not be read: what is missing must not count as unchanged
             raise SandboxError(f"It cannot be told which files have changed: {cut(notes)}")
         kinds: dict[str, str] = {}

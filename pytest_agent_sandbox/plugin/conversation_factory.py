@@ -137,7 +137,7 @@ class ConversationFactory:
         conversation = RemoteConversation(
             workspace,
             described,
-            callbacks=[collect.Recording(recorder, number), *watching, *callbacks],
+            callbacks=[collect.EventRecorder(recorder, number), *watching, *callbacks],
             max_iterations=max_iterations,
             confirm=confirm,
             secrets=secrets,

@@ -182,10 +182,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     run = session.config.stash.get(SESSION, None)
     output = getattr(session.config, "workeroutput", None)
     if output is None and (run is not None or fixtures.HAS_WORKERS in session.config.stash):
-        from pytest_agent_sandbox.plugin.report import run_page
+        from pytest_agent_sandbox.plugin.report import results_page
 
         lost = run is not None and run.evidence.has_lost_output
-        run_page.write(session.config, has_lost_output=lost)
+        results_page.write(session.config, has_lost_output=lost)
     if run is not None and output is not None:
         output[HEADER] = run.header(fixtures.count_sandbox_tests(session.items))
         output[STATISTICS] = run.engine.statistics.as_json()
@@ -207,7 +207,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(line)
     if not config.stash.get(fixtures.HAS_WORKERS, SESSION in config.stash):
         return
-    from pytest_agent_sandbox.plugin.report import llm_usage, run_page
+    from pytest_agent_sandbox.plugin.report import llm_usage, results_page
 
     reports = [report for some in terminalreporter.stats.values() for report in some]
     lines = llm_usage.summary(reports, verbose=config.get_verbosity() > 1)
@@ -223,7 +223,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         numbers = run.engine.statistics if run is not None else SandboxStatistics.sum_of(parts)
         for line in numbers.lines():
             terminalreporter.write_line(line)
-    for line in run_page.lines(config):
+    for line in results_page.lines(config):
         if config.get_verbosity() >= 0 or line.startswith("::"):
             terminalreporter.write_line(line)
     if options.resolve(config).keep != "none":

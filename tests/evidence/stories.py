@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_agent_sandbox.evidence.story import (
     Change,
-    Failure,
+    FailedPhase,
     Hint,
     LogLine,
     Part,
@@ -175,7 +175,7 @@ def failing_story() -> TestStory:
         rerun=f"pytest '{TEST}' --sandbox-keep=failed",
         started=STARTED,
         duration=41.7,
-        failures=[Failure(phase="call", text=TRACEBACK)],
+        failures=[FailedPhase(phase="call", text=TRACEBACK)],
         totals=[
             ("Steps", "15"),
             ("LLM calls", "5"),
@@ -265,7 +265,7 @@ def hostile_story(*, long_line: int = 10_000_000) -> TestStory:
         rerun=f"pytest '{EVIL}'",
         started=1e300,
         duration=float("nan"),
-        failures=[Failure(phase=EVIL, text=EVIL_TERMINAL)],
+        failures=[FailedPhase(phase=EVIL, text=EVIL_TERMINAL)],
         totals=[(EVIL, EVIL)],
         steps=steps,
         log=[

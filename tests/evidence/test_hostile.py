@@ -15,7 +15,7 @@ from rich.console import Console
 
 from pytest_agent_sandbox.client.commands import CommandResult
 from pytest_agent_sandbox.client.events import parse_event
-from pytest_agent_sandbox.evidence import live
+from pytest_agent_sandbox.evidence import live_view
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.host.redaction import Redactor
 from pytest_agent_sandbox.plugin.report.finish import complete
@@ -44,7 +44,7 @@ def test_evidence_of_a_hostile_conversation(tmp_path: Path, seed: int) -> None:
     log = "\n".join(source.choices(hostile.TEXTS, k=20))
     recorder.new_log().write_text(log, "utf-8", errors="replace")
     seen = io.StringIO()
-    view = live.LiveView(Console(file=seen, width=100))
+    view = live_view.LiveView(Console(file=seen, width=100))
     for _ in range(150):
         event = parse_event(hostile.event(source))
         recorder.record_event("1", event)

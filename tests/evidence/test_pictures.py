@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from pytest_agent_sandbox.evidence import limits, pictures
+from pytest_agent_sandbox.evidence import limits, pictures_in_json
 from pytest_agent_sandbox.evidence.page.write import embed_pictures
 from pytest_agent_sandbox.evidence.picture_files import PictureFiles, find, is_name, names_in
 from pytest_agent_sandbox.evidence.picture_kinds import picture_of
@@ -40,7 +40,7 @@ def names_for(value):
         seen.append(picture.data)
         return f"<{len(seen)}>"
 
-    return pictures.replace(value, keep)
+    return pictures_in_json.replace(value, keep)
 
 
 @pytest.mark.parametrize(("data", "suffix", "media_type"), KINDS.values(), ids=list(KINDS))

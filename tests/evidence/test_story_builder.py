@@ -13,7 +13,7 @@ from pytest_agent_sandbox.evidence.page.render import render_test
 from pytest_agent_sandbox.evidence.result import LLMTotals, Result
 from pytest_agent_sandbox.evidence.story import (
     Change,
-    Failure,
+    FailedPhase,
     LogLine,
     Part,
     RawFile,
@@ -84,7 +84,7 @@ def test_the_story(folder):
     story = read_story(folder)
     assert (story.test, story.verdict, story.fault) == ("t.py::test_x", "failed", "assertion")
     assert (story.started, story.duration, story.masked) == (RECEIVED, 4.5, 0)
-    assert story.failures == [Failure(phase="call", text="line\nE  no")]
+    assert story.failures == [FailedPhase(phase="call", text="line\nE  no")]
     assert [(step.kind, step.summary, step.time) for step in story.steps] == [
         ("message", "hello", 0.5),
         ("llm", "live", 1.0),
@@ -283,7 +283,7 @@ def test_facts_of_any_kind(folder):
     ).write(folder)  # fmt: skip
     story = read_story(folder)
     assert all(isinstance(v, str) for s in story.environment for fact in s.facts for v in fact)
-    assert story.failures == [Failure(phase="teardown", text="5")]
+    assert story.failures == [FailedPhase(phase="teardown", text="5")]
     render_test(fit(story))
 
 
@@ -314,7 +314,7 @@ def test_every_kind_of_text_is_shortened():
     long = "x" * 1_000_000
     story = fit(
         story_of(
-            failures=[Failure(phase="call", text=long)],
+            failures=[FailedPhase(phase="call", text=long)],
             steps=[step_of(long)],
             log=[LogLine(time=None, level="", text=long)],
             changes=[Change(path="x", status="", added=0, removed=0, diff=long)],
@@ -328,7 +328,7 @@ def test_every_kind_of_text_is_shortened():
 def test_how_it_ended_has_the_first_claim_on_the_room(monkeypatch):
     monkeypatch.setattr(limits, "PAGE_TEXTS", 400_000)
     story = story_of(
-        failures=[Failure(phase="call", text="f" * 50_000)],
+        failures=[FailedPhase(phase="call", text="f" * 50_000)],
         steps=[step_of("x" * 90_000, number) for number in range(10)],
         log=[LogLine(time=None, level="", text="y" * 50_000)],
     )

@@ -7,7 +7,7 @@ from html import unescape
 
 import pytest
 
-from pytest_agent_sandbox.evidence.run_results import rows
+from pytest_agent_sandbox.evidence.results_table import rows
 from pytest_agent_sandbox.plugin.report.live_terminal import LiveTerminal
 from pytest_agent_sandbox.plugin.session import SandboxSession
 from pytest_agent_sandbox.settings.table import SandboxSettings

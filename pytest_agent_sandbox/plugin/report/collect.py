@@ -87,7 +87,7 @@ def record_conversation(recorder: Recorder, number: int, conversation: RemoteCon
     recorder.record_conversation(number, **facts)
     # What a slow callback of the test has kept from being recorded so far, and its forks.
     for known in (conversation, *conversation.forks):
-        record = Recording(recorder, number)
+        record = EventRecorder(recorder, number)
         for event in known.events:
             record(event)
 
@@ -104,7 +104,7 @@ def recording_commands(recorder: Recorder) -> Callable[[CommandResult], None]:
     return record
 
 
-class Recording:
+class EventRecorder:
     """A callback that keeps every event of a conversation."""
 
     def __init__(self, recorder: Recorder, number: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence import folders
 from pytest_agent_sandbox.plugin.report import outcome
-from pytest_agent_sandbox.plugin.report.rerun import rerun_command
+from pytest_agent_sandbox.plugin.report.rerun_command import rerun_command
 from pytest_agent_sandbox.plugin.run import is_worker, run_id, wanted_folder, worker_id
 from pytest_agent_sandbox.plugin.trials.marks import TrialId, trial_of
 

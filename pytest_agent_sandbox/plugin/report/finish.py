@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_agent_sandbox.evidence import run_results, sections, verdict
+from pytest_agent_sandbox.evidence import results_table, sections, verdict
 from pytest_agent_sandbox.evidence.folders import PAGE
 from pytest_agent_sandbox.evidence.page.write import write_page
 from pytest_agent_sandbox.evidence.story_builder import build_story
@@ -136,7 +136,9 @@ def end_evidence(run: SandboxSession, item: pytest.Item, report: pytest.TestRepo
         _show(report, told)
     with suppress(OSError):
         if not is_off and evidence.has_own_output:
-            run_results.add(evidence.output, recorder.result, recorder.folder if is_kept else None)
+            results_table.add(
+                evidence.output, recorder.result, recorder.folder if is_kept else None
+            )
 
 
 def _show(report: pytest.TestReport, told: list[tuple[str, str]]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import pytest
 
 from pytest_agent_sandbox.evidence import sections
-from pytest_agent_sandbox.evidence.live import LiveView
+from pytest_agent_sandbox.evidence.live_view import LiveView
 from pytest_agent_sandbox.plugin.run import is_worker, worker_id
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from pytest_agent_sandbox.evidence import folders, run_results
+from pytest_agent_sandbox.evidence import folders, results_table
 from pytest_agent_sandbox.evidence.story import Group
 from pytest_agent_sandbox.plugin.fixtures import HAS_WORKERS, SESSION
 from pytest_agent_sandbox.plugin.options import resolve
@@ -115,7 +115,7 @@ class TrialVerdicts:
             return  # no test had a sandbox
         output = output_folder(self._config, resolve(self._config))
         if folders.is_of(output, run_id(self._config)):
-            run_results.add_groups(output, [self._group(one) for one in self._groups.values()])
+            results_table.add_groups(output, [self._group(one) for one in self._groups.values()])
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Says how each test did."""

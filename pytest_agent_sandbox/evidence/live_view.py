@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from pytest_agent_sandbox.client.events import ACPToolCallEvent, ObservationEvent, parse_event
-from pytest_agent_sandbox.evidence import limits, pictures, sections, steps
+from pytest_agent_sandbox.evidence import limits, pictures_in_json, sections, steps
 from pytest_agent_sandbox.evidence.clock import Clock
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class LiveView:
             shown.append(f"{picture.kind.upper()}, {picture.width}x{picture.height} pixels")
             return shown[-1]
 
-        raw = pictures.replace(event.raw, keep)
+        raw = pictures_in_json.replace(event.raw, keep)
         # Masked before anything is cut: half a secret is not found any more.
         step = steps.build_step(parse_event(limits.change_texts(raw, self._mask)))
         if step is None or step.kind == "other":

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_agent_sandbox.evidence import folders, run_results
+from pytest_agent_sandbox.evidence import folders, results_table
 from pytest_agent_sandbox.plugin.options import resolve
-from pytest_agent_sandbox.plugin.report import github
+from pytest_agent_sandbox.plugin.report import github_actions
 from pytest_agent_sandbox.plugin.run import is_worker, output_folder, run_id, wanted_folder
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def write(config: pytest.Config, *, has_lost_output: bool = False) -> None:
                     "it; give each run its own folder, with --sandbox-output"
                 )
             return
-        attempts = run_results.write_index(output, config.rootpath.name)
+        attempts = results_table.write_index(output, config.rootpath.name)
         rows = [row for row in attempts if not row.superseded]
         config.stash[_ROWS] = rows
-        github.write_step_summary(rows)
+        github_actions.write_step_summary(rows)
     except Exception as error:
         logging.getLogger(__name__).warning("the run's results could not be written", exc_info=True)
         config.stash[_TROUBLE] = f"the run's results could not be written: {error}"
@@ -69,7 +69,7 @@ def lines(config: pytest.Config) -> list[str]:
     if unfinished:
         said += f", {unfinished} did not come to {'its' if unfinished == 1 else 'their'} end"
     shown = _shown(page, config.invocation_params.dir)
-    return [f"{said}: {shown}", *told, *github.workflow_commands(rows, config.rootpath)]
+    return [f"{said}: {shown}", *told, *github_actions.workflow_commands(rows, config.rootpath)]
 
 
 def _shown(page: Path, seen_from: Path) -> str:

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from pytest_agent_sandbox.evidence import changes
+from pytest_agent_sandbox.evidence import workspace_changes
 
 DIFF = """\
 diff --git a/LICENSE b/LICENSE
@@ -30,7 +30,7 @@ index 814f4a4..4cb29ea 100644
 
 
 def read(diff):
-    found, note = changes.read(diff)
+    found, note = workspace_changes.read(diff)
     return [(one.path, one.status, one.added, one.removed) for one in found], note
 
 
@@ -39,7 +39,7 @@ def test_files_and_their_lines():
 
 
 def test_nothing_of_it_is_lost():
-    found, _ = changes.read(DIFF)
+    found, _ = workspace_changes.read(DIFF)
     assert "".join(one.diff for one in found) == DIFF
 
 
@@ -86,7 +86,7 @@ def test_several_workspaces():
         "two: (the workspace could not be read: gone)",
     )
     # A title is no part of the file before it.
-    assert changes.read(diff)[0][1].diff.endswith(" three\n")
+    assert workspace_changes.read(diff)[0][1].diff.endswith(" three\n")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_several_workspaces():
     ],
 )
 def test_what_is_no_diff(text):
-    found, note = changes.read(text)
+    found, note = workspace_changes.read(text)
     assert found or note
     assert all(one.path for one in found)
 
