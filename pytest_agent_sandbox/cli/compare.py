@@ -26,7 +26,7 @@ _WIDTH = 24
 
 @dataclass(frozen=True)
 class _Measure:
-    """A number of each trial that two runs are compared by."""
+    """Number of each trial that two runs are compared by."""
 
     name: str
     value: Callable[[Row], float | None]
@@ -44,7 +44,7 @@ _MEASURES = (
 
 @dataclass
 class _Line:
-    """One comparison."""
+    """Comparison of one number."""
 
     name: str
     first: str

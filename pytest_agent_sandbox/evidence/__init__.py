@@ -1,1 +1,1 @@
-"""What a test leaves behind: collected while it runs, rendered when it has failed."""
+"""Evidence: what a test leaves behind, collected while it runs, shown where it has failed."""

@@ -1,4 +1,4 @@
-"""A conversation in three lines: what was asked, what was said last, what was changed."""
+"""Brief of a conversation, in three lines: what was asked, what was said last, what was changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SIGNS = {"added": "+", "deleted": "-", "modified": "~", "renamed": ">"}
 def brief(
     steps: Sequence[Step], changes: Sequence[Change], note: str, calls: Mapping[str, int]
 ) -> list[Fact]:
-    """The lines, with their labels; none for a test without a conversation.
+    """Return the lines, with their labels; none for a test without a conversation.
 
     Args:
         steps: The test's steps.

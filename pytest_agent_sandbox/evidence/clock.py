@@ -1,4 +1,4 @@
-"""The times that servers write, on this machine's clock."""
+"""Clock that reads the times of servers, by this machine's clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LARGEST_ZONE = 15 * 3600
 
 
 class Clock:
-    """Turns a server's times into seconds since a test began.
+    """Reader of a server's times, as seconds since a test began.
 
     A server writes its own local time, without a zone. What came of it was received at a time that
     this machine knows: the difference, rounded, is the server's zone. Their clocks are taken to be
@@ -38,7 +38,7 @@ class Clock:
         self._zone = round(zone / _ZONE_STEP) * _ZONE_STEP
 
     def seconds(self, text: str) -> float | None:
-        """When that was, in seconds since the test began; None for what is no time."""
+        """Return when that was, in seconds since the test began; None for what is no time."""
         there, has_zone = _read(text)
         if there is None:
             return None
@@ -46,7 +46,7 @@ class Clock:
 
 
 def _read(text: str) -> tuple[float | None, bool]:
-    """Seconds since 1970, of a time without a zone as if that were UTC; and whether it has one."""
+    """Return seconds since 1970, as if a time without a zone were UTC; and whether it has one."""
     try:
         time = datetime.fromisoformat(text)
     except (TypeError, ValueError):

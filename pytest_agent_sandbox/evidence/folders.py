@@ -1,4 +1,4 @@
-"""Where evidence is kept: one output folder for a run, one folder in it for each test."""
+"""Folders of evidence: one output folder for a run, one folder in it for each test."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HASH_LENGTH = 8
 
 
 def folder_name(node_id: str, attempt: int = 1) -> str:
-    """A readable and unique folder name for one attempt at a test.
+    """Return a readable and unique folder name for one attempt at a test.
 
     The hash tells apart what the slug does not: `[a/b]` and `[a-b]` slug alike.
     """
@@ -44,7 +44,7 @@ def folder_name(node_id: str, attempt: int = 1) -> str:
 
 
 def begin_run(output: Path, run: str) -> bool:
-    """Makes the output folder ready for a run; what an earlier run left in it goes.
+    """Make the output folder ready for a run; what an earlier run left in it goes.
 
     A folder that we did not make is left as it is, and gets no page of the run. Each process of a
     run calls this before it keeps anything; the first one clears.
@@ -75,7 +75,7 @@ def begin_run(output: Path, run: str) -> bool:
 
 
 class Hold:
-    """Shows other runs that a run's process lives, and its output folder is not theirs to clear.
+    """Sign for other runs that a run's process lives, and its output folder is not theirs to clear.
 
     Make one with `hold`. The system lets go of it too when the process is killed.
 
@@ -123,7 +123,7 @@ def hold(output: Path, run: str) -> Hold:
 
 
 def find_run(output: Path, run: str) -> Path:
-    """The folder that `hold` has taken for a run; the first one where it has taken none yet."""
+    """Find the folder that `hold` has taken for a run; the first one where it has taken none."""
     for folder in _candidates(output):
         if is_of(folder, run):
             return folder
@@ -139,12 +139,12 @@ def _candidates(output: Path) -> Iterator[Path]:
 
 
 def _is_in_use(output: Path) -> bool:
-    """Whether a process of the run that has the folder lives."""
+    """Tell whether a process of the run that has the folder lives."""
     return any(_is_held(file) for file in _locks(output))
 
 
 def _locks(output: Path) -> list[Path]:
-    """The locks of the processes that `hold` the folder, or did when they were killed."""
+    """List the locks of the processes that `hold` the folder, or did when they were killed."""
     run = (output / SIGN).read_text(encoding="utf-8", errors="replace")
     return list(output.glob(f"{SIGN}.{run}.*.lock")) if run.isalnum() else []
 
@@ -162,19 +162,19 @@ def _is_held(file: Path) -> bool:
 
 
 def _is_foreign(output: Path) -> bool:
-    """Whether somebody else has made the folder, and put something into it."""
+    """Tell whether somebody else has made the folder, and put something into it."""
     return not (output / SIGN).is_file() and any(
         not entry.name.startswith(SIGN) for entry in output.iterdir()
     )
 
 
 def is_ours(output: Path) -> bool:
-    """Whether the folder was made by `begin_run`, or was empty then."""
+    """Tell whether the folder was made by `begin_run`, or was empty then."""
     return (output / SIGN).is_file()
 
 
 def is_of(output: Path, run: str) -> bool:
-    """Whether it holds the evidence of this run."""
+    """Tell whether the folder holds the evidence of this run."""
     sign = output / SIGN
     return sign.is_file() and sign.read_text(encoding="utf-8", errors="replace") == run
 
@@ -191,7 +191,7 @@ def _clear(output: Path) -> None:
 
 
 def _is_of_a_test(folder: Path) -> bool:
-    """Whether a folder is ours; a user may keep other reports beside it, such as a coverage's."""
+    """Tell whether a folder is ours; a user may keep others beside it, such as a coverage's."""
     with suppress(OSError):
         names = {entry.name for entry in folder.iterdir()}
         return not names or bool(names & {RESULT, f".{RESULT}"})  # or killed while it was written
@@ -199,7 +199,7 @@ def _is_of_a_test(folder: Path) -> bool:
 
 
 def make_folder(output: Path, name: str) -> Path:
-    """An empty folder `name` in the output folder."""
+    """Make an empty folder `name` in the output folder."""
     folder = output / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -207,7 +207,7 @@ def make_folder(output: Path, name: str) -> Path:
 
 
 def drop_if_empty(output: Path) -> None:
-    """Removes an output folder of ours that holds nothing."""
+    """Remove an output folder of ours that holds nothing."""
     if is_ours(output) and all(
         entry.name == ".gitignore" or entry.name.startswith(SIGN) for entry in output.iterdir()
     ):

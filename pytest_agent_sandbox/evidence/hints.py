@@ -1,4 +1,4 @@
-"""What a reader should know before anything else: what explains a failure more often than not."""
+"""Hints for the reader of a failed test: what explains a failure more often than not."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _ACP_FAILED, _ACP_SAID = "ACP", "ACP stderr:"
 
 
 def hints(result: Result, steps: Sequence[Step], log: Sequence[LogLine] = ()) -> list[Hint]:
-    """Sentences on a test, the likeliest causes first.
+    """Return sentences on a test, the likeliest causes first.
 
     Args:
         result: Its result.
@@ -100,7 +100,7 @@ def _of_sandboxes(result: Result, numbered: list[tuple[int, Step]]) -> Iterator[
 
 
 def _unfinished(numbered: list[tuple[int, Step]]) -> tuple[int | None, str]:
-    """The tool call that was under way at the end, and how to say so."""
+    """Find the tool call that was under way at the end, and how to say so."""
     for number, step in reversed(numbered):
         if step.kind == "tool" and NO_RESULT in step.facts:
             return number, f" while {_call(step)} ran"
@@ -108,7 +108,7 @@ def _unfinished(numbered: list[tuple[int, Step]]) -> tuple[int | None, str]:
 
 
 def _of_acp_agents(numbered: list[tuple[int, Step]], log: Sequence[LogLine]) -> Iterator[Hint]:
-    """What an agent said last of all: the server tells only that it failed."""
+    """Yield what an agent said last of all: the server tells only that it failed."""
     failed = [
         number
         for number, step in numbered
@@ -121,7 +121,7 @@ def _of_acp_agents(numbered: list[tuple[int, Step]], log: Sequence[LogLine]) -> 
 
 
 def _of_calls(numbered: list[tuple[int, Step]]) -> Iterator[Hint]:
-    """An agent may pass over tool calls that failed in silence."""
+    """Yield tool calls that failed: an agent may pass over them in silence."""
     failed = [
         (number, step)
         for number, step in numbered
@@ -137,7 +137,7 @@ def _of_calls(numbered: list[tuple[int, Step]]) -> Iterator[Hint]:
 
 
 def _of_the_test(result: Result, numbered: list[tuple[int, Step]]) -> Iterator[Hint]:
-    """What the test looked for with its last command was not there, perhaps."""
+    """Yield the test's last command where it failed: what it looked for was not there, perhaps."""
     own = [(number, step) for number, step in numbered if step.kind == "test"]
     if not own or result.fault not in ("assertion", "test"):
         return
@@ -148,7 +148,7 @@ def _of_the_test(result: Result, numbered: list[tuple[int, Step]]) -> Iterator[H
 
 
 def _of_settings(result: Result, numbered: list[tuple[int, Step]]) -> Iterator[Hint]:
-    """What was tried in vain may be what the sandbox is there to prevent."""
+    """Yield what was tried in vain, where the sandbox is there to prevent it."""
     for words, setting, values, text in _KEPT_FROM:
         found = next(
             (
@@ -180,7 +180,7 @@ def _call(step: Step) -> str:
 
 
 def _outcome(step: Step) -> str:
-    """How a command or a call ended: its exit code, and the last thing it said."""
+    """Say how a command or a call ended: its exit code, and the last thing it said."""
     code = _exit_code(step)
     said = [part.text for part in step.parts if part.label in ("result", "error", "errors")]
     lines = [line.strip() for text in said for line in text[-4000:].splitlines() if line.strip()]

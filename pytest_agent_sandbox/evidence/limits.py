@@ -1,4 +1,4 @@
-"""How large evidence may become, and how a text is shortened so that it says so."""
+"""Limits of evidence: how large it may become, and how texts are shortened to them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DEEPEST = 50
 
 
 def shorten(text: str, limit: int) -> tuple[str, int]:
-    """A text without its middle where it is too long, and how many characters that is.
+    """Leave out the middle of a text that is too long; return it, and how many characters that is.
 
     The end is often what matters, so a third of what stays is from there.
     """
@@ -49,7 +49,7 @@ def shorten(text: str, limit: int) -> tuple[str, int]:
 
 
 def change_texts(value: Any, change: Callable[[str], str], depth: int = DEEPEST) -> Any:
-    """Plain JSON data with each text in it changed, names included."""
+    """Return plain JSON data with each text in it changed, names included."""
     if isinstance(value, str):
         return change(value)
     if value is None or isinstance(value, int | float):

@@ -1,4 +1,4 @@
-"""A conversation on a terminal, as it happens."""
+"""Live view of a conversation on a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ERROR, _RESULT, _USER = "red", "", "bold green"
 
 
 class LiveView:
-    """A callback that prints each event that is part of the story, as it comes.
+    """Callback that prints each event that is part of the story, as it comes.
 
     Args:
         console: Where to.
@@ -43,7 +43,7 @@ class LiveView:
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
-        """Prints one event."""
+        """Print one event."""
         shown: list[str] = []
 
         def keep(picture: Picture) -> str:
@@ -85,7 +85,7 @@ class LiveView:
 
 
 def terminal() -> Console:
-    """Standard output, as rich prints to it: coloured where it is a terminal."""
+    """Return standard output for rich to print to: coloured where it is a terminal."""
     from rich.console import Console
 
     return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)

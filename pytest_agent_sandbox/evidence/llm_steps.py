@@ -95,7 +95,7 @@ def _add_answer(step: Step, record: Mapping[str, Any]) -> None:
 
 
 def _reply(answer: str) -> str:
-    """What an answer in one piece says, on one line; empty for a streamed one."""
+    """Return what an answer in one piece says, on one line; empty for a streamed one."""
     try:
         content = json.loads(answer)
     except (ValueError, RecursionError):
@@ -135,7 +135,7 @@ def _whole_text(message: Any) -> str:
 
 
 def message_text(message: Any) -> str:
-    """What a message of any dialect says, in words; tool calls as their name and arguments."""
+    """Return what a message of any dialect says; tool calls as their name and arguments."""
     if isinstance(message, str):
         return message
     if isinstance(message, list):
@@ -156,7 +156,7 @@ def message_text(message: Any) -> str:
 
 
 def _picture_name(message: Mapping[str, Any]) -> str:
-    """The file's name that stands in place of a picture, where the three dialects have it."""
+    """Find the file's name that stands in place of a picture, where the three dialects have it."""
     holders = (message.get("image_url"), message.get("source"))
     inner = (holder.get(name) for holder in holders if isinstance(holder, dict) for name in holder)
     names = filter(picture_files.is_name, (*holders, *inner))

@@ -1,4 +1,4 @@
-"""A container's log, as a person reads it."""
+"""Lines of a container's log, as a person reads them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _USUAL_LEVEL = "usual"
 
 
 def read(path: Path, clock: Clock, container: str = "") -> list[LogLine]:
-    """The lines of a log; one that is missing has none.
+    """Read the lines of a log; one that is missing has none.
 
     The agent server writes a JSON object on each line (with `LOG_JSON=true`): they become lines
     with a time and a level, without the requests. Anything else, such as a traceback, stays as it
@@ -46,7 +46,7 @@ def read(path: Path, clock: Clock, container: str = "") -> list[LogLine]:
 
 
 def readable(log: str, most: int) -> str:
-    """The last lines of a log's text, at most so many, each with its level."""
+    """Return the last lines of a log's text, at most so many, each with its level."""
     lines = [
         f"{line.level.lower():<7}  {line.text}" if line.level else line.text
         for line in _read(log.splitlines(), Clock(0.0), "")
@@ -72,7 +72,7 @@ def _read(log: Iterable[str], clock: Clock, container: str) -> list[LogLine]:
 
 
 def is_trouble(line: LogLine) -> bool:
-    """Whether a line says that something is wrong."""
+    """Tell whether a line says that something is wrong."""
     return line.level in TROUBLE
 
 

@@ -19,7 +19,7 @@ _NAME = re.compile(r"screenshot-[1-9]\d{0,8}\.(?:png|jpg|gif|webp)")
 
 
 class PictureFiles:
-    """Keeps the pictures of one test: each once, and the first and last ones of too many.
+    """Files of the pictures of one test: each once, and the first and last ones of too many.
 
     Not safe for several threads: its owner has the lock.
 
@@ -40,7 +40,7 @@ class PictureFiles:
         self.left_out = 0
 
     def take_out(self, record: dict[str, Any]) -> dict[str, Any]:
-        """The record with the name of its file in place of each picture, and all their names.
+        """Return the record with the name of a file in place of each picture, and all their names.
 
         Raises:
             OSError: The disk is full, or the like.
@@ -57,7 +57,7 @@ class PictureFiles:
         return {**taken, _FIELD: names} if names else taken
 
     def _keep(self, picture: Picture) -> str:
-        """The picture's name, whether there is a file of this name or not."""
+        """Return the picture's name, whether there is a file of this name or not."""
         digest = hashlib.sha256(picture.data).digest()
         if digest in self._names:
             return self._names[digest]
@@ -73,12 +73,12 @@ class PictureFiles:
         return name
 
     def _holds_secret(self, picture: Picture) -> bool:
-        """Whether one is written in it, beside what it shows: nothing can be masked there."""
+        """Tell whether one is written in it, beside what it shows: nothing can be masked there."""
         text = picture.data.decode("latin-1")
         return self._mask(text) != text
 
     def _make_room(self) -> None:
-        """Removes pictures from the middle: how it began and how it ended is what matters."""
+        """Remove pictures from the middle: how it began and how it ended is what matters."""
         while (
             len(self._kept) > limits.RECORDED_PICTURES
             or sum(size for _, size in self._kept.values()) > limits.RECORDED_PICTURES_SIZE
@@ -92,7 +92,7 @@ class PictureFiles:
 
 
 def names_in(record: Mapping[str, Any]) -> list[str]:
-    """The names of the pictures that a record says were in it."""
+    """Return the names of the pictures that a record says were in it."""
     names = record.get(_FIELD)
     if not isinstance(names, list):
         return []
@@ -100,12 +100,12 @@ def names_in(record: Mapping[str, Any]) -> list[str]:
 
 
 def is_name(value: Any) -> bool:
-    """Whether it is what a picture's file is called here, and so leads nowhere else."""
+    """Tell whether it is what a picture's file is called here, and so leads nowhere else."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
 def find(folder: Path, steps: list[Step]) -> list[StoryPicture]:
-    """The pictures of the steps that are there; a step says which of its pictures are not."""
+    """Find the pictures of the steps; a step says which of its pictures are not there."""
     found: dict[str, StoryPicture] = {}
     for step in steps:
         for name in list(step.pictures):

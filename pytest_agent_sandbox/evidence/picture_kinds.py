@@ -1,4 +1,4 @@
-"""Which kind of picture some bytes are, and how large: by their head, whatever they are called."""
+"""Kinds and sizes of pictures, told by the first bytes of a file, whatever its name is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that browsers draw."""
+    """Picture that browsers draw."""
 
     data: bytes
     #: As its media type is called: `png`, `jpeg`, `gif` or `webp`.
@@ -30,17 +30,17 @@ class Picture:
 
     @property
     def suffix(self) -> str:
-        """How the name of its file ends."""
+        """Return how the name of its file ends."""
         return ".jpg" if self.kind == "jpeg" else f".{self.kind}"
 
     @property
     def media_type(self) -> str:
-        """Its media type."""
+        """Return its media type."""
         return f"image/{self.kind}"
 
 
 def picture_of(data: bytes) -> Picture | None:
-    """The picture that the bytes are, or None where they are none of the four kinds."""
+    """Return the picture that the bytes are, or None where they are none of the four kinds."""
     for kind, read_size in _READERS.items():
         try:
             size = read_size(data)

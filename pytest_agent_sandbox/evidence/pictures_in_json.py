@@ -1,4 +1,4 @@
-"""Pictures inside of JSON: where agents and LLM requests hold them, and how they are taken out."""
+"""Pictures in JSON: where agents and LLM requests hold them, and how they are taken out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MEDIA_TYPE_FIELDS = ("media_type", "mimeType", "mime_type")
 
 
 def replace(value: Any, keep: Callable[[Picture], str]) -> Any:
-    """Plain JSON data with each picture in it replaced; what is no picture stays as it is.
+    """Return plain JSON data with each picture in it replaced; what is no picture stays as it is.
 
     Texts that people or agents wrote are not looked at, even where one is a picture's data.
 

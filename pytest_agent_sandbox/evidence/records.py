@@ -1,4 +1,4 @@
-"""Files of JSON objects, one a line: written as it happens, readable wherever that breaks off."""
+"""Files of records, a JSON object a line: readable wherever the writing breaks off."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LEFT_OUT = "left_out"
 
 
 class Records:
-    """One such file, which stops growing at a limit, except for its last records.
+    """File of records, which stops growing at a limit, except for its last records.
 
     Not safe for several threads: its owner has the lock.
 
@@ -88,7 +88,7 @@ class Records:
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a file; a missing one has none, and a line that broke off is none."""
+    """Read the records of a file; a missing one has none, and a line that broke off is none."""
     if not path.exists():
         return
     with path.open(encoding="utf-8", errors="replace") as file:
@@ -102,7 +102,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def number(value: Any) -> float | None:
-    """The value where it is a number that can be reckoned with, else None."""
+    """Return the value where it is a number that can be reckoned with, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

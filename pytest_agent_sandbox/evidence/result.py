@@ -1,4 +1,4 @@
-"""The result of one attempt at a test, and result.json, which docs/results.md describes."""
+"""Result of one attempt at a test, and result.json, which docs/results.md describes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LLMTotals:
 
 @dataclass(kw_only=True)
 class Result:
-    """The facts of one attempt at a test; it is on disk from the start, and grows."""
+    """Facts of one attempt at a test; they are on disk from the start, and grow."""
 
     version: int = VERSION
     test: str = ""

@@ -1,4 +1,4 @@
-"""The results of a whole run: a line in a file for each test that has ended, and their page."""
+"""Table of the results of a run of pytest: a line for each test that has ended, and its page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pytest_agent_sandbox.evidence.story_builder import read_story
 
 
 def add(output: Path, found: Result, folder: Path | None) -> None:
-    """Adds the result of a test that has ended.
+    """Add the result of a test that has ended.
 
     Args:
         output: The run's output folder.
@@ -40,7 +40,7 @@ def add(output: Path, found: Result, folder: Path | None) -> None:
 
 
 def add_groups(output: Path, found: Iterable[Group]) -> None:
-    """Adds the verdicts on tests that were tried several times.
+    """Add the verdicts on tests that were tried several times.
 
     Args:
         output: The run's output folder.
@@ -54,12 +54,12 @@ def add_groups(output: Path, found: Iterable[Group]) -> None:
 
 
 def groups(output: Path) -> list[Group]:
-    """The verdicts on tests that were tried several times."""
+    """Read the verdicts on tests that were tried several times."""
     return [result.of(Group, record) for record in records.read(output / GROUPS)]
 
 
 def rows(output: Path) -> list[Row]:
-    """What became of each test so far, those that did not come to their end included."""
+    """Read what became of each test so far, those that did not come to their end included."""
     known = [result.of(Row, record) for record in records.read(output / ROWS)]
     told = {row.page.partition("/")[0] for row in known}
     unfinished = [
@@ -81,7 +81,7 @@ def _test_folders(output: Path) -> list[Path]:
 
 
 def write_index(output: Path, title: str) -> list[Row]:
-    """Writes the run's page, and those of tests that did not come to their end.
+    """Write the run's page, and those of tests that did not come to their end.
 
     Args:
         output: The run's output folder.

@@ -1,4 +1,4 @@
-"""A test's story for the terminal: what a person reads in ten seconds."""
+"""Sections of a failure report: a test's story as a person reads it in ten seconds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TOLD = ("message", "tool", "test", "error", "state")
 
 
 def of(story: TestStory, folder: Path | None) -> list[tuple[str, str]]:
-    """The sections of a failure report: pairs of a title and a text.
+    """Return the sections of a failure report: pairs of a title and a text.
 
     Args:
         story: The test's.
@@ -50,7 +50,7 @@ def of(story: TestStory, folder: Path | None) -> list[tuple[str, str]]:
 
 
 def transcript(story: TestStory) -> str:
-    """Time, who, what: the last steps in full, earlier ones a line each."""
+    """Say when who did what: the last steps in full, earlier ones a line each."""
     steps = [
         step for step in story.steps if step.kind in _TOLD or (step.kind == "llm" and step.is_error)
     ]
@@ -66,7 +66,7 @@ def transcript(story: TestStory) -> str:
 
 
 def in_full(step: Step, several: bool = False) -> Iterator[str]:
-    """The lines of a step with all its texts, each shortened to what fits on a screen."""
+    """Yield the lines of a step with all its texts, each shortened to what fits on a screen."""
     said = [part.text for part in step.parts if part.label in _SAID]
     if said or step.kind in ("message", "state"):
         first, *rest = _shortened("\n".join(said) or step.summary)
@@ -83,7 +83,7 @@ def in_full(step: Step, several: bool = False) -> Iterator[str]:
 
 
 def outcome(step: Step) -> Iterator[str]:
-    """The lines of a tool call's result by itself."""
+    """Yield the lines of a tool call's result by itself."""
     texts = [part.text for part in step.parts]
     first, *rest = _shortened("\n".join(texts) or "(no output)")
     codes = [code for name, code in step.facts if name == "exit code" and code != "0"]
@@ -95,14 +95,14 @@ def outcome(step: Step) -> Iterator[str]:
 
 
 def printable(text: str) -> str:
-    """The text without control characters: what a sandbox prints must not steer a terminal."""
+    """Take control characters out of a text: what a sandbox prints must not steer a terminal."""
     text = _COLOURS.sub("", text.replace("\r\n", "\n"))
     plain = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
     return _WORKFLOW_COMMAND.sub(lambda found: f"{found[0]}\N{ZERO WIDTH SPACE}", plain)
 
 
 def _last(steps: list[Step]) -> list[Step]:
-    """The last steps; a change of the status counts for none."""
+    """Return the last steps; a change of the status counts for none."""
     count = 0
     for position in range(len(steps) - 1, -1, -1):
         count += steps[position].kind != "state"
@@ -116,7 +116,7 @@ def _line(step: Step, several: bool) -> str:
 
 
 def _what(step: Step) -> str:
-    """What was done, on one line; for a tool call that failed, how."""
+    """Say what was done, on one line; for a tool call that failed, how."""
     who = f"{step.title}  " if step.kind in ("tool", "llm") else ""
     text = f"{who}{step.summary}"
     codes = [f"exit {code}" for name, code in step.facts if name == "exit code" and code != "0"]
@@ -168,7 +168,7 @@ def _cut(line: str) -> str:
 
 
 def _log(story: TestStory) -> str:
-    """The log's end where the sandbox is to blame, else only what it complains of."""
+    """Return the log's end where the sandbox is to blame, else only what it complains of."""
     if story.fault == "sandbox" or story.verdict == "running":
         lines, most = story.log, _LOG_LINES
     else:

@@ -1,4 +1,4 @@
-"""What happened in conversations, step by step, out of their events."""
+"""Steps out of events.jsonl: what happened in conversations."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class StepBuilder:
         self._steps.append(step)
 
     def _time(self, conversation: str, event: Event) -> float | None:
-        """Never before the event that came before it: the order of the log is what holds."""
+        """Return when it was, but never before the event before it: the order of the log holds."""
         time = self._clock.seconds(event.timestamp)
         if time is not None:
             time = max(time, self._latest.get(conversation, time))
@@ -144,7 +144,7 @@ def _build(event: Event) -> Step | None:  # noqa: PLR0911 - one answer for each 
 
 
 def _aside(event: Event) -> Step | None:
-    """What is no part of a conversation's talk, but may explain it."""
+    """Build a step of what is no part of a conversation's talk, but may explain it."""
     match event:
         case SystemPromptEvent():
             text = event.system_prompt.text or ""
@@ -194,7 +194,7 @@ def _acp_call(event: ACPToolCallEvent) -> Step:
 
 
 def _add_news(step: Step, event: ACPToolCallEvent) -> None:
-    """Each news of a call repeats what is known of it, or leaves that out."""
+    """Add the news of a call, each of which repeats what is known of it, or leaves that out."""
     now = _acp_call(event)
     told = {part.label for part in now.parts}
     step.parts = [part for part in step.parts if part.label not in told] + now.parts
@@ -205,7 +205,7 @@ def _add_news(step: Step, event: ACPToolCallEvent) -> None:
 
 
 def _arguments(arguments: Mapping[str, Any]) -> Iterator[Part]:
-    """A part for each text, one for all the rest."""
+    """Yield a part for each text, and one for all the rest."""
     given = {
         name: value
         for name, value in arguments.items()
@@ -220,7 +220,7 @@ def _arguments(arguments: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def _add_outcome(step: Step, event: Event, time: float | None) -> None:
-    """Adds how a tool call ended."""
+    """Add how a tool call ended."""
     if time is not None and step.time is not None:
         step.duration = time - step.time
     match event:
@@ -259,7 +259,7 @@ def _step(kind: Any, title: str, text: str, parts: list[Part]) -> Step:
 
 
 def _argument_line(arguments: Any) -> str:
-    """The arguments on one line; a single one without its name, so that commands read well.
+    """Put arguments on one line; a single one without its name, so that commands read well.
 
     A number, or a yes, says nothing without its name.
     """
@@ -293,7 +293,7 @@ def _json(value: Any, indent: int | None = None) -> str:
 
 
 def _line(text: str, limit: int = _SUMMARY) -> str:
-    """The text on one line; its beginning where it is long."""
+    """Put a text on one line; its beginning where it is long."""
     # Cut first: the text may be many megabytes.
     line = " ".join(text[: 4 * limit].split())
     return line if len(line) <= limit else f"{line[:limit]}…"

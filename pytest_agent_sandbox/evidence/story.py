@@ -1,4 +1,4 @@
-"""What a page shows, ready to be drawn: one test's story, and that of a whole run.
+"""Story of a test, and of a whole run: what a page shows, ready to be drawn.
 
 Plain values only: `dataclasses.asdict` of a story is the JSON that the page's script reads. Times
 are seconds since the test began, by this machine's clock.
@@ -77,7 +77,7 @@ class LogLine:
 
 @dataclass(kw_only=True)
 class Change:
-    """What became of one file of the workspace."""
+    """Change of one file of the workspace."""
 
     path: str
     status: Literal["added", "deleted", "modified", "renamed", ""]
@@ -98,7 +98,7 @@ class Section:
 
 @dataclass(kw_only=True)
 class FailedPhase:
-    """What pytest says of a phase that failed."""
+    """Phase of a test that failed, and what pytest says of it."""
 
     phase: str
     text: str
@@ -127,7 +127,7 @@ class StoryPicture:
 
 @dataclass(kw_only=True)
 class TestStory:
-    """All that one attempt at a test left behind."""
+    """Story of one attempt at a test."""
 
     __test__ = False  # pytest would collect it for its name
 
@@ -206,13 +206,13 @@ class Row:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it is a failure of the run."""
+        """Tell whether it is a failure of the run."""
         return self.verdict == "failed" and not (self.superseded or self.tolerated)
 
 
 @dataclass(kw_only=True)
 class Group:
-    """The verdict on a test that was tried several times."""
+    """Verdict on a test that was tried several times."""
 
     test: str = ""
     verdict: Literal["passed", "failed", "open"] = "open"
@@ -233,7 +233,7 @@ class Group:
 
 @dataclass(kw_only=True)
 class RunStory:
-    """All tests with a sandbox of one run."""
+    """Story of one run: all its tests with a sandbox."""
 
     title: str
     #: Seconds since 1970.

@@ -1,4 +1,4 @@
-"""What changed on a workspace's disk, file by file, out of a diff."""
+"""Changes on a workspace's disk, file by file, out of a diff."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MARKS: dict[str, _Status] = {
 
 
 def read(diff: str) -> tuple[list[Change], str]:
-    """The changes in a diff as git writes it, and what it says beside them.
+    """Read the changes in a diff as git writes it, and what it says beside them.
 
     Where there are several workspaces, each begins with a line `# name`.
     """
@@ -67,7 +67,7 @@ def _change(text: str, title: str) -> Change:
 
 
 def _path(head: list[str]) -> str:
-    """The file's name now, or the one it had; the first line alone does not always tell."""
+    """Find the file's name, or the one it had; the first line alone does not always tell."""
     for start, prefix in (("+++ ", _PREFIX), ("rename to ", 0), ("copy to ", 0), ("--- ", _PREFIX)):
         for line in head:
             name = _unquoted(line.removeprefix(start).rstrip("\t"))

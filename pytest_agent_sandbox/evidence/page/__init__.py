@@ -1,1 +1,1 @@
-"""The pages that a person opens: one for each failed test, and one for the run."""
+"""Pages that a person opens: one for each failed test, and one for the run."""

@@ -51,7 +51,7 @@ def _last(story: TestStory, things: list[_Thing], name: str, file: str) -> list[
 
 
 class _Room:
-    """How much text a page still takes."""
+    """Room that a page still has for text."""
 
     def __init__(self, size: int) -> None:
         self._left = size

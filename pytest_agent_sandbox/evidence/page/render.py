@@ -1,4 +1,4 @@
-"""Writes a page as one file: the story as JSON, and the styles and scripts that draw it.
+"""Rendering of a page as one file: the story as JSON, and the styles and scripts that draw it.
 
 The file needs no network and no server. Its content security policy lets nothing run or load but
 what is written here: the texts in a story come from agents and their tools, and are not trusted.
@@ -86,7 +86,7 @@ _PAGE = """\
 
 
 def render_test(story: TestStory) -> str:
-    """The page of one attempt at a test.
+    """Render the page of one attempt at a test.
 
     The names of files and the way to the run's page are taken as paths, relative to the page and
     with `/` between folders: they are not percent-encoded yet. `#step-1`, `#change-1` and `#log-1`
@@ -111,7 +111,7 @@ def render_test(story: TestStory) -> str:
 
 
 def render_run(story: RunStory) -> str:
-    """The page of a whole run; its rows lead to the pages of the tests."""
+    """Render the page of a whole run; its rows lead to the pages of the tests."""
     last = [row for row in story.rows if not row.superseded]
     failed = sum(row.has_failed for row in last)
     said = f"{failed:,} failed of {len(last):,}"
@@ -161,7 +161,7 @@ def _style(names: tuple[str, ...]) -> str:
 
 @cache
 def _script(names: tuple[str, ...]) -> str:
-    """One function around all of the files: they share their names, and leave none behind."""
+    """Put one function around all of the files: they share their names, and leave none behind."""
     return "\n".join(['(() => {\n"use strict";', *(_read(name) for name in names), "})();"])
 
 
@@ -182,7 +182,7 @@ def _json(value: Any) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """The same value, with None for each infinite number."""
+    """Return the same value, with None for each infinite number."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -191,7 +191,7 @@ def _finite(value: Any) -> Any:
 
 
 def _escape(text: str) -> str:
-    """The text as HTML; characters that cannot be seen are written out."""
+    """Return a text as HTML; characters that cannot be seen are written out."""
     return html.escape("".join(map(_visible, text)))
 
 

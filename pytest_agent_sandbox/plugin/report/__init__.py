@@ -1,1 +1,1 @@
-"""What is told of tests: their outcome, evidence and page, on terminals and for other tools."""
+"""Reports of tests: their outcome, evidence and pages, on terminals and for other tools."""

@@ -1,4 +1,4 @@
-"""Evidence attached to reports of other plugins, where they are installed and at work."""
+"""Attachments to reports of other plugins, where they are installed and at work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ALLURE_FILES = {
 
 
 def to_pytest_html(config: pytest.Config, report: pytest.TestReport, page: Path) -> None:
-    """Adds a link to a test's page to its row in pytest-html's report (4.x)."""
+    """Add a link to a test's page to its row in pytest-html's report (4.x)."""
     report_file = config.getoption("htmlpath", None)
     if not config.pluginmanager.has_plugin("html") or not report_file:
         return
@@ -40,7 +40,7 @@ def to_pytest_html(config: pytest.Config, report: pytest.TestReport, page: Path)
 
 
 def to_allure(config: pytest.Config, folder: Path) -> None:
-    """Attaches a test's page and files to it in Allure's results."""
+    """Attach a test's page and files to it in Allure's results."""
     if not config.getoption("allure_report_dir", None):
         return
     import allure

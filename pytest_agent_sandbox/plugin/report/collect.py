@@ -1,4 +1,4 @@
-"""What is kept of a test's sandboxes and conversations, asked of them while they are there."""
+"""Collecting of facts from a test's sandboxes and conversations, while they are there."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _SNAPSHOT_TIMEOUT = 60.0
 
 
 def at_start(recorder: Recorder, workspace: Workspace) -> None:
-    """Keeps what a sandbox is, once it has started."""
+    """Keep what a sandbox is, once it has started."""
     recorder.record_sandbox(workspace.name, **workspace.facts())
 
 
 def before_agents(workspace: Workspace) -> None:
-    """Keeps the files as they are before the first agent comes, or why they cannot be had."""
+    """Keep the files as they are before the first agent comes, or why they cannot be had."""
     if workspace.before_agents is not None or workspace.no_snapshot:
         return  # after the first agent it is too late
     try:
@@ -43,7 +43,7 @@ def before_agents(workspace: Workspace) -> None:
 
 
 def at_end(recorder: Recorder, workspace: Workspace) -> None:
-    """Keeps how a sandbox is at the end of a test."""
+    """Keep how a sandbox is at the end of a test."""
     facts = workspace.end_facts()
     if refused := facts.get("was refused"):
         recorder.note(
@@ -55,7 +55,7 @@ def at_end(recorder: Recorder, workspace: Workspace) -> None:
 
 
 def of_shared(recorder: Recorder, workspace: Workspace) -> None:
-    """Keeps what there is to know of a workspace that tests share, its log so far included."""
+    """Keep what there is to know of a workspace that tests share, its log so far included."""
     if workspace.log_path is not None:
         shutil.copyfile(workspace.log_path, recorder.new_log())
     at_start(recorder, workspace)
@@ -63,12 +63,12 @@ def of_shared(recorder: Recorder, workspace: Workspace) -> None:
 
 
 def changes(recorder: Recorder, workspace: Workspace) -> None:
-    """Keeps what changed on the workspace's disk, which only a server that is there can tell."""
+    """Keep what changed on the workspace's disk, which only a server that is there can tell."""
     recorder.record_diff(workspace.name, _diff(workspace))
 
 
 def video(recorder: Recorder, workspace: Workspace) -> None:
-    """Keeps the video of a sandbox's desktop, which is lost where the container is."""
+    """Keep the video of a sandbox's desktop, which is lost where the container is."""
     try:
         workspace.save_video(recorder.new_video())
     except SandboxError as error:
@@ -76,7 +76,7 @@ def video(recorder: Recorder, workspace: Workspace) -> None:
 
 
 def record_conversation(recorder: Recorder, number: int, conversation: RemoteConversation) -> None:
-    """Keeps how a conversation ended, and those of its events that are not kept yet."""
+    """Keep how a conversation ended, and those of its events that are not kept yet."""
     facts: dict[str, Any] = {"id": str(conversation.id)}
     try:
         facts["status"] = str(conversation.status)
@@ -93,7 +93,7 @@ def record_conversation(recorder: Recorder, number: int, conversation: RemoteCon
 
 
 def recording_commands(recorder: Recorder) -> Callable[[CommandResult], None]:
-    """What keeps the commands that a test itself runs in its workspace."""
+    """Return a callback that keeps the commands that a test itself runs in its workspace."""
 
     def record(result: CommandResult) -> None:
         try:
@@ -105,14 +105,14 @@ def recording_commands(recorder: Recorder) -> Callable[[CommandResult], None]:
 
 
 class EventRecorder:
-    """A callback that keeps every event of a conversation."""
+    """Callback that keeps every event of a conversation."""
 
     def __init__(self, recorder: Recorder, number: int) -> None:
         self._recorder = recorder
         self._number = number
 
     def __call__(self, event: Event) -> None:
-        """Keeps one event."""
+        """Keep one event."""
         try:
             self._recorder.record_event(str(self._number), event)
         except OSError as error:  # a full disk, a folder that somebody removed

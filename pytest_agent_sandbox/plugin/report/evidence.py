@@ -1,4 +1,4 @@
-"""What the tests of one pytest process leave behind: where it goes, and what of it is wanted."""
+"""Evidence of the tests of one pytest process: where it goes, and what of it is wanted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WANTED = pytest.StashKey[bool]()
 
 
 class RunEvidence:
-    """The evidence of a run, as far as this process writes it; a context manager.
+    """Evidence of a run of pytest, as far as this process writes it; a context manager.
 
     Args:
         config: pytest's.
@@ -47,7 +47,7 @@ class RunEvidence:
         self._closing = ExitStack()
 
     def recorder(self, item: pytest.Item) -> Recorder:
-        """The evidence of this attempt at a test; begun when it is first asked for."""
+        """Return the recorder of this attempt at a test; it begins when it is first asked for."""
         from pytest_agent_sandbox.evidence.recorder import Recorder
 
         if outcome.RECORDER not in item.stash:
@@ -78,7 +78,7 @@ class RunEvidence:
 
     @property
     def output(self) -> Path:
-        """The folder of the run's evidence, ready to be written to.
+        """Return the folder of the run's evidence, ready to be written to.
 
         Raises:
             OSError: It cannot be.
@@ -101,12 +101,12 @@ class RunEvidence:
 
     @property
     def has_own_output(self) -> bool:
-        """Whether the output folder is the run's own, and so gets a page of the run."""
+        """Tell whether the output folder is the run's own, and so gets a page of the run."""
         return folders.is_of(self.output, run_id(self._config))
 
     @property
     def has_lost_output(self) -> bool:
-        """Whether another run has taken the output folder for its own since this one began it."""
+        """Tell whether another run has taken the output folder since this one began it."""
         if self._output is None or self._settings.artifacts == "none":
             return False
         return folders.is_ours(self._output) and not folders.is_of(
@@ -114,17 +114,17 @@ class RunEvidence:
         )
 
     def wants_evidence(self, item: pytest.Item) -> bool:
-        """Whether there is a use for what a test has left behind, as it went so far."""
+        """Tell whether there is a use for what a test has left behind, as it went so far."""
         is_wanted = self._settings.artifacts == "all" or item.stash.get(_WANTED, False)
         return is_wanted or outcome.failed(item)
 
     def want(self, item: pytest.Item) -> None:
-        """Keeps what a test leaves behind also where it passes."""
+        """Keep what a test leaves behind also where it passes."""
         item.stash[_WANTED] = True
 
     @cached_property
     def live_view(self) -> LiveTerminal | None:
-        """Shows on the terminal what agents do, if that is wanted."""
+        """Return what shows on the terminal what agents do, if that is wanted."""
         wanted = self._settings.live
         if wanted is None:
             wanted = self._config.get_verbosity() > 0
@@ -138,7 +138,7 @@ class RunEvidence:
             return None
 
     def close(self) -> None:
-        """Completes what tests that were interrupted have left, and lets go of the terminal."""
+        """Complete what interrupted tests have left, and let go of the terminal."""
         from pytest_agent_sandbox.plugin.report import finish
 
         with self._closing:

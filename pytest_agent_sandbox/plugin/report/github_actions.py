@@ -1,4 +1,4 @@
-"""What GitHub Actions shows of a run: a summary of the step, and a note at each failed test."""
+"""Summary of a run on GitHub Actions, and a note at each failed test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SIGNS = {"failed": "❌", "passed": "✅", "skipped": "⏭", "running": "❔"}
 
 
 def write_step_summary(rows: Sequence[Row], environment: Mapping[str, str] = os.environ) -> None:
-    """Adds a table of the tests to the summary of the step, where this is GitHub Actions.
+    """Add a table of the tests to the summary of the step, where this is GitHub Actions.
 
     Args:
         rows: The results of the run.
@@ -38,7 +38,7 @@ def write_step_summary(rows: Sequence[Row], environment: Mapping[str, str] = os.
 
 
 def step_summary(rows: Sequence[Row], room: int = _SUMMARY_LIMIT) -> str:
-    """The table, in Markdown: failed tests first, as many as there is room for, in bytes."""
+    """Return the table, in Markdown: failed tests first, as many as there is room for, in bytes."""
     failed = sum(row.has_failed for row in rows)
     unfinished = sum(row.verdict == "running" for row in rows)
     noun = "test" if len(rows) == 1 else "tests"
@@ -70,7 +70,7 @@ def step_summary(rows: Sequence[Row], room: int = _SUMMARY_LIMIT) -> str:
 def workflow_commands(
     rows: Iterable[Row], root: Path, environment: Mapping[str, str] = os.environ
 ) -> Iterator[str]:
-    """Workflow commands that mark failed tests in their files; none outside of GitHub Actions.
+    """Yield commands that mark failed tests in their files; none outside of GitHub Actions.
 
     A test that never came to its end, for its process has died, is one of them.
 
@@ -110,7 +110,7 @@ def _table_line(row: Row) -> str:
 
 
 def _escaped(text: str) -> str:
-    """A text, from an agent perhaps, as Markdown that shows it and does nothing else."""
+    """Return a text, from an agent perhaps, as Markdown that shows it and does nothing else."""
     line = sections.printable(" ".join(text.split()))
     return _MARKDOWN.sub(lambda found: f"&#{ord(found[0])};", line)
 
@@ -123,7 +123,7 @@ def _in_repository(file: Path, environment: Mapping[str, str]) -> str:
 
 
 def _message(text: str) -> str:
-    """As workflow commands spell it; what is no line break stays."""
+    """Spell a text as workflow commands do; what is no line break stays."""
     return sections.printable(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 

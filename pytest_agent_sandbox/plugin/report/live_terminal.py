@@ -1,4 +1,4 @@
-"""The terminal under a running test: pytest has captured the usual ways to it."""
+"""Live view on the terminal under a running test: pytest has captured the usual ways to it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COLOURS: dict[str, dict[str, Any]] = {"yes": {"force_terminal": True}, "no": {"
 
 
 class LiveTerminal:
-    """Shows on the terminal what the agents of tests do; a context manager.
+    """Terminal that shows what the agents of tests do; a context manager.
 
     Args:
         file: The terminal, or whatever pytest itself writes to.
@@ -52,7 +52,7 @@ class LiveTerminal:
 
     @classmethod
     def of(cls, config: pytest.Config) -> Self:
-        """The terminal of this run. To be called from pytest's own thread.
+        """Return the terminal of this run. Call it from pytest's own thread.
 
         A worker of xdist has none, but the standard error of the process that started it.
 
@@ -80,7 +80,7 @@ class LiveTerminal:
     def view(
         self, test: str, conversation: int, mask: Callable[[str], str]
     ) -> Callable[[Event], None]:
-        """A callback for one conversation of a test.
+        """Return a callback for one conversation of a test.
 
         Args:
             test: The test's name.
@@ -103,7 +103,7 @@ class LiveTerminal:
         return show
 
     def close(self) -> None:
-        """Lets go of the terminal."""
+        """Let go of the terminal."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -114,7 +114,7 @@ class LiveTerminal:
 
 
 class _Unfailing(io.TextIOWrapper):
-    """A file that takes no notice of a reader who has left, or of a full disk.
+    """File that takes no notice of a reader who has left, or of a full disk.
 
     What the test is about goes on; rich would end the thread, and send pytest's output nowhere.
     """

@@ -1,4 +1,4 @@
-"""The LLM usage of tests and of the run, for the terminal's summary."""
+"""LLM usage of tests and of the run, for the terminal's summary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FIRST_ERROR = 400
 
 @dataclass
 class LLMUsage:
-    """What one test, or a whole run, has asked of its LLM."""
+    """LLM calls of one test, or of a whole run, and what they cost."""
 
     #: How many calls by who answered them (see `Origin`), or `refused`.
     calls: Counter[str] = field(default_factory=Counter)
@@ -37,7 +37,7 @@ class LLMUsage:
 
     @classmethod
     def of(cls, calls: Iterable[LLMCall]) -> LLMUsage:
-        """The sum of some calls."""
+        """Sum up some calls."""
         sum_ = cls()
         for call in calls:
             sum_.calls[call.origin or "refused"] += 1
@@ -59,18 +59,18 @@ class LLMUsage:
         self.unpriced |= other.unpriced
 
     def to_property(self) -> str:
-        """As a text: other values do not get through JUnit XML and xdist."""
+        """Return it as a text: other values do not get through JUnit XML and xdist."""
         return json.dumps({**vars(self), "calls": dict(self.calls)})
 
     @classmethod
     def from_property(cls, text: str) -> LLMUsage:
-        """What `to_property` has made."""
+        """Read what `to_property` has made."""
         content: dict[str, Any] = json.loads(text)
         return cls(**{**content, "calls": Counter(content["calls"])})
 
     @property
     def is_only_scripted(self) -> bool:
-        """Whether no provider has ever had a part in it."""
+        """Tell whether no provider has ever had a part in it."""
         return not set(self.calls) - {"scripted", "fault", "refused"} and not self.notes
 
     def __str__(self) -> str:
@@ -91,7 +91,7 @@ class LLMUsage:
 
 
 def _is_error(call: LLMCall) -> bool:
-    """Whether the provider refused it, which costs nothing."""
+    """Tell whether the provider refused it, which costs nothing."""
     return call.status is not None and call.status >= _FIRST_ERROR
 
 
@@ -111,7 +111,7 @@ def attach(usage: LLMUsage, properties: list[tuple[str, object]]) -> None:
 
 
 def summary(reports: Iterable[Any], *, verbose: bool) -> list[str]:
-    """Lines for the end of the run: the tests that asked a provider or a cassette, and the sum.
+    """Return lines for the end of the run: tests that asked a provider or a cassette, and a sum.
 
     Args:
         reports: All reports of the run.

@@ -1,4 +1,4 @@
-"""A test's outcome, phase by phase, and failures free of our own frames."""
+"""Outcome of a test, phase by phase, and failures free of our own frames."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LOG_LINES = 8
 
 @dataclass(frozen=True)
 class Phase:
-    """How one phase (setup, call, teardown) of a test went.
+    """Phase (setup, call, teardown) of a test, and how it went.
 
     Attributes:
         outcome: `passed`, `failed` or `skipped`.
@@ -56,7 +56,7 @@ class Phase:
 def prepare_failure(
     item: pytest.Item, call: pytest.CallInfo[None], mask: Callable[[str], str]
 ) -> None:
-    """Ends a failure's traceback at the user's own line, and masks what an error quotes.
+    """End a failure's traceback at the user's own line, and mask what an error quotes.
 
     `--full-trace` shows all frames, as it does with pytest's own.
     """
@@ -83,7 +83,7 @@ def prepare_failure(
 
 
 def _shorten_chain(item: pytest.Item, error: SandboxError) -> None:
-    """Takes out what an error of ours came from, as far as no code of the user's was in that.
+    """Take out what an error of ours came from, as far as no code of the user's was in that.
 
     The message says what happened; the HTTP library's frames below it do not.
     """
@@ -96,14 +96,14 @@ def _shorten_chain(item: pytest.Item, error: SandboxError) -> None:
 
 
 def _origin(error: BaseException) -> BaseException | None:
-    """What Python shows above an error."""
+    """Return the error that Python shows above an error."""
     if error.__cause__ is not None or error.__suppress_context__:
         return error.__cause__
     return error.__context__
 
 
 def _mask_error(error: BaseException, mask: Callable[[str], str]) -> None:
-    """Masks an error's own words, which every report of it begins with."""
+    """Mask an error's own words, which every report of it begins with."""
     with contextlib.suppress(AttributeError, TypeError):  # a class that has its own idea of them
         masked = tuple(mask(part) if isinstance(part, str) else part for part in error.args)
         if masked != error.args:
@@ -115,7 +115,7 @@ def _mask_error(error: BaseException, mask: Callable[[str], str]) -> None:
 def masked_report(
     item: pytest.Item, report: pytest.TestReport, mask: Callable[[str], str]
 ) -> pytest.TestReport:
-    """A report without secrets in its lines of code, values and captured output.
+    """Return a report without secrets in its lines of code, values and captured output.
 
     Those are not the sandbox's, but they end up in the same places as the evidence.
     """
@@ -136,7 +136,7 @@ def masked_report(
 
 
 def note_phase(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    """Keeps a phase's outcome with its test."""
+    """Keep a phase's outcome with its test."""
     error, fault, text = "", "", ""
     if report.failed and call.excinfo is None:  # it passed, and must not: xfail(strict=True)
         error, fault, text = report.longreprtext, "assertion", report.longreprtext
@@ -169,17 +169,17 @@ def _fault(error: BaseException) -> str:
 
 
 def phases(item: pytest.Item) -> dict[str, Phase]:
-    """How the test's phases went so far, by their names."""
+    """Return how the test's phases went so far, by their names."""
     return item.stash.get(_PHASES, {})
 
 
 def failed(item: pytest.Item) -> bool:
-    """Whether a phase of the test has failed so far."""
+    """Tell whether a phase of the test has failed so far."""
     return any(phase.outcome == "failed" for phase in phases(item).values())
 
 
 def passed(item: pytest.Item) -> bool:
-    """Whether the test itself has run and passed, and nothing has failed so far."""
+    """Tell whether the test itself has run and passed, and nothing has failed so far."""
     so_far = phases(item)
     return "call" in so_far and all(phase.outcome == "passed" for phase in so_far.values())
 
@@ -190,7 +190,7 @@ def _has_user_frames(item: pytest.Item, error: BaseException) -> bool:
 
 
 def _is_of_the_user(item: pytest.Item, file: str | os.PathLike[str]) -> bool:
-    """Whether a frame's file is of the user's project.
+    """Tell whether a frame's file is of the user's project.
 
     All others only lead from a test to an error of ours, or from there on: pytest, its plugins, the
     event loops.

@@ -1,4 +1,4 @@
-"""The command that runs one test again."""
+"""Command that runs one test again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OF_THE_TEST = {"agent_trials", "engine", "python", "url"}
 
 
 def rerun_command(config: pytest.Config, node_id: str) -> str:
-    """The command, for a shell where pytest was started, with the settings given as flags.
+    """Return the command, for a shell where pytest was started, with the settings given as flags.
 
     What came from the environment or the ini file is there the next time too.
     """
@@ -27,7 +27,7 @@ def rerun_command(config: pytest.Config, node_id: str) -> str:
 
 
 def _from_here(config: pytest.Config, node_id: str) -> str:
-    """The test's id as pytest takes it; by itself it starts from pytest's root folder."""
+    """Return the test's id as pytest takes it; by itself it starts from pytest's root folder."""
     started, root = config.invocation_params.dir, config.rootpath
     path, colons, name = node_id.partition("::")
     if started == root or not path:

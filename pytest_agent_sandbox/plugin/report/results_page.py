@@ -1,4 +1,4 @@
-"""The end of a run: its page, and where people are told of it."""
+"""Page of a run's results, written at its end, and where people are told of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TROUBLE = pytest.StashKey[str]()
 
 
 def write(config: pytest.Config, *, has_lost_output: bool = False) -> None:
-    """Writes the run's page, where it has left anything. Does nothing in a worker of xdist.
+    """Write the run's page, where it has left anything. Do nothing in a worker of xdist.
 
     Args:
         config: pytest's.
@@ -49,7 +49,7 @@ def write(config: pytest.Config, *, has_lost_output: bool = False) -> None:
 
 
 def lines(config: pytest.Config) -> list[str]:
-    """What the terminal says of it."""
+    """Return what the terminal says of it."""
     rows = config.stash.get(_ROWS, [])
     trouble = config.stash.get(_TROUBLE, "")
     told = [f"agent-sandbox: {trouble}"] if trouble else []

@@ -1,4 +1,4 @@
-"""Runs trials: items like any other, but for how they end."""
+"""Items that are trials: like any other, but for how they are run and how they end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SUBTESTS = pytest.StashKey[list[pytest.TestReport]]()
 
 
 def run(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Runs a trial, or skips it where the verdict on its test is settled already.
+    """Run a trial, or skip it where the verdict on its test is settled already.
 
     What has failed is reported like an expected failure: whether the test has failed is for all
     its trials together to say. An attempt whose sandbox fails says nothing of the agent, and is
@@ -76,7 +76,7 @@ def run(item: pytest.Item, nextitem: pytest.Item | None) -> None:
 
 
 def note_subtest(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Has a subtest that failed be the trial's failure, and not one of the run.
+    """Have a subtest that failed be the trial's failure, and not one of the run.
 
     pytest (9.2) makes a subtest's report before the test's own is made, and logs it at once.
     """
@@ -88,7 +88,7 @@ def note_subtest(item: pytest.Item, report: pytest.TestReport) -> None:
 def _attempts(
     item: pytest.Item, nextitem: pytest.Item | None
 ) -> tuple[list[pytest.TestReport], int]:
-    """The reports of the attempt that counts, and how many did not, for their sandbox failed."""
+    """Return the reports of the attempt that counts, and how many did not: their sandbox failed."""
     for attempt in range(1, _ATTEMPTS + 1):
         item.stash[_SUBTESTS] = []
         # pytest-rerunfailures counts its attempts in the same attribute.
@@ -106,7 +106,7 @@ def _attempts(
 
 
 def _forget_failed_fixtures(item: pytest.Item) -> None:
-    """Has fixtures made anew that have raised: pytest (9.2) keeps that, for their whole scope."""
+    """Have fixtures made anew that have raised: pytest (9.2) keeps that, for their whole scope."""
     info = getattr(item, "_fixtureinfo", None)
     for definitions in getattr(info, "name2fixturedefs", {}).values():
         for definition in definitions:
@@ -122,7 +122,7 @@ def _log(item: pytest.Item, reports: Sequence[pytest.TestReport]) -> None:
 
 
 def _end_with_session(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Ends wider fixtures with the last test: with `-x` the verdict has just made it the last.
+    """End wider fixtures with the last test: with `-x` the verdict has just made it the last.
 
     pytest does so before it reports a test, and reports errors in there as those of the test.
     """
@@ -159,7 +159,7 @@ def _outcome(item: pytest.Item, reports: Sequence[pytest.TestReport]) -> TrialOu
 def _settle(
     item: pytest.Item, reports: Sequence[pytest.TestReport], outcome: TrialOutcome
 ) -> dict[str, Any]:
-    """Makes the report of a trial that failed an expected failure; tells what the verdict shows."""
+    """Make the report of a failed trial an expected failure; return what the verdict shows."""
     call, mark = _call_of(reports), _expected(item)
     facts: dict[str, Any] = {}
     if call is None:
@@ -183,13 +183,13 @@ def _call_of(reports: Sequence[pytest.TestReport]) -> pytest.TestReport | None:
 
 
 def _is_too_good(item: pytest.Item, call: pytest.TestReport) -> bool:
-    """Whether it has failed because it passed, and is marked `xfail(strict=True)`."""
+    """Tell whether it has failed because it passed, and is marked `xfail(strict=True)`."""
     mark = _expected(item)
     return call.failed and mark is not None and mark.strict and isinstance(call.longrepr, str)
 
 
 def _expected(item: pytest.Item) -> Any:
-    """The mark of a test that is expected to fail; else None."""
+    """Return the mark of a test that is expected to fail; else None."""
     return None if item.config.getoption("runxfail") else item.stash.get(xfailed_key, None)
 
 
@@ -210,7 +210,7 @@ def _crash(report: pytest.TestReport) -> Any:
 
 
 def _group(item: pytest.Item) -> tuple[str, list[pytest.Item]]:
-    """The name of the test whose trial an item is, and its trials that were selected, in order."""
+    """Return the name of an item's test, and its trials that were selected, in order."""
     if not item.session.stash.get(_IS_GROUPED, False):
         item.session.stash[_IS_GROUPED] = True
         _group_all(item.session.items)
@@ -224,7 +224,7 @@ def _number(item: pytest.Item) -> int:
 
 
 def _group_all(items: Sequence[pytest.Item]) -> None:
-    """Tells trials their test by its name; pytest lets tests share a name, which get a number."""
+    """Tell trials their test by its name; pytest lets tests share a name, which get a number."""
     groups: dict[str, dict[int, pytest.Item]] = {}
     for item in items:
         trial = trial_of(item)

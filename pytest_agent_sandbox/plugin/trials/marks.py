@@ -1,4 +1,4 @@
-"""Which tests are tried several times, and which trial of which test an item is."""
+"""Marks of tests that are tried several times, and which trial of which test an item is."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _ARGUMENTS = {"n", "pass_rate", "early_stop"}
 
 @dataclass(frozen=True)
 class Trial:
-    """One of the trials of a test: what its fixture is parametrized with."""
+    """Trial of a test: what its fixture is parametrized with."""
 
     number: int
     plan: Plan
 
 
 def repeat(metafunc: pytest.Metafunc) -> None:
-    """Makes a test's trials, where its marker or the command line asks for several."""
+    """Make a test's trials, where its marker or the command line asks for several."""
     plan = _plan(metafunc.definition, metafunc.config)
     if plan is None:
         return
@@ -37,7 +37,7 @@ def repeat(metafunc: pytest.Metafunc) -> None:
 
 
 def check(item: pytest.Item) -> None:
-    """Fails a test whose marker pytest has made no trials of."""
+    """Fail a test whose marker pytest has made no trials of."""
     trial = trial_of(item)
     of_parameters = getattr(getattr(item, "callspec", None), "marks", ())
     is_of_parameter = any(mark.name == TRIALS_MARKER for mark in of_parameters)
@@ -69,7 +69,7 @@ def _plan(node: pytest.Item, config: pytest.Config) -> Plan | None:
 
 
 def _problem(marker: pytest.Mark) -> str:
-    """What is wrong with a marker's arguments; empty where nothing is."""
+    """Say what is wrong with a marker's arguments; empty where nothing is."""
     if marker.args:
         return "it takes keyword arguments only: n=5, pass_rate=0.8"
     unknown = sorted(set(marker.kwargs) - _ARGUMENTS)
@@ -86,14 +86,14 @@ def _problem(marker: pytest.Mark) -> str:
 
 
 def trial_of(item: pytest.Item) -> Trial | None:
-    """Which trial of its test an item is; None for a test that is run once."""
+    """Return which trial of its test an item is; None for a test that is run once."""
     trial = getattr(getattr(item, "callspec", None), "params", {}).get(TRIAL_FIXTURE)
     return trial if isinstance(trial, Trial) else None
 
 
 @dataclass(frozen=True)
 class TrialId:
-    """The parts of a trial's node id, `test.py::test_it[a-trial2-b]`.
+    """Parts of a trial's node id, `test.py::test_it[a-trial2-b]`.
 
     Attributes:
         test: `test.py::test_it`
@@ -109,7 +109,7 @@ class TrialId:
 
     @classmethod
     def of(cls, item: pytest.Item, trial: Trial) -> TrialId:
-        """Those of an item that is a trial."""
+        """Return those of an item that is a trial."""
         parameters = item.callspec.id  # type: ignore[attr-defined]
         test, _, group = item.nodeid.rpartition(f"[{parameters}]")
         before, _, after = f"-{parameters}-".rpartition(f"-trial{trial.number}-")
@@ -117,11 +117,11 @@ class TrialId:
 
     @property
     def name(self) -> str:
-        """The node id of the test whose trial it is: its own without the trial."""
+        """Return the node id of the test whose trial it is: its own without the trial."""
         parameters = "-".join(part for part in (self.before, self.after) if part)
         return f"{self.test}[{parameters}]" if parameters else self.test
 
     def numbered(self, number: int) -> str:
-        """The node id of another trial of the same test."""
+        """Return the node id of another trial of the same test."""
         before, after = self.before and f"{self.before}-", self.after and f"-{self.after}"
         return f"{self.test}[{before}trial{number}{after}]{self.group}"

@@ -1,4 +1,4 @@
-"""Waits for the first trial that ends, in the process that writes pytest's reports.
+"""Reports of trials, awaited in the process that writes pytest's reports.
 
 Standard library and pytest only: it is there in each run with workers, and most have no trials.
 """
@@ -22,7 +22,7 @@ _NAME = "agent_sandbox_trial_reports"
 
 
 class TrialReports:
-    """A plugin that calls what gives verdicts, once there is something to give them on.
+    """Plugin that calls what gives verdicts, once there is something to give them on.
 
     Args:
         count: Given the session, and the last report of each trial; or the id of a test whose
@@ -37,35 +37,35 @@ class TrialReports:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
-        """Keeps the session."""
+        """Keep the session."""
         self._session = session
 
     @pytest.hookimpl(trylast=True)  # the trial itself comes first
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Counts a trial that has ended."""
+        """Count a trial that has ended."""
         if hasattr(report, ATTRIBUTE):  # most runs have none
             self._count(self._session, report)
 
     def pytest_report_teststatus(
         self, report: pytest.TestReport
     ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-        """Shows attempts that do not count, as pytest-rerunfailures does; it need not be there."""
+        """Show attempts that do not count, as pytest-rerunfailures does; it need not be there."""
         is_rerun = report.outcome == RERUN
         return (RERUN, "R", ("RERUN", {"yellow": True})) if is_rerun else None
 
     def pytest_unconfigure(self) -> None:
-        """Clears up, however far the run has come."""
+        """Clear up, however far the run has come."""
         self._end()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str) -> None:
-        """Counts a trial as lost whose xdist worker has crashed: nobody else reports it."""
+        """Count a trial as lost whose xdist worker has crashed: nobody else reports it."""
         if _TRIAL in crashitem:
             self._count(self._session, crashitem)
 
 
 def register(config: pytest.Config, count: Count, end: Callable[[], None]) -> None:
-    """Has this process wait for trials, unless it is a worker of xdist or does so already."""
+    """Have this process wait for trials, unless it is a worker of xdist or does so already."""
     is_worker = hasattr(config, "workerinput")
     if not is_worker and not config.pluginmanager.has_plugin(_NAME):
         config.pluginmanager.register(TrialReports(count, end), _NAME)

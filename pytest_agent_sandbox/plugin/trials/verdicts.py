@@ -1,4 +1,4 @@
-"""One verdict for all trials of a test, in the process that writes pytest's reports."""
+"""Verdicts on tests by all their trials, given in the process that writes pytest's reports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LAST_FAILED, _STEPWISE = "cache/lastfailed", "cache/stepwise"
 
 
 def of(config: pytest.Config, session: pytest.Session | None) -> TrialVerdicts:
-    """What gives the verdicts of this run."""
+    """Return the plugin that gives the verdicts of this run."""
     known = config.pluginmanager.get_plugin(_NAME)
     if known is None:
         known = TrialVerdicts(config, session)
@@ -37,7 +37,7 @@ def of(config: pytest.Config, session: pytest.Session | None) -> TrialVerdicts:
 
 @dataclass
 class _Trials:
-    """What is known of one test's trials."""
+    """Trials of one test, as far as they are known."""
 
     name: str
     location: tuple[str, int | None, str]
@@ -65,12 +65,12 @@ class _Trials:
 
     @property
     def shown(self) -> list[dict[str, Any]]:
-        """The failures that count, in order: others ended after the one that settled it."""
+        """Return the failures that count, in order: others ended after the one that settled it."""
         return [one for place, one in sorted(self.failures.items()) if place <= self.stands.last]
 
 
 class TrialVerdicts:
-    """A plugin that adds a report for each test that is tried several times.
+    """Plugin that adds a report for each test that is tried several times.
 
     Args:
         config: pytest's.
@@ -85,12 +85,12 @@ class TrialVerdicts:
         self._crashed: list[str] = []
 
     def count(self, report: pytest.TestReport) -> None:
-        """Counts a trial that has ended, and reports the verdict once it is settled."""
+        """Count a trial that has ended, and report the verdict once it is settled."""
         facts = getattr(report, ATTRIBUTE)
         self._judge(self._add(report, facts))
 
     def lose(self, node_id: str) -> None:
-        """Takes a trial for lost that has ended without a report of its own."""
+        """Take a trial for lost that has ended without a report of its own."""
         self._crashed.append(node_id)
         for trials in self._groups.values():
             self._judge(trials)
@@ -109,7 +109,7 @@ class TrialVerdicts:
 
     @pytest.hookimpl(tryfirst=True)  # the run's page tells of the verdicts
     def pytest_sessionfinish(self) -> None:
-        """Keeps the verdicts with the run's results."""
+        """Keep the verdicts with the run's results."""
         stash = self._config.stash
         if not self._groups or not (SESSION in stash or HAS_WORKERS in stash):
             return  # no test had a sandbox
@@ -118,7 +118,7 @@ class TrialVerdicts:
             results_table.add_groups(output, [self._group(one) for one in self._groups.values()])
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Says how each test did."""
+        """Say how each test did."""
         if self._groups and self._config.get_verbosity() >= 0:
             terminalreporter.section("agent trials")
             for trials in self._groups.values():
@@ -127,7 +127,7 @@ class TrialVerdicts:
 
     @pytest.hookimpl(trylast=True)  # cacheprovider has written its file by then
     def pytest_unconfigure(self) -> None:
-        """Has `--lf` run all trials of a test, or none: the verdict is about all of them."""
+        """Have `--lf` run all trials of a test, or none: the verdict is about all of them."""
         cache = getattr(self._config, "cache", None)
         if cache is None:
             return
@@ -171,7 +171,7 @@ class TrialVerdicts:
         return trials
 
     def _report(self, trials: _Trials) -> None:
-        """A report of the test itself: it counts, its trials do not."""
+        """Report the test itself: it counts, its trials do not."""
         session = self._session
         if session is not None:
             session.testscollected += 1  # for the progress that the terminal shows
@@ -269,7 +269,7 @@ def _score(trials: _Trials) -> str:
 
 
 def _percent(share: float) -> str:
-    """In whole percents, unless that would say all or none where it is not."""
+    """Spell a share in whole percents, unless that would say all or none where it is not."""
     whole = f"{share:.0%}"
     return f"{share:.2%}" if whole in ("0%", "100%") and share not in (0.0, 1.0) else whole
 
@@ -279,7 +279,7 @@ def _trials(count: int) -> str:
 
 
 def _explanation(trials: _Trials) -> str:
-    """What pytest shows as the failure."""
+    """Return what pytest shows as the failure."""
     lines = [f"{_score(trials)}.", ""]
     for failure in trials.shown:
         lines.append(f"trial {failure['number']}: {failure['headline']}")
