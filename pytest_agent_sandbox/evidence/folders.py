@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
+
+from pytest_agent_sandbox.host.slug import slug
 
 #: Marks a folder as ours: only such a folder is ever cleared.
 SIGN = ".agent-results"
@@ -38,9 +39,9 @@ def folder_name(node_id: str, attempt: int = 1) -> str:
     digest = hashlib.sha256(node_id.encode()).hexdigest()[:_HASH_LENGTH]
     path, _, name = node_id.partition("::")
     readable = f"{PurePosixPath(path).stem}-{name}"
-    slug = re.sub(r"[^A-Za-z0-9_]+", "-", readable).strip("-")[:_SLUG_LIMIT]
+    shown = slug(readable, _SLUG_LIMIT).rstrip("-")
     suffix = f"-attempt{attempt}" if attempt > 1 else ""
-    return f"{slug.rstrip('-')}-{digest}{suffix}"
+    return f"{shown}-{digest}{suffix}"
 
 
 def begin_run(output: Path, run: str) -> bool:

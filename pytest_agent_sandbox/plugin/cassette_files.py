@@ -6,6 +6,8 @@ import hashlib
 import re
 from pathlib import Path, PurePosixPath
 
+from pytest_agent_sandbox.host.slug import slug
+
 _LONGEST_NAME = 100
 _HASH_LENGTH = 8
 
@@ -26,8 +28,7 @@ def cassette_file(test_file: Path, node_id: str, folder: str) -> Path:
     name = name.replace("::", ".")
     if not re.fullmatch(rf"[\w.]{{1,{_LONGEST_NAME}}}", name, re.ASCII):
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_LENGTH]
-        slug = re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-")[:_LONGEST_NAME]
-        name = f"{slug}-{digest}"
+        name = f"{slug(name, _LONGEST_NAME, kept='_.')}-{digest}"
     place = test_file.parent / folder
     if Path(folder).is_absolute() or ".." in Path(folder).parts:
         place /= PurePosixPath(path).parent

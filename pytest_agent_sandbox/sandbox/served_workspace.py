@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import uuid
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from pytest_agent_sandbox.errors import (
     SandboxError,
     SettingsError,
 )
+from pytest_agent_sandbox.host.slug import slug
 from pytest_agent_sandbox.sandbox.workspace import Workspace
 from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
 
@@ -112,5 +112,5 @@ def folder_for(settings: SandboxSettings, test: str, folders: str = _FOLDERS) ->
         raise SettingsError(
             f"working_dir = {base} must be an absolute path on the server, such as {folders}"
         )
-    slug = re.sub(r"[^A-Za-z0-9_]+", "-", test.rpartition("::")[2]).strip("-")[:_SLUG_LIMIT]
-    return f"{base.rstrip('/')}/{slug or 'shared'}-{uuid.uuid4().hex[:8]}"
+    shown = slug(test.rpartition("::")[2], _SLUG_LIMIT)
+    return f"{base.rstrip('/')}/{shown or 'shared'}-{uuid.uuid4().hex[:8]}"
