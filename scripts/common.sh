@@ -7,6 +7,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 ENGINE_PID=.venv/agent-sandbox-dockerd.pid
 ENGINE_LOG=.venv/agent-sandbox-dockerd.log
 
+#: The linter of the pages' scripts and styles; biome.json has its settings.
+BIOME=.venv/biome/node_modules/.bin/biome
+
 say() { echo "$(basename "$0"): $*"; }
 
 fail() {

@@ -89,7 +89,7 @@ function nextStyle(style, sequence) {
     const code = codes[at];
     if (code === 0) next = {};
     else if (STYLES_ON[code]) next[STYLES_ON[code]] = true;
-    else if (STYLES_OFF[code]) STYLES_OFF[code].forEach((name) => delete next[name]);
+    else if (STYLES_OFF[code]) STYLES_OFF[code].forEach((name) => { delete next[name]; });
     else if (code === 38 || code === 48) {
       const [colour, used] = longColour(codes.slice(at + 1));
       if (colour !== null) next[code === 38 ? "colour" : "ground"] = colour;

@@ -27,9 +27,13 @@ class Filters {
   }
 
   draw() {
-    const openAll = () => this.shown().slice(0, MOST_OPENED).forEach((view) => view.toggle(true));
+    const openAll = () => {
+      for (const view of this.shown().slice(0, MOST_OPENED)) view.toggle(true);
+    };
     const title = `At most ${MOST_OPENED} at once`;
-    const closeAll = () => this.views.forEach((view) => view.isOpen && view.toggle(false));
+    const closeAll = () => {
+      for (const view of this.views) if (view.isOpen) view.toggle(false);
+    };
     return element(
       "div",
       { class: "toolbar" },

@@ -83,7 +83,7 @@ function changes(story, views) {
   const isKnown = story.brief.length > 0 || story.changes_note;
   if (!views.length && !isKnown) return null;
   const isShort = ({ change }) => change.added + change.removed <= LONG_CHANGE;
-  views.slice(0, OPEN_CHANGES).filter(isShort).forEach((view) => view.toggle(true));
+  for (const view of views.slice(0, OPEN_CHANGES).filter(isShort)) view.toggle(true);
   return section(
     "changes",
     "Changes",

@@ -34,7 +34,7 @@ function drawTest(page, story) {
     helpDialog,
     pictureDialog,
   );
-  openAtFirst(views).forEach((view) => view.toggle(true));
+  for (const view of openAtFirst(views)) view.toggle(true);
   filters.apply();
   listen(parts);
   followScrolling(sections);
@@ -86,7 +86,7 @@ function followScrolling(sections) {
   };
   // A thin line near the top of the window: one section at a time is on it.
   const observer = new IntersectionObserver(follow, { rootMargin: "-120px 0px -85% 0px" });
-  sections.forEach((section) => observer.observe(section));
+  for (const section of sections) observer.observe(section);
 }
 
 function listen(parts) {
