@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_agent_sandbox import errors
 from pytest_agent_sandbox.evidence.story import Fault, Verdict
@@ -13,8 +13,16 @@ _LONGEST_HEADLINE = 300
 _OWN_ERRORS = f"{errors.__name__}."
 
 
-def judge(phases: Mapping[str, Mapping[str, Any]]) -> tuple[Verdict, Fault, str]:
-    """Return the verdict, whose fault it was, and what happened in one line.
+class Judgement(NamedTuple):
+    """Verdict on a test, whose fault it was, and what happened in one line."""
+
+    verdict: Verdict
+    fault: Fault = ""
+    headline: str = ""
+
+
+def judge(phases: Mapping[str, Mapping[str, Any]]) -> Judgement:
+    """Judge a test by how its phases went.
 
     Args:
         phases: By name, in their order; each has `outcome`, `error` and `fault`.
@@ -23,11 +31,11 @@ def judge(phases: Mapping[str, Mapping[str, Any]]) -> tuple[Verdict, Fault, str]
         if phase.get("outcome") == "failed":
             # A test that passes although it is marked `xfail(strict=True)` fails without an error.
             words = phase.get("error") or phase.get("report") or ""
-            return "failed", phase.get("fault") or "test", _headline(words)
+            return Judgement("failed", phase.get("fault") or "test", _headline(words))
     for phase in phases.values():
         if phase.get("outcome") == "skipped":
-            return "skipped", "", ""
-    return ("passed" if "call" in phases else "running"), "", ""
+            return Judgement("skipped")
+    return Judgement("passed" if "call" in phases else "running")
 
 
 def failed_line(report: str) -> str:

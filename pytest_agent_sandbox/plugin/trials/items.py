@@ -11,7 +11,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 from _pytest.skipping import xfailed_key
 
-from pytest_agent_sandbox.evidence.verdict import judge
+from pytest_agent_sandbox.evidence.verdict import Judgement, judge
 from pytest_agent_sandbox.plugin.report.outcome import phases
 from pytest_agent_sandbox.plugin.run import trials_file
 from pytest_agent_sandbox.plugin.trials.marks import TrialId, trial_of
@@ -138,7 +138,7 @@ def _end_with_session(item: pytest.Item, nextitem: pytest.Item | None) -> None:
 
 
 def _is_fault(item: pytest.Item) -> bool:
-    return judge(_phases(item))[1] == "sandbox"
+    return _judge(item).fault == "sandbox"
 
 
 def _outcome(item: pytest.Item, reports: Sequence[pytest.TestReport]) -> TrialOutcome:
@@ -151,7 +151,7 @@ def _outcome(item: pytest.Item, reports: Sequence[pytest.TestReport]) -> TrialOu
         return "passed"
     if call.passed and not item.stash[_SUBTESTS]:
         return "passed"
-    if not call.skipped and judge(_phases(item))[1] not in ("sandbox", "budget"):
+    if not call.skipped and _judge(item).fault not in ("sandbox", "budget"):
         return "failed"
     return "lost"
 
@@ -193,12 +193,12 @@ def _expected(item: pytest.Item) -> Any:
     return None if item.config.getoption("runxfail") else item.stash.get(xfailed_key, None)
 
 
-def _phases(item: pytest.Item) -> dict[str, dict[str, Any]]:
-    return {name: vars(phase) for name, phase in phases(item).items()}
+def _judge(item: pytest.Item) -> Judgement:
+    return judge({name: vars(phase) for name, phase in phases(item).items()})
 
 
 def _headline(item: pytest.Item, reports: Sequence[pytest.TestReport]) -> str:
-    told = judge(_phases(item))[2]
+    told = _judge(item).headline
     if told:
         return told
     crash = next((found for one in reports if (found := _crash(one))), None)
