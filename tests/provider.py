@@ -20,7 +20,7 @@ from pytest_agent_sandbox.llm.exchange import (
 )
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
-from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, ToolCall, say
+from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, ScriptedToolCall, say
 from pytest_agent_sandbox.llm.sse import MEDIA_TYPE
 
 PIECES = 20
@@ -36,7 +36,8 @@ class Provider:
 
     def __init__(
         self,
-        replies: Sequence[Reply | ToolCall] | Callable[[LLMRequest], Reply | ToolCall],
+        replies: Sequence[Reply | ScriptedToolCall]
+        | Callable[[LLMRequest], Reply | ScriptedToolCall],
         pause: float = 0.0,
     ) -> None:
         self._replies = replies

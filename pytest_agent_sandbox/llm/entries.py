@@ -9,7 +9,13 @@ from dataclasses import astuple, replace
 from typing import Any
 
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.llm.replies import DelayedReply, Entry, ErrorReply, Reply, ToolCall
+from pytest_agent_sandbox.llm.replies import (
+    DelayedReply,
+    Entry,
+    ErrorReply,
+    Reply,
+    ScriptedToolCall,
+)
 
 _LONGEST_DESCRIPTION = 120
 
@@ -28,7 +34,7 @@ def check_entry(entry: Any, where: str, *, functions: bool = True) -> None:
     match entry:
         case Reply():
             _check_reply(entry, where)
-        case ToolCall():
+        case ScriptedToolCall():
             _check_call(entry, where)
         case ErrorReply():
             _check_error(entry, where)
@@ -54,7 +60,7 @@ def describe(entry: Entry) -> str:
         case Reply():
             inner = ", ".join([repr(entry.text), *(describe(call) for call in entry.calls)])
             text = f"say({inner})"
-        case ToolCall():
+        case ScriptedToolCall():
             given = "".join(f", {name}={value!r}" for name, value in entry.arguments.items())
             text = f"tool({entry.name!r}{given})"
         case ErrorReply():
@@ -81,7 +87,7 @@ def _check_reply(reply: Reply, where: str) -> None:
         raise SettingsError(f"{where}: its finish_reason must be a string.")
     calls: tuple[Any, ...] = reply.calls
     for call in calls:
-        if not isinstance(call, ToolCall):
+        if not isinstance(call, ScriptedToolCall):
             given = f"{shorten(repr(call))} ({type(call).__name__})"
             raise SettingsError(f"{where}: {given} stands where a tool(...) belongs.")
         _check_call(call, where)
@@ -100,7 +106,7 @@ def _check_reply(reply: Reply, where: str) -> None:
         )
 
 
-def _check_call(call: ToolCall, where: str) -> None:
+def _check_call(call: ScriptedToolCall, where: str) -> None:
     if not isinstance(call.name, str) or not call.name.strip():
         raise SettingsError(f"{where} calls the tool {call.name!r}: a tool has a name.")
     try:

@@ -46,7 +46,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class ToolCall:
+class ScriptedToolCall:
     """One tool call of a reply, its arguments exactly as the script has them."""
 
     name: str
@@ -58,7 +58,7 @@ class Reply:
     """One whole answer of the LLM: text, tool calls, or both."""
 
     text: str = ""
-    calls: tuple[ToolCall, ...] = ()
+    calls: tuple[ScriptedToolCall, ...] = ()
     #: The model's visible reasoning, sent as `reasoning_content`.
     reasoning: str = ""
     #: "tool_calls" or "stop" by default, whichever fits the reply.
@@ -122,15 +122,15 @@ class LLMRequest:
 
 
 #: A reply that depends on the request. It runs in a thread of its own.
-ReplyFunction = Callable[[LLMRequest], "Reply | ToolCall | ErrorReply | DelayedReply"]
+ReplyFunction = Callable[[LLMRequest], "Reply | ScriptedToolCall | ErrorReply | DelayedReply"]
 
 #: What a script may hold.
-Entry = Reply | ToolCall | ErrorReply | DelayedReply | ReplyFunction
+Entry = Reply | ScriptedToolCall | ErrorReply | DelayedReply | ReplyFunction
 
 
 def say(
     text: str,
-    *calls: ToolCall,
+    *calls: ScriptedToolCall,
     reasoning: str = "",
     finish_reason: str | None = None,
     usage: Usage | None = None,
@@ -154,7 +154,7 @@ def say(
     return Reply(text, calls, reasoning, finish_reason, usage)
 
 
-def tool(name: str, /, **arguments: Any) -> ToolCall:
+def tool(name: str, /, **arguments: Any) -> ScriptedToolCall:
     """A tool call; alone in a script it is a reply that holds nothing else.
 
     Nothing is added to the arguments: the agent's tools accept a call without the `summary`
@@ -166,7 +166,7 @@ def tool(name: str, /, **arguments: Any) -> ToolCall:
         tool("finish", message="Done.")
         ```
     """
-    return ToolCall(name, arguments)
+    return ScriptedToolCall(name, arguments)
 
 
 def error(status: int, message: str = "", headers: Mapping[str, str] | None = None) -> ErrorReply:

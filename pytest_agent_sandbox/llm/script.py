@@ -31,7 +31,7 @@ from pytest_agent_sandbox.llm.replies import (
     ErrorReply,
     LLMRequest,
     Reply,
-    ToolCall,
+    ScriptedToolCall,
 )
 from pytest_agent_sandbox.llm.sse import MEDIA_TYPE
 
@@ -203,7 +203,7 @@ class Script:
         match entry:
             case Reply() | ErrorReply():
                 return entry
-            case ToolCall():
+            case ScriptedToolCall():
                 return Reply(calls=(entry,))
             case DelayedReply():
                 await asyncio.sleep(entry.seconds)

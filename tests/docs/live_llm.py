@@ -6,19 +6,19 @@ import ast
 from collections.abc import Callable, Sequence
 
 import pytest_agent_sandbox
-from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, ToolCall, say
+from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, ScriptedToolCall, say
 
 from ..provider import turns
 from .markdown import Block
 
-Replies = Sequence[Reply | ToolCall]
+Replies = Sequence[Reply | ScriptedToolCall]
 
 
-def answering(blocks: Sequence[Block]) -> Callable[[LLMRequest], Reply | ToolCall]:
+def answering(blocks: Sequence[Block]) -> Callable[[LLMRequest], Reply | ScriptedToolCall]:
     """The function of the request that answers for all of these blocks."""
     told = [(words, replies_of(block)) for block in blocks for words in messages_in(block)]
 
-    def answer(request: LLMRequest) -> Reply | ToolCall:
+    def answer(request: LLMRequest) -> Reply | ScriptedToolCall:
         asked = str([message for message in request.messages if message.get("role") == "user"])
         for words, replies in told:
             if replies and words in asked:

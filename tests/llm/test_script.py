@@ -13,7 +13,7 @@ from pytest_agent_sandbox.llm.replies import (
     ErrorReply,
     LLMRequest,
     Reply,
-    ToolCall,
+    ScriptedToolCall,
     Usage,
     delay,
     error,
@@ -70,9 +70,11 @@ def test_a_script_is_a_list(replies: Any) -> None:
 
 
 def test_builders_add_nothing() -> None:
-    assert tool("terminal", command="ls") == ToolCall("terminal", {"command": "ls"})
+    assert tool("terminal", command="ls") == ScriptedToolCall("terminal", {"command": "ls"})
     assert tool("rename", name="x").arguments == {"name": "x"}
-    assert say("Hi.", tool("a"), reasoning="hm") == Reply("Hi.", (ToolCall("a"),), reasoning="hm")
+    assert say("Hi.", tool("a"), reasoning="hm") == Reply(
+        "Hi.", (ScriptedToolCall("a"),), reasoning="hm"
+    )
     assert error(429) == ErrorReply(429, "Scripted error 429.")
 
 

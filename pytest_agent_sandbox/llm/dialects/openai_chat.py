@@ -15,7 +15,7 @@ from pytest_agent_sandbox.llm.dialects.dialect import (
     told_cost,
     usage_of,
 )
-from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, ToolCall, Usage
+from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, ScriptedToolCall, Usage
 from pytest_agent_sandbox.llm.sse import ServerSentEvent, encode_event
 
 _ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -136,7 +136,7 @@ def _envelope(kind: str, request: LLMRequest, label: str) -> dict[str, Any]:
     }
 
 
-def _tool_call(call: ToolCall, index: int, label: str) -> dict[str, Any]:
+def _tool_call(call: ScriptedToolCall, index: int, label: str) -> dict[str, Any]:
     return {
         "id": f"call_{label}_{index}",
         "type": "function",

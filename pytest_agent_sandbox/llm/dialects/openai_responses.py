@@ -16,7 +16,7 @@ from pytest_agent_sandbox.llm.dialects.dialect import (
     usage_of,
 )
 from pytest_agent_sandbox.llm.dialects.openai_chat import openai_error
-from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, ToolCall, Usage
+from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, ScriptedToolCall, Usage
 from pytest_agent_sandbox.llm.sse import ServerSentEvent, encode_event
 
 #: After which nothing follows. `[DONE]` is of servers that only resemble OpenAI's.
@@ -174,7 +174,7 @@ def _message(text: str, label: str) -> dict[str, Any]:
     }
 
 
-def _function_call(call: ToolCall, index: int, label: str) -> dict[str, Any]:
+def _function_call(call: ScriptedToolCall, index: int, label: str) -> dict[str, Any]:
     return {
         "id": f"fc_{label}_{index}",
         "type": "function_call",
