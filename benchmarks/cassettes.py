@@ -22,7 +22,7 @@ from typing import Any, Literal
 from measuring import Report, Size, read_arguments
 
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
-from pytest_agent_sandbox.llm.cassettes.tape import Tape
+from pytest_agent_sandbox.llm.cassettes.player import CassettePlayer
 from pytest_agent_sandbox.llm.exchange import Answer, Exchange
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, say
@@ -59,9 +59,9 @@ def talk(mode: Literal["once", "none"], file: Path, calls: int) -> None:
 
     began = time.perf_counter()
     with Gateway() as gateway, closing(HTTPConnection("127.0.0.1", gateway.port)) as client:
-        tape = Tape(file, test="t", mode=mode, match="strict", normalise=Normaliser())
+        player = CassettePlayer(file, test="t", mode=mode, match="strict", normalise=Normaliser())
         source = Provider([reply] * calls) if mode == "once" else None
-        lane = gateway.open_lane(tape.lane("1", source))
+        lane = gateway.open_lane(player.source("1", source))
         messages: list[dict[str, Any]] = []
         for number in range(calls):
             messages.append({"role": "user", "content": f"Question {number}: {_PRINTED}"})
@@ -70,8 +70,8 @@ def talk(mode: Literal["once", "none"], file: Path, calls: int) -> None:
             client.request("POST", "/v1/chat/completions", json.dumps(body), head)
             answer = json.load(client.getresponse())
             messages.append(answer["choices"][0]["message"])
-        tape.verify()
-        problem = tape.save("m")
+        player.verify()
+        problem = player.save("m")
         assert not problem, problem
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"seconds": time.perf_counter() - began, "peak": peak}))

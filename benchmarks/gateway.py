@@ -30,10 +30,10 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox import say
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
-from pytest_agent_sandbox.llm.cassettes.tape import RecordMode, Tape
+from pytest_agent_sandbox.llm.cassettes.player import CassettePlayer, RecordMode
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
-from pytest_agent_sandbox.llm.live import LiveUpstream
+from pytest_agent_sandbox.llm.live import LiveSource
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
@@ -243,10 +243,10 @@ class Bench:
         self._folder = folder
 
     def measure_in_turn(self, rounds: int) -> None:
-        tape = self._tape("in_turn", "all")
+        player = self._player("in_turn", "all")
         with (
             self._gateway.open_lane(self._live()) as live,
-            self._gateway.open_lane(tape.lane("1", self._live())) as recorded,
+            self._gateway.open_lane(player.source("1", self._live())) as recorded,
         ):
             doors = {
                 "direct": self._upstream,
@@ -256,13 +256,13 @@ class Bench:
             self._ask_in_turn(doors, rounds)
         _check_calls([live], "live", 2 * (rounds + 1))
         _check_calls([recorded], "recorded", 2 * (rounds + 1))
-        assert not tape.save("openai/gpt-4o-mini")
+        assert not player.save("openai/gpt-4o-mini")
 
-        tape = self._tape("in_turn", "none")
-        with self._gateway.open_lane(tape.lane("1", None)) as replayed:
+        player = self._player("in_turn", "none")
+        with self._gateway.open_lane(player.source("1", None)) as replayed:
             self._ask_in_turn({"replayed": Door.of(replayed)}, rounds)
         _check_calls([replayed], "replayed", 2 * (rounds + 1))
-        tape.verify()
+        player.verify()
 
         for kind in ("first chunk", "whole call"):
             for name in ("live", "recorded"):
@@ -271,22 +271,24 @@ class Bench:
                 )
 
     def measure_at_once(self, rounds: int) -> None:
-        tape = self._tape("at_once", "all")
-        self._report.add(f"{AT_ONCE}, recorded", self._ask_at_once(tape, "recorded"))
-        assert not tape.save("openai/gpt-4o-mini")
+        player = self._player("at_once", "all")
+        self._report.add(f"{AT_ONCE}, recorded", self._ask_at_once(player, "recorded"))
+        assert not player.save("openai/gpt-4o-mini")
         for _ in range(rounds):
-            tape = self._tape("at_once", "none")
-            self._report.add(f"{AT_ONCE}, replayed", self._ask_at_once(tape, "replayed"))
-            tape.verify()
+            player = self._player("at_once", "none")
+            self._report.add(f"{AT_ONCE}, replayed", self._ask_at_once(player, "replayed"))
+            player.verify()
 
     def _ask_in_turn(self, doors: Mapping[str, Door], rounds: int) -> None:
         for name, seconds in self._client.submit(ask_in_turn, doors, rounds).result():
             self._report.add(name, seconds)
 
-    def _ask_at_once(self, tape: Tape, origin: str) -> float:
-        upstream = self._live() if tape.records else None
+    def _ask_at_once(self, player: CassettePlayer, origin: str) -> float:
+        upstream = self._live() if player.records else None
         names = [f"conversation-{number}" for number in range(CONVERSATIONS)]
-        lanes = [self._gateway.open_lane(tape.lane(name, upstream), name=name) for name in names]
+        lanes = [
+            self._gateway.open_lane(player.source(name, upstream), name=name) for name in names
+        ]
         doors = {lane.name: Door.of(lane) for lane in lanes}
         seconds = self._client.submit(ask_at_once, doors).result()
         for lane in lanes:
@@ -294,12 +296,14 @@ class Bench:
         _check_calls(lanes, origin, CALLS_EACH)
         return seconds
 
-    def _live(self) -> LiveUpstream:
-        return LiveUpstream(self._upstream.base_url, SecretStr(self._upstream.token))
+    def _live(self) -> LiveSource:
+        return LiveSource(self._upstream.base_url, SecretStr(self._upstream.token))
 
-    def _tape(self, name: str, mode: RecordMode) -> Tape:
+    def _player(self, name: str, mode: RecordMode) -> CassettePlayer:
         file = self._folder / f"{name}.json"
-        return Tape(file, test="benchmark", mode=mode, match="strict", normalise=Normaliser())
+        return CassettePlayer(
+            file, test="benchmark", mode=mode, match="strict", normalise=Normaliser()
+        )
 
 
 def _check_calls(lanes: Sequence[Lane], origin: str, number: int) -> None:

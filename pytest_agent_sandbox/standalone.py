@@ -14,7 +14,7 @@ from pytest_agent_sandbox.client.events import Event
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence.live_view import LiveView, terminal
-from pytest_agent_sandbox.llm.live import upstream_for
+from pytest_agent_sandbox.llm.live import live_source
 from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.sandbox.gateway import HostGateway, with_each_llm
 from pytest_agent_sandbox.sandbox.tools import ServedTools
@@ -69,8 +69,8 @@ def _keep_key_here(gateway: HostGateway, llm: dict[str, Any]) -> dict[str, Any]:
     key = llm.get("api_key")
     if not key:
         return {}
-    upstream = upstream_for(llm["model"], llm.get("base_url"), SecretStr(key))
+    source = live_source(llm["model"], llm.get("base_url"), SecretStr(key))
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", str(llm.get("usage_id", "llm")))[:20]
     # What a program's agent may ask of its provider is the program's own business.
-    lane = gateway.open_lane(upstream, name=name, policy=Policy(provider_tools=True))
+    lane = gateway.open_lane(source, name=name, policy=Policy(provider_tools=True))
     return gateway.llm_fields(lane, llm["model"])

@@ -78,8 +78,8 @@ def _by_httpx(chunks: AsyncIterable[bytes], name: str) -> AsyncIterator[bytes]:
     return httpx.Response(200, headers={"content-encoding": name}, content=chunks).aiter_bytes()
 
 
-def told(encodings: str) -> str:
-    """Why a body cannot be read, and what to do about it, as the rest of a sentence."""
+def why_unreadable(encodings: str) -> str:
+    """Return why a body cannot be read, and what to do about it, as the rest of a sentence."""
     return (
         f"its content-encoding is {encodings}, although none was asked for, and that cannot be "
         "undone here. For br and zstd, pip install 'httpx[brotli,zstd]'"

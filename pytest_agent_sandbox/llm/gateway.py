@@ -116,7 +116,7 @@ class Gateway:
         """A new way in, with a token of its own.
 
         Args:
-            source: Where the answers come from: a `Script`, a `LiveUpstream`.
+            source: Where the answers come from: a `Script`, a `LiveSource`.
             name: Becomes part of the ids of answers and tool calls (`call_<name>_<call>_<index>`).
                 Lanes of one test get different names, and the same ones in every run.
             policy: What the lane's requests have to get past before they reach the source.

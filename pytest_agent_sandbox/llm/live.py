@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.llm.budgets import Budget
-from pytest_agent_sandbox.llm.encodings import can_decode, decoded, encodings_of, told
+from pytest_agent_sandbox.llm.encodings import can_decode, decoded, encodings_of, why_unreadable
 from pytest_agent_sandbox.llm.exchange import (
     FIRST_ERROR,
     Answer,
@@ -43,7 +43,7 @@ _REPLACED = {"host", "authorization", "x-api-key", "content-length", "accept-enc
 _ENCODING = {b"content-length", b"content-encoding"}
 
 
-class LiveUpstream:
+class LiveSource:
     """A provider that requests are passed on to as they are.
 
     The path below `/v1` is added to the upstream's address, body and headers are left alone, and
@@ -75,7 +75,7 @@ class LiveUpstream:
         self._api_key = SecretStr(key)
 
     def __repr__(self) -> str:
-        return f"LiveUpstream({self.base_url!r})"
+        return f"LiveSource({self.base_url!r})"
 
     @property
     def base_url(self) -> str:
@@ -177,9 +177,9 @@ class LiveUpstream:
         return text.replace(key, b"***") if key else text
 
 
-def upstream_for(
+def live_source(
     model: str, base_url: str | None, api_key: SecretStr | None, *, budget: Budget | None = None
-) -> LiveUpstream:
+) -> LiveSource:
     """The upstream of a model as LiteLLM spells it, such as "anthropic/claude-sonnet-5".
 
     Args:
@@ -196,18 +196,20 @@ def upstream_for(
     if speaks_anthropic(model):
         # LiteLLM adds "/v1/messages" to the address; a lane's path comes without its "/v1".
         root = (base_url or _ANTHROPIC).rstrip("/").removesuffix("/messages").removesuffix("/v1")
-        return LiveUpstream(f"{root}/v1", api_key, budget=budget)
+        return LiveSource(f"{root}/v1", api_key, budget=budget)
     if base_url:
-        return LiveUpstream(base_url, api_key, budget=budget)
+        return LiveSource(base_url, api_key, budget=budget)
     if "/" in model and not model.startswith("openai/"):
         raise SettingsError(
             f"The address of the provider of {model!r} is not known: set LLM_BASE_URL to it."
         )
-    return LiveUpstream(_OPENAI, api_key, budget=budget)
+    return LiveSource(_OPENAI, api_key, budget=budget)
 
 
 def _unreadable_error(exchange: Exchange, status: int, encodings: str) -> bytes:
-    message = f"The provider answered {status}; its words cannot be read: {told(encodings)}."
+    message = (
+        f"The provider answered {status}; its words cannot be read: {why_unreadable(encodings)}."
+    )
     exchange.call.problem = message
     return json.dumps(exchange.dialect.error(status, message)).encode("ascii")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.dialects.dialect import wants_stream
 from pytest_agent_sandbox.llm.exchange import FIRST_ERROR, UNSPOKEN, Answer, Exchange, Source
-from pytest_agent_sandbox.llm.faults import Faults
+from pytest_agent_sandbox.llm.fault_injection import Faults
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.sse import EventSplitter, ServerSentEvent, json_object
 

@@ -17,8 +17,14 @@ from pytest_agent_sandbox.errors import CassetteError, FaultUnused, SettingsErro
 from pytest_agent_sandbox.host.ci import is_in_ci
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
-from pytest_agent_sandbox.llm.cassettes.tape import Tape
-from pytest_agent_sandbox.llm.faults import Cut, Delay, Failure, Faults, MalformedArguments
+from pytest_agent_sandbox.llm.cassettes.player import CassettePlayer
+from pytest_agent_sandbox.llm.fault_injection import (
+    Cut,
+    Delay,
+    Faults,
+    MalformedArguments,
+    ProviderFailure,
+)
 from pytest_agent_sandbox.llm.models import check_model, speaks_anthropic
 from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.llm.prices import Prices
@@ -94,7 +100,7 @@ class AgentLLM:
         )
         self._script: Script | None = None
         self._script_model = SCRIPTED_MODEL
-        self._tape: Tape | None = None
+        self._player: CassettePlayer | None = None
         self._lanes = OpenResources["Lane"]("LLM")
         self._endpoints = itertools.count(1)
         self._notes: list[str] = []
@@ -108,7 +114,7 @@ class AgentLLM:
             return "scripted"
         if self._record_mode() == "live":
             return "live"
-        return "recorded" if self._opened_tape().records else "replayed"
+        return "recorded" if self._opened_player().records else "replayed"
 
     @property
     def calls(self) -> list[LLMCall]:
@@ -174,7 +180,7 @@ class AgentLLM:
             SettingsError: The status is none of an error, or a number makes no sense.
         """
         text = message or f"Failed on purpose with {status}."
-        self._faults.add(Failure(status, text, retry_after), times)
+        self._faults.add(ProviderFailure(status, text, retry_after), times)
 
     def delay_next(self, seconds: float, *, times: int = 1) -> None:
         """Has the answer to the next LLM call begin so many seconds later."""
@@ -291,7 +297,7 @@ class AgentLLM:
             lane.verify()
         if self._script is not None:  # it may be that no conversation was started
             self._script.verify()
-        self._verify_tape()
+        self._verify_player()
         left = self._faults.left
         if left:
             raise FaultUnused(
@@ -309,27 +315,27 @@ class AgentLLM:
         Raises:
             CassetteError: The cassette cannot be written.
         """
-        tape = self._tape
-        if tape is None:
+        player = self._player
+        if player is None:
             return
-        model = self._live.model or tape.model
-        self._notes += tape.drift
+        model = self._live.model or player.model
+        self._notes += player.drift
         if passed:
             try:
-                problem = tape.save(model)
+                problem = player.save(model)
             except CassetteError as error:
                 folder = evidence()
-                if folder is not None and not tape.save(model, folder / _KEPT):
+                if folder is not None and not player.save(model, folder / _KEPT):
                     error.add_note(f"What was recorded is in {folder / _KEPT}")
                 raise
             self._notes += [problem] if problem else []
         elif any(call.origin == "recorded" for call in self.calls):
-            self._keep_as_evidence(tape, model, evidence())
+            self._keep_as_evidence(player, model, evidence())
 
-    def _keep_as_evidence(self, tape: Tape, model: str, folder: Path | None) -> None:
-        note = f"{tape.where} was left as it is, for the test did not pass"
+    def _keep_as_evidence(self, player: CassettePlayer, model: str, folder: Path | None) -> None:
+        note = f"{player.where} was left as it is, for the test did not pass"
         if folder is not None:
-            problem = tape.save(model, folder / _KEPT)
+            problem = player.save(model, folder / _KEPT)
             note += f"; {problem or f'what was recorded is in {folder / _KEPT}'}"
         self._notes.append(note)
 
@@ -359,57 +365,57 @@ class AgentLLM:
             return self._script, self._script_model, _SCRIPTED_PRICE
         if self._record_mode() == "live":
             self._skip_without_live()
-            return self._upstream(), self._live.model, {}
-        tape = self._opened_tape()
-        if tape.records:
-            self._check_can_record(tape)
-            return tape.lane(name, self._upstream()), self._live.model, {}
-        if not tape.is_there and not self._settings.llm_record and not self._is_in_ci:
+            return self._live_source(), self._live.model, {}
+        player = self._opened_player()
+        if player.records:
+            self._check_can_record(player)
+            return player.source(name, self._live_source()), self._live.model, {}
+        if not player.is_there and not self._settings.llm_record and not self._is_in_ci:
             self._skip_without_live()
-        return tape.lane(name, None), tape.model or SCRIPTED_MODEL, {}
+        return player.source(name, None), player.model or SCRIPTED_MODEL, {}
 
     def _record_mode(self) -> Literal["none", "once", "new_episodes", "all", "live"]:
         if self._settings.llm_record is not None:
             return self._settings.llm_record
         return "none" if self._is_in_ci or self._live.missing else "once"
 
-    def _opened_tape(self) -> Tape:
-        if self._tape is None:
+    def _opened_player(self) -> CassettePlayer:
+        if self._player is None:
             mode = self._record_mode()
             assert mode != "live"
-            self._tape = Tape(
+            self._player = CassettePlayer(
                 self._cassette,
                 test=self._test,
                 mode=mode,
                 match=self._settings.llm_match or ("strict" if self._is_in_ci else "lenient"),
                 normalise=self._normalise,
             )
-        return self._tape
+        return self._player
 
-    def _verify_tape(self) -> None:
-        tape = self._tape
-        if tape is None:  # no conversation has asked for it
+    def _verify_player(self) -> None:
+        player = self._player
+        if player is None:  # no conversation has asked for it
             return
-        tape.check()
+        player.check()
         if self._settings.llm_unused == "fail":
-            tape.verify()
-        elif tape.unused():
-            self._notes.append(tape.unused())
+            player.verify()
+        elif player.unused():
+            self._notes.append(player.unused())
 
-    def _upstream(self) -> Source:
+    def _live_source(self) -> Source:
         self._secrets.add(self._live.key)
         self._policy.prices.prepare()
-        return self._live.upstream()
+        return self._live.source()
 
-    def _check_can_record(self, tape: Tape) -> None:
+    def _check_can_record(self, player: CassettePlayer) -> None:
         if self._live.missing:
             raise SettingsError(
                 f"llm_record = {self._settings.llm_record} has to ask a live LLM, and "
                 f"{self._live.missing}."
             )
-        if tape.model and tape.model != self._live.model:
+        if player.model and player.model != self._live.model:
             raise SettingsError(
-                f"{tape.where} was recorded with {tape.model}, and LLM_MODEL is "
+                f"{player.where} was recorded with {player.model}, and LLM_MODEL is "
                 f"{self._live.model}: set it to that, or record all anew with --llm-record=all."
             )
 

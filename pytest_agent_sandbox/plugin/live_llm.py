@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.llm.budgets import Budget
-from pytest_agent_sandbox.llm.live import LiveUpstream, upstream_for
+from pytest_agent_sandbox.llm.live import LiveSource, live_source
 
 _NEEDED = ("LLM_MODEL", "LLM_API_KEY")
 
@@ -42,13 +42,13 @@ class LiveLLM:
         """The provider's key, as it is now."""
         return self._environment.get("LLM_API_KEY", "")
 
-    def upstream(self) -> LiveUpstream:
-        """Where its answers come from.
+    def source(self) -> LiveSource:
+        """Return the source of its answers.
 
         Raises:
             SettingsError: The address or the key cannot be used.
         """
-        return upstream_for(
+        return live_source(
             self.model,
             self._environment.get("LLM_BASE_URL") or None,
             SecretStr(self.key),

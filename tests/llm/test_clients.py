@@ -12,10 +12,10 @@ import pytest
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
-from pytest_agent_sandbox.llm.cassettes.tape import Tape
+from pytest_agent_sandbox.llm.cassettes.player import CassettePlayer
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
-from pytest_agent_sandbox.llm.live import LiveUpstream
+from pytest_agent_sandbox.llm.live import LiveSource
 from pytest_agent_sandbox.llm.replies import say, tool
 
 from ..provider import Provider, serving
@@ -66,12 +66,12 @@ def client_of(connect: Connect, connect_anthropic: Connect) -> Callable[[str, La
     return lambda kind, lane: (connect_anthropic if kind == "messages" else connect)(lane)
 
 
-def upstream_of(provider: Lane) -> LiveUpstream:
-    return LiveUpstream(provider.base_url("127.0.0.1"), SecretStr(provider.token))
+def upstream_of(provider: Lane) -> LiveSource:
+    return LiveSource(provider.base_url("127.0.0.1"), SecretStr(provider.token))
 
 
-def new_tape(file: Path, mode: Any) -> Tape:
-    return Tape(file, test="t", mode=mode, match="strict", normalise=Normaliser())
+def new_player(file: Path, mode: Any) -> CassettePlayer:
+    return CassettePlayer(file, test="t", mode=mode, match="strict", normalise=Normaliser())
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
@@ -88,14 +88,14 @@ def test_the_sdk_cannot_tell_the_difference(
         direct = ask(client_of(kind, provider), streamed)
         live = gateway.open_lane(upstream_of(provider))
         assert ask(client_of(kind, live), streamed) == direct
-        tape = new_tape(file, "once")
-        recorded = gateway.open_lane(tape.lane("1", upstream_of(provider)))
+        player = new_player(file, "once")
+        recorded = gateway.open_lane(player.source("1", upstream_of(provider)))
         assert ask(client_of(kind, recorded), streamed) == direct
-        assert tape.save("m") == ""
-    tape = new_tape(file, "none")
-    replayed = gateway.open_lane(tape.lane("1", None))
+        assert player.save("m") == ""
+    player = new_player(file, "none")
+    replayed = gateway.open_lane(player.source("1", None))
     assert ask(client_of(kind, replayed), streamed) == direct
-    tape.verify()
+    player.verify()
     lanes = (live, recorded, replayed)
     assert [lane.calls[0].origin for lane in lanes] == ["live", "recorded", "replayed"]
     usages = [lane.calls[0].usage for lane in lanes]
@@ -122,9 +122,9 @@ def test_what_is_no_completion_is_passed_on_recorded_and_replayed(
     file = tmp_path / "cassette.json"
     with serving(Provider(lambda _: REPLY)) as provider:
         assert ask(gateway.open_lane(upstream_of(provider))) == [[0.5, 0.25], 42, ["gpt-4o"]]
-        tape = new_tape(file, "once")
-        assert ask(gateway.open_lane(tape.lane("1", upstream_of(provider))))[1] == 42
-        assert tape.save("m") == ""
-    tape = new_tape(file, "none")
-    assert ask(gateway.open_lane(tape.lane("1", None))) == [[0.5, 0.25], 42, ["gpt-4o"]]
-    tape.verify()
+        player = new_player(file, "once")
+        assert ask(gateway.open_lane(player.source("1", upstream_of(provider))))[1] == 42
+        assert player.save("m") == ""
+    player = new_player(file, "none")
+    assert ask(gateway.open_lane(player.source("1", None))) == [[0.5, 0.25], 42, ["gpt-4o"]]
+    player.verify()

@@ -19,10 +19,10 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.llm import models
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
-from pytest_agent_sandbox.llm.cassettes.tape import Tape
+from pytest_agent_sandbox.llm.cassettes.player import CassettePlayer
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
-from pytest_agent_sandbox.llm.live import LiveUpstream
+from pytest_agent_sandbox.llm.live import LiveSource
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, error, say, tool
 from pytest_agent_sandbox.llm.script import Script
 
@@ -148,18 +148,18 @@ def test_a_provider_behind_the_gateway(
         message = answer["choices"][0]["message"]
         return message["content"], message["tool_calls"][0]["function"]["arguments"]
 
-    def tape(mode: Any) -> Tape:
+    def player(mode: Any) -> CassettePlayer:
         file = tmp_path / "cassette.json"
-        return Tape(file, test="t", mode=mode, match="strict", normalise=Normaliser())
+        return CassettePlayer(file, test="t", mode=mode, match="strict", normalise=Normaliser())
 
     with serving(Provider(lambda _: EVERYTHING)) as provider:
-        upstream = LiveUpstream(provider.base_url("127.0.0.1"), SecretStr(provider.token))
-        live, recording = gateway.open_lane(upstream), tape("once")
-        recorded = gateway.open_lane(recording.lane("1", upstream))
+        upstream = LiveSource(provider.base_url("127.0.0.1"), SecretStr(provider.token))
+        live, recording = gateway.open_lane(upstream), player("once")
+        recorded = gateway.open_lane(recording.source("1", upstream))
         assert said(live) == said(recorded) == (TEXT, json.dumps(ARGUMENTS))
         assert recording.save(model) == ""
-    playing = tape("none")
-    assert said(gateway.open_lane(playing.lane("1", None))) == (TEXT, json.dumps(ARGUMENTS))
+    playing = player("none")
+    assert said(gateway.open_lane(playing.source("1", None))) == (TEXT, json.dumps(ARGUMENTS))
     playing.verify()
 
 

@@ -26,7 +26,7 @@ from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.llm.connections import Connections
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
-from pytest_agent_sandbox.llm.live import LiveUpstream, upstream_for
+from pytest_agent_sandbox.llm.live import LiveSource, live_source
 from pytest_agent_sandbox.llm.replies import Usage, say, tool
 from pytest_agent_sandbox.llm.script import Script
 
@@ -36,7 +36,7 @@ ASKED: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello
 
 @pytest.fixture
 def lane(gateway: Gateway, upstream: Any) -> Lane:
-    return gateway.open_lane(LiveUpstream(upstream.url, SecretStr(KEY)))
+    return gateway.open_lane(LiveSource(upstream.url, SecretStr(KEY)))
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def test_the_scripted_gateway_as_upstream(gateway: Gateway, connect: Callable[..
             Script([say("One.", usage=Usage(7, 3)), tool("terminal", command="ls"), say("Three.")])
         )
         key = SecretStr(scripted.token)
-        lane = gateway.open_lane(LiveUpstream(scripted.base_url("127.0.0.1"), key))
+        lane = gateway.open_lane(LiveSource(scripted.base_url("127.0.0.1"), key))
         client = connect(lane)
         assert client.chat.completions.create(**ASKED).choices[0].message.content == "One."
         with client.chat.completions.stream(**ASKED) as stream:
@@ -114,7 +114,7 @@ def test_the_key_goes_in_the_header_that_the_client_used(lane: Lane, upstream: A
 
 
 def test_no_key_is_no_header(gateway: Gateway, upstream: Any) -> None:
-    lane = gateway.open_lane(LiveUpstream(upstream.url, None))
+    lane = gateway.open_lane(LiveSource(upstream.url, None))
     httpx.get(url(lane, "/models"), headers={"Authorization": f"Bearer {lane.token}"})
     sent = upstream.requests[0][2]
     assert not {"x-api-key", "authorization"} & set(sent)
@@ -385,7 +385,7 @@ def test_redirects_and_cookies_are_the_client_s_business(lane: Lane, upstream: A
 def test_a_provider_that_cannot_be_reached(
     gateway: Gateway, unused_port: int, connect: Callable[..., Any]
 ) -> None:
-    lane = gateway.open_lane(LiveUpstream(f"http://127.0.0.1:{unused_port}/v1", SecretStr(KEY)))
+    lane = gateway.open_lane(LiveSource(f"http://127.0.0.1:{unused_port}/v1", SecretStr(KEY)))
     with pytest.raises(openai.APIStatusError, match="cannot be reached") as failure:
         connect(lane).chat.completions.create(**ASKED)
     assert failure.value.status_code == 502
@@ -415,7 +415,7 @@ def test_a_kept_connection_that_the_provider_closes_is_no_failure(gateway: Gatew
         thread = threading.Thread(target=provide)
         thread.start()
         address = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
-        lane = gateway.open_lane(LiveUpstream(address, SecretStr(KEY)))
+        lane = gateway.open_lane(LiveSource(address, SecretStr(KEY)))
         headers = {"authorization": f"Bearer {lane.token}"}
 
         def post() -> int:
@@ -493,7 +493,7 @@ def test_close_cuts_a_stream_off(upstream: Any) -> None:
     upstream.answer = hang
     gateway = Gateway()
     gateway.start()
-    lane = gateway.open_lane(LiveUpstream(upstream.url, SecretStr(KEY)))
+    lane = gateway.open_lane(LiveSource(upstream.url, SecretStr(KEY)))
     request = httpx.stream(
         "POST", url(lane, "/chat/completions"), json=ASKED, headers={"x-api-key": lane.token}
     )
@@ -522,13 +522,13 @@ def test_close_cuts_a_stream_off(upstream: Any) -> None:
         ("mistral/large", "https://api.mistral.ai/v1", "https://api.mistral.ai/v1"),
     ],
 )
-def test_upstream_for(model: str, base_url: str | None, upstream_url: str) -> None:
-    assert upstream_for(model, base_url, SecretStr(KEY)).base_url == upstream_url
+def test_live_source(model: str, base_url: str | None, upstream_url: str) -> None:
+    assert live_source(model, base_url, SecretStr(KEY)).base_url == upstream_url
 
 
 def test_an_unknown_provider_needs_an_address() -> None:
     with pytest.raises(SettingsError, match=r"'mistral/large' is not known: set LLM_BASE_URL"):
-        upstream_for("mistral/large", None, SecretStr(KEY))
+        live_source("mistral/large", None, SecretStr(KEY))
 
 
 @pytest.mark.parametrize(
@@ -552,13 +552,13 @@ def test_an_unknown_provider_needs_an_address() -> None:
 @pytest.mark.parametrize("base_url", [None, "http://127.0.0.1:9/v1"])
 def test_a_model_of_another_dialect_is_refused(model: str, told: str, base_url: str | None) -> None:
     with pytest.raises(SettingsError, match=re.escape(told)) as raised:
-        upstream_for(model, base_url, SecretStr(KEY))
+        live_source(model, base_url, SecretStr(KEY))
     assert KEY not in str(raised.value)
 
 
 @pytest.mark.parametrize("model", ["o3-mini", "gpt-5", "ft:gpt-4o-mini:me", "claude-opus-4"])
 def test_a_model_without_a_prefix(model: str) -> None:
-    assert upstream_for(model, None, SecretStr(KEY)).base_url.startswith("https://api.")
+    assert live_source(model, None, SecretStr(KEY)).base_url.startswith("https://api.")
 
 
 @pytest.mark.parametrize(
@@ -567,19 +567,19 @@ def test_a_model_without_a_prefix(model: str) -> None:
 )
 def test_an_address_that_cannot_be_used(address: str) -> None:
     with pytest.raises(SettingsError, match="base URL") as failure:
-        LiveUpstream(address, None)
+        LiveSource(address, None)
     assert "geheim" not in str(failure.value)
 
 
 @pytest.mark.parametrize("key", ["sk-geheim\nx", "sk-geheimü"])
 def test_a_key_that_cannot_be_sent(key: str) -> None:
     with pytest.raises(SettingsError, match="API key holds a character") as failure:
-        LiveUpstream("http://h/v1", SecretStr(key))
+        LiveSource("http://h/v1", SecretStr(key))
     assert "geheim" not in str(failure.value)
 
 
 def test_the_key_is_in_no_repr() -> None:
-    upstream = LiveUpstream("https://h/v1", SecretStr(f" {KEY}\n"))
+    upstream = LiveSource("https://h/v1", SecretStr(f" {KEY}\n"))
     assert KEY not in repr(upstream) + str(vars(upstream))
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
-from pytest_agent_sandbox.llm.faults import Failure, Faults
+from pytest_agent_sandbox.llm.fault_injection import Faults, ProviderFailure
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.pipeline import Policy
@@ -160,7 +160,7 @@ def test_a_provider_s_tool_is_refused_wherever_it_is(
 
 def test_what_is_refused_takes_neither_budget_nor_fault(gateway: Gateway) -> None:
     faults = Faults()
-    faults.add(Failure(503, "No."))
+    faults.add(ProviderFailure(503, "No."))
     budget = Budget("test", Limits(calls=2))
     lane = lane_with(gateway, faults=faults, budget=budget)
     for _ in range(3):

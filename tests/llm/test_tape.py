@@ -30,7 +30,7 @@ from pytest_agent_sandbox.host.redaction import Redactor
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.cassettes.cassette import Cassette
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
-from pytest_agent_sandbox.llm.cassettes.tape import Tape
+from pytest_agent_sandbox.llm.cassettes.player import CassettePlayer
 from pytest_agent_sandbox.llm.exchange import (
     Answer,
     BrokenAnswerError,
@@ -40,7 +40,7 @@ from pytest_agent_sandbox.llm.exchange import (
 )
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
-from pytest_agent_sandbox.llm.live import LiveUpstream
+from pytest_agent_sandbox.llm.live import LiveSource
 from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, say, tool
@@ -60,8 +60,12 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "cassettes" / "test_x" / "test_y.json"
 
 
-def new_tape(file: Path, mode: Any, *, match: Any = "strict", **normalising: Any) -> Tape:
-    return Tape(file, test=TEST, mode=mode, match=match, normalise=Normaliser(**normalising))
+def new_player(
+    file: Path, mode: Any, *, match: Any = "strict", **normalising: Any
+) -> CassettePlayer:
+    return CassettePlayer(
+        file, test=TEST, mode=mode, match=match, normalise=Normaliser(**normalising)
+    )
 
 
 def ask(*texts: str, **other: Any) -> Any:
@@ -113,7 +117,7 @@ def providers(nothing_left: None) -> Iterator[Gateway]:
 
 
 class Studio:
-    """Asks by a lane of a tape, as an agent does."""
+    """Asks by a lane of a player, as an agent does."""
 
     def __init__(
         self, gateway: Gateway, providers: Gateway, connect: Callable[..., openai.OpenAI]
@@ -123,35 +127,41 @@ class Studio:
         self._connect = connect
 
     @contextmanager
-    def provided(self, provider: Provider, **settings: Any) -> Iterator[LiveUpstream]:
+    def provided(self, provider: Provider, **settings: Any) -> Iterator[LiveSource]:
         """A provider that is there for a while."""
         with self._providers.open_lane(provider) as lane:
             key = SecretStr(lane.token)
-            yield LiveUpstream(lane.base_url("127.0.0.1"), key, **settings)
+            yield LiveSource(lane.base_url("127.0.0.1"), key, **settings)
 
     def lane(
-        self, tape: Tape, upstream: Any = None, name: str = "1", policy: Policy | None = None
+        self,
+        player: CassettePlayer,
+        upstream: Any = None,
+        name: str = "1",
+        policy: Policy | None = None,
     ) -> Lane:
-        return self._gateway.open_lane(tape.lane(name, upstream), name, policy)
+        return self._gateway.open_lane(player.source(name, upstream), name, policy)
 
     def client(self, lane: Lane, **settings: Any) -> openai.OpenAI:
         # Reading this machine's certificates takes 50 ms, and nothing here is encrypted.
         return self._connect(lane, http_client=httpx.Client(verify=False), **settings)
 
-    def say(self, tape: Tape, *texts: str, upstream: Any = None, name: str = "1") -> list[str]:
+    def say(
+        self, player: CassettePlayer, *texts: str, upstream: Any = None, name: str = "1"
+    ) -> list[str]:
         """The answers to single messages."""
-        client = self.client(self.lane(tape, upstream, name))
+        client = self.client(self.lane(player, upstream, name))
         return [text_of(client.chat.completions.create(**ask(text))) for text in texts]
 
     def record(self, file: Path, *texts: str, upstream: Any = None, **normalising: Any) -> None:
         """Make a cassette of these messages."""
-        tape = new_tape(file, "all", **normalising)
+        player = new_player(file, "all", **normalising)
         if upstream is not None:
-            self.say(tape, *texts, upstream=upstream)
+            self.say(player, *texts, upstream=upstream)
         else:
             with self.provided(Provider(echo)) as live:
-                self.say(tape, *texts, upstream=live)
-        assert tape.save("openai/gpt-4o") == ""
+                self.say(player, *texts, upstream=live)
+        assert player.save("openai/gpt-4o") == ""
 
 
 @pytest.fixture
@@ -231,23 +241,23 @@ def test_a_recording_is_replayed_without_the_provider(
     provider = Provider([say("One.", usage=Usage(1000, 100)), say("Two.")])
     turns = [ask("a"), ask("a", "One.", "b")]
     with studio.provided(provider) as live:
-        tape = new_tape(file, mode)
-        lane = studio.lane(tape, live)
+        player = new_player(file, mode)
+        lane = studio.lane(player, live)
         recorded = [studio.client(lane).chat.completions.create(**turn) for turn in turns]
-        tape.verify()
+        player.verify()
     assert not file.exists(), "written when the test has passed"
-    assert tape.save("openai/gpt-4o") == ""
+    assert player.save("openai/gpt-4o") == ""
     assert [call.origin for call in lane.calls] == ["recorded"] * 2
     cost, usage = lane.calls[0].cost, lane.calls[0].usage
     assert cost
 
-    tape = new_tape(file, "none")
-    assert tape.model == "openai/gpt-4o"
-    lane = studio.lane(tape)
+    player = new_player(file, "none")
+    assert player.model == "openai/gpt-4o"
+    lane = studio.lane(player)
     replayed = [studio.client(lane).chat.completions.create(**turn) for turn in turns]
     assert replayed == recorded
-    tape.verify()
-    assert tape.save("openai/gpt-4o") == ""
+    player.verify()
+    assert player.save("openai/gpt-4o") == ""
     assert [call.origin for call in lane.calls] == ["replayed"] * 2
     assert (lane.calls[0].cost, lane.calls[0].usage) == (cost, usage)
     assert len(provider.requests) == 2
@@ -275,17 +285,17 @@ def test_record_modes(
     if before:
         studio.record(file, *before)
     with studio.provided(Provider(echo)) as live:
-        tape = new_tape(file, mode)
-        lane = studio.lane(tape, live)
+        player = new_player(file, mode)
+        lane = studio.lane(player, live)
         statuses = [post(lane, ask(text)).status_code for text in "ab"]
     assert [call.origin for call in lane.calls] == origins
     assert statuses == [200 if origin else 400 for origin in origins]
     if None in origins:
         with pytest.raises(CassetteMiss):
-            tape.verify()
+            player.verify()
     else:
-        tape.verify()
-    tape.save("openai/gpt-4o")
+        player.verify()
+    player.save("openai/gpt-4o")
     assert file.exists() == bool(after)
     if after:
         recorded = Cassette.load(file).lanes["1"]
@@ -296,35 +306,35 @@ def test_nothing_is_written_where_nothing_is_new(studio: Studio, file: Path) -> 
     studio.record(file, "a", "b")
     before = file.stat()
     with studio.provided(Provider(echo)) as live:
-        tape = new_tape(file, "new_episodes")
-        studio.say(tape, "a", "b", upstream=live)
-    tape.save("openai/gpt-4o")
+        player = new_player(file, "new_episodes")
+        studio.say(player, "a", "b", upstream=live)
+    player.save("openai/gpt-4o")
     assert file.stat().st_mtime_ns == before.st_mtime_ns
 
 
 def test_new_episodes_drop_what_nobody_asks_for_any_more(studio: Studio, file: Path) -> None:
     studio.record(file, "a", "b")
     with studio.provided(Provider(echo)) as live:
-        tape = new_tape(file, "new_episodes")
-        studio.say(tape, "a", upstream=live)
-    assert "no longer holds 1 answers that nobody asked for" in tape.save("openai/gpt-4o")
+        player = new_player(file, "new_episodes")
+        studio.say(player, "a", upstream=live)
+    assert "no longer holds 1 answers that nobody asked for" in player.save("openai/gpt-4o")
     assert len(Cassette.load(file).lanes["1"]) == 1
 
 
 def test_a_test_that_asks_nothing_writes_nothing(studio: Studio, file: Path) -> None:
-    tape = new_tape(file, "all")
-    studio.lane(tape, Wire(b"{}"))
-    assert tape.save("m") == ""
+    player = new_player(file, "all")
+    studio.lane(player, Wire(b"{}"))
+    assert player.save("m") == ""
     assert not file.exists()
 
 
 def test_a_recording_may_be_written_elsewhere(studio: Studio, file: Path, tmp_path: Path) -> None:
     studio.record(file, "a")
     before = file.read_bytes()
-    tape = new_tape(file, "all")
+    player = new_player(file, "all")
     with studio.provided(Provider(echo)) as live:
-        studio.say(tape, "b", upstream=live)
-    assert tape.save("m", tmp_path / "kept.json") == ""
+        studio.say(player, "b", upstream=live)
+    assert player.save("m", tmp_path / "kept.json") == ""
     assert file.read_bytes() == before
     assert len(Cassette.load(tmp_path / "kept.json").lanes["1"]) == 1
 
@@ -336,9 +346,9 @@ def test_a_damaged_cassette_is_not_used_and_can_be_recorded_anew(
     file.write_text("<<<<<<< HEAD")
     for mode in ("none", "once", "new_episodes"):
         with pytest.raises(CassetteError, match="record the test anew"):
-            new_tape(file, mode)
+            new_player(file, mode)
     studio.record(file, "a")
-    assert studio.say(new_tape(file, "none"), "a") == ["You said: a"]
+    assert studio.say(new_player(file, "none"), "a") == ["You said: a"]
 
 
 # Streams
@@ -347,12 +357,12 @@ def test_a_damaged_cassette_is_not_used_and_can_be_recorded_anew(
 def test_a_stream_is_replayed_in_as_many_chunks(studio: Studio, file: Path) -> None:
     streamed = ask("Hello.", stream=True, stream_options={"include_usage": True})
     text = "A text that takes some pieces. " * 12
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(lambda _: say(text), pause=0.02)) as live:
-        client = studio.client(studio.lane(tape, live))
+        client = studio.client(studio.lane(player, live))
         recorded = list(client.chat.completions.create(**streamed))
     assert len(recorded) > 15
-    tape.save("openai/gpt-4o")
+    player.save("openai/gpt-4o")
 
     events = Cassette.load(file).lanes["1"][0].answer.events
     assert [event.data for event in events] == [
@@ -364,7 +374,7 @@ def test_a_stream_is_replayed_in_as_many_chunks(studio: Studio, file: Path) -> N
     assert len(set(times)) > 10, "they have their own times"
     assert 380 <= times[-1] <= Cassette.load(file).lanes["1"][0].answer.ms
 
-    lane = studio.lane(new_tape(file, "none"))
+    lane = studio.lane(new_player(file, "none"))
     begun = time.monotonic()
     assert list(studio.client(lane).chat.completions.create(**streamed)) == recorded
     assert time.monotonic() - begun < 0.3, "without the waits between them"
@@ -376,11 +386,11 @@ def test_a_client_that_hangs_up_after_the_end_has_its_stream_recorded(
     studio: Studio, file: Path
 ) -> None:
     """OpenAI's own client stops reading at [DONE], and the provider may still hold the line."""
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     wire = Wire(event("a"), b"data: [DONE]\n\n", asyncio.Event(), media_type=SSE)
-    client = studio.client(studio.lane(tape, wire))
+    client = studio.client(studio.lane(player, wire))
     assert len(list(client.chat.completions.create(**ask("Hello.", stream=True)))) == 1
-    assert tape.save("m") == ""
+    assert player.save("m") == ""
     assert len(Cassette.load(file).lanes["1"][0].answer.events) == 2
 
 
@@ -412,10 +422,10 @@ ANYTHING = "/anything"
 
 def replay_of(studio: Studio, file: Path, wire: Wire) -> tuple[httpx.Response, httpx.Response]:
     """An answer as it came, and as it comes again; of no dialect, so that it may be anything."""
-    tape = new_tape(file, "all")
-    first = post(studio.lane(tape, wire), path=ANYTHING)
-    assert tape.save("m") == ""
-    return first, post(studio.lane(new_tape(file, "none")), path=ANYTHING)
+    player = new_player(file, "all")
+    first = post(studio.lane(player, wire), path=ANYTHING)
+    assert player.save("m") == ""
+    return first, post(studio.lane(new_player(file, "none")), path=ANYTHING)
 
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
@@ -487,11 +497,11 @@ def test_an_answer_that_breaks_off_writes_nothing(studio: Studio, file: Path) ->
         Wire(b'{"a": ', BrokenAnswerError("gone")),
     ]
     for wire in broken:
-        tape = new_tape(file, "all")
-        lane = studio.lane(tape, wire)
+        player = new_player(file, "all")
+        lane = studio.lane(player, wire)
         with pytest.raises(httpx.RemoteProtocolError):
             post(lane)
-        problem = tape.save("m")
+        problem = player.save("m")
         assert "was not written: the answer to call 1 of conversation 1 is not complete" in problem
         assert str(file) in problem or file.name in problem
         assert file.read_bytes() == before
@@ -501,9 +511,9 @@ def test_an_answer_that_breaks_off_writes_nothing(studio: Studio, file: Path) ->
 def test_a_client_that_goes_away_writes_nothing(studio: Studio, file: Path, streamed: bool) -> None:
     studio.record(file, "a")
     before = file.read_bytes()
-    tape = new_tape(file, "all")
+    player = new_player(file, "all")
     begun, media_type = (event("a"), SSE) if streamed else (b"{", "application/json")
-    lane = studio.lane(tape, Wire(begun, asyncio.Event(), media_type=media_type))
+    lane = studio.lane(player, Wire(begun, asyncio.Event(), media_type=media_type))
     client = studio.client(lane, timeout=0.1)
     if streamed:
         with client.chat.completions.create(**ask("b", stream=True)) as stream:
@@ -511,35 +521,35 @@ def test_a_client_that_goes_away_writes_nothing(studio: Studio, file: Path, stre
     else:
         with pytest.raises(openai.APITimeoutError):
             client.chat.completions.create(**ask("b"))
-    assert "the answer to call 1 of conversation 1 is not complete" in tape.save("m")
+    assert "the answer to call 1 of conversation 1 is not complete" in player.save("m")
     assert file.read_bytes() == before
 
 
 def test_an_answer_under_way_is_waited_for(studio: Studio, file: Path) -> None:
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with (
         studio.provided(Provider(lambda _: say("word " * 200), pause=0.02)) as live,
         ThreadPoolExecutor(1) as pool,
     ):
-        lane = studio.lane(tape, live)
+        lane = studio.lane(player, live)
         answer = pool.submit(post, lane, ask("a", stream=True))
         wait_for(lambda: bool(lane.calls) and lane.calls[0].status is not None)
-        assert tape.save("m") == ""
+        assert player.save("m") == ""
         assert len(events_of(answer.result().content)) > 20
     assert Cassette.load(file).lanes["1"][0].answer.events[-1].data == "[DONE]"
 
 
 @pytest.mark.parametrize("path", ["/messages", "/responses", "/chat/completions"])
 def test_a_stream_without_its_end_writes_nothing(studio: Studio, file: Path, path: str) -> None:
-    tape = new_tape(file, "all")
+    player = new_player(file, "all")
     begun = {
         "/messages": anthropic_start(),
         "/responses": b'data: {"type": "response.created", "response": {}}\n\n',
         "/chat/completions": event("a"),
     }
-    lane = studio.lane(tape, Wire(begun[path], media_type=SSE))
+    lane = studio.lane(player, Wire(begun[path], media_type=SSE))
     assert post(lane, ask("a", stream=True), path).status_code == 200
-    assert "not complete" in tape.save("m")
+    assert "not complete" in player.save("m")
     assert not file.exists()
 
 
@@ -570,12 +580,12 @@ def test_a_stream_of_an_unusual_form_is_recorded(
     studio: Studio, file: Path, upstream: Any, stream: bytes
 ) -> None:
     upstream.answer = send_stream(*(stream[i : i + 7] for i in range(0, len(stream), 7)))
-    tape = new_tape(file, "once")
-    live = studio.lane(tape, LiveUpstream(upstream.url, None))
+    player = new_player(file, "once")
+    live = studio.lane(player, LiveSource(upstream.url, None))
     first = post(live, ask("a", stream=True))
     assert first.content == stream
-    assert tape.save("m") == ""
-    second = post(studio.lane(new_tape(file, "none")), ask("a", stream=True))
+    assert player.save("m") == ""
+    second = post(studio.lane(new_player(file, "none")), ask("a", stream=True))
     assert second.headers["content-type"] == first.headers["content-type"] == "Text/Event-Stream"
     text = first.text.replace("\r\n", "\n").replace("\r", "\n")
     assert events_of(second.content) == events_of(text.encode()) != []
@@ -585,9 +595,9 @@ def test_a_stream_that_may_have_been_cut_is_not_recorded(
     studio: Studio, file: Path, upstream: Any
 ) -> None:
     upstream.answer = send_stream(event("a"), framed=False)
-    tape = new_tape(file, "once")
-    assert post(studio.lane(tape, LiveUpstream(upstream.url, None)), ask("a", stream=True)).text
-    assert "not complete" in tape.save("m")
+    player = new_player(file, "once")
+    assert post(studio.lane(player, LiveSource(upstream.url, None)), ask("a", stream=True)).text
+    assert "not complete" in player.save("m")
     assert not file.exists()
 
 
@@ -614,10 +624,10 @@ def test_a_cut_answer_is_not_recorded_though_its_frame_is_whole(
         body = compressor.compress(body) + compressor.flush(zlib.Z_SYNC_FLUSH)
         headers["content_encoding"] = "gzip"
     upstream.answer = send_stream(*([body] if body else []), **headers)
-    tape = new_tape(file, "once")
-    live = studio.lane(tape, LiveUpstream(upstream.url, None))
+    player = new_player(file, "once")
+    live = studio.lane(player, LiveSource(upstream.url, None))
     assert post(live, ask("a", stream=kind == SSE), path=path).status_code == 200
-    assert "not complete" in tape.save("m")
+    assert "not complete" in player.save("m")
     assert not file.exists()
 
 
@@ -632,9 +642,9 @@ def test_half_a_json_of_its_full_length_is_not_recorded(
         handler.wfile.write(b'{"id": "')
 
     upstream.answer = send
-    tape = new_tape(file, "once")
-    assert post(studio.lane(tape, LiveUpstream(upstream.url, None)), ask("a")).status_code == 200
-    assert "not complete" in tape.save("m")
+    player = new_player(file, "once")
+    assert post(studio.lane(player, LiveSource(upstream.url, None)), ask("a")).status_code == 200
+    assert "not complete" in player.save("m")
 
 
 def test_a_compressed_answer_is_recorded_as_it_reads(
@@ -642,10 +652,10 @@ def test_a_compressed_answer_is_recorded_as_it_reads(
 ) -> None:
     stream = event("readable") + b"data: [DONE]\n\n"
     upstream.answer = send_stream(gzip.compress(stream), content_encoding="GZIP")
-    tape = new_tape(file, "once")
-    live = studio.lane(tape, LiveUpstream(upstream.url, None))
+    player = new_player(file, "once")
+    live = studio.lane(player, LiveSource(upstream.url, None))
     assert post(live, ask("a", stream=True)).content == stream
-    assert tape.save("m") == ""
+    assert player.save("m") == ""
     assert '"readable"' in file.read_text()
 
 
@@ -653,10 +663,10 @@ def test_an_answer_that_cannot_be_read_is_not_recorded(
     studio: Studio, file: Path, upstream: Any
 ) -> None:
     upstream.answer = send_stream(b"\x1f\x9d\x90", content_encoding="compress")
-    tape = new_tape(file, "once")
-    lane = studio.lane(tape, LiveUpstream(upstream.url, None))
+    player = new_player(file, "once")
+    lane = studio.lane(player, LiveSource(upstream.url, None))
     assert post(lane).headers["content-encoding"] == "compress"
-    problem = tape.save("m")
+    problem = player.save("m")
     assert "the answer to call 1 of conversation 1 cannot be read" in problem
     assert "content-encoding is compress" in problem
     assert not file.exists()
@@ -690,69 +700,69 @@ class Flaky:
 def test_an_error_that_is_tried_again_is_not_recorded(
     studio: Studio, file: Path, status: int
 ) -> None:
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(echo)) as live:
-        lane = studio.lane(tape, Flaky(live, status))
+        lane = studio.lane(player, Flaky(live, status))
         assert post(lane, ask("a")).status_code == status
         assert post(lane, ask("a")).status_code == 200
-    assert tape.save("m") == ""
+    assert player.save("m") == ""
     assert [interaction.answer.status for interaction in Cassette.load(file).lanes["1"]] == [200]
-    tape = new_tape(file, "none")
-    assert studio.say(tape, "a") == ["You said: a"]
-    tape.verify()
+    player = new_player(file, "none")
+    assert studio.say(player, "a") == ["You said: a"]
+    player.verify()
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 422])
 def test_a_refusal_is_recorded_and_replayed(studio: Studio, file: Path, status: int) -> None:
-    tape = new_tape(file, "once")
-    first = post(studio.lane(tape, Flaky(None, status)), ask("a"))
-    assert tape.save("m") == ""
-    tape = new_tape(file, "none")
-    lane = studio.lane(tape)
+    player = new_player(file, "once")
+    first = post(studio.lane(player, Flaky(None, status)), ask("a"))
+    assert player.save("m") == ""
+    player = new_player(file, "none")
+    lane = studio.lane(player)
     second = post(lane, ask("a"))
     assert (second.status_code, second.json()) == (status, first.json())
     assert lane.calls[0].problem == f"The provider answered {status}."
     assert (lane.calls[0].origin, lane.calls[0].cost) == ("replayed", None)
-    tape.verify()
+    player.verify()
 
 
 def test_an_overload_in_the_middle_of_a_stream_is_not_recorded(studio: Studio, file: Path) -> None:
     overload = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     said = b"event: error\ndata: " + json.dumps(overload).encode() + b"\n\n"
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     wire = Wire(anthropic_start(), said, media_type=SSE)
-    assert "Overloaded" in post(studio.lane(tape, wire), ask("a", stream=True), "/messages").text
-    tape.save("m")
+    assert "Overloaded" in post(studio.lane(player, wire), ask("a", stream=True), "/messages").text
+    player.save("m")
     assert not file.exists()
 
 
 def test_errors_alone_are_written_over_nothing(studio: Studio, file: Path) -> None:
     studio.record(file, "a")
     before = file.read_bytes()
-    tape = new_tape(file, "all")
-    assert post(studio.lane(tape, Flaky(None, 503)), ask("a")).status_code == 503
-    tape.save("m")
+    player = new_player(file, "all")
+    assert post(studio.lane(player, Flaky(None, 503)), ask("a")).status_code == 503
+    player.save("m")
     assert file.read_bytes() == before
 
 
 def test_what_the_run_s_budget_refuses_is_not_recorded(studio: Studio, file: Path) -> None:
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(echo), budget=Budget("run", Limits(calls=1))) as live:
-        lane = studio.lane(tape, live)
+        lane = studio.lane(player, live)
         statuses = [post(lane, ask(text)).status_code for text in "abc"]
         with pytest.raises(BudgetExceeded, match="run's budget llm_max_calls = 1"):
             lane.check()
     assert statuses == [200, 400, 400]
     assert [call.origin for call in lane.calls] == ["recorded", None, None]
-    tape.save("m")
+    player.save("m")
     assert len(Cassette.load(file).lanes["1"]) == 1
 
 
 def test_the_cost_is_known_with_the_last_event(studio: Studio, file: Path) -> None:
     usage = b'data: {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 9}}\n\n'
     wire = Wire(usage, b"data: [DONE]\n\n", asyncio.Event(), media_type=SSE)
-    tape = new_tape(file, "once")
-    lane = studio.lane(tape, wire)
+    player = new_player(file, "once")
+    lane = studio.lane(player, wire)
     request = httpx.stream(
         "POST",
         lane.base_url("127.0.0.1") + "/chat/completions",
@@ -762,7 +772,7 @@ def test_the_cost_is_known_with_the_last_event(studio: Studio, file: Path) -> No
     with request as answer:
         chunks = answer.iter_raw()
         assert any(b"[DONE]" in chunk for chunk in chunks)
-        assert tape.save("m") == ""
+        assert player.save("m") == ""
     assert Cassette.load(file).lanes["1"][0].answer.cost
 
 
@@ -775,14 +785,14 @@ def test_a_cost_that_the_provider_tells_is_kept(studio: Studio, file: Path, stre
         wire = Wire(b"data: " + answer + b"\n\n", b"data: [DONE]\n\n", media_type=SSE)
     asked = {**ask("a", stream=streamed), "model": "a-model-of-no-table"}
     budget = Policy(Budget("test", Limits(cost=0.02)))
-    tape = new_tape(file, "once")
-    recorded = studio.lane(tape, wire, policy=budget)
+    player = new_player(file, "once")
+    recorded = studio.lane(player, wire, policy=budget)
     assert [post(recorded, asked).status_code for _ in range(3)] == [200, 200, 400]
     assert [call.cost for call in recorded.calls] == [0.0123, 0.0123, None]
     assert "llm_max_cost = $0.02 is used up" in recorded.calls[2].problem
-    assert tape.save("m") == ""
+    assert player.save("m") == ""
     assert [r.answer.cost for r in Cassette.load(file).lanes["1"]] == [0.0123] * 2
-    replayed = studio.lane(new_tape(file, "none"))
+    replayed = studio.lane(new_player(file, "none"))
     post(replayed, asked)
     assert replayed.calls[0].cost == 0.0123
 
@@ -791,7 +801,7 @@ def test_a_cost_in_a_litellm_proxy_s_header_counts(studio: Studio, file: Path) -
     answer = json.dumps({"usage": {"prompt_tokens": 9, "completion_tokens": 9}}).encode()
     for told, cost in (("0.0123", 0.0123), ("0.0", None), ("None", None)):
         wire = Wire(answer, headers={"x-litellm-response-cost": told})
-        lane = studio.lane(new_tape(file, "all"), wire)
+        lane = studio.lane(new_player(file, "all"), wire)
         post(lane, {**ask("a"), "model": "a-model-of-no-table"})
         assert lane.calls[0].cost == cost
 
@@ -825,11 +835,11 @@ def test_no_secret_is_written(
         return say("x", tool("sh", first="1"), tool("sh", command=said, other=[said]))
 
     body = {**BODIES[path](f"My key is {SECRET}, and twice: {SECRET}."), "stream": streamed}
-    tape = new_tape(file, "once", scrub=redactor)
+    player = new_player(file, "once", scrub=redactor)
     with studio.provided(Provider(reply)) as live:
-        first = post(studio.lane(tape, live), body, path)
+        first = post(studio.lane(player, live), body, path)
         assert first.status_code == 200
-    assert tape.save("m") == ""
+    assert player.save("m") == ""
 
     written = file.read_text()
     for spelled in (SECRET, json.dumps(SECRET)[1:-1], json.dumps(json.dumps(SECRET))[3:-3]):
@@ -840,11 +850,11 @@ def test_no_secret_is_written(
     assert written.count("***") >= 2
 
     for said in (SECRET, "***"):  # by the secret itself, and by what stands in its place
-        tape = new_tape(file, "none", scrub=redactor)
+        player = new_player(file, "none", scrub=redactor)
         again = {**BODIES[path](f"My key is {said}, and twice: {said}."), "stream": streamed}
-        second = post(studio.lane(tape), again, path)
+        second = post(studio.lane(player), again, path)
         assert second.status_code == 200
-        tape.verify()
+        player.verify()
         assert len(events_of(second.content)) == len(events_of(first.content))
         if place == "arguments":
             assert "***" in second.text
@@ -857,10 +867,10 @@ def test_a_secret_that_was_not_known_before_is_masked_in_what_is_written_again(
     assert file.read_text().count("sk-secret") == 2, "in the request and in the answer"
     redactor = Redactor()
     redactor.add("sk-secret-0123456789")
-    tape = new_tape(file, "new_episodes", scrub=redactor)
+    player = new_player(file, "new_episodes", scrub=redactor)
     with studio.provided(Provider(echo)) as live:
-        studio.say(tape, "sk-secret-0123456789", "more", upstream=live)
-    assert tape.save("m") == ""
+        studio.say(player, "sk-secret-0123456789", "more", upstream=live)
+    assert player.save("m") == ""
     assert len(Cassette.load(file).lanes["1"]) == 2
     assert "sk-secret" not in file.read_text()
 
@@ -876,10 +886,10 @@ def test_only_headers_that_clients_act_on_are_written(studio: Studio, file: Path
 def test_a_secret_in_pieces_of_plain_text_is_masked(studio: Studio, file: Path) -> None:
     redactor = Redactor()
     redactor.add("sk-secret-0123456789")
-    tape = new_tape(file, "once", scrub=redactor)
+    player = new_player(file, "once", scrub=redactor)
     wire = Wire(b"data: sk-secret-\n\ndata: 0123456789\n\n", media_type=SSE)
-    post(studio.lane(tape, wire), path=ANYTHING)
-    assert tape.save("m") == ""
+    post(studio.lane(player, wire), path=ANYTHING)
+    assert player.save("m") == ""
     assert "0123456789" not in file.read_text()
 
 
@@ -891,10 +901,10 @@ def test_an_ordinary_stream_is_kept_as_it_is_where_secrets_are_known(
     redactor.add(SECRET)
     streams = {}
     for scrub in (str, redactor):
-        tape = new_tape(file, "all", scrub=scrub)
+        player = new_player(file, "all", scrub=scrub)
         wire = Wire(*(event(text) for text in ("a", "b", "c")), media_type=SSE)
-        post(studio.lane(tape, wire), path=ANYTHING)
-        tape.save("m")
+        post(studio.lane(player, wire), path=ANYTHING)
+        player.save("m")
         streams[scrub] = [e.data for e in Cassette.load(file).lanes["1"][0].answer.events]
     assert streams[str] == streams[redactor]
 
@@ -904,12 +914,12 @@ def test_what_differs_in_every_run_is_not_written(studio: Studio, file: Path) ->
     studio.record(file, "root@3f2a9c417d05 at 2026-11-24 13:30:22, job-7", known=known)
     assert "root@<host> at <date>" in file.read_text()
     # By a container of another name, on another day, and with a pattern that came later.
-    tape = new_tape(
+    player = new_player(
         file, "none", known={"aaaaaaaaaaaa": "host"}, patterns=[r"job-\d"], match="strict"
     )
     text = "root@aaaaaaaaaaaa at 2026-11-25 01:02:03, job-8"
-    studio.say(tape, text)
-    tape.verify()
+    studio.say(player, text)
+    player.verify()
 
 
 # Misses
@@ -920,15 +930,15 @@ def test_a_miss_is_told_at_once_with_the_changed_word(studio: Studio, file: Path
     turns = {"model": "gpt-4o", "messages": [{"role": "system", "content": prompt}]}
     hello = {"role": "user", "content": "Please list the files."}
     turns["messages"].append(hello)
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(echo)) as live:
-        client = studio.client(studio.lane(tape, live))
+        client = studio.client(studio.lane(player, live))
         client.chat.completions.create(**ask("Something else."))
         client.chat.completions.create(**turns)
-    tape.save("m")
+    player.save("m")
 
-    tape = new_tape(file, "none")
-    lane = studio.lane(tape)
+    player = new_player(file, "none")
+    lane = studio.lane(player)
     hello["content"] = "Please list the folders."
     begun = time.monotonic()
     with pytest.raises(openai.BadRequestError) as refusal:
@@ -947,7 +957,7 @@ def test_a_miss_is_told_at_once_with_the_changed_word(studio: Studio, file: Path
         assert "great care" not in message, "what is the same is not shown"
         assert "--llm-record=all" in message
     with pytest.raises(CassetteMiss):
-        tape.verify()
+        player.verify()
 
 
 CHANGES: list[tuple[Any, list[str]]] = [
@@ -966,13 +976,13 @@ def test_a_miss_tells_any_difference(
     studio: Studio, file: Path, change: Any, words: list[str]
 ) -> None:
     studio.record(file, "a")
-    message = post(studio.lane(new_tape(file, "none")), {**ask("a"), **change}).text
+    message = post(studio.lane(new_player(file, "none")), {**ask("a"), **change}).text
     assert [word for word in words if word not in message] == []
 
 
 def test_another_path_is_a_difference(studio: Studio, file: Path) -> None:
     studio.record(file, "a")
-    message = post(studio.lane(new_tape(file, "none")), ask("a"), "/messages").text
+    message = post(studio.lane(new_player(file, "none")), ask("a"), "/messages").text
     assert "openai-chat /chat/completions" in message
     assert "anthropic-messages /messages" in message
 
@@ -995,7 +1005,7 @@ def test_a_miss_of_a_long_prompt_is_told_at_once(
     studio: Studio, file: Path, recorded: str, asked: str
 ) -> None:
     studio.record(file, recorded)
-    lane = studio.lane(new_tape(file, "none"))
+    lane = studio.lane(new_player(file, "none"))
     begun = time.monotonic()
     message = post(lane, ask(asked)).text
     assert time.monotonic() - begun < 1
@@ -1004,17 +1014,17 @@ def test_a_miss_of_a_long_prompt_is_told_at_once(
 
 
 def test_without_a_cassette_the_miss_tells_how_to_record(studio: Studio, file: Path) -> None:
-    tape = new_tape(file, "none")
-    message = post(studio.lane(tape)).text
+    player = new_player(file, "none")
+    message = post(studio.lane(player)).text
     assert "There is no cassette" in message
     assert f"pytest '{TEST}' --llm-record=once" in message
     with pytest.raises(CassetteMiss, match="There is no cassette"):
-        tape.check()
+        player.check()
 
 
 def test_a_recording_is_served_once(studio: Studio, file: Path) -> None:
     studio.record(file, "a", "a")
-    lane = studio.lane(new_tape(file, "none"))
+    lane = studio.lane(new_player(file, "none"))
     assert [post(lane, ask("a")).status_code for _ in range(3)] == [200, 200, 400]
     with pytest.raises(CassetteMiss, match=r"All 2 recorded answers .* are used up"):
         lane.check()
@@ -1022,14 +1032,14 @@ def test_a_recording_is_served_once(studio: Studio, file: Path) -> None:
 
 def test_a_conversation_that_was_not_recorded_is_said_so(studio: Studio, file: Path) -> None:
     studio.record(file, "a")
-    message = post(studio.lane(new_tape(file, "none"), name="2")).text
+    message = post(studio.lane(new_player(file, "none"), name="2")).text
     assert "conversation 2" in message
     assert "All 0" not in message
 
 
 def test_the_first_miss_is_the_one_that_is_raised(studio: Studio, file: Path) -> None:
     studio.record(file, "a")
-    lane = studio.lane(new_tape(file, "none"))
+    lane = studio.lane(new_player(file, "none"))
     for text in ("first", "second"):
         post(lane, ask(text))
     for _ in range(2):
@@ -1040,24 +1050,26 @@ def test_the_first_miss_is_the_one_that_is_raised(studio: Studio, file: Path) ->
 # Drift
 
 
-def drifted(studio: Studio, file: Path, match: str, *requests: Any) -> tuple[Tape, list[int]]:
-    """A tape of a conversation with two tool calls, asked with other requests."""
+def drifted(
+    studio: Studio, file: Path, match: str, *requests: Any
+) -> tuple[CassettePlayer, list[int]]:
+    """A player of a conversation with two tool calls, asked with other requests."""
     one, two = tool_turn("old one"), [*tool_turn("old one"), *tool_turn("old two", "More.", 2)]
-    tape = new_tape(file, "all")
+    player = new_player(file, "all")
     with studio.provided(Provider(lambda _: say("ok"))) as live:
-        lane = studio.lane(tape, live)
+        lane = studio.lane(player, live)
         for messages in (one, two):
             assert post(lane, ask(messages=messages)).status_code == 200
-    tape.save("m")
-    tape = new_tape(file, "none", match=match)
-    lane = studio.lane(tape)
-    return tape, [post(lane, ask(messages=messages)).status_code for messages in requests]
+    player.save("m")
+    player = new_player(file, "none", match=match)
+    lane = studio.lane(player)
+    return player, [post(lane, ask(messages=messages)).status_code for messages in requests]
 
 
 def test_lenient_matching_serves_other_tool_output_and_reports_each_once(
     studio: Studio, file: Path
 ) -> None:
-    tape, statuses = drifted(
+    player, statuses = drifted(
         studio,
         file,
         "lenient",
@@ -1065,14 +1077,14 @@ def test_lenient_matching_serves_other_tool_output_and_reports_each_once(
         [*tool_turn("new one"), *tool_turn("old two", "More.", 2)],
     )
     assert statuses == [200, 200]
-    tape.verify()
-    assert len(tape.drift) == 1
+    player.verify()
+    assert len(player.drift) == 1
     for words in ("call 1 of conversation 1", "message 3 (tool)", "[-old-]", "[+new+]"):
-        assert words in tape.drift[0]
+        assert words in player.drift[0]
 
 
 def test_lenient_matching_reports_every_output_that_differs(studio: Studio, file: Path) -> None:
-    tape, statuses = drifted(
+    player, statuses = drifted(
         studio,
         file,
         "lenient",
@@ -1080,22 +1092,22 @@ def test_lenient_matching_reports_every_output_that_differs(studio: Studio, file
         [*tool_turn("new one"), *tool_turn("new two", "More.", 2)],
     )
     assert statuses == [200, 200]
-    assert len(tape.drift) == 2
-    assert "message 6 (tool)" in tape.drift[1]
+    assert len(player.drift) == 2
+    assert "message 6 (tool)" in player.drift[1]
 
 
 def test_lenient_matching_without_a_difference_reports_nothing(studio: Studio, file: Path) -> None:
-    tape, statuses = drifted(studio, file, "lenient", tool_turn("old one"))
+    player, statuses = drifted(studio, file, "lenient", tool_turn("old one"))
     assert statuses == [200]
-    assert tape.drift == []
+    assert player.drift == []
 
 
 def test_strict_matching_refuses_other_tool_output(studio: Studio, file: Path) -> None:
-    tape, statuses = drifted(studio, file, "strict", tool_turn("new one"))
+    player, statuses = drifted(studio, file, "strict", tool_turn("new one"))
     assert statuses == [400]
-    assert tape.drift == []
+    assert player.drift == []
     with pytest.raises(CassetteMiss, match="Only what a tool printed is different") as failure:
-        tape.check()
+        player.check()
     assert "--llm-match=lenient" in str(failure.value)
     assert "[-old-]" in str(failure.value)
 
@@ -1113,43 +1125,43 @@ def test_strict_matching_refuses_other_tool_output(studio: Studio, file: Path) -
 def test_lenient_matching_serves_nothing_else(
     studio: Studio, file: Path, messages: list[Any]
 ) -> None:
-    tape, statuses = drifted(studio, file, "lenient", messages)
+    player, statuses = drifted(studio, file, "lenient", messages)
     assert statuses == [400]
     with pytest.raises(CassetteMiss):
-        tape.check()
+        player.check()
 
 
 def test_lenient_matching_prefers_what_is_exact(studio: Studio, file: Path) -> None:
-    tape = new_tape(file, "all")
+    player = new_player(file, "all")
     counter = itertools.count(1)
     with studio.provided(Provider(lambda _: say(f"answer {next(counter)}"))) as live:
-        lane = studio.lane(tape, live)
+        lane = studio.lane(player, live)
         for printed in ("x", "y"):
             post(lane, ask(messages=tool_turn(printed)))
-    tape.save("m")
-    tape = new_tape(file, "none", match="lenient")
-    client = studio.client(studio.lane(tape))
+    player.save("m")
+    player = new_player(file, "none", match="lenient")
+    client = studio.client(studio.lane(player))
     printed = ("y", "z")
     answers = [client.chat.completions.create(**ask(messages=tool_turn(p))) for p in printed]
     assert [text_of(answer) for answer in answers] == ["answer 2", "answer 1"]
-    tape.verify()
-    assert len(tape.drift) == 1
+    player.verify()
+    assert len(player.drift) == 1
 
 
 def test_drift_in_another_conversation_of_the_lane_is_reported_too(
     studio: Studio, file: Path
 ) -> None:
-    tape = new_tape(file, "all")
+    player = new_player(file, "all")
     with studio.provided(Provider(lambda _: say("ok"))) as live:
-        lane = studio.lane(tape, live)
+        lane = studio.lane(player, live)
         for question in ("Agent?", "Condenser?"):
             post(lane, ask(messages=tool_turn("old", question)))
-    tape.save("m")
-    tape = new_tape(file, "none", match="lenient")
-    lane = studio.lane(tape)
+    player.save("m")
+    player = new_player(file, "none", match="lenient")
+    lane = studio.lane(player)
     for question in ("Agent?", "Condenser?"):
         assert post(lane, ask(messages=tool_turn(f"new {question}", question))).status_code == 200
-    assert len(tape.drift) == 2
+    assert len(player.drift) == 2
 
 
 # Unused recordings
@@ -1157,36 +1169,36 @@ def test_drift_in_another_conversation_of_the_lane_is_reported_too(
 
 def test_recordings_that_nobody_asked_for_are_complained_about(studio: Studio, file: Path) -> None:
     studio.record(file, "a", "b", "c")
-    tape = new_tape(file, "none")
-    studio.say(tape, "b")
+    player = new_player(file, "none")
+    studio.say(player, "b")
     with pytest.raises(CassetteUnused, match="never asked for 2 of the answers") as failure:
-        tape.verify()
+        player.verify()
     message = str(failure.value)
     assert "conversation 1, recording 1: /chat/completions" in message
     assert "recording 3" in message
     assert "recording 2" not in message
     assert "--llm-unused=warn" in message
-    tape.check()
+    player.check()
 
 
 def test_a_conversation_that_never_began_is_unused(studio: Studio, file: Path) -> None:
     studio.record(file, "a")
     with pytest.raises(CassetteUnused, match="never asked for 1 of the answers"):
-        new_tape(file, "none").verify()
+        new_player(file, "none").verify()
 
 
 def test_a_miss_comes_before_what_is_unused(studio: Studio, file: Path) -> None:
     studio.record(file, "a")
-    tape = new_tape(file, "none")
-    post(studio.lane(tape), ask("b"))
+    player = new_player(file, "none")
+    post(studio.lane(player), ask("b"))
     with pytest.raises(CassetteMiss):
-        tape.verify()
+        player.verify()
 
 
 @pytest.mark.parametrize("mode", ["new_episodes", "all"])
 def test_what_is_recorded_anew_is_not_unused(studio: Studio, file: Path, mode: str) -> None:
     studio.record(file, "a")
-    new_tape(file, mode).verify()
+    new_player(file, mode).verify()
 
 
 # Many at a time
@@ -1196,22 +1208,22 @@ def test_two_conversations_in_parallel_do_not_mix(studio: Studio, file: Path) ->
     counter = itertools.count()
     questions = [f"question {number % 5}" for number in range(15)]
 
-    def both(tape: Tape, upstream: Any) -> list[list[str]]:
+    def both(player: CassettePlayer, upstream: Any) -> list[list[str]]:
         with ThreadPoolExecutor(2) as pool:
             work = [
-                pool.submit(studio.say, tape, *questions, upstream=upstream, name=name)
+                pool.submit(studio.say, player, *questions, upstream=upstream, name=name)
                 for name in ("main", "helper")
             ]
             return [done.result() for done in work]
 
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(lambda _: say(f"answer {next(counter)}"))) as live:
-        recorded = both(tape, live)
+        recorded = both(player, live)
     assert len({*recorded[0], *recorded[1]}) == 30
-    tape.save("m")
-    tape = new_tape(file, "none")
-    assert both(tape, None) == recorded
-    tape.verify()
+    player.save("m")
+    player = new_player(file, "none")
+    assert both(player, None) == recorded
+    player.verify()
 
 
 def test_equal_requests_at_a_time_get_each_answer_once(studio: Studio, file: Path) -> None:
@@ -1223,14 +1235,14 @@ def test_equal_requests_at_a_time_get_each_answer_once(studio: Studio, file: Pat
             answers = pool.map(lambda body: post(lane, body).json(), asked)
             return {answer["choices"][0]["message"]["content"] for answer in answers}
 
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(lambda _: say(f"answer {next(counter)}"))) as live:
-        recorded = at_once(studio.lane(tape, live))
+        recorded = at_once(studio.lane(player, live))
     assert len(recorded) == 12
-    tape.save("m")
-    tape = new_tape(file, "none")
-    assert at_once(studio.lane(tape)) == recorded
-    tape.verify()
+    player.save("m")
+    player = new_player(file, "none")
+    assert at_once(studio.lane(player)) == recorded
+    player.verify()
 
 
 def test_200_calls_at_a_time_none_lost_and_none_crossed(studio: Studio, file: Path) -> None:
@@ -1261,14 +1273,14 @@ def test_200_calls_at_a_time_none_lost_and_none_crossed(studio: Studio, file: Pa
                 for name in names:
                     g.create_task(one(client, name, number))
 
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(echo)) as live:
-        asyncio.run(all_at_once({name: studio.lane(tape, live, name) for name in names}))
-    assert tape.save("m") == ""
-    tape = new_tape(file, "none")
-    lanes = {name: studio.lane(tape, None, name) for name in names}
+        asyncio.run(all_at_once({name: studio.lane(player, live, name) for name in names}))
+    assert player.save("m") == ""
+    player = new_player(file, "none")
+    lanes = {name: studio.lane(player, None, name) for name in names}
     asyncio.run(all_at_once(lanes))
-    tape.verify()
+    player.verify()
     assert [len(lane.calls) for lane in lanes.values()] == [50] * 4
     assert all(call.origin == "replayed" for lane in lanes.values() for call in lane.calls)
 
@@ -1288,45 +1300,45 @@ def test_embeddings_models_and_token_counts_are_recorded_and_replayed(
             post(lane, {**ask("a"), "model": "claude"}, "/messages/count_tokens").json(),
         ]
 
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(echo)) as live:
-        recorded = everything(studio.lane(tape, live))
+        recorded = everything(studio.lane(player, live))
     assert recorded == [["gpt-4o"], [0.5, 0.25], {"input_tokens": 42}]
-    tape.save("m")
-    tape = new_tape(file, "none")
-    lane = studio.lane(tape)
+    player.save("m")
+    player = new_player(file, "none")
+    lane = studio.lane(player)
     assert everything(lane) == recorded
     for _ in range(3):  # which models there are may be asked as often as one likes
         assert [model.id for model in studio.client(lane).models.list()] == ["gpt-4o"]
-    tape.verify()
+    player.verify()
 
 
 def test_models_that_nobody_asks_for_or_that_were_not_recorded_fail_nothing(
     studio: Studio, file: Path
 ) -> None:
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(echo)) as live:
-        lane = studio.lane(tape, live)
+        lane = studio.lane(player, live)
         list(studio.client(lane).models.list())
         post(lane, ask("a"))
-    tape.save("m")
-    tape = new_tape(file, "none")
-    lane = studio.lane(tape)
+    player.save("m")
+    player = new_player(file, "none")
+    lane = studio.lane(player)
     post(lane, ask("a"))
     other = httpx.get(
         lane.base_url("127.0.0.1") + "/files", headers={"Authorization": f"Bearer {lane.token}"}
     )
     assert other.status_code == 400
-    tape.verify()
+    player.verify()
 
 
 def test_other_embeddings_are_a_miss(studio: Studio, file: Path) -> None:
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(echo)) as live:
-        post(studio.lane(tape, live), {"model": "m", "input": ["a cat"]}, "/embeddings")
-    tape.save("m")
-    tape = new_tape(file, "none")
-    answer = post(studio.lane(tape), {"model": "m", "input": ["a dog"]}, "/embeddings")
+        post(studio.lane(player, live), {"model": "m", "input": ["a cat"]}, "/embeddings")
+    player.save("m")
+    player = new_player(file, "none")
+    answer = post(studio.lane(player), {"model": "m", "input": ["a dog"]}, "/embeddings")
     assert answer.status_code == 400
     assert "[-cat-]" in answer.text
 
@@ -1347,7 +1359,7 @@ class Host:
         return {"model": model, "base_url": lane.base_url("127.0.0.1"), "api_key": lane.token}
 
 
-def agent_llm(file: Path, live: LiveUpstream | None, key: str = "", **settings: Any) -> AgentLLM:
+def agent_llm(file: Path, live: LiveSource | None, key: str = "", **settings: Any) -> AgentLLM:
     environment = {"LLM_MODEL": "openai/gpt-4o", "LLM_API_KEY": key} if key else {}
     if live is not None:
         environment["LLM_BASE_URL"] = live.base_url
@@ -1383,7 +1395,7 @@ def test_a_failed_test_writes_nothing_over_a_good_cassette(
     evidence = tmp_path / "evidence"
     evidence.mkdir()
     with providers.open_lane(Provider(echo)) as provider:
-        live = LiveUpstream(provider.base_url("127.0.0.1"), None)
+        live = LiveSource(provider.base_url("127.0.0.1"), None)
         with agent_llm(file, live, provider.token, llm_record="all") as llm:
             assert llm.mode == "recorded"
             assert post(open_conversation(llm, gateway), ask("b")).status_code == 200
@@ -1418,9 +1430,9 @@ def test_a_cassette_is_replayed_without_a_key(
 
 def test_volatile_fields_are_a_setting(studio: Studio, gateway: Gateway, file: Path) -> None:
     with studio.provided(Provider(echo)) as live:
-        tape = new_tape(file, "all")
-        assert post(studio.lane(tape, live), {**ask("a"), "telemetry": {"run": 1}}).is_success
-        tape.save("openai/gpt-4o")
+        player = new_player(file, "all")
+        assert post(studio.lane(player, live), {**ask("a"), "telemetry": {"run": 1}}).is_success
+        player.save("openai/gpt-4o")
     for fields, status in ((("telemetry.run",), 200), ((), 400)):
         with agent_llm(file, None, llm_record="none", llm_volatile_fields=fields) as llm:
             lane = open_conversation(llm, gateway)
@@ -1450,21 +1462,21 @@ def wait_for(condition: Callable[[], bool], seconds: float = 5) -> None:
 def test_credentials_for_tools_are_not_written(
     studio: Studio, file: Path, body: dict[str, Any], secret: str
 ) -> None:
-    tape = new_tape(file, "all")
-    lane = studio.lane(tape, Wire(b"{}"))
+    player = new_player(file, "all")
+    lane = studio.lane(player, Wire(b"{}"))
     lane.policy.provider_tools = True
     post(lane, ask("a") | body, ANYTHING)
-    assert tape.save("m") == ""
+    assert player.save("m") == ""
     assert secret not in file.read_text()
     assert "<secret>" in file.read_text()
 
 
 def test_an_error_that_stays_one_writes_nothing(studio: Studio, file: Path) -> None:
-    tape = new_tape(file, "all")
-    lane = studio.lane(tape, Flaky(Wire(b"{}"), 503))
+    player = new_player(file, "all")
+    lane = studio.lane(player, Flaky(Wire(b"{}"), 503))
     post(lane, ask("a"), ANYTHING)
     post(lane, ask("b"), ANYTHING)
-    assert "call 1 of conversation 1 ended in an error of the provider" in tape.save("m")
+    assert "call 1 of conversation 1 ended in an error of the provider" in player.save("m")
     assert not file.exists()
 
 
@@ -1483,17 +1495,17 @@ def looking(data: str) -> Any:
 @pytest.mark.parametrize("match", ["strict", "lenient"])
 def test_what_a_screenshot_shows_decides_nothing(studio: Studio, file: Path, match: str) -> None:
     with studio.provided(Provider(lambda _: say("I see."))) as live:
-        tape = new_tape(file, "all")
-        studio.client(studio.lane(tape, live)).chat.completions.create(**looking("iVBORw0K"))
-    tape.save("openai/gpt-4o")
+        player = new_player(file, "all")
+        studio.client(studio.lane(player, live)).chat.completions.create(**looking("iVBORw0K"))
+    player.save("openai/gpt-4o")
     text = file.read_text("utf-8")
     assert "iVBOR" not in text
     # Cassettes of the time when a picture's data was kept hold what was recorded then.
     for recorded in (text, text.replace('<picture>"', 'iVBORw0KOLD="')):
         file.write_text(recorded, "utf-8")
-        tape = new_tape(file, "none", match=match)
-        client = studio.client(studio.lane(tape))
+        player = new_player(file, "none", match=match)
+        client = studio.client(studio.lane(player))
         assert text_of(client.chat.completions.create(**looking("iVBORw0L"))) == "I see."
-        tape.verify()
-        assert tape.drift == []
+        player.verify()
+        assert player.drift == []
     assert "iVBORw0KOLD" in file.read_text("utf-8")

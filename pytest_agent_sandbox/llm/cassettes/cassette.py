@@ -1,4 +1,4 @@
-"""Cassettes: the LLM calls of one test, in a file that a person can read and compare."""
+"""Cassettes: the LLM calls of one test, in a file that people can read and compare."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from typing import Any, overload
 from pytest_agent_sandbox.errors import CassetteError
 from pytest_agent_sandbox.llm.cassettes import readable_json, unreadable
 from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest
-from pytest_agent_sandbox.llm.cassettes.held import HeldRequest, Marks, Shelf, Turn
+from pytest_agent_sandbox.llm.cassettes.request_store import (
+    Marks,
+    RequestStore,
+    StoredRequest,
+    Turn,
+)
 
 FORMAT = "pytest-agent-sandbox cassette"
 VERSION = 1
@@ -26,23 +31,23 @@ class RecordedEvent:
     ms: int
     #: The event's kind; empty where the provider names none.
     name: str
-    #: What it says: an object or a list where it is JSON, else text.
+    #: Its content: an object or a list where it is JSON, else text.
     data: Any
 
 
 @dataclass(frozen=True)
 class RecordedAnswer:
-    """An answer as it is served again."""
+    """An answer as it is replayed."""
 
     status: int
     headers: Mapping[str, str]
-    #: What it cost in US dollars; None where that is not known.
+    #: US dollars that the recorded call cost; None where that is not known.
     cost: float | None
     #: Milliseconds from the request to the end of the answer.
     ms: int
-    #: An object or a list where it is JSON, else text, or bytes where it is no text either.
+    #: An object or a list where it is JSON, else text, or bytes where it is not text either.
     body: Any = None
-    #: Of a streamed answer, which has no body, in order.
+    #: The events of a streamed answer, which has no body, in order.
     events: Sequence[RecordedEvent] | None = None
 
 
@@ -54,21 +59,30 @@ class Interaction:
     answer: RecordedAnswer
 
 
+@dataclass
+class StoredInteraction:
+    """An interaction in memory, and whether this run has replayed it."""
+
+    request: StoredRequest
+    answer: RecordedAnswer
+    is_used: bool = False
+
+
 class Interactions(Sequence[Interaction]):
-    """The interactions of a conversation, in order; each is put together when it is looked at."""
+    """The interactions of a conversation, in order; each is put together on access."""
 
     def __init__(self, interactions: Iterable[Interaction] = ()) -> None:
-        #: As they are held.
-        self.held: list[tuple[HeldRequest, RecordedAnswer]] = []
-        self._shelf = Shelf()
+        self.stored: list[StoredInteraction] = []
+        self._requests = RequestStore()
         for interaction in interactions:
             self.add(interaction)
 
     def add(self, interaction: Interaction) -> None:
-        """Add one at the end."""
-        self.held.append((self._shelf.hold(interaction.request), interaction.answer))
+        """Add an interaction at the end."""
+        request = self._requests.add(interaction.request)
+        self.stored.append(StoredInteraction(request, interaction.answer))
 
-    def go_on(
+    def add_continuation(
         self,
         place: CanonicalRequest,
         number: int,
@@ -77,12 +91,13 @@ class Interactions(Sequence[Interaction]):
         marks: Marks | None,
         answer: RecordedAnswer,
     ) -> None:
-        """Add one whose request says more than an earlier one, which is told by its number."""
-        known = self.held[number - 1][0]
-        self.held.append((self._shelf.go_on(place, known, field, new, marks), answer))
+        """Add an interaction whose request continues an earlier one, given by its number."""
+        known = self.stored[number - 1].request
+        request = self._requests.add_continuation(place, known, field, new, marks)
+        self.stored.append(StoredInteraction(request, answer))
 
     def __len__(self) -> int:
-        return len(self.held)
+        return len(self.stored)
 
     @overload
     def __getitem__(self, position: int) -> Interaction: ...
@@ -91,8 +106,8 @@ class Interactions(Sequence[Interaction]):
     def __getitem__(self, position: int | slice) -> Interaction | Sequence[Interaction]:
         if isinstance(position, slice):
             return [self[number] for number in range(*position.indices(len(self)))]
-        request, answer = self.held[position]
-        return Interaction(request.whole(), answer)
+        stored = self.stored[position]
+        return Interaction(stored.request.whole(), stored.answer)
 
     def __repr__(self) -> str:
         return repr(list(self))
@@ -105,16 +120,16 @@ class Interactions(Sequence[Interaction]):
 
 @dataclass
 class Cassette:
-    """The LLM calls of one test, by lane."""
+    """The interactions of one test, by lane: the content of its file."""
 
     #: The test's node id, for people.
     test: str
-    #: The agent's model as LiteLLM spells it: a replay has to ask for the same.
+    #: The agent's model as LiteLLM spells it; a replay has to ask for the same one.
     model: str
     lanes: dict[str, Sequence[Interaction]] = field(default_factory=dict)
 
     def save(self, file: Path) -> None:
-        """Write it, whole or not at all.
+        """Write the cassette, whole or not at all.
 
         Raises:
             CassetteError: The file cannot be written.
@@ -136,7 +151,7 @@ class Cassette:
         """Read a cassette.
 
         Raises:
-            CassetteError: The file is no cassette that this version can read.
+            CassetteError: The file is not a cassette that this version can read.
         """
         content = _content_of(file)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -158,7 +173,7 @@ class Cassette:
 
 
 def _content_of(file: Path) -> Any:
-    """What a cassette's file holds, as JSON."""
+    """Return the JSON in a cassette's file."""
     try:
         data = file.read_bytes()
     except OSError as problem:
@@ -178,26 +193,27 @@ _RECORD_ANEW = "Restore it from version control, or record the test anew with --
 
 
 def _lane_to_json(lane: Sequence[Interaction]) -> list[dict[str, Any]]:
-    held = lane if isinstance(lane, Interactions) else Interactions(lane)
-    # Which request was the last that ended so, and whether it has marks; the keys stay alive with
-    # the lane.
+    interactions = lane if isinstance(lane, Interactions) else Interactions(lane)
+    # For each end of a request: the number of the last request that ended there, and whether it
+    # has marks. The keys hold `id()`s, which stay valid as long as the lane is alive.
     ends: dict[tuple[int, int, str], tuple[int, bool]] = {}
     content = []
-    for number, (request, answer) in enumerate(held.held, start=1):
+    for number, stored in enumerate(interactions.stored, start=1):
+        request = stored.request
         asked = _request_to_json(request, ends)
-        content.append({"request": asked, "answer": _answer_to_json(answer)})
+        content.append({"request": asked, "answer": _answer_to_json(stored.answer)})
         ends[_end(request, request.last)] = number, bool(request.marks)
     return content
 
 
-def _end(request: HeldRequest, turn: Turn) -> tuple[int, int, str]:
+def _end(request: StoredRequest, turn: Turn) -> tuple[int, int, str]:
     return id(request.rest), id(turn), f"{request.dialect} {request.method} {request.path}"
 
 
 def _request_to_json(
-    request: HeldRequest, ends: Mapping[tuple[int, int, str], tuple[int, bool]]
+    request: StoredRequest, ends: Mapping[tuple[int, int, str], tuple[int, bool]]
 ) -> dict[str, Any]:
-    """A request; one that goes on where an earlier one ended says only what is new."""
+    """Return a request as JSON; one that continues an earlier one holds only what is new."""
     head: dict[str, Any] = {
         "dialect": request.dialect,
         "method": request.method,
@@ -209,7 +225,7 @@ def _request_to_json(
         if found is not None:
             number, has_marks = found
             head |= {"continues": number, "new": {request.field: request.last.since(turn)}}
-            if has_marks or request.marks:  # all of them: those of the earlier one have moved on
+            if has_marks or request.marks:  # all marks: those of the earlier request have moved on
                 head["marks"] = [{"at": list(at), "is": mark} for at, mark in request.marks]
             return head
         turn = turn.before
@@ -231,7 +247,7 @@ def _lane_from_json(content: Sequence[Mapping[str, Any]]) -> Interactions:
         marks = request.get("marks")
         if marks is not None:
             marks = tuple((tuple(mark["at"]), mark["is"]) for mark in marks)
-        lane.go_on(CanonicalRequest(*place, None), number, field, new, marks, answer)
+        lane.add_continuation(CanonicalRequest(*place, None), number, field, new, marks, answer)
     return lane
 
 

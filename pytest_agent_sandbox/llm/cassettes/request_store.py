@@ -1,7 +1,8 @@
-"""Requests held in memory: an agent says all that it said before with each of them.
+"""The requests of a conversation in memory, with what they have in common stored only once.
 
-What they have in common is held once. Their turns are a tree, in which a request that goes on where
-another one ended is a longer way, so that a conversation takes as much as its last request.
+An agent repeats the whole conversation with each request. The turns are therefore stored as a tree,
+in which a request that continues another one is a longer path: a conversation takes about as much
+memory as its last request.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest
 
 #: The fields of a request that grow with the conversation.
 _TURNS = ("messages", "input")
-#: Anthropic's mark of what is to be cached. It moves on with each request, so it is held apart.
+#: Anthropic's mark of what is to be cached. It moves on with each request, so marks are stored
+#: apart from the turns.
 _MARK = "cache_control"
-#: Where a mark stands, the turn's number and those of the parts in it, and the mark.
+#: Each mark with its place: the turn's number, then the numbers of the parts inside the turn.
 Marks = tuple[tuple[tuple[int, ...], Any], ...]
 
 
@@ -31,12 +33,12 @@ class Turn:
     def __init__(self, value: Any, before: Turn | None) -> None:
         self.value = value
         self.before = before
-        #: How many turns there are up to this one.
+        #: The number of turns up to and including this one; the empty root does not count.
         self.depth: int = 0 if before is None else before.depth + 1
         self._next: dict[bytes, Turn] = {}
 
     def then(self, values: Sequence[Any]) -> Turn:
-        """The last of the turns that follow; those that others have said are theirs, too."""
+        """Return the last of the turns that follow; turns that are stored already are reused."""
         turn = self
         for value in values:
             name = _digest(value)
@@ -47,7 +49,7 @@ class Turn:
         return turn
 
     def since(self, earlier: Turn) -> list[Any]:
-        """The turns after an earlier one, which is among those before this."""
+        """Return the turns after an earlier one on the path to this one."""
         values = []
         turn: Turn | None = self
         while turn is not None and turn is not earlier:
@@ -57,31 +59,31 @@ class Turn:
 
 
 @dataclass(frozen=True, eq=False)
-class HeldRequest:
-    """A request, held by what is new in it."""
+class StoredRequest:
+    """A request that shares what it can with the other requests of its store."""
 
     dialect: str
     method: str
     path: str
-    #: The body, its turns left out where it has some; shared by requests of the same shelf.
+    #: The body without its turns; shared with other requests of the same store.
     rest: Any
-    #: The field of the turns; empty where there is none.
+    #: The field that holds the turns; empty where there is none.
     field: str
-    #: The first turn of all on the shelf, which says nothing, and the last one of this request.
+    #: The store's empty first turn, and this request's last one.
     root: Turn
     last: Turn
-    #: Those of all its turns, which are held without.
+    #: The marks of all its turns, which are stored without them.
     marks: Marks = ()
 
     @property
     def body(self) -> Any:
-        """The whole body, put together anew."""
+        """The whole body, put together again."""
         if not self.field:
             return self.rest
         return {**self.rest, self.field: _with_marks(self.last.since(self.root), self.marks)}
 
     def whole(self) -> CanonicalRequest:
-        """The whole request, put together anew."""
+        """Return the whole request, put together again."""
         return CanonicalRequest(self.dialect, self.method, self.path, self.body)
 
     @cached_property
@@ -95,56 +97,56 @@ class HeldRequest:
         return self.whole().skeleton
 
 
-class Shelf:
-    """Where the requests of a conversation are held."""
+class RequestStore:
+    """The requests of one conversation."""
 
     def __init__(self) -> None:
         self._root = Turn(None, None)
         self._rests: dict[bytes, Any] = {}
 
-    def hold(self, request: CanonicalRequest) -> HeldRequest:
-        """Take a request in. What is in it must not be changed any more."""
+    def add(self, request: CanonicalRequest) -> StoredRequest:
+        """Store a request. Its content must not be changed afterwards."""
         body = request.body
         field = next((name for name in _TURNS if _has_turns(body, name)), "")
         rest, turns = ({**body, field: None}, body[field]) if field else (body, [])
-        # By the field, too: null may be what is there.
+        # The digest covers the field as well: a body may hold null there.
         rest = self._rests.setdefault(_digest([field, rest]), rest)
         turns, marks = _without_marks(turns)
         last = self._root.then(turns)
-        return HeldRequest(
+        return StoredRequest(
             request.dialect, request.method, request.path, rest, field, self._root, last, marks
         )
 
-    def go_on(
+    def add_continuation(
         self,
         place: CanonicalRequest,
-        known: HeldRequest,
+        known: StoredRequest,
         field: str,
         new: Any,
         marks: Marks | None = None,
-    ) -> HeldRequest:
-        """Take a request in that says more than a known one.
+    ) -> StoredRequest:
+        """Store a request that continues another one.
 
         Args:
-            place: Dialect, method and path of the request; its body does not count.
-            known: Of this shelf.
-            field: Where it says more.
-            new: The turns that it says more.
-            marks: Those of all its turns; None where they are those of the known request and of
-                the new turns, as in cassettes of earlier releases.
+            place: Dialect, method and path of the request; its body is ignored.
+            known: The request that it continues, from this store.
+            field: The field that has grown.
+            new: The turns that were added there.
+            marks: The marks of all its turns. None, as in cassettes of earlier releases, stands
+                for those of the known request and of the new turns.
         """
         if field == known.field:
             new, its_own = _without_marks(new, known.last.depth)
             if marks is None:
                 marks = (*known.marks, *its_own)
             last = known.last.then(new)
-            _with_marks(last.since(self._root), marks)  # raises where one is of no turn
-            return HeldRequest(
+            _with_marks(last.since(self._root), marks)  # raises where a mark belongs to no turn
+            return StoredRequest(
                 place.dialect, place.method, place.path, known.rest, field, self._root, last, marks
             )
         body = known.body
         whole = {**body, field: [*body[field], *new]}
-        return self.hold(CanonicalRequest(place.dialect, place.method, place.path, whole))
+        return self.add(CanonicalRequest(place.dialect, place.method, place.path, whole))
 
 
 def _has_turns(body: Any, name: str) -> bool:
@@ -152,7 +154,7 @@ def _has_turns(body: Any, name: str) -> bool:
 
 
 def _without_marks(turns: Sequence[Any], first: int = 0) -> tuple[list[Any], Marks]:
-    """Turns without their marks, and those; the first turn has the number that is given."""
+    """Return turns without their marks, and the marks; the first turn gets the number `first`."""
     marks: list[tuple[tuple[int, ...], Any]] = []
     bare = [_bare(turn, (number,), marks) for number, turn in enumerate(turns, start=first)]
     return bare, tuple(marks)
@@ -177,7 +179,7 @@ def _bare(value: Any, way: tuple[int, ...], marks: list[tuple[tuple[int, ...], A
 
 
 def _with_marks(turns: list[Any], marks: Marks) -> list[Any]:
-    """The turns with their marks; those that have some are copied, for others share them."""
+    """Return the turns with their marks; marked turns are copied, for other requests share them."""
     turns = list(turns)
     for (*way, last), mark in marks:
         items = turns

@@ -19,9 +19,9 @@ from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.cassettes import readable_json
 from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest
 from pytest_agent_sandbox.llm.cassettes.cassette import Cassette, Interaction, RecordedAnswer
-from pytest_agent_sandbox.llm.cassettes.held import Shelf
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
-from pytest_agent_sandbox.llm.cassettes.tape import RecordMode, Tape
+from pytest_agent_sandbox.llm.cassettes.player import CassettePlayer, RecordMode
+from pytest_agent_sandbox.llm.cassettes.request_store import RequestStore
 from pytest_agent_sandbox.llm.connections import Connections
 from pytest_agent_sandbox.llm.dialects import DIALECTS
 from pytest_agent_sandbox.llm.exchange import Answer, Exchange, json_answer
@@ -49,10 +49,10 @@ def request(body: Any) -> CanonicalRequest:
 
 
 @given(st.lists(bodies))
-def test_what_is_held_comes_back_as_it_was(held: list[Any]) -> None:
-    shelf = Shelf()
-    requests = [shelf.hold(request(body)) for body in held]
-    for one, body in zip(requests, held, strict=True):
+def test_what_is_stored_comes_back_as_it_was(stored: list[Any]) -> None:
+    store = RequestStore()
+    requests = [store.add(request(body)) for body in stored]
+    for one, body in zip(requests, stored, strict=True):
         assert json.dumps(one.body) == json.dumps(body), "1, 1.0 and True are told apart"
         assert (one.key, one.skeleton) == (request(body).key, request(body).skeleton)
 
@@ -89,8 +89,8 @@ def test_a_mark_that_moves_on_repeats_nothing(tmp_path: Path) -> None:
 def test_marks_of_an_earlier_release_s_cassette_stay_where_they_were() -> None:
     first, _ = conversation_with_moving_marks(2)
     new = [{"role": "user", "content": "b", "cache_control": 1}]
-    shelf = Shelf()
-    went_on = shelf.go_on(first, shelf.hold(first), "messages", new)
+    store = RequestStore()
+    went_on = store.add_continuation(first, store.add(first), "messages", new)
     assert went_on.body == {**first.body, "messages": [*first.body["messages"], *new]}
 
 
@@ -121,8 +121,8 @@ class Provider:
 def peak(file: Path, mode: RecordMode, calls: int) -> int:
     """Bytes that one conversation takes at most, from the first call to the written cassette."""
 
-    async def talk(tape: Tape) -> None:
-        lane = tape.lane("1", Provider() if mode == "all" else None)
+    async def talk(player: CassettePlayer) -> None:
+        lane = player.source("1", Provider() if mode == "all" else None)
         said = [{"role": "user", "content": f"{number} {'x' * 500}"} for number in range(calls)]
         for number in range(calls):
             body = {"model": "m", "messages": said[: number + 1], "tools": TOOLS}
@@ -137,10 +137,10 @@ def peak(file: Path, mode: RecordMode, calls: int) -> int:
     gc.collect()
     tracemalloc.start()
     try:
-        tape = Tape(file, test="t", mode=mode, match="strict", normalise=Normaliser())
-        asyncio.run(talk(tape))
-        tape.verify()
-        assert tape.save("m") == ""
+        player = CassettePlayer(file, test="t", mode=mode, match="strict", normalise=Normaliser())
+        asyncio.run(talk(player))
+        player.verify()
+        assert player.save("m") == ""
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

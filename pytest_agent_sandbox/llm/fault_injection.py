@@ -68,7 +68,7 @@ class Faults:
 
 
 @dataclass(frozen=True)
-class Failure:
+class ProviderFailure:
     """The provider answers with an error; the source is not asked.
 
     Attributes:

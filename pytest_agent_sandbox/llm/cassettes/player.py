@@ -1,4 +1,4 @@
-"""A tape: one test's cassette in use, played, recorded, or both."""
+"""The player of one test's cassette: it replays, records, or both."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pytest_agent_sandbox.errors import CassetteMiss, CassetteUnused
 from pytest_agent_sandbox.llm.cassettes.canonical import canonical_request
 from pytest_agent_sandbox.llm.cassettes.cassette import Cassette, Interaction, Interactions
-from pytest_agent_sandbox.llm.cassettes.tape_lane import Match, Slot, TapeLane, TapeState
+from pytest_agent_sandbox.llm.cassettes.source import CassetteSource, Match, PlayerState
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
@@ -22,21 +22,21 @@ RecordMode = Literal["none", "once", "new_episodes", "all"]
 _SETTLE_TIMEOUT = 2.0
 
 
-class Tape:
-    """One test's cassette in use.
+class CassettePlayer:
+    """The player of one test's cassette.
 
     Args:
-        file: Where the cassette is, or is to be.
+        file: The cassette's file, which need not exist yet.
         test: The test's node id.
-        mode: `none` replays and nothing else; `once` replays where there is a cassette, and records
-            where there is none; `new_episodes` replays what was recorded and records the rest;
-            `all` records everything anew.
-        match: `strict`, or `lenient` to serve a recording as well where nothing but what tools
-            printed is different.
-        normalise: Takes out of requests what differs in every run.
+        mode: `none` only replays; `once` replays a cassette that exists, and records one that does
+            not; `new_episodes` replays what was recorded and records the rest; `all` records
+            everything again.
+        match: `strict`, or `lenient` to replay an interaction also where requests differ in nothing
+            but what tools printed.
+        normalise: Removes from requests what differs in every run.
 
     Raises:
-        CassetteError: The file is no cassette that can be read.
+        CassetteError: The file is not a cassette, or cannot be read.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Tape:
     ) -> None:
         self.file = file
         self._test = test
-        #: Whether a cassette is there.
+        #: Whether the cassette exists.
         self.is_there = file.exists()
         #: Whether requests that are not in the cassette go to the provider.
         self.records = mode in ("all", "new_episodes") or (mode == "once" and not self.is_there)
@@ -53,46 +53,47 @@ class Tape:
         else:
             self._recorded = Cassette(test, "")
         anew = "all" if self.is_there else "once"
-        self._state = TapeState(
-            self.where,
-            self.is_there,
-            len(self._recorded.lanes),
-            self.records,
-            match,
-            normalise,
-            f"pytest {test!r} --llm-record={anew}, with LLM_MODEL and LLM_API_KEY set",
+        self._state = PlayerState(
+            where=self.where,
+            is_there=self.is_there,
+            conversations=len(self._recorded.lanes),
+            records=self.records,
+            match=match,
+            normalise=normalise,
+            how_to_record=(
+                f"pytest {test!r} --llm-record={anew}, with LLM_MODEL and LLM_API_KEY set"
+            ),
         )
-        self._lanes: dict[str, TapeLane] = {}
+        self._sources: dict[str, CassetteSource] = {}
 
     @property
     def where(self) -> str:
-        """The cassette's place as people look for it: below the current folder where it is."""
+        """The cassette's path for messages: relative if it is below the current folder."""
         here = Path.cwd()
         return str(self.file.relative_to(here) if here in self.file.parents else self.file)
 
     @property
     def model(self) -> str:
-        """The agent's model at the time of the recording; empty where there is none to replay."""
+        """The agent's model when the cassette was recorded; empty if there is none to replay."""
         return self._recorded.model
 
-    def lane(self, name: str, upstream: Source | None) -> TapeLane:
-        """One conversation's part of the tape.
+    def source(self, name: str, live: Source | None) -> CassetteSource:
+        """Return the source of answers for one conversation.
 
         Args:
-            name: The same in every run.
-            upstream: Where what is not recorded comes from; needed where this tape records.
+            name: The name of the conversation's lane, the same in every run.
+            live: Answers what is not in the cassette; needed if this player records.
         """
-        # With today's patterns: those of the day of recording may have been fewer.
+        # Normalised again: when the cassette was recorded, there may have been fewer patterns.
         recorded = Interactions(
             Interaction(canonical_request(one.request, self._state.normalise), one.answer)
             for one in self._recorded.lanes.get(name, ())
         )
-        slots = [Slot(*held) for held in recorded.held]
-        self._lanes[name] = TapeLane(self._state, name, slots, upstream)
-        return self._lanes[name]
+        self._sources[name] = CassetteSource(self._state, name, recorded.stored, live)
+        return self._sources[name]
 
     def check(self) -> None:
-        """Raise what was missed.
+        """Raise if a request was not in the cassette.
 
         Raises:
             CassetteMiss: The agent asked for something that was not recorded.
@@ -101,8 +102,8 @@ class Tape:
             raise CassetteMiss(self._state.missed)
 
     def unused(self) -> str:
-        """Which recorded answers nobody has asked for; empty where there are none."""
-        if self.records:  # then they are no longer there after the test
+        """List the recorded answers that the agent never asked for; empty if there are none."""
+        if self.records:  # then the new cassette no longer holds them
             return ""
         left = self._left()
         if not left:
@@ -117,12 +118,12 @@ class Tape:
     def _left(self) -> list[str]:
         left = []
         for name, recorded in self._recorded.lanes.items():
-            lane = self._lanes.get(name)
-            slots = lane.recorded if lane else [Slot(*held) for held in Interactions(recorded).held]
+            source = self._sources.get(name)
+            interactions = source.recorded if source else Interactions(recorded).stored
             left += [
-                f"  conversation {name}, recording {number}: {slot.request.path}"
-                for number, slot in enumerate(slots, start=1)
-                if not slot.is_used and slot.request.method != "GET"
+                f"  conversation {name}, recording {number}: {interaction.request.path}"
+                for number, interaction in enumerate(interactions, start=1)
+                if not interaction.is_used and interaction.request.method != "GET"
             ]
         return left
 
@@ -130,7 +131,7 @@ class Tape:
         """Raise what is wrong now that the agents are done.
 
         Raises:
-            CassetteMiss: See `check`.
+            CassetteMiss: The agent asked for something that was not recorded.
             CassetteUnused: Recorded answers are left.
         """
         self.check()
@@ -140,19 +141,19 @@ class Tape:
 
     @property
     def drift(self) -> list[str]:
-        """What was served although a tool had printed something else."""
-        return [line for lane in self._lanes.values() for line in lane.drift]
+        """Calls that were replayed although a tool had printed something else."""
+        return [line for source in self._sources.values() for line in source.drift]
 
     def save(self, model: str, file: Path | None = None) -> str:
-        """Write what was played and recorded; nothing where the cassette holds just that.
+        """Write what was replayed and recorded, unless the cassette holds just that already.
 
         Args:
             model: The agent's model as LiteLLM spells it.
-            file: Where to, if not to the cassette's own place.
+            file: The file to write, if not the cassette's own.
 
         Returns:
-            What is to be said about it: why it was not written although there is something new,
-            or what is no longer in it. Mostly nothing.
+            A remark for people: why the cassette was not written although there is something new,
+            or what it no longer holds. Empty in most cases.
 
         Raises:
             CassetteError: The file cannot be written.
@@ -160,11 +161,11 @@ class Tape:
         if not self.records:
             return ""
         self._settle()
-        broken = [line for lane in self._lanes.values() for line in lane.broken()]
+        broken = [line for source in self._sources.values() for line in source.broken()]
         if broken:
             return f"{self.where} was not written: {'; '.join(broken)}"
         lanes: dict[str, Sequence[Interaction]] = {
-            name: Interactions(lane.interactions()) for name, lane in self._lanes.items()
+            name: Interactions(source.interactions()) for name, source in self._sources.items()
         }
         if any(lanes.values()) and (file or not self._is_as_recorded()):
             Cassette(self._test, model, lanes).save(file or self.file)
@@ -174,13 +175,15 @@ class Tape:
         return ""
 
     def _is_as_recorded(self) -> bool:
-        """Whether all that was asked for was in the cassette, and the other way round."""
-        return all(lane.is_as_recorded for lane in self._lanes.values()) and (
-            set(self._recorded.lanes) <= set(self._lanes)
+        """Tell whether this run asked for just what the cassette holds."""
+        return all(source.is_as_recorded for source in self._sources.values()) and (
+            set(self._recorded.lanes) <= set(self._sources)
         )
 
     def _settle(self) -> None:
-        """Wait a little for answers whose last bytes are on their way."""
+        """Wait a little for answers whose last bytes are still on their way."""
         deadline = time.monotonic() + _SETTLE_TIMEOUT
-        while any(lane.is_open for lane in self._lanes.values()) and time.monotonic() < deadline:
+        while time.monotonic() < deadline and any(
+            source.is_open for source in self._sources.values()
+        ):
             time.sleep(0.005)

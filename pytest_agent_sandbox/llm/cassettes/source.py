@@ -1,0 +1,239 @@
+"""The cassette as a source of answers: it replays and records the calls of one conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pytest_agent_sandbox.errors import CassetteMiss
+from pytest_agent_sandbox.llm.cassettes import miss
+from pytest_agent_sandbox.llm.cassettes.canonical import (
+    CanonicalRequest,
+    canonical_request,
+    request_as_it_came,
+)
+from pytest_agent_sandbox.llm.cassettes.cassette import Interaction, StoredInteraction
+from pytest_agent_sandbox.llm.cassettes.new_interaction import NewInteraction
+from pytest_agent_sandbox.llm.cassettes.replay import replay
+from pytest_agent_sandbox.llm.cassettes.request_store import RequestStore
+from pytest_agent_sandbox.llm.cassettes.scrubbing import scrubbed_answer
+from pytest_agent_sandbox.llm.encodings import why_unreadable
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
+    from pytest_agent_sandbox.llm.exchange import Answer, Exchange, Source
+
+Match = Literal["strict", "lenient"]
+
+
+@dataclass
+class PlayerState:
+    """The state that all sources of a player share."""
+
+    #: The cassette's path for messages.
+    where: str
+    #: Whether the cassette exists, and how many conversations it holds.
+    is_there: bool
+    conversations: int
+    #: Whether requests that are not in the cassette go to the provider.
+    records: bool
+    match: Match
+    normalise: Normaliser
+    #: The command that records the test.
+    how_to_record: str
+    #: The message about the first request that was not in the cassette; empty if there is none.
+    missed: str = ""
+
+
+class CassetteSource:
+    """A source of answers for one conversation: the cassette, and the provider if it records.
+
+    Args:
+        player: The state that all sources of the player share.
+        name: The name of the conversation's lane.
+        recorded: The interactions to replay.
+        live: Answers what is not among them, to be recorded.
+    """
+
+    def __init__(
+        self,
+        player: PlayerState,
+        name: str,
+        recorded: list[StoredInteraction],
+        live: Source | None,
+    ) -> None:
+        self.recorded = recorded
+        #: The interactions of this run, in order: replayed or recorded.
+        self.used: list[StoredInteraction | NewInteraction] = []
+        self.drift: list[str] = []
+        self._drifted: set[str] = set()
+        self._player = player
+        self._name = name
+        self._live = live
+        #: New requests as they came; they are scrubbed at the end, when all secrets are known.
+        self._new_requests = RequestStore()
+
+    async def answer(self, exchange: Exchange) -> Answer:
+        """Return the recorded answer, or the provider's if the player records."""
+        if self.recorded:
+            request = canonical_request(request_as_it_came(exchange), self._player.normalise)
+            interaction = self._find(request, exchange)
+            if interaction is not None:
+                if not interaction.is_used:
+                    self.used.append(interaction)
+                interaction.is_used = True
+                return replay(interaction.answer, exchange)
+        if self._player.records and self._live is not None:
+            return await self._record(exchange, self._live)
+        request = canonical_request(request_as_it_came(exchange), self._player.normalise)
+        message = self._miss(request, exchange)
+        if exchange.method != "GET":  # a list of models decides nothing
+            self._player.missed = self._player.missed or message
+        return exchange.refuse(message)
+
+    def check(self) -> None:
+        """Raise what makes it pointless to wait for the agent any longer.
+
+        Raises:
+            CassetteMiss: The agent asked for something that was not recorded.
+            BudgetExceeded: A call was refused for want of budget.
+        """
+        if self._player.missed:
+            raise CassetteMiss(self._player.missed)
+        if self._live is not None:
+            self._live.check()
+
+    def verify(self) -> None:
+        """Raise what `check` raises; the player's own `verify` finds answers that are left."""
+        self.check()
+
+    @property
+    def is_open(self) -> bool:
+        """True while an answer is under way."""
+        return any(new.state == "open" for new in self._new())
+
+    @property
+    def is_as_recorded(self) -> bool:
+        """True if everything was replayed, and nothing recorded."""
+        return all(interaction.is_used for interaction in self.recorded) and not any(
+            new.state == "kept" for new in self._new()
+        )
+
+    def broken(self) -> Iterator[str]:
+        """List the answers that cannot be kept, and that no retry of the agent has replaced."""
+        new = self._new()
+        for position, interaction in enumerate(new):
+            is_replaced = any(
+                later.state == "kept" and later.digest == interaction.digest
+                for later in new[position + 1 :]
+            )
+            if is_replaced:
+                continue
+            call = f"call {interaction.call.number} of conversation {self._name}"
+            if interaction.state in ("open", "broken"):
+                yield f"the answer to {call} is not complete"
+            elif interaction.state == "unreadable":
+                reason = why_unreadable(interaction.encoding)
+                yield f"the answer to {call} cannot be read: {reason}"
+            elif interaction.state == "dropped" and interaction.was_asked:
+                yield f"{call} ended in an error of the provider"
+
+    def interactions(self) -> Iterator[Interaction]:
+        """Return what the cassette is to hold of this conversation after this run."""
+        normalise = self._player.normalise
+        for interaction in self.used:
+            if isinstance(interaction, StoredInteraction):
+                answer = scrubbed_answer(interaction.answer, normalise.scrub)
+                yield Interaction(interaction.request.whole(), answer)
+            elif interaction.state == "kept":
+                request = canonical_request(interaction.request.whole(), normalise)
+                yield interaction.interaction(request, normalise.scrub)
+
+    def _new(self) -> list[NewInteraction]:
+        return [used for used in self.used if isinstance(used, NewInteraction)]
+
+    async def _record(self, exchange: Exchange, live: Source) -> Answer:
+        request = self._new_requests.add(request_as_it_came(exchange))
+        interaction = NewInteraction(exchange, request)
+        self.used.append(interaction)
+        try:
+            answer = await live.answer(exchange)
+        except BaseException:
+            interaction.abandon()
+            raise
+        if exchange.call.origin is None:  # refused before it reached the provider
+            interaction.state = "dropped"
+            return answer
+        exchange.call.origin = "recorded"
+        return interaction.keep(answer)
+
+    def _find(self, request: CanonicalRequest, exchange: Exchange) -> StoredInteraction | None:
+        """Return the interaction to replay, if there is one."""
+        unused = [one for one in self.recorded if not one.is_used or request.method == "GET"]
+        for interaction in unused:
+            if interaction.request.key == request.key:
+                return interaction
+        if self._player.match == "strict":
+            return None
+        for interaction in unused:
+            if interaction.request.skeleton == request.skeleton:
+                self._note_drift(interaction.request.whole(), request, exchange)
+                return interaction
+        return None
+
+    def _note_drift(
+        self, recorded: CanonicalRequest, asked: CanonicalRequest, exchange: Exchange
+    ) -> None:
+        # All later calls repeat what this one says: each drift is reported once.
+        drifted = miss.drifted_messages(recorded, asked)
+        if drifted <= self._drifted:
+            return
+        self._drifted |= drifted
+        difference = miss.describe_difference(recorded, asked)
+        self.drift.append(
+            f"call {exchange.call.number} of conversation {self._name} was served from the "
+            f"cassette although a tool printed something else:\n{difference}"
+        )
+
+    def _miss(self, request: CanonicalRequest, exchange: Exchange) -> str:
+        player, call = self._player, exchange.call.number
+        if not player.is_there:
+            return (
+                f"There is no cassette {player.where} for the agent's LLM calls. Record it: "
+                f"{player.how_to_record}. Or give the test a script: agent_llm.script([…])."
+            )
+        if not self.recorded:
+            return (
+                f"The agent's LLM call {call} is of conversation {self._name}, and {player.where} "
+                f"holds {player.conversations} in all. If there is to be one more, record anew: "
+                f"{player.how_to_record}."
+            )
+        asked = (
+            f"The agent's LLM call {call} in conversation {self._name} is not in {player.where}."
+        )
+        unused = [
+            (interaction, number)
+            for number, interaction in enumerate(self.recorded, start=1)
+            if not interaction.is_used and interaction.request.method != "GET"
+        ]
+        if not unused:
+            return (
+                f"{asked} All {len(self.recorded)} recorded answers of that conversation are used "
+                f"up. If the agent is meant to ask more, record anew: {player.how_to_record}."
+            )
+        nearest, number = max(
+            unused,
+            key=lambda pair: (miss.likeness(pair[0].request.whole(), request), -pair[1]),
+        )
+        recorded = nearest.request.whole()
+        advice = f"If the change is meant, record anew: {player.how_to_record}."
+        if recorded.skeleton == request.skeleton:
+            advice = (
+                "Only what a tool printed is different: --llm-match=lenient serves the recording "
+                f"all the same, and a pattern in llm_volatile hides what never stays. {advice}"
+            )
+        difference = miss.describe_difference(recorded, request)
+        return (
+            f"{asked} The nearest is recording {number}, which differs in:\n{difference}\n{advice}"
+        )
