@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Coroutine
-from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.llm.asgi import body_of, send_answer, token_of, unless_gone
 from pytest_agent_sandbox.llm.connections import Connections
 from pytest_agent_sandbox.llm.dialects import DIALECTS, dialect_of
 from pytest_agent_sandbox.llm.dialects.foreign import (
@@ -31,17 +29,13 @@ from pytest_agent_sandbox.llm.exchange import (
     error_answer,
 )
 from pytest_agent_sandbox.llm.lane import Lane
-from pytest_agent_sandbox.llm.observer import ANSWER_LIMIT, Observer
+from pytest_agent_sandbox.llm.observer import Observer
 from pytest_agent_sandbox.llm.pipeline import Policy, note_request, respond
 from pytest_agent_sandbox.llm.server import ServerThread
 
-_T = TypeVar("_T")
-
 _PREFIX = "/v1"
-#: Of two libraries that read the same variable, the one adds the prefix and the other does not.
+#: Two libraries read the same variable; one of them adds the prefix, and the other does not.
 _WITHOUT_PREFIX = {dialect.path for dialect in DIALECTS}
-#: Long conversations with screenshots stay well below; an endless body does not.
-_LARGEST_BODY = 100 * 1024 * 1024
 
 
 class Gateway:
@@ -70,7 +64,7 @@ class Gateway:
         self._connections = Connections()
         self._lanes: dict[str, Lane] = {}
         self._services: dict[str, ASGIApp] = {}
-        #: Who has asked by which lane's token. An agent server never closes such a connection.
+        #: The clients that have shown each token. An agent server never closes its connections.
         self._clients: defaultdict[str, set[object]] = defaultdict(set)
 
     def __repr__(self) -> str:
@@ -88,14 +82,14 @@ class Gateway:
         """The port it listens on.
 
         Raises:
-            SandboxError: It was not started.
+            SandboxError: The gateway was not started.
         """
         if self._server is None:
             raise SandboxError("The LLM gateway was not started.")
         return self._server.port
 
     def start(self) -> None:
-        """Return when requests are answered.
+        """Start, and return once requests are answered.
 
         Raises:
             SandboxError: The address cannot be listened on, or the server does not come up.
@@ -113,17 +107,17 @@ class Gateway:
         policy: Policy | None = None,
         observer: Observer | None = None,
     ) -> Lane:
-        """A new way in, with a token of its own.
+        """Open a lane, with a token of its own.
 
         Args:
-            source: Where the answers come from: a `Script`, a `LiveSource`.
+            source: Gives the answers: a `Script`, a `LiveSource`.
             name: Becomes part of the ids of answers and tool calls (`call_<name>_<call>_<index>`).
                 Lanes of one test get different names, and the same ones in every run.
-            policy: What the lane's requests have to get past before they reach the source.
+            policy: Decides about the lane's requests before they reach the source.
             observer: Told of each call; what it raises ends the call.
 
         Raises:
-            SettingsError: The name is not usable in an id.
+            SettingsError: The name cannot be part of an id.
         """
         lane = Lane(source, name, lambda: self.port, self._forget, policy or Policy(), observer)
         self._lanes[lane.token] = lane
@@ -133,8 +127,8 @@ class Gateway:
         """Let an application answer beside the LLM; return the token that leads to it.
 
         Args:
-            application: Gets the requests that show the token, whatever their path. It has no
-                lifespan.
+            application: Gets the requests that show the token, whatever their path. ASGI's lifespan
+                events are not sent.
         """
         token = secrets.token_urlsafe(32)
         self._services[token] = application
@@ -159,10 +153,10 @@ class Gateway:
             self._server.hang_up(clients)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI application."""
+        """Serve a request, as an ASGI application."""
         request = Request(scope, receive)
         path = scope.get("raw_path", b"").decode("ascii", "replace")
-        token = _token_of(request)
+        token = token_of(request)
         service = self._services.get(token)
         if service is not None:
             self._clients[token].add(scope.get("client"))
@@ -174,21 +168,21 @@ class Gateway:
             token = foreign_key(query, request.headers)
         lane = self._lanes.get(token)
         if lane is None:
-            await _send(_stranger(request.method, path, foreign), send)
+            await send_answer(_stranger(request.method, path, foreign), send)
             return
         self._clients[token].add(scope.get("client"))
         refusal = None if foreign else _refusal(request, path, scope["path"])
         if refusal is not None:
-            await _send(refusal, send)
+            await send_answer(refusal, send)
             return
         try:
-            body = await _body_of(request)
+            body = await body_of(request)
         except ClientDisconnect:
             return
         unspoken = not_spoken(foreign, request.method, path) if foreign else ""
         path = path.removeprefix(_PREFIX)
         if body is None:
-            await _send(_error(path, 413, "The request's body is over 100 MB."), send)
+            await send_answer(_error(path, 413, "The request's body is over 100 MB."), send)
             return
         call = lane.record(request.method, path)
         exchange = Exchange(
@@ -211,13 +205,13 @@ async def _answer(lane: Lane, exchange: Exchange, receive: Receive, send: Send) 
     call, started = exchange.call, time.monotonic()
 
     async def work() -> None:
-        await _send(await respond(exchange, lane.source, lane.policy), send, exchange)
+        await send_answer(await respond(exchange, lane.source, lane.policy), send, exchange)
         call.duration = time.monotonic() - started
 
     note_request(exchange)
     lane.asked(exchange)
     try:
-        await _unless_gone(work(), receive)
+        await unless_gone(work(), receive)
     except BrokenAnswerError as problem:
         # Returning without an end makes the server cut the connection: the client sees that
         # something is missing.
@@ -229,33 +223,6 @@ async def _answer(lane: Lane, exchange: Exchange, receive: Receive, send: Send) 
             call.duration = time.monotonic() - started
             call.problem = call.problem or "The client went away before its answer was complete."
         lane.answered(exchange)
-
-
-async def _send(answer: Answer, send: Send, exchange: Exchange | None = None) -> None:
-    try:
-        if exchange is not None:
-            exchange.call.status = answer.status
-        await send(
-            {
-                "type": "http.response.start",
-                "status": answer.status,
-                "headers": answer.headers,
-            }
-        )
-        async for chunk in answer.chunks:
-            if exchange is not None:
-                exchange.sent += chunk[: ANSWER_LIMIT - len(exchange.sent)]
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-    finally:
-        await answer.aclose()
-
-
-def _token_of(request: Request) -> str:
-    scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip()
-    return request.headers.get("x-api-key", "")
 
 
 def _refusal(request: Request, path: str, decoded_path: str) -> Answer | None:
@@ -273,44 +240,11 @@ def _refusal(request: Request, path: str, decoded_path: str) -> Answer | None:
 
 def _stranger(method: str, path: str, foreign: str) -> Answer:
     logging.getLogger(__name__).warning("The LLM gateway refused %r: no valid token.", path)
-    if foreign:  # by 401, clients would say that the key is wrong
+    if foreign:  # after a 401, clients would blame the key
         return _error(path, UNSPOKEN, not_spoken(foreign, method, path))
-    message = "The API key is none that this gateway knows, or its conversation is over."
+    message = "This gateway does not know the API key, or its conversation is over."
     return _error(path, 401, message)
 
 
 def _error(path: str, status: int, message: str) -> Answer:
     return error_answer(dialect_of(path.removeprefix(_PREFIX)), status, message)
-
-
-async def _body_of(request: Request) -> bytes | None:
-    """The whole body; None when it is too large."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LARGEST_BODY:
-            return None
-    return bytes(body)
-
-
-async def _unless_gone(work: Coroutine[Any, Any, _T], receive: Receive) -> _T:
-    """The result of the work, which is cancelled when the client goes away.
-
-    Raises:
-        ClientDisconnect: It did.
-    """
-
-    async def gone() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone())
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientDisconnect
-    finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)

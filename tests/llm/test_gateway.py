@@ -25,7 +25,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
-from pytest_agent_sandbox.llm import gateway as gateway_module
+from pytest_agent_sandbox.llm import asgi
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, delay, say
@@ -269,7 +269,7 @@ def test_a_client_that_wants_a_websocket_is_told_to_go_on_without(
 
 
 def test_a_body_has_a_bound(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway_module, "_LARGEST_BODY", 100)
+    monkeypatch.setattr(asgi, "_LARGEST_BODY", 100)
     lane = gateway.open_lane(Script([say("Hello.")]))
     assert post(lane, Authorization=f"Bearer {lane.token}").status_code == 200
     long = {**ASKED, "messages": [{"role": "user", "content": "x" * 200}]}

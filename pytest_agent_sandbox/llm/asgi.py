@@ -1,0 +1,86 @@
+"""HTTP in terms of ASGI: a request's token and body, an answer on its way, a client that leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Send
+
+from pytest_agent_sandbox.llm.exchange import Answer, Exchange
+from pytest_agent_sandbox.llm.observer import ANSWER_LIMIT
+
+_T = TypeVar("_T")
+
+#: Long conversations with screenshots stay well below; an endless body does not.
+_LARGEST_BODY = 100 * 1024 * 1024
+
+
+def token_of(request: Request) -> str:
+    """Return the token that a request shows, in either of the two headers that clients use."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    return request.headers.get("x-api-key", "")
+
+
+async def body_of(request: Request) -> bytes | None:
+    """Return the whole body; None if it is too large."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LARGEST_BODY:
+            return None
+    return bytes(body)
+
+
+async def send_answer(answer: Answer, send: Send, exchange: Exchange | None = None) -> None:
+    """Send an answer and close it.
+
+    Args:
+        answer: The answer.
+        send: ASGI's function to send with.
+        exchange: Gets the answer's status, and the beginning of its body.
+    """
+    try:
+        if exchange is not None:
+            exchange.call.status = answer.status
+        await send(
+            {
+                "type": "http.response.start",
+                "status": answer.status,
+                "headers": answer.headers,
+            }
+        )
+        async for chunk in answer.chunks:
+            if exchange is not None:
+                exchange.sent += chunk[: ANSWER_LIMIT - len(exchange.sent)]
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    finally:
+        await answer.aclose()
+
+
+async def unless_gone(work: Coroutine[Any, Any, _T], receive: Receive) -> _T:
+    """Return the result of some work, which is cancelled when the client goes away.
+
+    Raises:
+        ClientDisconnect: The client went away.
+    """
+
+    async def gone() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnect
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
