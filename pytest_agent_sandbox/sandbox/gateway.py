@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LLMEndpoint:
-    """Where a program finds the LLM of a test.
+    """The place where a program finds the LLM of a test.
 
     Attributes:
         model: The model's name, as LiteLLM spells it.
@@ -41,7 +41,7 @@ class LLMEndpoint:
 
 
 @dataclass(frozen=True)
-class Service:
+class HostService:
     """A service of this process, as containers reach it.
 
     Attributes:
@@ -87,7 +87,7 @@ class HostGateway:
 
     @property
     def way(self) -> WayToGateway:
-        """What a container has to know of it; little where the way is not known."""
+        """The facts that a container needs to reach it; few if the way is not known."""
         try:
             route = self.route
         except SettingsError:
@@ -107,14 +107,14 @@ class HostGateway:
         """Open one conversation's way to an LLM; close it with the conversation."""
         return self._listening().open_lane(source, name, policy, observer)
 
-    def open_service(self, application: ASGIApp) -> Service:
+    def open_service(self, application: ASGIApp) -> HostService:
         """Let sandboxes reach a service of this process; close it with the conversation."""
         gateway = self._listening()
         token = gateway.open_service(application)
         port = self.route.container_port or gateway.port
         host = self.route.container_host_name
         address = f"[{host}]" if ":" in host else host
-        return Service(f"http://{address}:{port}", token, lambda: gateway.close_service(token))
+        return HostService(f"http://{address}:{port}", token, lambda: gateway.close_service(token))
 
     def _listening(self) -> Gateway:
         from pytest_agent_sandbox.llm.gateway import Gateway
@@ -127,7 +127,7 @@ class HostGateway:
             return self._gateway
 
     def endpoint(self, lane: Lane, model: str) -> LLMEndpoint:
-        """Return a lane, for a program in a sandbox that asks its LLM by itself."""
+        """Return a lane as an endpoint, for a program that asks its LLM by itself."""
         fields = self.llm_fields(lane, model)
         return LLMEndpoint(model, fields["base_url"], SecretStr(lane.token))
 
@@ -176,7 +176,7 @@ class HostGateway:
 
 
 def with_each_llm(agent: object, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
-    """Return the agent's description with each LLM in it changed: its own, its condenser's, any.
+    """Return an agent's description with all of its LLMs changed, its condenser's too.
 
     Args:
         agent: Whatever `agent_payload` takes.
