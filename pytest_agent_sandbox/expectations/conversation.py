@@ -1,4 +1,4 @@
-"""`expect(conversation)`: what the agent called, in which order, how much, and what it said."""
+"""Expectations of a conversation: the agent's calls, their order and number, its last message."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ Step = str | tuple[str, Mapping[str, Any]]
 
 
 class ConversationExpectation:
-    """What is expected of a conversation, as far as it has gone; each check returns this.
+    """The expectations of a conversation, as far as it has gone; each check returns this object.
 
     Example:
         ```python
         expect(conversation).called_tool("terminal", command=re.compile("pytest")).at_most(steps=9)
         ```
 
-    What is expected of an argument is its value, a compiled regular expression that is found in
-    it, a function that accepts it, a dict with some of its keys, or `...` for whatever it is.
+    An argument is expected as its value, a compiled regular expression that is found in it, a
+    function that accepts it, a dict with some of its keys, or `...` for any value.
 
     Args:
         conversation: The conversation.
@@ -54,17 +54,17 @@ class ConversationExpectation:
     def called_tool(
         self, name: str, /, *, times: int | None = None, at_least: int = 1, **arguments: Any
     ) -> Self:
-        """The agent called a tool, with such arguments among others.
+        """Check that the agent called a tool, with these arguments among others.
 
         Args:
             name: The tool's name, such as `terminal`.
-            times: How many such calls there are, exactly.
-            at_least: How many there are at least, where `times` is not given.
-            arguments: What is expected of the arguments.
+            times: The exact number of such calls.
+            at_least: The least number of such calls, if `times` is not given.
+            arguments: The expected arguments.
 
         Raises:
-            AssertionError: It did not; the message shows the call that came nearest.
-            SettingsError: The name is none.
+            AssertionError: The agent did not; the message shows the nearest call.
+            SettingsError: The name or a number cannot be used.
         """
         checked_text(name, "A tool's name")
         checked_number(times, "times", least=0)
@@ -77,7 +77,9 @@ class ConversationExpectation:
         elif times is None and len(fitting) < at_least:
             problem = f"expected {wanted}, which was not called"
             if at_least > 1:
-                problem = f"expected at least {_times(at_least)} {wanted}: {len(fitting)} there are"
+                problem = (
+                    f"expected at least {_times(at_least)} {wanted}, and there are {len(fitting)}"
+                )
         else:
             return self
         is_too_few = times is None or len(fitting) < times
@@ -85,15 +87,15 @@ class ConversationExpectation:
         self._fail(problem, fitting, *more)
 
     def never_called(self, name: str, /, **arguments: Any) -> Self:
-        """The agent never called a tool, or never with such arguments.
+        """Check that the agent never called a tool, or never with these arguments.
 
         Args:
             name: The tool's name.
-            arguments: What is not to be in the arguments.
+            arguments: The arguments that no call may have.
 
         Raises:
-            AssertionError: It did; the message shows where.
-            SettingsError: The name is none.
+            AssertionError: The agent did; the message shows where.
+            SettingsError: The name cannot be used.
         """
         checked_text(name, "A tool's name")
         calls = self._conversation.events.tool_calls()
@@ -103,15 +105,15 @@ class ConversationExpectation:
         return self
 
     def called_in_order(self, *steps: Step) -> Self:
-        """The agent made these calls in this order; others may be between them.
+        """Check that the agent made these calls in this order; others may be between them.
 
         Args:
-            steps: Names of tools, or names with what is expected of the arguments:
+            steps: Names of tools, or names with the expected arguments:
                 `"file_editor", ("terminal", {"command": re.compile("pytest")})`.
 
         Raises:
-            AssertionError: It did not; the message shows how far it came.
-            SettingsError: A step is neither of both.
+            AssertionError: The agent did not; the message shows how far it came.
+            SettingsError: A step is neither a name nor a name with arguments.
         """
         wanted = [_checked_step(step) for step in steps]
         if not wanted:
@@ -140,18 +142,18 @@ class ConversationExpectation:
         tokens: int | None = None,
         cost: float | None = None,
     ) -> Self:
-        """The agent needed no more than this.
+        """Check that the agent needed no more than this.
 
         Args:
             steps: Tool calls and messages of the agent together.
             tool_calls: Tool calls.
-            tokens: Of requests and answers together, as the server counts them.
+            tokens: Tokens of requests and answers together, as the server counts them.
             cost: US dollars, as the server counts them.
 
         Raises:
-            AssertionError: It needed more.
-            SettingsError: No limit is given, or one is no number; or nobody has counted what the
-                agent used, as with some ACP agents: `agent_llm.usage` knows it.
+            AssertionError: The agent needed more.
+            SettingsError: No limit is given, or a limit is not a number; or the server has not
+                counted what the agent used, as with some ACP agents: `agent_llm.usage` knows it.
         """
         if (steps, tool_calls, tokens, cost) == (None, None, None, None):
             raise SettingsError("at_most() takes a limit: steps=, tool_calls=, tokens= or cost=.")
@@ -174,14 +176,15 @@ class ConversationExpectation:
         return self
 
     def said(self, expected: TextExpectation) -> Self:
-        """The agent's last message is what was expected.
+        """Check the agent's last message.
 
         Args:
-            expected: A part of it, a compiled regular expression, or a function that accepts it.
+            expected: A part of the message, a compiled regular expression, or a function that
+                accepts it.
 
         Raises:
-            AssertionError: It is not, or there is none.
-            SettingsError: It is expected to be something else than a text.
+            AssertionError: The message is another one, or there is none.
+            SettingsError: Something else than a text is expected.
         """
         checked_expectation(expected)
         found = self._conversation.events.final_message
@@ -191,10 +194,10 @@ class ConversationExpectation:
         self._fail(f"expected {spelled(expected)} in the last message; {said}", [])
 
     def finished(self) -> Self:
-        """The agent is done, and by its own word.
+        """Check that the agent is done, and says so itself.
 
         Raises:
-            AssertionError: It is not.
+            AssertionError: The agent is not done.
         """
         status = self._conversation.status
         if status != "finished":
@@ -202,12 +205,12 @@ class ConversationExpectation:
         return self
 
     def has_no_errors(self) -> Self:
-        """No tool failed, no call was refused by the server, and no run.
+        """Check that no tool and no run failed, and that the server refused no call.
 
-        A command that exits with another code than 0 is no error.
+        A command that exits with another code than 0 does not count as an error.
 
         Raises:
-            AssertionError: Something did; the message shows the first.
+            AssertionError: There is an error; the message shows the first one.
         """
         errors = self._conversation.events.errors()
         if errors:
@@ -216,7 +219,7 @@ class ConversationExpectation:
         return self
 
     def _check_counted(self) -> None:
-        """Raises where a limit would hold because nobody has counted."""
+        """Raise if a limit would hold only because nobody has counted."""
         events = self._conversation.events
         has_worked = bool(events.tool_calls() or events.messages("agent"))
         if has_worked and not (self._tokens() or self._conversation.cost):
@@ -232,7 +235,7 @@ class ConversationExpectation:
     def _nearest(
         self, name: str, arguments: Mapping[str, Any], fitting: Sequence[ToolCall]
     ) -> list[str]:
-        """What came nearest: a call with other arguments, or a tool of another name."""
+        """Describe what came nearest: a call with other arguments, or a tool of another name."""
         calls = self._conversation.events.tool_calls()
         found = _ids(fitting)
         same = [call for call in calls if call.name == name and call.action.id not in found]
@@ -264,7 +267,7 @@ def _checked_step(step: Any) -> tuple[str, Mapping[str, Any]]:
 
 
 def _listed(calls: Sequence[ToolCall], marked: Sequence[ToolCall]) -> list[str]:
-    """The calls, one a line: those around the last marked one, where there are many."""
+    """List the calls, one a line; if there are many, those around the last marked one."""
     if not calls:
         return ["the agent called no tool"]
     found = _ids(marked)
@@ -282,12 +285,12 @@ def _listed(calls: Sequence[ToolCall], marked: Sequence[ToolCall]) -> list[str]:
 
 
 def _ids(calls: Sequence[ToolCall]) -> set[str]:
-    """What calls are known by: the log makes new objects each time it is asked."""
+    """Return the ids of calls; the log makes new objects each time, which are never the same."""
     return {call.action.id for call in calls}
 
 
 def telling(call: ToolCall) -> dict[str, Any]:
-    """The arguments of a call that say something: servers fill in what the agent left out."""
+    """Return the arguments that the agent gave: servers fill in those that it left out."""
     return {
         name: value
         for name, value in call.arguments.items()

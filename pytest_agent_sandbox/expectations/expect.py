@@ -1,4 +1,4 @@
-"""`expect`: what a test says of a conversation or a workspace."""
+"""`expect`: the beginning of all expectations of a conversation or a workspace."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def expect(
 ) -> ConversationExpectation | WorkspaceExpectation:
     """Begin a sentence about what an agent did, or what is in a workspace.
 
-    Where it does not hold, the error says what came nearest.
+    If it does not hold, the error says what came nearest.
 
     Example:
         ```python
@@ -36,7 +36,7 @@ def expect(
         subject: A conversation, judged by its events so far, or a workspace as it is now.
 
     Raises:
-        SettingsError: It is neither.
+        SettingsError: The subject is neither.
     """
     if isinstance(subject, RemoteConversation):
         return ConversationExpectation(subject)

@@ -1,4 +1,4 @@
-"""Whether a value is what was expected, and how it is not."""
+"""The comparison of a value with what was expected."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _BEFORE = 30
 
 
 def matches(expected: Any, actual: Any) -> bool:
-    """Whether a value is what was expected.
+    """Tell whether a value is what was expected.
 
     Args:
-        expected: A compiled regular expression is searched for in the text; a function says itself
-            whether the value will do; `...` takes anything; a dict names some of the keys, a
+        expected: A compiled regular expression is searched for in the text; a function says
+            whether it accepts the value; `...` takes anything; a dict names some of the keys, a
             list all of the items; anything else has to be equal.
-        actual: The value; None is what servers fill in for what an agent left out, in which no
-            regular expression is found.
+        actual: The value. Servers fill in None for what an agent left out; no regular expression
+            is found in that.
 
     Raises:
-        SettingsError: The regular expression is one of bytes.
+        SettingsError: The regular expression is for bytes.
     """
     if expected is ...:
         return True
@@ -52,20 +52,20 @@ def matches(expected: Any, actual: Any) -> bool:
 
 
 def text_matches(expected: object, actual: str) -> bool:
-    """Whether a text is what was expected: contains a text, or as `matches` says.
+    """Tell whether a text contains the expected text, or else matches as `matches` says.
 
     Raises:
-        SettingsError: A text is expected to be something that no text can be.
+        SettingsError: Something is expected that no text can be.
     """
     checked_expectation(expected)
     return expected in actual if isinstance(expected, str) else matches(expected, actual)
 
 
 def checked_expectation(expected: object) -> None:
-    """Check what a text is expected to be.
+    """Check an expectation of a text.
 
     Raises:
-        SettingsError: It is something that no text can be.
+        SettingsError: Something is expected that no text can be.
     """
     if not (isinstance(expected, str | re.Pattern) or callable(expected)):
         raise SettingsError(
@@ -75,10 +75,10 @@ def checked_expectation(expected: object) -> None:
 
 
 def checked_number(value: Any, what: str, *, least: int, kind: Any = int) -> None:
-    """Check a number that may be given, or not.
+    """Check a number, which may be None.
 
     Raises:
-        SettingsError: It is none, or too small.
+        SettingsError: The value is not a number, or too small.
     """
     if value is None:
         return
@@ -87,7 +87,7 @@ def checked_number(value: Any, what: str, *, least: int, kind: Any = int) -> Non
 
 
 def differences(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterator[str]:
-    """What is other than expected, a line or two each."""
+    """Yield the differences from what was expected, a line or two each."""
     for name, value in expected.items():
         if name not in actual:
             yield f"{name}: expected {spelled(value)}, and there is none"
@@ -98,7 +98,7 @@ def differences(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> Itera
 
 
 def likeness(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> float:
-    """How near values come to what was expected, from 0 to 1."""
+    """Return how near values come to what was expected, from 0 to 1."""
     if not expected:
         return 1.0
     there = [name for name in expected if name in actual]
@@ -106,7 +106,7 @@ def likeness(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> float:
 
 
 def spelled(value: object) -> str:
-    """A value for people, on one line, not too long."""
+    """Return a value for people, on one line, not too long."""
     if isinstance(value, re.Pattern):
         return f"/{value.pattern}/"
     if value is ...:
@@ -118,16 +118,16 @@ def spelled(value: object) -> str:
 
 
 def cut(text: str, longest: int = _LONGEST) -> str:
-    """A text that is not too long, on one line."""
+    """Return a text on one line, cut if it is too long."""
     line = " ".join(text.split())
     return line if len(line) <= longest else f"{line[:longest]}…"
 
 
 def checked_text(value: object, what: str) -> str:
-    """The value, which has to be a text.
+    """Return the value if it is a text.
 
     Raises:
-        SettingsError: It is none.
+        SettingsError: The value is not a text, or empty.
     """
     if not isinstance(value, str) or not value:
         raise SettingsError(f"{what} is a text, not {value!r}")
@@ -138,7 +138,7 @@ def _accepts(function: Callable[[Any], object], actual: Any) -> bool:
     try:
         return bool(function(actual))
     except (AttributeError, TypeError):
-        if actual is None:  # it was written for a value; there is none
+        if actual is None:  # the function was written for a value, and there is none
             return False
         raise
 
@@ -147,14 +147,14 @@ def _likeness(expected: Any, actual: Any) -> float:
     if matches(expected, actual):
         return 1.0
     if isinstance(expected, re.Pattern):
-        expected = expected.pattern  # its letters are the nearest that there is to a text
+        expected = expected.pattern  # its letters are the nearest thing to a text
     if isinstance(expected, str) and isinstance(actual, str):
         return 0.9 * SequenceMatcher(None, expected[:1000], actual[:1000]).ratio()
     return 0.0
 
 
 def _apart(expected: Any, actual: Any) -> tuple[str, str]:
-    """Both values; of long texts the place where they part."""
+    """Return both values; of long texts, only the place where they part."""
     texts = (expected, actual)
     if not all(isinstance(text, str) for text in texts) or max(map(len, texts)) <= _LONGEST:
         return spelled(expected), spelled(actual)
@@ -168,5 +168,5 @@ def _apart(expected: Any, actual: Any) -> tuple[str, str]:
     return wanted, found
 
 
-#: What says whether a text will do.
+#: An expectation of a text: a part of it, a regular expression, or a function that accepts it.
 TextExpectation = str | re.Pattern[str] | Callable[[str], object]

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 def with_trajectories(
     snapshot: SnapshotAssertion, normalise: Callable[[str], str]
 ) -> SnapshotAssertion:
-    """A snapshot that conversations are compared with.
+    """Return a snapshot that conversations can be compared with.
 
     Args:
         snapshot: syrupy's own.
-        normalise: Puts names in the place of what differs from run to run.
+        normalise: Replaces what differs from run to run by names.
     """
 
     class TrajectoryExtension(AmberSnapshotExtension):

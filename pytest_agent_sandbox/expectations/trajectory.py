@@ -1,4 +1,4 @@
-"""What an agent did, as a text that is the same in each run in which it did the same."""
+"""The trajectory of an agent, as text that is the same in each run in which it did the same."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ _MOST_LINES = 10
 def trajectory(
     conversation: RemoteConversation, normalise: Callable[[str], str] | None = None
 ) -> str:
-    """The steps of a conversation: who said what, which tools were called, with what result.
+    """Return the steps of a conversation: who said what, the tool calls and their results.
 
     Dates, durations, ids, ports, temporary paths and the like are replaced by names, so that two
     runs in fresh sandboxes give the same text.
 
     Args:
         conversation: The conversation, as far as it has gone.
-        normalise: Replaces them; by default as cassettes do, without the sandbox's own host name.
+        normalise: Replaces them by names; by default as cassettes do, without the sandbox's own
+            host name.
     """
     normalise = normalise or Normaliser()
     calls = {call.action.id: call for call in conversation.events.tool_calls()}

@@ -1,4 +1,4 @@
-"""`expect(workspace)`: which files changed, what is in them, which commands succeed."""
+"""Expectations of a workspace: changed files, their content, commands that succeed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WHOLE_DIFF = 16 * 1024**2
 
 
 class WorkspaceExpectation:
-    """What is expected of a workspace, as it is now; each check returns this.
+    """The expectations of a workspace, as it is now; each check returns this object.
 
     Example:
         ```python
@@ -44,19 +44,19 @@ class WorkspaceExpectation:
         self._workspace = workspace
 
     def changed_files(self, expected: Mapping[str, str] | Iterable[str]) -> Self:
-        """These files changed, and no others, since the first conversation began.
+        """Check that these files changed, and no others, since the first conversation began.
 
         In a workspace that no conversation of the fixture `agent_conversation` has worked in: since
         the last commit. Files that git ignores do not count.
 
         Args:
-            expected: The paths from the workspace's folder; or with what became of each:
+            expected: The paths from the workspace's folder, alone or each with its change:
                 `added`, `deleted`, `modified` or `renamed`.
 
         Raises:
-            AssertionError: Others did, or some did not.
-            SandboxError: It cannot be told.
-            SettingsError: That is none of these.
+            AssertionError: Other files changed, or some of these did not.
+            SandboxError: It cannot be found out which files changed.
+            SettingsError: The expected files are given in another form.
         """
         wanted = _checked(expected)
         found = self._changes()
@@ -77,7 +77,7 @@ class WorkspaceExpectation:
         return self
 
     def succeeds(self, command: str, *, cwd: str | None = None, timeout: float = 30.0) -> Self:
-        """A command exits with 0.
+        """Check that a command exits with 0.
 
         Args:
             command: The command line.
@@ -85,7 +85,7 @@ class WorkspaceExpectation:
             timeout: Seconds that it may take.
 
         Raises:
-            AssertionError: It does not; the message holds the end of its output.
+            AssertionError: The command does not; the message holds the end of its output.
         """
         result = self._workspace.execute_command(command, cwd=cwd, timeout=timeout)
         if result.exit_code != 0:
@@ -97,7 +97,7 @@ class WorkspaceExpectation:
         return self
 
     def has_file(self, path: str, content: TextExpectation = "") -> Self:
-        """There is such a file, with what is expected in it.
+        """Check that there is such a file, with the expected content.
 
         Args:
             path: The path, from the workspace's folder.
@@ -105,8 +105,8 @@ class WorkspaceExpectation:
                 the text.
 
         Raises:
-            AssertionError: There is none, or it holds something else.
-            SettingsError: The content is expected to be something else than a text.
+            AssertionError: There is no such file, or it holds something else.
+            SettingsError: Something else than a text is expected as its content.
         """
         try:
             text = self._workspace.read_bytes(path).decode(errors="replace")

@@ -1,7 +1,7 @@
-"""Questions that an agent asks beside its work, and that take replies of a script meant for it.
+"""Questions that an agent asks beside its work, which use up replies meant for the work.
 
-Many an agent asks its LLM for a title first, or for a commit message last. Such a request offers no
-tools where the work's own do, or has another system prompt.
+Many agents ask their LLM for a title first, or for a commit message last. Such a request offers no
+tools while the requests of the work do, or it has another system prompt.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from pytest_agent_sandbox.llm.entries import shorten
 from pytest_agent_sandbox.llm.replies import LLMRequest
 
 _LONGEST_QUOTE = 100
-#: How many are told of.
+#: How many of them are listed.
 _MOST = 3
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a request asked, shortly.
+    """A short form of what a request asked.
 
     Attributes:
-        number: Which of the script's requests it was, from 1: the number of the reply that it took.
-        prompt: How its system prompt begins; empty where there is none.
+        number: The request's number, from 1, which is also the number of the reply that it took.
+        prompt: The beginning of its system prompt; empty if there is none.
         last: Its last message.
         has_tools: Whether it offered tools.
     """
@@ -37,7 +37,7 @@ class Question:
 
     @classmethod
     def of(cls, request: LLMRequest) -> Self:
-        """The question of a request."""
+        """Return the question of a request."""
         prompt = shorten(request.system_prompt, _LONGEST_QUOTE)
         last = shorten(request.last_message, _LONGEST_QUOTE)
         return cls(request.number, prompt, last, bool(request.tools))
@@ -46,14 +46,14 @@ class Question:
         return f"{self.prompt!r}, and then {self.last!r}" if self.prompt else repr(self.last)
 
 
-def told(questions: Sequence[Question], replies: int, *, guess: bool) -> str:
-    """Which replies went to questions beside the agent's work, in words; empty if none did.
+def describe(questions: Sequence[Question], replies: int, *, guess: bool) -> str:
+    """Say which replies went to questions beside the agent's work; empty if none did.
 
     Args:
-        questions: All that were asked, in order.
-        replies: How many there were to be had.
-        guess: Go by the system prompt where no request offers tools. Programs may well have
-            several, so that it is worth a word only where script and agent do not agree.
+        questions: All questions, in order.
+        replies: How many replies the script holds.
+        guess: Go by the system prompt if no request offers tools. A program may well have several
+            prompts, so this guess is worth mentioning only if script and agent do not agree.
     """
     if any(question.has_tools for question in questions):
         asides = [question for question in questions if not question.has_tools]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a budget allows; None is no limit."""
+    """The limits of a budget; None is no limit."""
 
     #: In US dollars.
     cost: float | None = None
@@ -27,20 +27,20 @@ class Limits:
 
     @property
     def any(self) -> bool:
-        """Whether there is a limit at all."""
+        """True if there is a limit at all."""
         return (self.cost, self.tokens, self.calls) != (None, None, None)
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What was spent so far."""
+    """The amounts spent so far."""
 
     cost: float = 0.0
     tokens: int = 0
     calls: int = 0
-    #: The model of a call whose cost is not known; empty where all are.
+    #: The model of a call whose cost is not known; empty if all are known.
     unpriced: str = ""
-    #: The same of a call that did not say how many tokens it took.
+    #: The model of a call that did not say how many tokens it took; empty if all did.
     uncounted: str = ""
 
     def __str__(self) -> str:
@@ -49,21 +49,21 @@ class Spent:
 
 
 class Ledger:
-    """What was spent, kept in memory."""
+    """The amounts spent, kept in memory."""
 
     def __init__(self) -> None:
         self._spent = Spent()
 
     def change(self, change: Callable[[Spent], Spent]) -> None:
-        """Put the sum in the place of what was spent."""
+        """Replace the amounts by those that a function makes of them."""
         self._spent = change(self._spent)
 
 
 class SharedLedger(Ledger):
-    """What was spent, kept in a file that several processes share.
+    """The amounts spent, kept in a file that several processes share.
 
     Args:
-        file: It, and a lock beside it, need not be there yet.
+        file: The file, which need not exist yet; a lock is put beside it.
     """
 
     def __init__(self, file: Path) -> None:
@@ -72,12 +72,12 @@ class SharedLedger(Ledger):
         self._lock = FileLock(f"{file}.lock")
 
     def read(self) -> Spent:
-        """What all processes have spent so far."""
+        """Return what all processes have spent so far."""
         with self._lock:
             return self._read()
 
     def change(self, change: Callable[[Spent], Spent]) -> None:
-        """Put the sum in the place of what was spent, while no other process does."""
+        """Replace the amounts as `Ledger` does, while no other process can."""
         with self._lock:
             # Whole or not at all: a process may be killed at any time.
             written = self._file.with_name(f"{self._file.name}.new")
@@ -85,7 +85,7 @@ class SharedLedger(Ledger):
             written.replace(self._file)
 
     def remove(self) -> None:
-        """Delete the file, and what is beside it."""
+        """Delete the file and those beside it."""
         for suffix in ("", ".lock", ".new"):
             self._file.with_name(f"{self._file.name}{suffix}").unlink(missing_ok=True)
 
@@ -97,12 +97,12 @@ class SharedLedger(Ledger):
 
 
 class Budget:
-    """What may be spent; used on the gateway's event loop, but for `check`.
+    """A budget for LLM calls. All but `check` is for the gateway's event loop.
 
     Args:
-        whose: For the message: "test" or "run".
-        limits: What is allowed.
-        ledger: Where it is kept what was spent.
+        whose: Whose budget it is, for the message: "test" or "run".
+        limits: The limits.
+        ledger: Keeps the amounts spent.
     """
 
     def __init__(self, whose: str, limits: Limits, ledger: Ledger | None = None) -> None:
@@ -112,7 +112,7 @@ class Budget:
         self._failure: BudgetExceeded | None = None
 
     def take_call(self) -> str:
-        """Count one more call, or say why there is to be none; empty where it is counted."""
+        """Count one more call, or return why it has to be refused; empty if it was counted."""
         if not self._limits.any:
             return ""
         problem = ""
@@ -128,12 +128,12 @@ class Budget:
         return problem
 
     def book(self, call: LLMCall, *, is_complete: bool = True) -> None:
-        """Add what a call has cost, as far as it is known.
+        """Add what a call has cost, as far as that is known.
 
         Args:
             call: The call.
-            is_complete: Whether its answer is. One that broke off says nothing of what it cost,
-                and is no reason to refuse all that follow.
+            is_complete: Whether its answer is complete. An answer that broke off does not say what
+                it cost, and that is no reason to refuse all later calls.
         """
         if not self._limits.any:
             return
@@ -150,10 +150,10 @@ class Budget:
         )
 
     def check(self) -> None:
-        """Raise when a call was refused.
+        """Raise if a call was refused.
 
         Raises:
-            BudgetExceeded: One was.
+            BudgetExceeded: A call was refused because the budget was used up.
         """
         if self._failure is not None:
             raise self._failure.with_traceback(None)

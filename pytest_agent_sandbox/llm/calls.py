@@ -8,7 +8,7 @@ from typing import Literal
 
 from pytest_agent_sandbox.llm.replies import Usage
 
-#: Who answered a call; `fault` is one that was made to fail.
+#: Who answered a call; `fault` is a call that was made to fail.
 Origin = Literal["scripted", "replayed", "recorded", "live", "fault"]
 
 
@@ -16,13 +16,13 @@ Origin = Literal["scripted", "replayed", "recorded", "live", "fault"]
 class LLMCall:
     """The record of one call, kept as evidence. Fields fill up while the call is in flight."""
 
-    #: Which of its lane's calls this is, counted from 1.
+    #: The number of the call in its lane, from 1.
     number: int
-    #: When it arrived, in UTC.
+    #: The time of its arrival, in UTC.
     started: datetime
     #: Below the lane's base URL: "/chat/completions".
     path: str
-    #: Empty where the request names none.
+    #: Empty if the request names no model.
     model: str = ""
     #: How many messages the request held.
     messages: int = 0
@@ -32,11 +32,11 @@ class LLMCall:
     origin: Origin | None = None
     #: The HTTP status of the answer; None until there is one.
     status: int | None = None
-    #: None where the answer did not say.
+    #: None if the answer did not say.
     usage: Usage | None = None
-    #: In US dollars; None where the model's price or its usage is not known.
+    #: US dollars; None if the model's price or the usage is not known.
     cost: float | None = None
     #: Seconds from arrival to the answer's last byte; None until then.
     duration: float | None = None
-    #: Why the client did not get what it asked for; empty when it did.
+    #: Why the client did not get what it asked for; empty if it did.
     problem: str = ""

@@ -12,9 +12,9 @@ _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 
 
 class Connections:
-    """One HTTP client for all providers, made when the first live request needs it.
+    """The HTTP client for all providers, made when the first live request needs it.
 
-    Used on the gateway's event loop only.
+    It is for the gateway's event loop only.
     """
 
     def __init__(self) -> None:
@@ -24,10 +24,10 @@ class Connections:
         """Send a request as it is, without cookies; the answer's body is still to be read.
 
         A provider may close a connection that was kept from an earlier request at the very moment
-        it is used again; the request is then sent anew, by another one.
+        it is used again; the request is then sent once more, by another connection.
 
         Raises:
-            httpx.HTTPError: There is no answer.
+            httpx.HTTPError: No answer has come.
         """
         if self._client is None:
             self._client = httpx.AsyncClient(

@@ -1,4 +1,4 @@
-"""The encodings of an answer's body, such as gzip: which of them can be undone here."""
+"""The encodings of an answer's body, such as gzip, and how to undo them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _NONE = "identity"
 _GZIP_BITS = zlib.MAX_WBITS | 16
 #: Names by which old servers call an encoding.
 _OTHER_NAMES = {"x-gzip": "gzip"}
-#: An "x" in each encoding that httpx knows. Brotli and Zstandard it knows where a library of theirs
-#: is installed; of those that it does not know it says nothing, and leaves the body as it is.
+#: An "x" in each encoding that httpx may know. It knows Brotli and Zstandard only if a library for
+#: them is installed. A body in an encoding that it does not know it silently leaves as it is.
 _PROBE = b"x"
 _PROBES = {
     "gzip": gzip.compress(_PROBE),
@@ -26,26 +26,27 @@ _PROBES = {
 
 
 def encodings_of(headers: httpx.Headers) -> list[str]:
-    """The encodings of a body, in the order in which they were applied; none for a plain one."""
+    """Return the encodings of a body, in the order in which they were applied."""
     listed = headers.get_list("content-encoding", split_commas=True)
     names = [name.strip().lower() for name in listed]
     return [_OTHER_NAMES.get(name, name) for name in names if name not in ("", _NONE)]
 
 
 def can_decode(encodings: list[str]) -> bool:
-    """Whether all of them can be undone here."""
+    """Tell whether all of these encodings can be undone here."""
     return all(map(_is_known, encodings))
 
 
 def decoded(chunks: AsyncIterator[bytes], encodings: Sequence[str]) -> AsyncIterator[bytes]:
-    """A body as it reads, as soon as its pieces come.
+    """Yield a body with its encodings undone, as soon as its pieces come.
 
     Args:
         chunks: The body as it came.
-        encodings: In the order in which they were applied; all of them can be undone here.
+        encodings: The encodings, in the order in which they were applied. All of them have to be
+            known here.
 
     Raises:
-        httpx.DecodingError: While it is read: the body is not encoded so.
+        httpx.DecodingError: While the body is read, if it is not encoded so.
     """
     for name in reversed(encodings):
         chunks = _gunzipped(chunks) if name == "gzip" else _by_httpx(chunks, name)
@@ -53,7 +54,7 @@ def decoded(chunks: AsyncIterator[bytes], encodings: Sequence[str]) -> AsyncIter
 
 
 async def _gunzipped(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """All members of a gzip; httpx reads the first one alone."""
+    """Decode all members of a gzip; httpx reads only the first one."""
     member = zlib.decompressobj(_GZIP_BITS)
     async for chunk in chunks:
         rest = chunk

@@ -1,4 +1,4 @@
-"""A script's entries: is one usable, and how is it named in a message."""
+"""The entries of a script: a check of each, and its description for messages."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _LONGEST_DESCRIPTION = 120
 
 
 def check_entry(entry: Any, where: str, *, functions: bool = True) -> None:
-    """See to it that a mistake in a script shows before any agent has run.
+    """Check an entry, so that a mistake in a script shows before any agent has run.
 
     Args:
-        entry: What the script holds.
+        entry: The entry.
         where: The entry's place, for the message: "Reply 3 of the script".
         functions: Whether the entry may be a function of the request.
 
     Raises:
-        SettingsError: It is nothing that an LLM could answer.
+        SettingsError: The entry is nothing that an LLM could answer.
     """
     match entry:
         case Reply():
@@ -55,7 +55,7 @@ def check_entry(entry: Any, where: str, *, functions: bool = True) -> None:
 
 
 def describe(entry: Entry) -> str:
-    """An entry on one line, in the words that made it."""
+    """Return an entry on one line, in the words that made it."""
     match entry:
         case Reply():
             inner = ", ".join([repr(entry.text), *(describe(call) for call in entry.calls)])
@@ -73,7 +73,7 @@ def describe(entry: Entry) -> str:
 
 
 def shorten(text: str, longest: int = _LONGEST_DESCRIPTION) -> str:
-    """A text on one line of at most so many characters."""
+    """Return a text on one line of at most so many characters."""
     line = " ".join(text.split())
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
@@ -97,7 +97,7 @@ def _check_reply(reply: Reply, where: str) -> None:
     if not all(map(_is_count, astuple(replace(usage, cost=0)))):
         raise SettingsError(f"{where}: the tokens of its usage must be whole numbers, 0 or more.")
     if usage.cost is not None:
-        raise SettingsError(f"{where}: a scripted reply costs nothing, and its usage says a cost.")
+        raise SettingsError(f"{where}: a scripted reply costs nothing, but its usage has a cost.")
     if usage.cache_read_tokens + usage.cache_write_tokens > usage.prompt_tokens:
         raise SettingsError(f"{where}: more tokens of its usage are cached than its prompt has.")
     if usage.cache_write_1h_tokens > usage.cache_write_tokens:
@@ -122,7 +122,7 @@ def _check_error(entry: ErrorReply, where: str) -> None:
     if not _is_count(status) or not 400 <= status <= 599:  # noqa: PLR2004 - HTTP's own numbers
         raise SettingsError(f"{where} is an error with status {status!r}: give 400 to 599.")
     if not isinstance(entry.message, str):
-        raise SettingsError(f"{where} is an error whose message is no string.")
+        raise SettingsError(f"{where} is an error whose message is not a string.")
     for name, value in entry.headers.items():
         if not (_is_header_text(name) and _is_header_text(value)):
             raise SettingsError(f"{where}: the header {name!r} cannot be sent with {value!r}.")

@@ -1,4 +1,4 @@
-"""One request on its way through the gateway, its answer, and what a source of answers is."""
+"""A request on its way through the gateway, its answer, and the protocol of all sources."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pytest_agent_sandbox.llm.sse import is_event_stream, json_object
 
 #: The status of what the gateway refuses: no client tries such a request again.
 REFUSED = 400
-#: The status of requests that are worded as the gateway does not know.
+#: The status of requests in a dialect that the gateway does not speak.
 UNSPOKEN = 404
 FIRST_ERROR = 400
 
@@ -26,9 +26,9 @@ _FREE = ("/count_tokens", "/input_tokens")
 
 @dataclass
 class Exchange:
-    """A request as a source sees it. The lane's token is checked by then."""
+    """A request as a source sees it, after the lane's token was checked."""
 
-    #: Of the lane the request came by.
+    #: The name of the lane that the request came by.
     lane: str
     method: str
     #: Below `/v1`, percent-encoded as it came: "/chat/completions".
@@ -37,26 +37,26 @@ class Exchange:
     query: str
     headers: Mapping[str, str]
     body: bytes
-    #: How the request is worded.
+    #: The dialect of the request.
     dialect: Dialect
-    #: The record to fill in.
+    #: The call's record, to fill in.
     call: LLMCall
-    #: For sources that pass the request on.
+    #: Connections for sources that pass the request on.
     connections: Connections
-    #: What the call is booked to.
+    #: The budgets that pay for the call.
     budgets: list[Budget] = field(default_factory=list)
-    #: Why nobody here can read it: it is of another dialect. Mostly empty.
+    #: Why it cannot be read here, if it is in another dialect; mostly empty.
     unspoken: str = ""
     #: The beginning of the body that the client got.
     sent: bytearray = field(default_factory=bytearray, repr=False)
 
     @property
     def asks_model(self) -> bool:
-        """Whether this asks for a completion, rather than for models, embeddings or the like."""
+        """True if this asks for a completion, not for models, embeddings or the like."""
         return self.method == "POST" and self.path == self.dialect.path
 
     def charge_to(self, budget: Budget) -> str:
-        """Count the call; why it is to be refused, or empty where the budget has room for it."""
+        """Count the call, or return why it has to be refused; empty if it was counted."""
         if self.method == "GET" or self.path.endswith(_FREE):
             return ""
         refusal = budget.take_call()
@@ -66,30 +66,30 @@ class Exchange:
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """The body as a JSON object; empty where it is none."""
+        """The body as a JSON object; empty if it is not one."""
         return json_object(self.body)
 
     def refuse(self, message: str, status: int = REFUSED) -> Answer:
-        """An error that the gateway itself answers with, in the provider's form."""
+        """Return an error of the gateway's own, in the provider's form."""
         self.call.problem = message
         return error_answer(self.dialect, status, message)
 
 
 @dataclass
 class Answer:
-    """An answer whose body comes piece by piece. Who is done with it closes it."""
+    """An answer whose body comes piece by piece. Whoever is done with it has to close it."""
 
     status: int
-    #: As they go on the wire, names in lower case.
+    #: The headers as they go on the wire, with names in lower case.
     headers: list[tuple[bytes, bytes]]
     chunks: AsyncGenerator[bytes, None] = field(repr=False)
-    #: Whether the provider has said where the body ends, so that one which ended there is whole.
-    #: Never so of one that was encoded: nobody tells where half of that is missing.
+    #: Whether the provider has said where the body ends, so that a body that ends there is whole.
+    #: Never true of an encoded body, where a missing half would not be noticed.
     is_framed: bool = False
 
     @property
     def is_stream(self) -> bool:
-        """Whether the body is made of server-sent events."""
+        """True if the body is made of server-sent events."""
         return any(
             name == b"content-type" and is_event_stream(value.decode("latin-1"))
             for name, value in self.headers
@@ -97,27 +97,27 @@ class Answer:
 
     @property
     def encoding(self) -> str:
-        """How the body is encoded, such as "br"; mostly it is not."""
+        """The body's encoding, such as "br"; mostly empty."""
         return ", ".join(v.decode("latin-1") for n, v in self.headers if n == b"content-encoding")
 
     @property
     def length(self) -> int | None:
-        """Bytes of the body, where the headers tell."""
+        """The bytes of the body, if the headers state them."""
         return next((int(v) for name, v in self.headers if name == b"content-length"), None)
 
     async def aclose(self) -> None:
-        """Let go of what the rest of the body would come from."""
+        """Close what the rest of the body would come from."""
         await self.chunks.aclose()
 
 
 class Source(Protocol):
-    """Where a lane's answers come from: a script, a cassette, a live provider.
+    """A source of a lane's answers: a script, a cassette, a live LLM.
 
     `answer` runs on the gateway's event loop, the others in any thread.
     """
 
     async def answer(self, exchange: Exchange) -> Answer:
-        """The answer to a request; cancelled when the client goes away or the gateway closes."""
+        """Answer a request; cancelled when the client goes away or the gateway closes."""
         ...
 
     def check(self) -> None:
@@ -139,7 +139,7 @@ def whole_answer(
     headers: Mapping[str, str] | None = None,
     media_type: str = "application/json",
 ) -> Answer:
-    """An answer that is there already."""
+    """Return an answer whose body is complete already."""
     pairs = {"content-type": media_type, **(headers or {}), "content-length": str(len(body))}
     return Answer(status, raw_headers(pairs), _once(body))
 
@@ -147,19 +147,19 @@ def whole_answer(
 def json_answer(
     content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Answer:
-    """An answer in JSON; in ASCII, so that half a surrogate pair gets through unharmed."""
+    """Return an answer in JSON; in ASCII, so that half a surrogate pair gets through unharmed."""
     return whole_answer(json.dumps(content).encode("ascii"), status, headers)
 
 
 def error_answer(
     dialect: Dialect, status: int, message: str, headers: Mapping[str, str] | None = None
 ) -> Answer:
-    """An error in the provider's form."""
+    """Return an error in the provider's form."""
     return json_answer(dialect.error(status, message), status, headers)
 
 
 def raw_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    """Headers as they go on the wire."""
+    """Return headers as they go on the wire."""
     return [
         (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
     ]

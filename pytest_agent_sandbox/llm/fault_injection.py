@@ -1,4 +1,4 @@
-"""Faults on purpose: what an agent does when its LLM fails."""
+"""Faults on purpose, to see what an agent does when its LLM fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pytest_agent_sandbox.llm.exchange import (
 )
 from pytest_agent_sandbox.llm.sse import EventSplitter, encode_event, json_object
 
-#: Gets the answer that a call would have without any fault.
+#: A function that gets the answer a call would have without any fault.
 Ask = Callable[[], Awaitable[Answer]]
 
 
@@ -28,7 +28,7 @@ class Fault(Protocol):
     """Something that goes wrong with one call."""
 
     async def answer(self, exchange: Exchange, ask: Ask) -> Answer:
-        """What the agent gets in place of the source's answer."""
+        """Return what the agent gets instead of the source's answer."""
         ...
 
 
@@ -40,10 +40,10 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(self, fault: Fault, times: int = 1) -> None:
-        """Have something go wrong with so many calls, the next one first.
+        """Let a fault happen to so many calls, after those added before.
 
         Raises:
-            SettingsError: It is to happen less than once.
+            SettingsError: The number of times is below 1.
         """
         if times < 1:
             raise SettingsError(f"A fault cannot happen {times} times: give 1 or more.")
@@ -51,25 +51,25 @@ class Faults:
             self._queue.extend([fault] * times)
 
     def take(self) -> Fault | None:
-        """The fault of the call that has just come; None where all is well."""
+        """Take the fault for the call that has just come; None if it has none."""
         with self._lock:
             return self._queue.popleft() if self._queue else None
 
     def put_back(self, fault: Fault) -> None:
-        """Have it go wrong with the next call after all."""
+        """Let the fault happen to the next call after all."""
         with self._lock:
             self._queue.appendleft(fault)
 
     @property
     def left(self) -> list[Fault]:
-        """Those that have not happened."""
+        """The faults that have not happened."""
         with self._lock:
             return list(self._queue)
 
 
 @dataclass(frozen=True)
 class ProviderFailure:
-    """The provider answers with an error; the source is not asked.
+    """An error of the provider; the source is not asked.
 
     Attributes:
         retry_after: Seconds that the client is told to wait before it tries again.
@@ -87,7 +87,7 @@ class ProviderFailure:
         _check_seconds(self.retry_after or 0.0, "retry_after")
 
     async def answer(self, exchange: Exchange, ask: Ask) -> Answer:  # noqa: ARG002
-        """The error, in the provider's form."""
+        """Return the error, in the provider's form."""
         headers = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
         exchange.call.origin, exchange.call.problem = "fault", self.message
         return error_answer(exchange.dialect, self.status, self.message, headers)
@@ -95,10 +95,10 @@ class ProviderFailure:
 
 @dataclass(frozen=True)
 class Delay:
-    """The answer takes its time.
+    """A wait before the answer.
 
     Attributes:
-        seconds: The wait before its first byte.
+        seconds: The wait before the first byte.
     """
 
     seconds: float
@@ -107,14 +107,14 @@ class Delay:
         _check_seconds(self.seconds, "seconds")
 
     async def answer(self, exchange: Exchange, ask: Ask) -> Answer:  # noqa: ARG002
-        """The source's answer, later."""
+        """Return the source's answer, later."""
         await asyncio.sleep(self.seconds)
         return await ask()
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The connection breaks off in the middle of the answer.
+    """A connection that breaks off in the middle of the answer.
 
     Attributes:
         after: How many events of a stream get through; of a whole answer, half of it does.
@@ -129,7 +129,7 @@ class Cut:
             )
 
     async def answer(self, exchange: Exchange, ask: Ask) -> Answer:  # noqa: ARG002
-        """The source's answer up to a point. It is used up, and recorded, all the same."""
+        """Return the source's answer up to a point. It is used up, and recorded, all the same."""
         answer = await ask()
         return Answer(answer.status, answer.headers, self._cut(answer))
 
@@ -148,12 +148,12 @@ class Cut:
 
 @dataclass(frozen=True)
 class MalformedArguments:
-    """The arguments of a tool call are no JSON, as a model writes them now and then."""
+    """Arguments of a tool call that are not JSON, as models sometimes write them."""
 
     faults: Faults = field(repr=False)
 
     async def answer(self, exchange: Exchange, ask: Ask) -> Answer:
-        """The source's answer with its tool calls spoiled; one without leaves it to the next."""
+        """Return the source's answer with its tool calls spoiled; if it has none, put this back."""
         answer = await ask()
         headers = [pair for pair in answer.headers if pair[0] != b"content-length"]
         return Answer(answer.status, headers, self._spoiled(answer, exchange))

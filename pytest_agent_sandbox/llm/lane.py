@@ -1,4 +1,4 @@
-"""A lane: one conversation's way through the gateway, opened by its token."""
+"""A lane: the way of one conversation through the gateway, opened by its token."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Lane:
     """One conversation's way to its LLM, made by `Gateway.open_lane`; a context manager.
 
     Args:
-        source: Where the answers come from.
+        source: Gives the answers.
         name: Part of the ids of answers and tool calls.
-        port: Tells the gateway's port.
+        port: Returns the gateway's port.
         on_close: Called once with the lane's token.
-        policy: What its requests have to get past before they reach the source.
+        policy: Decides about its requests before they reach the source.
         observer: Told of each call.
     """
 
@@ -65,7 +65,7 @@ class Lane:
 
     @property
     def token(self) -> str:
-        """What the agent is to give as its LLM's API key. Nothing else opens this lane."""
+        """The key that the agent gives as its LLM's API key. Nothing else opens this lane."""
         return self._token
 
     @property
@@ -74,13 +74,13 @@ class Lane:
         return tuple(self._calls)
 
     def base_url(self, host: str, model: str = "", *, port: int | None = None) -> str:
-        """The address to give the agent as its LLM's base URL.
+        """Return the address to give the agent as its LLM's base URL.
 
         Args:
             host: The name or address by which the agent's container reaches the gateway.
             model: The agent's model. LiteLLM adds `/v1/messages` to the address of an Anthropic
                 model, and `/chat/completions` to any other's: the former comes without `/v1`.
-            port: The port by which it is reached there, where that is not the gateway's own.
+            port: The port by which the container reaches it, if that is not the gateway's own.
         """
         address = f"[{host}]" if ":" in host else host
         root = f"http://{address}:{port or self._port()}"
@@ -91,10 +91,10 @@ class Lane:
 
         Raises:
             LLMScriptExhausted: The agent asked for more than was scripted.
-            CassetteMiss: It asked for something that was not recorded.
-            BudgetExceeded: Its budget is used up.
-            BaseException: What a function of the script raised. It may be an AssertionError or
-                what `pytest.fail` raises, and so no SandboxError.
+            CassetteMiss: The agent asked for something that was not recorded.
+            BudgetExceeded: The budget is used up.
+            BaseException: A function of the script raised it. It need not be a SandboxError: it may
+                be an AssertionError, or what `pytest.fail` raises.
         """
         self.policy.check()
         self.source.check()
@@ -105,13 +105,13 @@ class Lane:
         Raises:
             LLMScriptUnused: Scripted replies are left.
             CassetteUnused: Recorded answers are left.
-            BaseException: What `check` raises.
+            BaseException: `check` raises it.
         """
         self.policy.check()
         self.source.verify()
 
     def close(self) -> None:
-        """Let nobody in by this lane any more; answers under way go on. May be called twice."""
+        """Close the lane to new requests; answers under way go on. May be called twice."""
         self._on_close(self._token)
 
     def record(self, method: str, path: str) -> LLMCall:

@@ -1,4 +1,4 @@
-"""The live LLM: requests passed on to a real provider, with the real key put in on the host."""
+"""The live LLM: requests passed on to a real provider, with the real key put in on this side."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ _HOP_BY_HOP = {
     "transfer-encoding",
     "upgrade",
 }
-#: Headers of the request that are made anew for the upstream.
+#: Headers of the request that are replaced before it goes to the provider.
 _REPLACED = {"host", "authorization", "x-api-key", "content-length", "accept-encoding", "expect"}
 
-#: What tells the body's form on the wire, where it is decoded here.
+#: Headers that no longer hold once the body is decoded here.
 _ENCODING = {b"content-length", b"content-encoding"}
 
 
 class LiveSource:
-    """A provider that requests are passed on to as they are.
+    """A source that passes requests on to a provider as they are.
 
-    The path below `/v1` is added to the upstream's address, body and headers are left alone, and
+    The path below `/v1` is added to the provider's address, body and headers are left alone, and
     the answer is passed on chunk by chunk as it comes, errors and rate-limit headers included;
     redirects are not followed. The lane's token is replaced by the real key, in the header that
     the client used, so the key never enters a sandbox: should an error of the provider quote it,
@@ -55,8 +55,8 @@ class LiveSource:
 
     Args:
         base_url: The provider's address, such as "https://api.openai.com/v1".
-        api_key: The provider's key; None for one that wants none.
-        budget: What may be spent on requests that are passed on, over all lanes that share it.
+        api_key: The provider's key; None for a provider that wants none.
+        budget: The budget for requests that are passed on, shared by all lanes that have it.
 
     Raises:
         SettingsError: The address or the key cannot be used.
@@ -83,10 +83,10 @@ class LiveSource:
         return str(self._base_url)
 
     def check(self) -> None:
-        """What the provider answers is the agent's to deal with; the budget is not.
+        """Raise if the budget is used up; whatever the provider answers is the agent's business.
 
         Raises:
-            BudgetExceeded: A call was refused for want of budget.
+            BudgetExceeded: A call was refused because the budget was used up.
         """
         if self._budget is not None:
             self._budget.check()
@@ -123,7 +123,7 @@ class LiveSource:
         passed = _end_to_end(answer.headers)
         if is_readable and "content-encoding" in answer.headers:
             passed = [pair for pair in passed if pair[0] not in _ENCODING]
-        # Of a body without either, nothing but the end of the connection says that it is whole.
+        # Without either header, only the end of the connection tells that the body is whole.
         is_framed = not encodings and not (
             {"content-length", "transfer-encoding"}.isdisjoint(answer.headers)
         )
@@ -142,14 +142,14 @@ class LiveSource:
         return headers
 
     async def _passed_error(self, exchange: Exchange, answer: httpx.Response) -> Answer:
-        """An error in the provider's words, which may quote the key."""
+        """Pass on an error in the provider's words, with the key masked if they quote it."""
         encodings = encodings_of(answer.headers)
         exchange.call.problem = f"The provider answered {answer.status_code}."
         try:
             if can_decode(encodings):
                 chunks = decoded(answer.aiter_raw(), encodings)
                 body = self._masked(b"".join([chunk async for chunk in chunks]))
-            else:  # nor can the key be found in it
+            else:  # it cannot be searched for the key
                 body = _unreadable_error(exchange, answer.status_code, ", ".join(encodings))
         except httpx.DecodingError:
             body = _unreadable_error(exchange, answer.status_code, ", ".join(encodings))
@@ -180,17 +180,17 @@ class LiveSource:
 def live_source(
     model: str, base_url: str | None, api_key: SecretStr | None, *, budget: Budget | None = None
 ) -> LiveSource:
-    """The upstream of a model as LiteLLM spells it, such as "anthropic/claude-sonnet-5".
+    """Return the source for a model as LiteLLM spells it, such as "anthropic/claude-sonnet-5".
 
     Args:
         model: Provider and model.
         base_url: The provider's address (`LLM_BASE_URL`); by default OpenAI's or Anthropic's own.
         api_key: The provider's key (`LLM_API_KEY`).
-        budget: What may be spent there.
+        budget: The budget for calls there.
 
     Raises:
-        SettingsError: No address is given, and the model is neither of the two providers'; or
-            the gateway does not speak its dialect.
+        SettingsError: No address is given for a model of another provider than these two, or the
+            gateway does not speak the model's dialect.
     """
     check_model(model)
     if speaks_anthropic(model):
@@ -215,7 +215,7 @@ def _unreadable_error(exchange: Exchange, status: int, encodings: str) -> bytes:
 
 
 async def _body(answer: httpx.Response, encodings: list[str]) -> AsyncGenerator[bytes, None]:
-    """The body piece by piece, with the encodings undone."""
+    """Yield the body piece by piece, with the encodings undone."""
     try:
         async for chunk in decoded(answer.aiter_raw(), encodings):
             yield chunk
@@ -228,7 +228,7 @@ async def _body(answer: httpx.Response, encodings: list[str]) -> AsyncGenerator[
         raise BrokenAnswerError(message) from problem
     finally:
         await answer.aclose()
-        # It refers to the answer, and that to the request: without this, the large bodies of a long
+        # Stream, answer and request refer to one another: without this, the large bodies of a long
         # conversation would wait for the garbage collector.
         answer.stream = httpx.ByteStream(b"")
 
@@ -251,7 +251,7 @@ def _usable_url(text: str) -> httpx.URL:
         url = httpx.URL(text.strip().rstrip("/"))
     except httpx.InvalidURL:
         # Not quoted, nor why: what makes it unusable may be a password in it.
-        raise SettingsError("The LLM's base URL is no address.") from None
+        raise SettingsError("The LLM's base URL is not an address.") from None
     if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
         # The value is not quoted: what makes it unusable may be a password in it.
         raise SettingsError(

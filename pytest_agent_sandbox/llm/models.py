@@ -1,4 +1,4 @@
-"""Which models agents reach through the gateway: by LiteLLM's prefix, which chooses the dialect."""
+"""The models that the gateway can serve, by LiteLLM's prefix, which chooses the dialect."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 
 from pytest_agent_sandbox.errors import SettingsError
 
-#: What LiteLLM (1.105 to 1.110) asks at `/chat/completions` or `/responses` below the address that
-#: it is given, with the key as a bearer token. Each was tried; any other prefix is a dialect that
-#: the gateway does not speak, wants a key of another form, or is none.
+#: Prefixes that LiteLLM (1.105 to 1.110) asks at `/chat/completions` or `/responses` below the
+#: address that it is given, with the key as a bearer token. Each was tried. Any other prefix is not
+#: one, stands for a dialect that the gateway does not speak, or wants a key of another form.
 # fmt: off
 _AS_OPENAI = frozenset({
     "ai21", "ai21_chat", "aiml", "amazon_nova", "apertis", "baseten", "bedrock_mantle",
@@ -24,12 +24,12 @@ _AS_OPENAI = frozenset({
 })
 # fmt: on
 _ANTHROPIC = "anthropic"
-#: Models that it knows without a prefix.
+#: Models that LiteLLM knows without a prefix.
 _BARE_ANTHROPIC = "claude"
 _BARE_OPENAI = re.compile(r"(gpt-|o\d|ft:gpt-)")
 
-#: Where providers of other dialects answer as OpenAI does.
-_ENDPOINTS = {
+#: Addresses where providers of other dialects answer as OpenAI does.
+_COMPATIBLE_ADDRESSES = {
     "azure": "https://RESOURCE.openai.azure.com/openai/v1",
     "azure_ai": "https://RESOURCE.openai.azure.com/openai/v1",
     "bedrock": "https://bedrock-mantle.REGION.api.aws/v1",
@@ -43,18 +43,18 @@ _ENDPOINTS = {
 
 
 def speaks_anthropic(model: str) -> bool:
-    """Whether LiteLLM would talk to this model in Anthropic's own dialect."""
+    """Tell whether LiteLLM talks to this model in Anthropic's own dialect."""
     return model.startswith((f"{_ANTHROPIC}/", _BARE_ANTHROPIC))
 
 
 def check_model(model: str) -> None:
-    """Refuse a model that LiteLLM would not ask in a dialect that the gateway speaks.
+    """Refuse a model that LiteLLM asks in a dialect that the gateway does not speak.
 
     Args:
-        model: As LiteLLM spells it: `openai/gpt-4o`, `anthropic/claude-sonnet-5`.
+        model: The model as LiteLLM spells it: `openai/gpt-4o`, `anthropic/claude-sonnet-5`.
 
     Raises:
-        SettingsError: It would not; the message tells another way to the model.
+        SettingsError: The gateway cannot serve it; the message names another way to the model.
     """
     prefix, slash, name = model.partition("/")
     if not slash:
@@ -73,7 +73,7 @@ def check_model(model: str) -> None:
 
 
 def _other_way(prefix: str, name: str) -> str:
-    address = _ENDPOINTS.get(prefix, "the address of an OpenAI-compatible endpoint")
+    address = _COMPATIBLE_ADDRESSES.get(prefix, "the address of an OpenAI-compatible endpoint")
     return (
         f"Name it openai/{name or '…'} and set LLM_BASE_URL (the LLM's base_url) to {address}, "
         "where its provider answers as OpenAI does."

@@ -1,4 +1,4 @@
-"""Who is told of each LLM call as it happens, such as the evidence of a test."""
+"""Observers, such as the evidence of a test, which are told of each LLM call as it happens."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 #: Bytes of an answer that an observer gets to see.
 ANSWER_LIMIT = 256 * 1024
-#: Where Anthropic's messages and OpenAI's responses keep what is in no message.
+#: Fields in which Anthropic's messages and OpenAI's responses keep the system prompt.
 _INSTRUCTIONS = ("system", "instructions")
 _CACHE_MARK = "cache_control"
 
 
 @dataclass(frozen=True)
 class News:
-    """What a request says that the one before it, in the same conversation, did not.
+    """The difference between a request and the one before it in the same conversation.
 
     Attributes:
         messages: The new messages, in the dialect's own form.
-        repeated: How many messages before them were there already.
-        tools: The names of all tools, where they are not the same as before; else None.
+        repeated: How many messages before them are repeated.
+        tools: The names of all tools; None if they are the same as before.
     """
 
     messages: list[Any] = field(default_factory=list)
@@ -33,26 +33,26 @@ class News:
 
 
 class Observer(Protocol):
-    """Is told of the calls of a conversation, on the gateway's event loop: it must be quick."""
+    """An observer of a conversation's calls. It runs on the gateway's event loop: be quick."""
 
     def asked(self, call: LLMCall, news: News) -> None:
-        """A request has come in."""
+        """Take note of a request that has come in."""
         ...
 
     def answered(self, call: LLMCall, answer: bytes) -> None:
-        """The call is over; `answer` is the body that went out, `ANSWER_LIMIT` bytes at most."""
+        """Take note that a call is over, with the first `ANSWER_LIMIT` bytes of its answer."""
         ...
 
 
 class Reader:
-    """Finds out what is new in each of a conversation's requests."""
+    """A reader of a conversation's requests that finds what is new in each."""
 
     def __init__(self) -> None:
         self._messages: list[Any] = []
         self._tools: list[str] = []
 
     def news(self, exchange: Exchange) -> News:
-        """What is new in this request; the next one is compared with it."""
+        """Return what is new in this request, and compare the next one with it."""
         content = exchange.content
         messages = [
             {"role": "system", "content": content[name]}
@@ -74,7 +74,7 @@ class Reader:
 
 
 def _unmarked(message: Any) -> Any:
-    """A message without the marks for Anthropic's cache, which are elsewhere in each request."""
+    """Return a message without the marks for Anthropic's cache, which move with each request."""
     if not isinstance(message, dict):
         return message
     content = message.get("content")

@@ -1,4 +1,4 @@
-"""What every request goes through, whoever answers it: refusals, faults on purpose, accounting."""
+"""The stages of every request, whoever answers it: refusals, faults on purpose, accounting."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _COST_HEADER = b"x-litellm-response-cost"
 
 @dataclass
 class Policy:
-    """What a lane's requests have to get past before they reach its source."""
+    """The rules that a lane's requests have to pass before they reach its source."""
 
-    #: What may be spent, whoever answers; a call that would come after its end is refused.
+    #: The budget for all calls, whoever answers. Once it is used up, calls are refused.
     budget: Budget = field(default_factory=lambda: Budget("test", Limits()))
-    #: What calls cost.
+    #: The prices of calls.
     prices: Prices = field(default_factory=Prices)
-    #: What goes wrong on purpose.
+    #: The faults on purpose.
     faults: Faults = field(default_factory=Faults)
     #: Whether requests may ask the provider to search the web or to run code.
     provider_tools: bool = False
@@ -33,13 +33,13 @@ class Policy:
         """Raise what makes waiting for the agent pointless.
 
         Raises:
-            BudgetExceeded: A call was refused for want of budget.
+            BudgetExceeded: A call was refused because the budget was used up.
         """
         self.budget.check()
 
 
 async def respond(exchange: Exchange, source: Source, policy: Policy) -> Answer:
-    """The answer to a request: a refusal, a fault, or the source's own."""
+    """Answer a request: with a refusal, a fault, or the source's own answer."""
     if exchange.unspoken:
         return exchange.refuse(exchange.unspoken, UNSPOKEN)
     if exchange.method == "GET":  # asks the model nothing
@@ -55,7 +55,7 @@ async def respond(exchange: Exchange, source: Source, policy: Policy) -> Answer:
     if refusal:
         return exchange.refuse(refusal)
 
-    # Accounted below the faults: what a fault keeps from the agent was paid for all the same.
+    # Accounting comes before the faults: an answer that a fault withholds was paid for as well.
     async def ask() -> Answer:
         answer = await source.answer(exchange)
         return Answer(answer.status, answer.headers, _accounted(answer, exchange, policy))
@@ -65,7 +65,7 @@ async def respond(exchange: Exchange, source: Source, policy: Policy) -> Answer:
 
 
 def note_request(exchange: Exchange) -> None:
-    """Fill in what a request says of itself into its record."""
+    """Note in the call's record what the request says of itself."""
     call, content = exchange.call, exchange.content
     model, messages = content.get("model"), exchange.dialect.messages(content)
     call.model = model if isinstance(model, str) else ""
@@ -76,7 +76,7 @@ def note_request(exchange: Exchange) -> None:
 async def _accounted(
     answer: Answer, exchange: Exchange, policy: Policy
 ) -> AsyncGenerator[bytes, None]:
-    """The answer's body; what it says it cost is booked before its end is passed on."""
+    """Yield the answer's body, and book its cost before its end is passed on."""
     call, dialect = exchange.call, exchange.dialect
     splitter, whole = EventSplitter(), bytearray()
     is_complete = False
@@ -104,14 +104,14 @@ async def _accounted(
 
 
 def _told_by_header(answer: Answer) -> float | None:
-    """What a LiteLLM proxy says the call cost, in US dollars; None where it does not."""
+    """Return what the call cost in US dollars, if a LiteLLM proxy says so."""
     for name, value in answer.headers:
         if name == _COST_HEADER:
             try:
                 cost = float(value)
             except ValueError:
                 return None
-            # Of a stream, and of a model whose price it does not know, it may say 0.
+            # It may say 0 for a stream, or for a model whose price it does not know.
             return cost if 0 < cost < math.inf else None
     return None
 

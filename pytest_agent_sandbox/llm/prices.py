@@ -1,4 +1,4 @@
-"""What LLM calls cost, by a table that comes with a library and that a user can override."""
+"""The prices of LLM calls, from a library's table that a user can override."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Prices:
     """Prices by the model's name, in US dollars for a million tokens.
 
     Args:
-        own: The user's own: `{"my-model": {"input": 0.5, "output": 1.5}}`. `cache_read` and
+        own: The user's own prices: `{"my-model": {"input": 0.5, "output": 1.5}}`. `cache_read` and
             `cache_write` may be given too; by default both cost what `input` does. So may
             `cache_write_1h`, of what is kept for an hour; by default it costs what `cache_write`
             does.
@@ -30,7 +30,7 @@ class Prices:
 
     @classmethod
     def load(cls, file: Path) -> Prices:
-        """Prices of the user's own, from a JSON file.
+        """Load the user's own prices from a JSON file.
 
         Raises:
             SettingsError: The file cannot be read, or does not hold such prices.
@@ -50,13 +50,13 @@ class Prices:
         _listed_cost("gpt-4o", Usage(1, 1))
 
     def cost(self, model: str, usage: Usage | None) -> float | None:
-        """What a call costs in US dollars; None where its usage or the model's price is unknown.
+        """Return the cost in US dollars; None if the usage or the model's price is not known.
 
         The user's own price comes first, then what the provider says, then the table.
 
         Args:
-            model: Its name, with or without LiteLLM's provider prefix.
-            usage: The tokens it booked.
+            model: The model's name, with or without LiteLLM's provider prefix.
+            usage: The tokens that the call used.
         """
         if usage is None:
             return None

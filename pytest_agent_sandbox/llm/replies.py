@@ -1,4 +1,4 @@
-"""What a script is made of: the replies that a scripted LLM gives, and the request it answers.
+"""The parts of a script: the replies of a scripted LLM, and the request that it answers.
 
 Plain data and the functions that make it; `Script` checks it, a dialect puts it on the wire.
 """
@@ -14,19 +14,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Usage:
-    """The tokens that one reply costs, as the provider would book them."""
+    """The tokens of one call, as the provider would bill them."""
 
     #: Tokens of the request, those from a cache included.
     prompt_tokens: int
     #: Tokens of the reply, reasoning included.
     completion_tokens: int
-    #: Those of the request that the provider had in its cache, which is cheaper.
+    #: Tokens of the request that the provider read from its cache, which is cheaper.
     cache_read_tokens: int = 0
-    #: Those of the request that the provider put into its cache, which Anthropic bills.
+    #: Tokens of the request that the provider put into its cache, which Anthropic bills.
     cache_write_tokens: int = 0
-    #: Those of them that it keeps there for an hour, which Anthropic bills higher.
+    #: Those of them that it keeps for an hour, for which Anthropic charges more.
     cache_write_1h_tokens: int = 0
-    #: In US dollars, where the provider itself says what the reply cost.
+    #: US dollars, if the provider itself says what the call cost.
     cost: float | None = None
 
     @property
@@ -88,9 +88,9 @@ class DelayedReply:
 
 @dataclass(frozen=True)
 class LLMRequest:
-    """What the agent asked its LLM: the argument of a reply that is a function."""
+    """A request of the agent to its LLM: the argument of a reply that is a function."""
 
-    #: Which of the script's requests this is, counted from 1.
+    #: The number of the request, among those to the script, from 1.
     number: int
     #: The model's name as it arrived at the provider: without LiteLLM's provider prefix.
     model: str
@@ -116,7 +116,7 @@ class LLMRequest:
 
     @cached_property
     def length(self) -> int:
-        """How many characters of JSON the conversation so far and the tools are."""
+        """The length, in characters of JSON, of the conversation so far and the tools."""
         asked = {"messages": self.messages, "tools": self.tools}
         return len(json.dumps(asked, ensure_ascii=False))
 
@@ -124,7 +124,7 @@ class LLMRequest:
 #: A reply that depends on the request. It runs in a thread of its own.
 ReplyFunction = Callable[[LLMRequest], "Reply | ScriptedToolCall | ErrorReply | DelayedReply"]
 
-#: What a script may hold.
+#: An entry of a script.
 Entry = Reply | ScriptedToolCall | ErrorReply | DelayedReply | ReplyFunction
 
 
@@ -135,7 +135,7 @@ def say(
     finish_reason: str | None = None,
     usage: Usage | None = None,
 ) -> Reply:
-    """A reply with text, and with any number of tool calls after it.
+    """Return a reply with text, and any number of tool calls after it.
 
     Args:
         text: What the LLM says; may be empty where there are tool calls.
@@ -155,7 +155,7 @@ def say(
 
 
 def tool(name: str, /, **arguments: Any) -> ScriptedToolCall:
-    """A tool call; alone in a script it is a reply that holds nothing else.
+    """Return a tool call; alone in a script it is a reply that holds nothing else.
 
     Nothing is added to the arguments: the agent's tools accept a call without the `summary`
     and `security_risk` that their schemas mention.
@@ -170,7 +170,7 @@ def tool(name: str, /, **arguments: Any) -> ScriptedToolCall:
 
 
 def error(status: int, message: str = "", headers: Mapping[str, str] | None = None) -> ErrorReply:
-    """An error of the provider, such as `error(429, headers={"retry-after": "1"})`.
+    """Return an error of the provider, such as `error(429, headers={"retry-after": "1"})`.
 
     It counts as one reply: a client that retries gets the script's next one.
 
@@ -183,7 +183,7 @@ def error(status: int, message: str = "", headers: Mapping[str, str] | None = No
 
 
 def delay(seconds: float, reply: Entry) -> DelayedReply:
-    """A reply that comes after so many seconds.
+    """Return a reply that comes after so many seconds.
 
     It is used up when its request arrives: a client that goes away during the wait and asks
     again gets the script's next reply.
@@ -192,7 +192,7 @@ def delay(seconds: float, reply: Entry) -> DelayedReply:
 
 
 def _text_of(part: Any) -> str:
-    """The text of a message or of a part of one, which is a string, a list of parts, or typed."""
+    """Return the text of a message or of a part of one: a string, a list of parts, or an object."""
     if isinstance(part, str):
         return part
     if isinstance(part, list):

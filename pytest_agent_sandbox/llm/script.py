@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 
 #: Characters of the agent's last message that a complaint quotes.
 _LONGEST_QUOTE = 300
-#: What is answered to "which models are there".
+#: The answer to the question which models there are.
 _MODEL = {"id": "scripted", "object": "model", "created": 0, "owned_by": "pytest-agent-sandbox"}
 
 
@@ -53,11 +53,11 @@ class Script:
 
     Args:
         replies: Made by `say`, `tool`, `error` and `delay`, or functions that get the
-            `LLMRequest` and return one of these. A function runs in a thread of its own; what
-            it raises is raised by `check`, in the test.
+            `LLMRequest` and return one of these. A function runs in a thread of its own; an
+            exception of it is raised by `check`, in the test.
 
     Raises:
-        SettingsError: An entry is not usable; the message says which.
+        SettingsError: An entry cannot be used; the message says which.
 
     Example:
         ```python
@@ -79,10 +79,10 @@ class Script:
         self.extend(replies)
 
     def extend(self, replies: Sequence[Entry]) -> None:
-        """Add replies at the end: what comes next, once the agent has done its first part.
+        """Add replies at the end, for what the agent does next.
 
         Raises:
-            SettingsError: An entry is not usable; the message says which.
+            SettingsError: An entry cannot be used; the message says which.
         """
         given: Any = replies
         if isinstance(given, str) or not isinstance(given, Sequence):
@@ -105,7 +105,7 @@ class Script:
 
     @property
     def asides(self) -> str:
-        """Which replies went to questions beside the agent's work, unless an error has told it."""
+        """Which replies went to questions beside the agent's work, unless an error has said so."""
         return "" if self._has_told_asides else self._asides(guess=False)
 
     def check(self) -> None:
@@ -113,17 +113,17 @@ class Script:
 
         Raises:
             LLMScriptExhausted: The agent asked for more than the script holds.
-            BaseException: What a function of the script raised, with its own traceback.
+            BaseException: A function of the script raised it; it has its own traceback.
         """
         if self._failure is not None:
-            # Each raise would add its own frames to a traceback that is kept.
+            # Without this, each raise would add its own frames to the traceback.
             raise self._failure.with_traceback(self._traceback)
 
     def verify(self) -> None:
-        """Raise what `check` would raise, or complain about replies that are left.
+        """Raise what `check` raises, or complain about replies that are left.
 
         Raises:
-            LLMScriptUnused: The agent never asked for some of the replies; lists them.
+            LLMScriptUnused: The agent never asked for some of the replies; the message lists them.
         """
         self.check()
         left = list(enumerate(self._replies, start=1))[self.used :]
@@ -135,16 +135,16 @@ class Script:
             )
 
     def _asides(self, *, guess: bool) -> str:
-        return asides.told(self._questions, len(self), guess=guess)
+        return asides.describe(self._questions, len(self), guess=guess)
 
     def _told_asides(self) -> str:
-        """These questions, for an error's message."""
+        """Describe these questions for an error's message."""
         text = self._asides(guess=True)
         self._has_told_asides = bool(text)
         return f"\n{text}" if text else ""
 
     async def answer(self, exchange: Exchange) -> Answer:
-        """The answer to a request of the gateway's."""
+        """Answer a request."""
         if (exchange.method, exchange.path) == ("GET", "/models"):
             return json_answer({"object": "list", "data": [_MODEL]})
         if (exchange.method, exchange.path) == ("POST", exchange.dialect.path):
@@ -160,7 +160,7 @@ class Script:
             request, entry = self._take(exchange)
         except MalformedRequestError as problem:
             return exchange.refuse(str(problem))
-        # Both refusals have a status that no client retries: the next request would end the same.
+        # The status of both refusals is one that no client retries: a retry would end the same way.
         if entry is None:
             answer = f"No reply is left in the script, which holds {len(self)}."
             return exchange.refuse(f"Request {request.number}: {answer}")
@@ -180,7 +180,7 @@ class Script:
         return json_answer(dialect.completion(request, reply, label))
 
     def _take(self, exchange: Exchange) -> tuple[LLMRequest, Entry | None]:
-        """The next request with its reply, or with None when there is none left."""
+        """Take the next reply; return it with the parsed request, or None if no reply is left."""
         with self._lock:
             request = exchange.dialect.parse(exchange.body, self._requests + 1)
             self._requests += 1

@@ -28,7 +28,7 @@ class ServerThread:
     """A server that answers from its construction to `close`.
 
     Args:
-        application: What is served.
+        application: The application to serve.
         bind: The address to listen on, and no other.
         port: The port; 0 takes a free one.
         at_end: Called on the server's event loop when it has stopped.
@@ -57,7 +57,7 @@ class ServerThread:
                 lifespan="off",
                 # Logging belongs to the process.
                 log_config=None,
-                # A passed-on answer has the provider's own.
+                # An answer that is passed on has the provider's own headers.
                 date_header=False,
                 server_header=False,
                 proxy_headers=False,
@@ -90,7 +90,7 @@ class ServerThread:
         """Close the connections of these clients, as soon as they have their answers.
 
         Args:
-            clients: As ASGI has them, in `scope["client"]`.
+            clients: The clients as in ASGI's `scope["client"]`.
         """
         with suppress(RuntimeError):  # the loop has ended, and all connections with it
             self._loop.call_soon_threadsafe(self._hang_up, clients)
@@ -124,10 +124,10 @@ class _Protocol(H11Protocol):
         self.access_log = False
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Says nothing: the application answers a client that asks for WebSockets."""
+        """Say nothing: the application itself answers a client that asks for WebSockets."""
 
     def hang_up(self) -> None:
-        """Closes the connection once nothing is under way on it."""
+        """Close the connection once nothing is under way on it."""
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
         else:

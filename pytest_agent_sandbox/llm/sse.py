@@ -14,7 +14,7 @@ MEDIA_TYPE = "text/event-stream"
 _END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 #: Bytes at the end of what came that may be the beginning of an empty line.
 _LONGEST_LINE_END = 2
-#: Not those that Unicode knows beside them.
+#: Without the other line ends that Unicode knows.
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
@@ -27,17 +27,17 @@ class ServerSentEvent:
 
     @cached_property
     def data(self) -> str:
-        """What the event says; empty for a comment."""
+        """The event's content; empty for a comment."""
         return "\n".join(self._values("data"))
 
     @cached_property
     def name(self) -> str:
-        """The event's kind; empty where the provider names none."""
+        """The event's kind; empty if the provider names none."""
         return "".join(self._values("event"))
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """What the event says as a JSON object; empty where it is none, such as `[DONE]`."""
+        """The content as a JSON object; empty if it is not one, such as `[DONE]`."""
         return json_object(self.data)
 
     def _values(self, field: str) -> list[str]:
@@ -50,41 +50,41 @@ class ServerSentEvent:
 
 
 class EventSplitter:
-    """Cuts a stream of bytes, which comes in pieces of any size, into its events."""
+    """A splitter that cuts a stream of bytes, in chunks of any size, into its events."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
-        """The events that are whole now."""
-        # What was looked through before is not looked through again: an event may be large.
-        looked_through = max(0, len(self._rest) - _LONGEST_LINE_END)
+        """Take a chunk, and return the events that are whole now."""
+        # What was searched before is not searched again: an event may be large.
+        searched = max(0, len(self._rest) - _LONGEST_LINE_END)
         self._rest += chunk
         events = []
         start = 0
-        for end in [found.end() for found in _END.finditer(self._rest, looked_through)]:
+        for end in [found.end() for found in _END.finditer(self._rest, searched)]:
             events.append(ServerSentEvent(bytes(self._rest[start:end])))
             start = end
         del self._rest[:start]
         return events
 
     def end(self) -> list[ServerSentEvent]:
-        """What came after the last whole event, which clients take for one; at most one."""
+        """Return the rest, which clients take for one more event; none if it is empty."""
         rest, self._rest = bytes(self._rest), bytearray()
         return [ServerSentEvent(rest)] if rest.strip() else []
 
 
 def is_event_stream(media_type: str) -> bool:
-    """Whether a `content-type` says that the body is made of events; its case does not matter."""
+    """Tell whether a `content-type`, in any case, says that the body is made of events."""
     return media_type.partition(";")[0].strip().lower() == MEDIA_TYPE
 
 
 def encode_event(content: Any, name: str = "") -> bytes:
-    """An event for the wire.
+    """Return an event as it goes on the wire.
 
     Args:
-        content: What it says: a text as it is, anything else as JSON.
-        name: Its kind, where it has one.
+        content: Its content: a text goes out as it is, anything else as JSON.
+        name: Its kind, if it has one.
     """
     text = content if isinstance(content, str) else json.dumps(content)
     head = f"event: {name}\n" if name else ""
@@ -93,7 +93,7 @@ def encode_event(content: Any, name: str = "") -> bytes:
 
 
 def json_object(text: str | bytes) -> dict[str, Any]:
-    """A text as a JSON object; empty where it is none."""
+    """Parse a text as a JSON object; empty if it is not one."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Where the cassette of a test is."""
+"""The file of a test's cassette."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _HASH_LENGTH = 8
 
 
 def cassette_file(test_file: Path, node_id: str, folder: str) -> Path:
-    """`cassettes/<module>/<test>.json`, beside the test's file.
+    """Return the cassette's file: `cassettes/<module>/<test>.json`, beside the test's file.
 
-    A parametrized test has one for each set of parameters, and so has each trial of a repeated
-    one; a hash tells apart what would be spelled alike.
+    A parametrized test has one cassette for each set of parameters, and a repeated test has one for
+    each trial. A hash distinguishes names that would be spelled alike.
 
     Args:
         test_file: The file of the test.
-        node_id: The test's.
-        folder: The setting `llm_cassettes`. One that is not below the test's own folder may be
-            shared by many: there the folders above the test's file are part of the name.
+        node_id: The test's node id.
+        folder: The setting `llm_cassettes`. A folder that is not below the test's own may be shared
+            by many test files: there the folders above the test's file are part of the path.
     """
     path, _, name = own_node_id(node_id).partition("::")
     name = name.replace("::", ".")
@@ -36,7 +36,7 @@ def cassette_file(test_file: Path, node_id: str, folder: str) -> Path:
 
 
 def own_node_id(node_id: str) -> str:
-    """A test's node id without the group that xdist's `--dist loadgroup` adds (3.8)."""
+    """Return a test's node id without the group that xdist's `--dist loadgroup` adds (3.8)."""
     if node_id.endswith("]"):
         return node_id
     before, bracket, _ = node_id.rpartition("]@")

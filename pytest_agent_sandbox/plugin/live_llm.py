@@ -17,7 +17,7 @@ class LiveLLM:
 
     Args:
         environment: Holds these variables.
-        budget: What may be spent there.
+        budget: The budget for its calls.
     """
 
     def __init__(self, environment: Mapping[str, str], budget: Budget) -> None:
@@ -26,7 +26,7 @@ class LiveLLM:
 
     @property
     def missing(self) -> str:
-        """Which variables are not set, in words; empty where all that are needed are."""
+        """The variables that are needed and not set, in words; empty if there are none."""
         names = [name for name in _NEEDED if not self._environment.get(name)]
         if not names:
             return ""
@@ -34,7 +34,7 @@ class LiveLLM:
 
     @property
     def model(self) -> str:
-        """The model as LiteLLM spells it; empty where none is set."""
+        """The model as LiteLLM spells it; empty if none is set."""
         return self._environment.get("LLM_MODEL", "")
 
     @property

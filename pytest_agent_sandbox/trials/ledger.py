@@ -1,4 +1,4 @@
-"""What became of the trials of a run, for all of its processes."""
+"""The outcomes of a run's trials, for all of its processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TrialLedger:
     """A file with a line for each trial that has ended.
 
     Args:
-        file: It, and a lock beside it, need not be there yet.
+        file: The file, which need not exist yet; a lock is put beside it.
     """
 
     def __init__(self, file: Path) -> None:
@@ -24,21 +24,21 @@ class TrialLedger:
         self._lock = FileLock(f"{file}.lock")
 
     def add(self, group: str, place: int, outcome: TrialOutcome) -> None:
-        """Note what became of a trial.
+        """Note the outcome of a trial.
 
         Args:
             group: The group's node id.
             place: The trial's place among the selected ones of its group, from 0.
-            outcome: What became of it.
+            outcome: The trial's outcome.
 
         Raises:
-            OSError: The disk is full, or the like.
+            OSError: The file cannot be written, as on a full disk.
         """
         with self._lock, self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps([group, place, outcome]) + "\n")
 
     def outcomes(self, group: str) -> dict[int, TrialOutcome]:
-        """What became of a group's trials so far, by their places."""
+        """Return the outcomes of a group's trials so far, by their places."""
         if not self._file.exists():
             return {}
         with self._lock:

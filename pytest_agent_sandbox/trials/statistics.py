@@ -1,4 +1,4 @@
-"""What a number of trials says about an agent, and what it does not."""
+"""The statistics of trials: what they say about an agent, and what they do not."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _REGROUPINGS = 10_000
 
 
 def wilson_interval(passed: int, counted: int) -> tuple[float, float]:
-    """The Wilson score interval of a pass rate, at 95 % confidence.
+    """Return the Wilson score interval of a pass rate, at 95 % confidence.
 
     Wilson (1927), "Probable inference, the law of succession, and statistical inference". Unlike
-    the textbook's interval it is of use with few trials, and at 0 and 1.
+    the textbook's interval, it is useful with few trials, and at 0 and 1.
 
     Args:
         passed: Trials that passed.
@@ -35,7 +35,7 @@ def wilson_interval(passed: int, counted: int) -> tuple[float, float]:
 
 
 def pass_at_k(passed: int, counted: int, k: int) -> float:
-    """How likely at least one of k trials passes: the unbiased estimate from `counted` trials.
+    """Estimate, without bias, the probability that at least one of k trials passes.
 
     Chen et al. (2021), "Evaluating Large Language Models Trained on Code", section 2.1.
 
@@ -49,10 +49,10 @@ def pass_at_k(passed: int, counted: int, k: int) -> float:
 
 @lru_cache(maxsize=10_000)  # each trial asks again for all before it
 def chance_to_pass(passed: int, failed: int, left: int, needed: int) -> float:
-    """How likely, after what was seen, the trials that are left bring the passes still needed.
+    """Return the probability that the remaining trials bring the passes still needed.
 
-    Nothing is assumed of the agent's rate before its first trial (a uniform prior), so the passes
-    to come follow a beta-binomial distribution.
+    Nothing is assumed about the agent's rate before its first trial (a uniform prior). The passes
+    to come therefore follow a beta-binomial distribution.
 
     Args:
         passed: Trials that passed.
@@ -72,13 +72,13 @@ def chance_to_pass(passed: int, failed: int, left: int, needed: int) -> float:
 
 
 def rate_difference(passed: int, counted: int, passed_then: int, counted_then: int) -> float:
-    """How likely chance alone makes two pass rates differ this much: Fisher's exact test.
+    """Return the p-value of the difference of two pass rates, by Fisher's exact test.
 
     Args:
         passed: Trials that passed in one run.
-        counted: Trials of it.
+        counted: Trials in that run.
         passed_then: Trials that passed in the other run.
-        counted_then: Trials of it.
+        counted_then: Trials in the other run.
     """
     total, passes = counted + counted_then, passed + passed_then
 
@@ -92,13 +92,13 @@ def rate_difference(passed: int, counted: int, passed_then: int, counted_then: i
 
 
 def mean_difference(values: Sequence[float], values_then: Sequence[float]) -> float:
-    """How likely chance alone makes two means differ this much: a permutation test.
+    """Return the p-value of the difference of two means, by a permutation test.
 
     The same values give the same answer.
 
     Args:
-        values: Those of one run; at least one.
-        values_then: Those of the other.
+        values: The values of one run; at least one.
+        values_then: The values of the other run; at least one.
     """
     seen = abs(fmean(values) - fmean(values_then))
     together = [*values, *values_then]
@@ -112,9 +112,9 @@ def mean_difference(values: Sequence[float], values_then: Sequence[float]) -> fl
 
 
 def holm(chances: Sequence[float]) -> list[float]:
-    """The chances of several comparisons, corrected for their number (Holm's method).
+    """Return the p-values of several comparisons, corrected for their number by Holm's method.
 
-    Who compares twenty tests finds one that is different "with p < 0.05" by chance.
+    Without it, one of twenty comparisons would be "different with p < 0.05" by chance.
     """
     order = sorted(range(len(chances)), key=lambda place: chances[place])
     corrected = [0.0] * len(chances)

@@ -105,7 +105,7 @@ def test_too_many_and_too_few_calls(tidy):
         "expected 1 call of terminal(), and there are 2"
     )
     text = failure(tidy.called_tool, "terminal", at_least=3)
-    assert text.startswith("expected at least 3 calls of terminal(): 2 there are")
+    assert text.startswith("expected at least 3 calls of terminal(), and there are 2")
     assert text.count("\n>") == 2
 
 

@@ -33,7 +33,7 @@ _ID_FIELDS = {
 }
 #: Fields that prove to a provider that reasoning is its own.
 _SIGNATURE_FIELDS = {"encrypted_content", "signature", "thought_signature"}
-#: What stands in place of a picture's data: no two are the same, as a cursor blinks.
+#: Replaces a picture's data: no two screenshots are the same, for a cursor blinks.
 _PICTURE = "<picture>"
 _PICTURE_FIELDS = {"data", "image_url", "url"}
 _PICTURE_URL = re.compile(r"(data:image/[\w.+-]+(?:;[\w.+=-]+)*;base64,).", re.IGNORECASE)
@@ -41,7 +41,7 @@ _PICTURE_URL = re.compile(r"(data:image/[\w.+-]+(?:;[\w.+=-]+)*;base64,).", re.I
 _SECRET_FIELDS = {"api_key", "authorization", "authorization_token"}
 #: Fields that hold a JSON schema, as that of a tool's parameters.
 _SCHEMA_FIELDS = {"parameters", "input_schema", "schema", "guided_json"}
-#: What a schema says by way of example, which is no schema itself.
+#: Fields of a schema whose values are examples, not schemas.
 _SCHEMA_VALUES = {"const", "default", "enum", "example", "examples"}
 #: Fields that hold a tool's arguments, or lists of such; some servers take an object for the text.
 _ARGUMENTS_FIELDS = {"arguments", "input_examples"}
@@ -51,20 +51,20 @@ _MESSAGES = {"input", "messages", "system"}
 _TIME_FIELD = re.compile(r"(?:^|_)(?:time|timestamp|created|updated|started|at|ts)(?:_ms)?$")
 _TIMES = (1_700_000_000, 1_920_000_000)
 
-#: What a value is a part of: the `request` itself, its `messages`, or one of its other fields, its
-#: `settings`. In `arguments` and in a `schema`, names mean whatever a tool says.
+#: The part of a request that a value is in: the `request` itself, its `messages`, or its other
+#: fields, the `settings`. In `arguments` and in a `schema`, names mean whatever a tool says.
 _Part = Literal["request", "messages", "settings", "arguments", "schema"]
 _OF_TOOLS = ("arguments", "schema")
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in a request a value is."""
+    """The place of a value in a request."""
 
     #: The names of the fields around it, each after a dot.
     path: str
     part: _Part
-    #: Where in the path the name of the arguments or the schema begins that it is in.
+    #: If the value is in arguments or a schema: where in the path the name of those begins.
     entry: int | None = None
 
 
@@ -84,31 +84,31 @@ class CanonicalRequest:
 
     @cached_property
     def key(self) -> str:
-        """The same for requests that mean the same."""
+        """A hash that is equal for requests that mean the same."""
         return _digest([self.dialect, self.method, self.path, self.body])
 
     @cached_property
     def skeleton(self) -> str:
-        """The same for requests that differ in nothing but what tools printed."""
+        """A hash that is equal for requests that differ in nothing but what tools printed."""
         return _digest([self.dialect, self.method, self.path, without_tool_output(self.body)])
 
 
 def request_as_it_came(exchange: Exchange) -> CanonicalRequest:
-    """A request that has come in, still with all that differs from run to run."""
+    """Return the request of an exchange, still with all that differs from run to run."""
     path = f"{exchange.path}?{exchange.query}" if exchange.query else exchange.path
     body = exchange.content or exchange.body.decode("utf-8", "backslashreplace")
     return CanonicalRequest(exchange.dialect.name, exchange.method, path, body)
 
 
 def canonical_request(request: CanonicalRequest, normalise: Normaliser) -> CanonicalRequest:
-    """The canonical form of a request."""
+    """Return the canonical form of a request."""
     return canonical(request.dialect, request.method, request.path, request.body, normalise)
 
 
 def canonical(
     dialect: str, method: str, path: str, body: Any, normalise: Normaliser
 ) -> CanonicalRequest:
-    """The canonical form of a request, also of one that was in this form before."""
+    """Return the canonical form of a request, which may be in this form already."""
     walk = _Walk(normalise)
     if isinstance(body, Mapping):
         content = walk.canonical(
@@ -124,12 +124,12 @@ def canonical(
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Whether two canonical pieces of JSON are equal; to Python, 1 and True are too."""
+    """Tell whether two canonical pieces of JSON are equal. Python's own `==` takes 1 for True."""
     return as_text(one) == as_text(other)
 
 
 def without_tool_output(value: Any) -> Any:
-    """A canonical body without what tools printed, in any dialect."""
+    """Return a canonical body without what tools printed, in any dialect."""
     if isinstance(value, list):
         return [without_tool_output(item) for item in value]
     if not isinstance(value, dict):
@@ -148,7 +148,7 @@ def without_tool_output(value: Any) -> Any:
 
 
 def _picture(owner: Mapping[str, Any], name: str) -> str:
-    """What stands for a field that holds a picture's data; empty for other fields."""
+    """Return the placeholder for a field with a picture's data; empty for other fields."""
     if name not in _PICTURE_FIELDS:
         return ""
     # OpenAI's chat has the URL in an object, its responses have it in the field itself.
@@ -163,7 +163,7 @@ def _picture(owner: Mapping[str, Any], name: str) -> str:
 
 
 def _is_arguments(owner: Mapping[str, Any], name: str) -> bool:
-    """Whether a field holds a tool's arguments, in which names mean whatever the tool says."""
+    """Tell whether a field holds a tool's arguments, in which names mean whatever the tool says."""
     if name == "input":
         return str(owner.get("type")).endswith("tool_use")
     return name in _ARGUMENTS_FIELDS
@@ -177,7 +177,7 @@ class _Walk:
         self._ids: dict[str, str] = {}
 
     def canonical(self, value: Any, place: _Place = _OUTSIDE) -> Any:
-        """The value, any JSON, without what differs from run to run."""
+        """Return any JSON without what differs from run to run."""
         match value:
             case str():
                 return self._normalise(value)
@@ -195,11 +195,11 @@ class _Walk:
             path = f"{place.path}.{name}"
             if self._normalise.ignores(name, path, place.entry):
                 continue
-            # There, a field that is null is not there.
+            # In these parts, a field that is null counts as missing.
             if item is None and place.part in ("request", "messages"):
                 continue
             normalised = self._normalise(name)
-            while normalised in content:  # two dates, for example, are one name now
+            while normalised in content:  # two names with dates, for example, have become one
                 normalised += "'"
             content[normalised] = self._field(value, name, place)
         return content
@@ -222,7 +222,7 @@ class _Walk:
         return content
 
     def _by_name(self, owner: dict[str, Any], name: str) -> str | None:
-        """What stands for a text by its field's name; None where it stands for itself."""
+        """Return the placeholder that a field's name calls for; None if the text stays."""
         value = owner[name]
         if name in _ID_FIELDS:
             return self._ids.setdefault(value, f"id-{len(self._ids) + 1}")
@@ -236,7 +236,7 @@ class _Walk:
 
 
 def _inner(owner: Mapping[str, Any], name: str, place: _Place) -> _Place:
-    """The place of what is in a field."""
+    """Return the place of a field's value."""
     path = f"{place.path}.{name}"
     part = _part_of(owner, name, path, place.part)
     is_entered = part in _OF_TOOLS and place.entry is None
@@ -261,7 +261,7 @@ def _part_of(owner: Mapping[str, Any], name: str, path: str, around: _Part) -> _
 
 
 def _is_time(name: str, value: Any) -> bool:
-    """Whether a number is seconds or milliseconds since 1970, by its field's name and its size."""
+    """Tell by a field's name and a number's size whether it is a time since 1970, in s or ms."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return bool(_TIME_FIELD.search(name)) and any(
@@ -270,7 +270,7 @@ def _is_time(name: str, value: Any) -> bool:
 
 
 def as_text(value: Any) -> str:
-    """JSON in the one form that is the same for all that is equal."""
+    """Return JSON as text; equal values give equal texts."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 

@@ -1,4 +1,4 @@
-"""What to say when the agent asks for something that was not recorded: where it differs."""
+"""The differences between a request that was not recorded and those that were."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from pytest_agent_sandbox.llm.cassettes.canonical import (
 _WORD = re.compile(r"\w+|[^\w\s]")
 #: Words shown before and after a difference.
 _CONTEXT = 6
-#: Where more words than that are between the first and the last difference, they are shown as one.
+#: If more words than that are between the first and the last difference, they are shown as one.
 _MOST_WORDS = 20_000
 _MOST_DIFFERENCES = 8
-#: What must not reach a terminal, or cannot: control characters and halves of surrogate pairs.
+#: Characters that must not or cannot reach a terminal: controls and halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _LONGEST_SIDE = 400
 _LONGEST_DESCRIPTION = 8_000
 _TURNS = ("messages", "input")
-#: In the place of what is not there: null may be.
+#: Stands for a missing value, which null may be mistaken for.
 _ABSENT = object()
 
 
 def describe_difference(recorded: CanonicalRequest, asked: CanonicalRequest) -> str:
-    """Where two requests differ: which message, which words; a line or three for each place."""
+    """Say where two requests differ, which message and which words, in a few lines each."""
     if _address(recorded) != _address(asked):
         return f"  - recorded: {_address(recorded)}\n  + asked:    {_address(asked)}"
     places = list(_differences(recorded.body, asked.body))
@@ -44,7 +44,7 @@ def describe_difference(recorded: CanonicalRequest, asked: CanonicalRequest) -> 
 
 
 def drifted_messages(recorded: CanonicalRequest, asked: CanonicalRequest) -> set[str]:
-    """The messages, as JSON, that differ from the recorded ones in what a tool printed."""
+    """Return the messages, as JSON, that differ from the recorded ones in what a tool printed."""
     pairs = zip(_turns(recorded.body), _turns(asked.body), strict=False)
     return {
         as_text(now)
@@ -55,7 +55,7 @@ def drifted_messages(recorded: CanonicalRequest, asked: CanonicalRequest) -> set
 
 
 def likeness(recorded: CanonicalRequest, asked: CanonicalRequest) -> tuple[int, int, int]:
-    """How near a recording is to a request; the greater the nearer."""
+    """Return how similar a recorded request is to another one; greater is more similar."""
     before, now = _turns(recorded.body), _turns(asked.body)
     same = sum(one == other for one, other in zip(before, now, strict=False))
     is_alike = recorded.dialect == asked.dialect and recorded.path == asked.path
@@ -98,7 +98,7 @@ def _differences_in_list(name: str, recorded: Sequence[Any], asked: Sequence[Any
 
 
 def _tools_by_name(recorded: Sequence[Any], asked: Sequence[Any]) -> list[tuple[Any, Any]] | None:
-    """Tools of the same name in pairs; None where their names do not tell them apart."""
+    """Pair the tools of the same name; None if their names do not tell them apart."""
     before, now = ({_role(tool): tool for tool in tools} for tools in (recorded, asked))
     if (len(before), len(now)) != (len(recorded), len(asked)):
         return None
@@ -115,7 +115,7 @@ def _role(item: Any) -> str:
 
 
 def _places(title: str, recorded: Any, asked: Any) -> Iterator[str]:
-    """The places where two values differ; none where they are equal."""
+    """Yield the places where two values differ."""
     if recorded is _ABSENT:
         yield f"  {title}: new:\n    + {_cut(_flat(asked))}"
     elif asked is _ABSENT:
@@ -134,7 +134,7 @@ def _places(title: str, recorded: Any, asked: Any) -> Iterator[str]:
 
 
 def _place(title: str, recorded: Any, asked: Any) -> str:
-    # A text and what is none may look alike: "1" and 1.
+    # A text and another value may look alike, as "1" and 1 do: JSON tells them apart.
     flat = _flat if isinstance(recorded, str) and isinstance(asked, str) else _as_json
     before, now = _Words(flat(recorded)), _Words(flat(asked))
     if before.words == now.words:
@@ -152,7 +152,7 @@ def _place(title: str, recorded: Any, asked: Any) -> str:
 def _changes(
     before: _Words, now: _Words, start: int, end: int
 ) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """The spans of words that were replaced, and those that replace them."""
+    """Yield the spans of words that were replaced, with those that replace them."""
     old, new = (
         before.words[start : len(before.words) - end],
         now.words[start : len(now.words) - end],
@@ -166,7 +166,7 @@ def _changes(
 
 
 class _Words:
-    """A text by its words."""
+    """A text split into words."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -174,7 +174,7 @@ class _Words:
         self.words = [text[start:end] for start, end in self._spans]
 
     def shown(self, first: int, last: int, sign: str) -> list[str]:
-        """A line that shows a span of words among its neighbours; none where it is empty."""
+        """Return a line that shows a span of words among its neighbours; none for an empty span."""
         if first == last:
             return []
         begin, end = self._spans[first][0], self._spans[last - 1][1]

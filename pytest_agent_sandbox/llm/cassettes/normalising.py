@@ -1,4 +1,4 @@
-"""What two runs of a test word differently although they mean the same: dates, ids, ports."""
+"""Placeholders for what differs between two runs that mean the same: dates, ids, ports."""
 
 from __future__ import annotations
 
@@ -57,11 +57,10 @@ _CLOCK = (
     r"(?:(?<=[Tt]he time is )|(?<=[Cc]urrent time is )|(?<=[Cc]urrent time: )|(?<=now is )"
     r"|(?<=[Ii]t is now ))[0-2]?\d:[0-5]\d\b(?!:)",
 )
-#: A time of the day that is said by halves of it; it counts after a date, for elsewhere it may be
-#: one that somebody asks for.
+#: A time of day with AM or PM. It counts only after a date: elsewhere it may be one that somebody
+#: asks for.
 _HALF_DAY_TIME = r"[0-2]?\d:[0-5]\d [AaPp][Mm]\b"
-#: Words after which a duration is one that was measured, not one that is asked for, where it is
-#: in fractions of a second.
+#: Words after which a duration in fractions of a second was measured, not asked for.
 _TOOK = ("took ", "took: ", "elapsed: ")
 _DONE = (
     *("built in ", "compiled in ", "completed in ", "executed in ", "finished in "),
@@ -73,13 +72,13 @@ _SHORT_TIME = (
 
 
 def _after(*words: str) -> str:
-    """A pattern of what comes after one of some words, whatever the case of their first letter."""
+    """Return a pattern for what follows any of some words, in either case of the first letter."""
     ways = (f"(?<=[{word[0].upper()}{word[0]}]{re.escape(word[1:])})" for word in words)
     return f"(?:{'|'.join(ways)})"
 
 
 _HASH = r"[0-9a-f]{7,40}"
-#: One that is no number and no word.
+#: A hash that is neither a number nor a word.
 _SURE_HASH = rf"(?=[a-f]*\d)(?=\d*[a-f]){_HASH}"
 #: What `git commit` prints before the hash. Any name may be that of a branch, or the tracker's
 #: before a number: `[ticket 1234567]`.
@@ -87,8 +86,8 @@ _COMMITTED = (
     rf"^\[(?:(?:main|master|detached HEAD)(?: \(root-commit\))?|[\w./-]+ \(root-commit\)"
     rf"|[\w./-]+(?= {_SURE_HASH}\] )) "
 )
-#: What is found only since a later release. It comes after the others: in older cassettes, those
-#: have found what they find already.
+#: Patterns of later releases. They come after the others, which have already been applied to older
+#: cassettes.
 _LATER_PATTERNS = {
     "date": rf"(?:(?:\b{_WEEKDAY},? )?(?:{'|'.join(_NUMERIC_DATES)})|{'|'.join(_CLOCK)}"
     rf"|(?:(?<=[Tt]oday is )|(?<=[Tt]oday: )){_WEEKDAY}\b"
@@ -113,7 +112,7 @@ _LATER_PATTERNS = {
 #: Fields of agents that are known to differ as a whole: Codex says when it has made an item.
 _VOLATILE_FIELDS = ("internal_chat_message_metadata_passthrough.create_time",)
 
-#: What stands in the place of something; the user's patterns are not for these.
+#: Placeholders, to which the user's patterns are not applied.
 _PLACEHOLDER = re.compile(
     rf"(<(?:{'|'.join(_PATTERNS | _LATER_PATTERNS)}"
     "|container|folder|gateway|host|mac|secret|signature|volatile)>)"
@@ -121,9 +120,9 @@ _PLACEHOLDER = re.compile(
 
 
 class Normaliser:
-    """Puts a name, such as `<date>`, in the place of what differs from run to run.
+    """A function that replaces what differs from run to run by a name, such as `<date>`.
 
-    Doing it twice changes nothing more. It may be used from any thread.
+    Applying it twice changes nothing more. It may be used from any thread.
 
     Args:
         scrub: Masks the secrets in a text.
@@ -146,12 +145,12 @@ class Normaliser:
         self._last_names = {field.rpartition(".")[2] for field in self._fields}
         self._known: dict[str, str] = {}
         self._values: re.Pattern[str] | None = None
-        # A conversation says all that it said before with every request.
+        # Each request of a conversation repeats all earlier texts.
         self._cache: dict[str, str] = {}
         self.learn(known or {})
 
     def learn(self, known: Mapping[str, str]) -> None:
-        """More values that are known to differ."""
+        """Add values that are known to differ."""
         self._known |= {value: name for value, name in known.items() if value}
         values = "|".join(re.escape(value) for value in sorted(self._known, key=len, reverse=True))
         # Not inside of a longer word or number: 172.17.0.2 is not in 172.17.0.25.
@@ -159,7 +158,7 @@ class Normaliser:
         self._cache = {}  # another thread may be filling the old one
 
     def __call__(self, text: str) -> str:
-        """The text as it would be worded in any other run."""
+        """Return the text as it would be worded in any other run."""
         text = self._scrub(text)  # each time: more secrets may be known by now
         cache = self._cache
         if text not in cache:
@@ -167,13 +166,14 @@ class Normaliser:
         return cache[text]
 
     def ignores(self, name: str, path: str, entry: int | None = None) -> bool:
-        """Whether a field differs from run to run as a whole.
+        """Tell whether a field differs from run to run as a whole.
 
         Args:
-            name: Its name.
-            path: The names around it and its own, each after a dot; lists have no part in it.
-            entry: Where in the path the name of a tool's arguments or schema begins that it is in.
-                In there a name means something else, unless the user's path leads into it.
+            name: The field's name.
+            path: The names of the fields around it and its own, each after a dot; lists are left
+                out.
+            entry: If it is in a tool's arguments or schema: where in the path the name of those
+                begins. A name in there means something else, unless the user's path leads into it.
         """
         if name not in self._last_names:
             return False
@@ -181,7 +181,7 @@ class Normaliser:
         return any(entry is None or len(path) - len(field) <= entry for field in fields)
 
     def scrub(self, text: str) -> str:
-        """The text without secrets, and otherwise as it is."""
+        """Return the text without secrets, and otherwise as it is."""
         return self._scrub(text)
 
     def _normalised(self, text: str) -> str:

@@ -10,21 +10,21 @@ from typing import Any
 ONE_LINE_EACH = "events"
 
 _WIDTH = 100
-#: In the place of a text of several lines stands an object with this name and its lines.
+#: A text of several lines is replaced by an object with this name and the lines.
 _LINES = "$lines"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def encode(value: Any) -> str:
-    """JSON with a line break at its end; in letters, not in escapes, but for half surrogates."""
+    """Return JSON with a line break at its end. Only half surrogate pairs are escaped."""
     return f"{_format(_split(value), 0)}\n"
 
 
 def decode(text: str) -> Any:
-    """What `encode` was given.
+    """Return the value that `encode` was given.
 
     Raises:
-        ValueError: It is no JSON.
+        ValueError: The text is not JSON.
     """
     return _join(json.loads(text))
 
@@ -84,5 +84,5 @@ def _value(name: str, value: Any, indent: int) -> str:
 
 
 def _safe(text: str) -> str:
-    """The text with JSON's own escapes for what no file can hold: halves of surrogate pairs."""
+    """Return the text with JSON's escapes for what no file can hold: half surrogate pairs."""
     return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -97,7 +97,7 @@ class CassetteSource:
 
         Raises:
             CassetteMiss: The agent asked for something that was not recorded.
-            BudgetExceeded: A call was refused for want of budget.
+            BudgetExceeded: A call was refused because the budget was used up.
         """
         if self._player.missed:
             raise CassetteMiss(self._player.missed)

@@ -1,4 +1,4 @@
-"""Why a cassette's file cannot be read: what has happened to it, and what to do about that."""
+"""The reason why a cassette's file cannot be read, and what to do about it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _MARKS = {
 
 
 def why(data: bytes, problem: Exception) -> str:
-    """The reason, as a sentence or two.
+    """Return the reason, as a sentence or two.
 
     Args:
-        data: What the file holds.
-        problem: What reading it has raised.
+        data: The file's content.
+        problem: The exception that reading it has raised.
     """
     conflict = _CONFLICT.search(data)
     if conflict is not None:
@@ -59,7 +59,7 @@ def _conflict(data: bytes, position: int) -> str:
 
 def _no_json(problem: json.JSONDecodeError) -> str:
     rest = problem.doc[problem.pos :].strip()
-    # A text without its end is complained of where it begins.
+    # json reports a string without its end at the position where it begins.
     is_cut = any(word.startswith(rest) for word in ("null", "true", "false"))
     is_cut_escape = len(rest) < _LONGEST_ESCAPE and problem.msg.startswith("Invalid \\uXXXX")
     if is_cut or is_cut_escape or problem.msg.startswith("Unterminated string"):

@@ -11,10 +11,10 @@ DIALECTS: tuple[Dialect, ...] = (OpenAIChat(), OpenAIResponses(), AnthropicMessa
 
 
 def dialect_of(path: str) -> Dialect:
-    """The dialect that is spoken at a path below `/v1`.
+    """Return the dialect that is spoken at a path below `/v1`.
 
-    Token counting and the like are worded as their family's completions are; models and embeddings
-    as OpenAI words them.
+    Token counting and the like take the dialect of the completions above them in the path; models
+    and embeddings are OpenAI's.
     """
     for dialect in DIALECTS:
         if path == dialect.path or path.startswith(f"{dialect.path}/"):

@@ -26,11 +26,11 @@ _ERROR_TYPES = {
     529: "overloaded_error",
 }
 _FIRST_SERVER_ERROR = 500
-#: Of the tokens that were put into the cache, those that stay for an hour, not for five minutes.
+#: The tokens that were put into the cache for an hour, not for five minutes.
 _FOR_AN_HOUR = "ephemeral_1h_input_tokens"
 _LAST_TYPES = ("message_stop", "error")
 
-#: Types of the tools that the client runs: its own, and how those of Anthropic's making begin.
+#: Types of the tools that the client runs: its own, and the prefixes of those made by Anthropic.
 _OWN_TOOLS = (None, "custom")
 _CLIENT_TOOLS = (
     "bash_",
@@ -50,7 +50,7 @@ class AnthropicMessages(Dialect):
     turns = "messages"
 
     def completion(self, request: LLMRequest, reply: Reply, label: str) -> dict[str, Any]:
-        """A `message` object."""
+        """Return a `message` object."""
         return {
             "id": f"msg_{label}",
             "type": "message",
@@ -63,18 +63,18 @@ class AnthropicMessages(Dialect):
         }
 
     def stream(self, request: LLMRequest, reply: Reply, label: str) -> Iterator[bytes]:
-        """The events that add up to the same object, named."""
+        """Yield the named events that add up to the same object."""
         for event in _events(self.completion(request, reply, label)):
             yield encode_event(event, event["type"])
 
     def error(self, status: int, message: str) -> dict[str, Any]:
-        """The body of an error."""
+        """Return the body of an error."""
         default = "api_error" if status >= _FIRST_SERVER_ERROR else "invalid_request_error"
         kind = _ERROR_TYPES.get(status, default)
         return {"type": "error", "error": {"type": kind, "message": message}}
 
     def usage(self, content: Mapping[str, Any], so_far: Usage | None) -> Usage | None:
-        """The tokens of a whole answer, or of the events at both ends of a streamed one."""
+        """Return the tokens of a whole answer, or of the first and last events of a stream."""
         message = content.get("message", content)  # a stream's first event holds it in there
         used = message.get("usage") if isinstance(message, Mapping) else None
         if not isinstance(used, Mapping):
@@ -87,7 +87,7 @@ class AnthropicMessages(Dialect):
         cost = told_cost(message)
         if not known and for_an_hour is None and cost is None:
             return so_far
-        # Numbers are totals so far, and what an event leaves out has not changed.
+        # The numbers are running totals; one that an event leaves out has not changed.
         now = before | known
         read, written = now["cache_read_input_tokens"], now["cache_creation_input_tokens"]
         prompt = now["input_tokens"] + read + written
@@ -97,7 +97,7 @@ class AnthropicMessages(Dialect):
         return Usage(prompt, now["output_tokens"], read, written, for_an_hour, cost)
 
     def is_last(self, event: ServerSentEvent) -> bool:
-        """Whether the event ends the answer, as a success or not."""
+        """Tell whether the event ends the answer, as a success or not."""
         return (event.content.get("type") or event.name) in _LAST_TYPES
 
     def is_run_by_client(self, tool: Mapping[str, Any]) -> bool:
@@ -105,7 +105,7 @@ class AnthropicMessages(Dialect):
         return kind in _OWN_TOOLS or str(kind).startswith(_CLIENT_TOOLS)
 
     def malformed(self, content: dict[str, Any]) -> bool:
-        """Put a "{" too many before the input of calls; in a whole answer it becomes a string."""
+        """Put a stray "{" before the input of calls, which in a whole answer becomes a string."""
         delta = content.get("delta")
         if isinstance(delta, dict) and delta.get("type") == "input_json_delta":
             return _spoil_delta(delta)
@@ -144,7 +144,7 @@ def _stop_reason(reply: Reply) -> str:
 
 
 def _usage(usage: Usage) -> dict[str, Any]:
-    """The tokens as Anthropic tells them."""
+    """Return the tokens in Anthropic's form."""
     for_an_hour = usage.cache_write_1h_tokens
     lifetimes = {
         "ephemeral_5m_input_tokens": usage.cache_write_tokens - for_an_hour,
@@ -154,7 +154,7 @@ def _usage(usage: Usage) -> dict[str, Any]:
 
 
 def _counts(usage: Usage) -> dict[str, int]:
-    """The tokens as Anthropic counts them: those of the cache are no `input_tokens`."""
+    """Return the tokens as Anthropic counts them: `input_tokens` without those of the cache."""
     cached = usage.cache_read_tokens + usage.cache_write_tokens
     return {
         "input_tokens": usage.prompt_tokens - cached,
@@ -165,7 +165,7 @@ def _counts(usage: Usage) -> dict[str, int]:
 
 
 def _events(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The events that add up to a whole answer."""
+    """Yield the events that add up to a whole answer."""
     usage = {**whole["usage"], "output_tokens": 0}
     begun = {**whole, "content": [], "stop_reason": None, "usage": usage}
     yield {"type": "message_start", "message": begun}
@@ -184,7 +184,7 @@ def _events(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _in_parts(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A block as it is announced, and the deltas that complete it."""
+    """Return a block as it is announced, and the deltas that complete it."""
     match block["type"]:
         case "thinking":
             deltas = [

@@ -1,4 +1,4 @@
-"""What a dialect is: how one provider's API words requests, answers and errors."""
+"""The base of all dialects: how one provider's API words requests, answers and errors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pytest_agent_sandbox.llm.sse import ServerSentEvent
 _CHARACTERS_PER_TOKEN = 4
 #: Characters of text, reasoning or arguments in one chunk of a stream.
 _CHUNK_CHARACTERS = 24
-#: The events by which Anthropic and OpenAI's responses say that.
+#: The events by which Anthropic and OpenAI's responses report a failure in mid-stream.
 _FAILURES = ("error", "response.failed")
-#: Fields that bring tools of the provider's with them: OpenAI's web search and stored prompts,
+#: Fields that bring the provider's own tools with them: OpenAI's web search and stored prompts,
 #: OpenRouter's plugins, Anthropic's MCP servers.
 _PROVIDER_FIELDS = ("web_search_options", "prompt", "plugins", "mcp_servers")
 
@@ -27,26 +27,26 @@ class MalformedRequestError(Exception):
 
 
 class Dialect(ABC):
-    """How one provider's API words requests, answers and errors. It has no state."""
+    """The wording of one provider's API: requests, answers, errors. It has no state."""
 
-    #: As cassettes name it.
+    #: Its name in cassettes.
     name: ClassVar[str]
-    #: Where its completions are asked for, below `/v1`.
+    #: The path, below `/v1`, at which completions are asked for.
     path: ClassVar[str]
     #: The field of a request that holds the conversation so far.
     turns: ClassVar[str]
-    #: Whether some servers end a stream without a word about it.
+    #: Whether some servers end a stream without a last event that says so.
     may_end_unsaid: ClassVar[bool] = False
 
     def parse(self, body: bytes, number: int) -> LLMRequest:
         """Read a request for a completion.
 
         Args:
-            body: As it came.
-            number: Which of a script's requests this is.
+            body: The body as it came.
+            number: The number of the request, among those to the script.
 
         Raises:
-            MalformedRequestError: It is not JSON, or lacks a model or messages.
+            MalformedRequestError: The body is not JSON, or lacks a model or messages.
         """
         try:
             content = json.loads(body)
@@ -65,54 +65,54 @@ class Dialect(ABC):
         return LLMRequest(number, model, messages, tools, content)
 
     def messages(self, content: Mapping[str, Any]) -> Any:
-        """The conversation so far, where the request has one."""
+        """Return the conversation so far, if the request has one."""
         return content.get(self.turns)
 
     @abstractmethod
     def completion(self, request: LLMRequest, reply: Reply, label: str) -> dict[str, Any]:
-        """An answer in one piece.
+        """Return an answer in one piece.
 
         Args:
-            request: What is answered.
-            reply: The answer.
-            label: What makes the answer's ids unique in its conversation, the same in every run.
+            request: The request.
+            reply: The reply to put into the answer.
+            label: Makes the answer's ids unique in its conversation, and the same in every run.
         """
 
     @abstractmethod
     def stream(self, request: LLMRequest, reply: Reply, label: str) -> Iterator[bytes]:
-        """The same answer as server-sent events."""
+        """Yield the same answer as server-sent events."""
 
     @abstractmethod
     def error(self, status: int, message: str) -> dict[str, Any]:
-        """The body of an error."""
+        """Return the body of an error."""
 
     @abstractmethod
     def usage(self, content: Mapping[str, Any], so_far: Usage | None) -> Usage | None:
-        """The tokens that an answer books.
+        """Return the tokens that an answer states.
 
         Args:
             content: A whole answer, or one event of a streamed one.
-            so_far: What earlier events of the same answer have booked.
+            so_far: The usage in earlier events of the same answer.
         """
 
     @abstractmethod
     def is_last(self, event: ServerSentEvent) -> bool:
-        """Whether nothing more of the answer follows; clients may hang up then."""
+        """Tell whether nothing more of the answer follows; clients may hang up then."""
 
     def ends_answer(self, event: ServerSentEvent) -> bool:
-        """Whether the answer is whole with this event, though something may follow."""
+        """Tell whether the answer is whole with this event, though more may follow."""
         return self.is_last(event)
 
     def is_failure(self, event: ServerSentEvent) -> bool:
-        """Whether the provider says in the middle of a stream that it has failed."""
+        """Tell whether the event reports a failure of the provider in mid-stream."""
         if '"error"' not in event.data:
             return False
         content = event.content
         return content.get("type") in _FAILURES or isinstance(content.get("error"), dict)
 
     def provider_tools(self, content: Mapping[str, Any]) -> list[str]:
-        """What the request wants the provider itself to run: web searches, code, MCP servers."""
-        # Items of the input may bring tools with them, and so does each request of a batch.
+        """Return what the request asks the provider to run: web searches, code, MCP servers."""
+        # Items of the input may bring tools with them, and so may each request of a batch.
         batch = [request.get("params") for request in objects(content.get("requests"))]
         holders = [content, *objects(self.messages(content)), *objects(batch)]
         tools = [tool for holder in holders for tool in objects(holder.get("tools"))]
@@ -126,19 +126,19 @@ class Dialect(ABC):
 
     @abstractmethod
     def is_run_by_client(self, tool: Mapping[str, Any]) -> bool:
-        """Whether a tool of a request is for the agent to run. What is not known is not."""
+        """Tell whether a tool of a request is run by the agent; unknown ones are not."""
 
     @abstractmethod
     def malformed(self, content: dict[str, Any]) -> bool:
         """Make the tool arguments in an answer, or an event of one, unusable.
 
         Returns:
-            Whether there were any.
+            Whether there were any arguments.
         """
 
 
 def usage_of(request: LLMRequest, reply: Reply) -> Usage:
-    """The tokens that a scripted reply books: the script's own numbers, or counted ones."""
+    """Return the usage of a scripted reply: the script's own numbers, or counted ones."""
     if reply.usage is not None:
         return reply.usage
     calls = "".join(call.name + dump(call.arguments) for call in reply.calls)
@@ -146,23 +146,23 @@ def usage_of(request: LLMRequest, reply: Reply) -> Usage:
 
 
 def wants_stream(content: Mapping[str, Any]) -> bool:
-    """Whether the answer is to come as server-sent events."""
+    """Tell whether the answer is to come as server-sent events."""
     return content.get("stream") is True
 
 
 def pieces(text: str) -> Iterator[str]:
-    """A text cut into what one event of a stream carries."""
+    """Cut a text into pieces, one for each event of a stream."""
     for start in range(0, len(text), _CHUNK_CHARACTERS):
         yield text[start : start + _CHUNK_CHARACTERS]
 
 
 def dump(content: Any) -> str:
-    """JSON inside JSON, as models write it: in letters, not escapes."""
+    """Return JSON as models write it inside JSON: in letters, not escapes."""
     return json.dumps(content, ensure_ascii=False)
 
 
 def number(content: Mapping[str, Any], *path: str) -> int | None:
-    """The number at a path of names; None where there is none."""
+    """Return the number at a path of names; None if there is none."""
     value: Any = content
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
@@ -170,14 +170,14 @@ def number(content: Mapping[str, Any], *path: str) -> int | None:
 
 
 def told_cost(content: Any, so_far: Usage | None = None) -> float | None:
-    """What a provider says in an answer's `usage` that it cost, in US dollars; None where nothing.
+    """Return the cost in US dollars that an answer's `usage` states; None if it states none.
 
-    OpenRouter, LiteLLM's proxy and others say it by a number; Perplexity by parts and their sum.
-    Who has a key of his own for the provider behind OpenRouter pays that one too.
+    OpenRouter, LiteLLM's proxy and others give a number; Perplexity gives parts and their sum.
+    With a key of one's own for the provider behind OpenRouter, that provider's cost is added.
 
     Args:
         content: The answer, or an event of it.
-        so_far: What earlier events said; a cost in there counts until another one is told.
+        so_far: The usage in earlier events; a cost in it counts until a later event states one.
     """
     before = None if so_far is None else so_far.cost
     usage = content.get("usage") if isinstance(content, Mapping) else None
@@ -197,7 +197,7 @@ def _amount(value: Any) -> float | None:
 
 
 def objects(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list; none where it is no list."""
+    """Return the objects in a list; none if it is not a list."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 

@@ -1,4 +1,4 @@
-"""Dialects that the gateway does not speak: how to tell a request of theirs, and the answer."""
+"""Dialects that the gateway does not speak: how to recognise their requests, and the answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BY_PATH = {
     "Azure's dialect": re.compile(r"^(?:/v1)?/openai/"),
     "Cohere's dialect": re.compile(r"^(?:/v1|/v2)*/chat$"),
 }
-#: By the header that holds the key. Bedrock's requests are signed, and show none.
+#: By the header that holds the key. Bedrock's requests are signed and show no key.
 _BY_HEADER = {"api-key": "Azure's dialect", "x-goog-api-key": "Google's dialect"}
 _SIGNED = ("aws4-hmac-sha256", "Amazon Bedrock's dialect")
 #: Google's key may be in the query, too.
@@ -29,7 +29,7 @@ _QUERY_KEY = "key"
 
 
 def foreign_dialect(path: str, query: str, headers: Mapping[str, str]) -> str:
-    """The name of a dialect that is not spoken here; empty where the request is of none."""
+    """Return the name of the foreign dialect that a request is in; empty if it is in none."""
     for name, pattern in _BY_PATH.items():
         if pattern.search(path):
             return name
@@ -45,7 +45,7 @@ def foreign_dialect(path: str, query: str, headers: Mapping[str, str]) -> str:
 
 
 def foreign_key(query: str, headers: Mapping[str, str]) -> str:
-    """The key that such a request shows; empty where it shows none."""
+    """Return the key that such a request shows; empty if it shows none."""
     for header in _BY_HEADER:
         if header in headers:
             return headers[header]
@@ -53,12 +53,12 @@ def foreign_key(query: str, headers: Mapping[str, str]) -> str:
 
 
 def spoken() -> str:
-    """Where completions are asked for here."""
+    """Return where this gateway takes requests for completions, for a message."""
     return ", ".join(f"POST /v1{dialect.path}" for dialect in DIALECTS)
 
 
 def not_spoken(name: str, method: str, path: str) -> str:
-    """What to answer a request in another dialect."""
+    """Return the message that answers a request in another dialect."""
     return (
         f"{method} {path} is {name}, which this gateway does not speak. It speaks {spoken()}, with "
         "the key in `Authorization: Bearer` or `x-api-key`: where the provider has an address that "

@@ -100,7 +100,7 @@ class OpenAIChat(Dialect):
 
 
 def openai_error(status: int, message: str) -> dict[str, Any]:
-    """An error in OpenAI's form."""
+    """Return an error in OpenAI's form."""
     default = "server_error" if status >= _FIRST_SERVER_ERROR else "invalid_request_error"
     return {
         "error": {

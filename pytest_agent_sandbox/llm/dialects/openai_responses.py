@@ -19,7 +19,7 @@ from pytest_agent_sandbox.llm.dialects.openai_chat import openai_error
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, ScriptedToolCall, Usage
 from pytest_agent_sandbox.llm.sse import ServerSentEvent, encode_event
 
-#: After which nothing follows. `[DONE]` is of servers that only resemble OpenAI's.
+#: Types of last events. `[DONE]` comes from servers that only resemble OpenAI's.
 _LAST_TYPES = ("response.completed", "response.incomplete", "response.failed", "error")
 _DONE = "[DONE]"
 
@@ -57,12 +57,12 @@ class OpenAIResponses(Dialect):
     turns = "input"
 
     def messages(self, content: Mapping[str, Any]) -> Any:
-        """The conversation so far; OpenAI takes a plain string for a single message of the user."""
+        """Return the conversation so far; a plain string is a single message of the user."""
         turns = content.get(self.turns)
         return [{"role": "user", "content": turns}] if isinstance(turns, str) else turns
 
     def completion(self, request: LLMRequest, reply: Reply, label: str) -> dict[str, Any]:
-        """A `response` object."""
+        """Return a `response` object."""
         reason = _INCOMPLETE_REASONS.get(reply.finish_reason or "")
         return {
             **_envelope(request, label),
@@ -73,17 +73,17 @@ class OpenAIResponses(Dialect):
         }
 
     def stream(self, request: LLMRequest, reply: Reply, label: str) -> Iterator[bytes]:
-        """The events that add up to the same object, numbered and named."""
+        """Yield the numbered and named events that add up to the same object."""
         whole = self.completion(request, reply, label)
         for position, event in enumerate(_events(whole)):
             yield encode_event({**event, "sequence_number": position}, event["type"])
 
     def error(self, status: int, message: str) -> dict[str, Any]:
-        """The body of an error, which is the same in all of OpenAI's dialects."""
+        """Return the body of an error, which is the same in all of OpenAI's dialects."""
         return openai_error(status, message)
 
     def usage(self, content: Mapping[str, Any], so_far: Usage | None) -> Usage | None:
-        """The tokens of a whole answer, or of the event that ends a streamed one."""
+        """Return the tokens of a whole answer, or of the event that ends a stream."""
         response = content.get("response", content)
         prompt = number(response, "usage", "input_tokens")
         if prompt is None:
@@ -94,7 +94,7 @@ class OpenAIResponses(Dialect):
         return Usage(prompt, completion, cached, written, cost=told_cost(response, so_far))
 
     def is_last(self, event: ServerSentEvent) -> bool:
-        """Whether the event ends the answer, as a success or not."""
+        """Tell whether the event ends the answer, as a success or not."""
         kind = event.content.get("type") or event.name
         return kind in _LAST_TYPES or event.data.strip() == _DONE
 
@@ -108,7 +108,7 @@ class OpenAIResponses(Dialect):
         return isinstance(environment, Mapping) and environment.get("type") == "local"
 
     def malformed(self, content: dict[str, Any]) -> bool:
-        """Put a "{" too many before the arguments of calls, wherever they are repeated."""
+        """Put a stray "{" before the arguments of calls, wherever they are repeated."""
         field = _ARGUMENTS_FIELDS.get(str(content.get("type")))
         if field is not None:
             return _spoil(content, field)
@@ -130,7 +130,7 @@ def _spoil(content: dict[str, Any], field: str) -> bool:
 
 
 def _envelope(request: LLMRequest, label: str) -> dict[str, Any]:
-    """What a response says of itself and repeats of its request."""
+    """Return the fields that name a response, and those that it repeats from its request."""
     body = request.body
     parallel = body.get("parallel_tool_calls")
     return {
@@ -200,7 +200,7 @@ def _usage(usage: Usage) -> dict[str, Any]:
 
 
 def _events(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The events that add up to a whole answer, still without their numbers."""
+    """Yield the events that add up to a whole answer, still without numbers."""
     begun = {
         **whole,
         "status": "in_progress",
@@ -219,7 +219,7 @@ def _events(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _begun(item: dict[str, Any]) -> dict[str, Any]:
-    """An item as it is announced: without what its own events will bring."""
+    """Return an item as it is announced: without the content that its events will bring."""
     match item["type"]:
         case "reasoning":
             return {**item, "summary": []}

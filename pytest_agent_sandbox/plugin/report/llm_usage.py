@@ -20,24 +20,24 @@ _FIRST_ERROR = 400
 
 @dataclass
 class LLMUsage:
-    """LLM calls of one test, or of a whole run, and what they cost."""
+    """The LLM usage of one test, or of a whole run."""
 
-    #: How many calls by who answered them (see `Origin`), or `refused`.
+    #: The number of calls by who answered them (see `Origin`), or `refused`.
     calls: Counter[str] = field(default_factory=Counter)
-    #: Of requests and answers together, as far as the answers said.
+    #: Tokens of requests and answers together, as far as the answers said.
     tokens: int = 0
-    #: Spent, in US dollars, as far as it is known.
+    #: US dollars that were spent, as far as they are known.
     cost: float = 0.0
-    #: Not spent: what the replayed calls cost when they were recorded.
+    #: US dollars that were not spent: the cost of the replayed calls when they were recorded.
     saved: float = 0.0
     #: Whether there are calls whose cost is not known.
     unpriced: bool = False
-    #: What is to be said about it.
+    #: Remarks for the summary.
     notes: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, calls: Iterable[LLMCall]) -> LLMUsage:
-        """Sum up some calls."""
+        """Return the sum of some calls."""
         sum_ = cls()
         for call in calls:
             sum_.calls[call.origin or "refused"] += 1
@@ -59,18 +59,18 @@ class LLMUsage:
         self.unpriced |= other.unpriced
 
     def to_property(self) -> str:
-        """Return it as a text: other values do not get through JUnit XML and xdist."""
+        """Return the usage as text: other values do not get through JUnit XML and xdist."""
         return json.dumps({**vars(self), "calls": dict(self.calls)})
 
     @classmethod
     def from_property(cls, text: str) -> LLMUsage:
-        """Read what `to_property` has made."""
+        """Return the usage that `to_property` was given."""
         content: dict[str, Any] = json.loads(text)
         return cls(**{**content, "calls": Counter(content["calls"])})
 
     @property
     def is_only_scripted(self) -> bool:
-        """Tell whether no provider has ever had a part in it."""
+        """True if no provider has ever answered any of it."""
         return not set(self.calls) - {"scripted", "fault", "refused"} and not self.notes
 
     def __str__(self) -> str:
@@ -91,7 +91,7 @@ class LLMUsage:
 
 
 def _is_error(call: LLMCall) -> bool:
-    """Tell whether the provider refused it, which costs nothing."""
+    """Tell whether the provider refused a call, which costs nothing."""
     return call.status is not None and call.status >= _FIRST_ERROR
 
 
@@ -111,7 +111,7 @@ def attach(usage: LLMUsage, properties: list[tuple[str, object]]) -> None:
 
 
 def summary(reports: Iterable[Any], *, verbose: bool) -> list[str]:
-    """Return lines for the end of the run: tests that asked a provider or a cassette, and a sum.
+    """Return lines for the end of the run: tests that asked a provider or a cassette, and the sum.
 
     Args:
         reports: All reports of the run.
