@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.expectations.matching import (
     TextExpectation,
-    checked_expectation,
-    checked_number,
+    check_expectation,
+    check_number,
     checked_text,
     cut,
     differences,
@@ -67,8 +67,8 @@ class ConversationExpectation:
             SettingsError: The name or a number cannot be used.
         """
         checked_text(name, "A tool's name")
-        checked_number(times, "times", least=0)
-        checked_number(0 if at_least is None else at_least, "at_least", least=1)
+        check_number(times, "times", least=0)
+        check_number(0 if at_least is None else at_least, "at_least", least=1)
         calls = self._conversation.events.tool_calls()
         fitting = [call for call in calls if _fits(call, name, arguments)]
         wanted = _spelled_call(name, arguments)
@@ -158,8 +158,8 @@ class ConversationExpectation:
         if (steps, tool_calls, tokens, cost) == (None, None, None, None):
             raise SettingsError("at_most() takes a limit: steps=, tool_calls=, tokens= or cost=.")
         for name, value in (("steps", steps), ("tool_calls", tool_calls), ("tokens", tokens)):
-            checked_number(value, name, least=0)
-        checked_number(cost, "cost", least=0, kind=int | float)
+            check_number(value, name, least=0)
+        check_number(cost, "cost", least=0, kind=int | float)
         events = self._conversation.events
         calls = len(events.tool_calls())
         limits: list[tuple[str, float | None, Any]] = [
@@ -186,7 +186,7 @@ class ConversationExpectation:
             AssertionError: The message is another one, or there is none.
             SettingsError: Something else than a text is expected.
         """
-        checked_expectation(expected)
+        check_expectation(expected)
         found = self._conversation.events.final_message
         if found is not None and text_matches(expected, found):
             return self
@@ -279,7 +279,9 @@ def _listed(calls: Sequence[ToolCall], marked: Sequence[ToolCall]) -> list[str]:
     for at, call in shown:
         failed = "  [failed]" if call.is_error else ""
         sign = ">" if at in places else " "
-        lines.append(f"{sign} {at + 1:>3}  {_spelled_call(call.name, telling(call))}{failed}")
+        lines.append(
+            f"{sign} {at + 1:>3}  {_spelled_call(call.name, given_arguments(call))}{failed}"
+        )
     left = len(calls) - start - len(shown)
     return ["the agent's tool calls:", *lines, *([f"  … {left} after"] if left else [])]
 
@@ -289,7 +291,7 @@ def _ids(calls: Sequence[ToolCall]) -> set[str]:
     return {call.action.id for call in calls}
 
 
-def telling(call: ToolCall) -> dict[str, Any]:
+def given_arguments(call: ToolCall) -> dict[str, Any]:
     """Return the arguments that the agent gave: servers fill in those that it left out."""
     return {
         name: value

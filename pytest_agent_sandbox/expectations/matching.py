@@ -57,11 +57,11 @@ def text_matches(expected: object, actual: str) -> bool:
     Raises:
         SettingsError: Something is expected that no text can be.
     """
-    checked_expectation(expected)
+    check_expectation(expected)
     return expected in actual if isinstance(expected, str) else matches(expected, actual)
 
 
-def checked_expectation(expected: object) -> None:
+def check_expectation(expected: object) -> None:
     """Check an expectation of a text.
 
     Raises:
@@ -74,7 +74,7 @@ def checked_expectation(expected: object) -> None:
         )
 
 
-def checked_number(value: Any, what: str, *, least: int, kind: Any = int) -> None:
+def check_number(value: Any, what: str, *, least: int, kind: Any = int) -> None:
     """Check a number, which may be None.
 
     Raises:

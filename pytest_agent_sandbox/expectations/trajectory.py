@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from pytest_agent_sandbox.client.events import ActionEvent, Event, MessageEvent
-from pytest_agent_sandbox.expectations.conversation import telling
+from pytest_agent_sandbox.expectations.conversation import given_arguments
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ def trajectory(
     calls = {call.action.id: call for call in conversation.events.tool_calls()}
     lines: list[str] = []
     for event in conversation.events:
-        lines += _told(event, calls)
+        lines += _event_lines(event, calls)
     lines.append(f"status: {conversation.status}")
     return "\n".join(line.rstrip() for line in normalise("\n".join(lines)).splitlines()) + "\n"
 
 
-def _told(event: Event, calls: dict[str, ToolCall]) -> Iterator[str]:
+def _event_lines(event: Event, calls: dict[str, ToolCall]) -> Iterator[str]:
     if isinstance(event, MessageEvent):
         yield from _block(f"{event.source}:", event.text)
     if event.id not in calls:
@@ -48,7 +48,7 @@ def _told(event: Event, calls: dict[str, ToolCall]) -> Iterator[str]:
     if isinstance(event, ActionEvent) and event.text:
         yield from _block("agent:", event.text)
     yield f"tool: {call.name}"
-    for name, value in sorted(telling(call).items()):
+    for name, value in sorted(given_arguments(call).items()):
         yield from _block(f"  {name}:", str(value), indent="    ")
     if call.result is not None:
         result = call.result.splitlines()

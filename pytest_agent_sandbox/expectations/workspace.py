@@ -138,7 +138,7 @@ class WorkspaceExpectation:
         if notes:  # it was cut, or could not be read: what is missing must not count as unchanged
             raise SandboxError(f"It cannot be told which files have changed: {cut(notes)}")
         kinds: dict[str, str] = {}
-        for change in found:  # what becomes a link is told as deleted, and as added
+        for change in found:  # what becomes a link is listed as deleted and as added
             kinds[change.path] = "modified" if change.path in kinds else change.status
         return kinds
 

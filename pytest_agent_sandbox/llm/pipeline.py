@@ -103,7 +103,7 @@ async def _accounted(
         _book(exchange, answer, policy, is_complete=is_complete)
 
 
-def _told_by_header(answer: Answer) -> float | None:
+def _cost_in_header(answer: Answer) -> float | None:
     """Return what the call cost in US dollars, if a LiteLLM proxy says so."""
     for name, value in answer.headers:
         if name == _COST_HEADER:
@@ -125,9 +125,9 @@ def _book(exchange: Exchange, answer: Answer, policy: Policy, *, is_complete: bo
     """Book what a call has cost, once."""
     call = exchange.call
     if answer.status < FIRST_ERROR:
-        told = _told_by_header(answer)
-        if call.usage is not None and call.usage.cost is None and told is not None:
-            call.usage = replace(call.usage, cost=told)
+        stated = _cost_in_header(answer)
+        if call.usage is not None and call.usage.cost is None and stated is not None:
+            call.usage = replace(call.usage, cost=stated)
         if call.origin != "scripted" and call.cost is None:
             call.cost = policy.prices.cost(call.model, call.usage)
         for budget in exchange.budgets:

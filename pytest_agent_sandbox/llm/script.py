@@ -131,13 +131,13 @@ class Script:
             listed = "\n".join(f"  {position}. {describe(entry)}" for position, entry in left)
             raise LLMScriptUnused(
                 f"The agent used {self.used} of the script's {len(self)} replies. "
-                f"It never asked for:\n{listed}{self._told_asides()}"
+                f"It never asked for:\n{listed}{self._describe_asides()}"
             )
 
     def _asides(self, *, guess: bool) -> str:
         return asides.describe(self._questions, len(self), guess=guess)
 
-    def _told_asides(self) -> str:
+    def _describe_asides(self) -> str:
         """Describe these questions for an error's message."""
         text = self._asides(guess=True)
         self._has_told_asides = bool(text)
@@ -193,7 +193,7 @@ class Script:
                 f"{len(self)}. The last it was told: "
                 f"{shorten(request.last_message, _LONGEST_QUOTE)!r}. Add the reply, or end "
                 'the script with what ends a turn: say("...") or tool("finish", message="...").'
-                + self._told_asides()
+                + self._describe_asides()
             )
         )
         return request, None

@@ -121,7 +121,7 @@ class NewInteraction:
             self._events.append((self._now(), event.name, event.data))
             self._is_event_whole = bool(event.content) or not event.data
             if self._dialect.is_failure(event):
-                self.state = "dropped"  # like an error told by the status
+                self.state = "dropped"  # like an answer with an error status
             self._has_end = self._has_end or self._dialect.ends_answer(event)
             if self._dialect.is_last(event):
                 self._complete()  # a client may hang up now

@@ -36,7 +36,7 @@ def _split(value: Any) -> Any:
         case list():
             return [_split(item) for item in value]
         case dict():
-            # A name like ours is told apart by one more sign in front.
+            # A name like ours gets one more sign in front, to be distinguished.
             return {
                 f"${name}" if name.endswith(_LINES) else name: _split(item)
                 for name, item in value.items()

@@ -11,7 +11,7 @@ from pytest_agent_sandbox.llm.dialects.dialect import (
     number,
     objects,
     pieces,
-    told_cost,
+    stated_cost,
     usage_of,
 )
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage
@@ -81,10 +81,10 @@ class AnthropicMessages(Dialect):
             return so_far
         earlier = so_far or Usage(0, 0)
         before = _counts(earlier)
-        told = {name: number(used, name) for name in before}
-        known = {name: total for name, total in told.items() if total is not None}
+        stated = {name: number(used, name) for name in before}
+        known = {name: total for name, total in stated.items() if total is not None}
         for_an_hour = number(used, "cache_creation", _FOR_AN_HOUR)
-        cost = told_cost(message)
+        cost = stated_cost(message)
         if not known and for_an_hour is None and cost is None:
             return so_far
         # The numbers are running totals; one that an event leaves out has not changed.

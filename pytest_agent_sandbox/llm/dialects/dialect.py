@@ -169,7 +169,7 @@ def number(content: Mapping[str, Any], *path: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def told_cost(content: Any, so_far: Usage | None = None) -> float | None:
+def stated_cost(content: Any, so_far: Usage | None = None) -> float | None:
     """Return the cost in US dollars that an answer's `usage` states; None if it states none.
 
     OpenRouter, LiteLLM's proxy and others give a number; Perplexity gives parts and their sum.

@@ -12,7 +12,7 @@ from pytest_agent_sandbox.llm.dialects.dialect import (
     number,
     objects,
     pieces,
-    told_cost,
+    stated_cost,
     usage_of,
 )
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, ScriptedToolCall, Usage
@@ -74,7 +74,7 @@ class OpenAIChat(Dialect):
         details = ("usage", "prompt_tokens_details")
         cached = number(content, *details, "cached_tokens") or 0
         written = number(content, *details, "cache_write_tokens") or 0
-        return Usage(prompt, completion, cached, written, cost=told_cost(content, so_far))
+        return Usage(prompt, completion, cached, written, cost=stated_cost(content, so_far))
 
     def is_last(self, event: ServerSentEvent) -> bool:
         return event.data.strip() == _LAST

@@ -12,7 +12,7 @@ from pytest_agent_sandbox.llm.dialects.dialect import (
     number,
     objects,
     pieces,
-    told_cost,
+    stated_cost,
     usage_of,
 )
 from pytest_agent_sandbox.llm.dialects.openai_chat import openai_error
@@ -91,7 +91,7 @@ class OpenAIResponses(Dialect):
         completion = number(response, "usage", "output_tokens") or 0
         cached = number(response, "usage", "input_tokens_details", "cached_tokens") or 0
         written = number(response, "usage", "input_tokens_details", "cache_write_tokens") or 0
-        return Usage(prompt, completion, cached, written, cost=told_cost(response, so_far))
+        return Usage(prompt, completion, cached, written, cost=stated_cost(response, so_far))
 
     def is_last(self, event: ServerSentEvent) -> bool:
         """Tell whether the event ends the answer, as a success or not."""
