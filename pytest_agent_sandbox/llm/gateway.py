@@ -242,7 +242,7 @@ def _stranger(method: str, path: str, foreign: str) -> Answer:
     logging.getLogger(__name__).warning("The LLM gateway refused %r: no valid token.", path)
     if foreign:  # after a 401, clients would blame the key
         return _error(path, UNSPOKEN, not_spoken(foreign, method, path))
-    message = "This gateway does not know the API key, or its conversation is over."
+    message = "The API key is none that this gateway knows, or its conversation is over."
     return _error(path, 401, message)
 
 
