@@ -21,8 +21,8 @@ from pytest_agent_sandbox.containers.cleanup import (
     prefixed,
     remove_container,
 )
+from pytest_agent_sandbox.containers.container_errors import explain_exit, start_failure
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.faults import explain_exit, start_failure
 from pytest_agent_sandbox.containers.logs import LogFollower
 from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.containers.state import ContainerState, parse_state
@@ -114,7 +114,7 @@ class Container:
         Raises:
             ImageNotFound: The engine lacks the image, or has it for another platform.
             SettingsError: The engine refuses a setting.
-            SandboxStartFailed: It did not start; see `faults.is_transient`.
+            SandboxStartFailed: It did not start; see `container_errors.is_transient`.
             SandboxDied: It ended before its ports could be read.
             EngineUnavailable: The engine did not answer.
         """

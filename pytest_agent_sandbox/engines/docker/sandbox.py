@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.containers.container_errors import is_transient
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.faults import is_transient
 from pytest_agent_sandbox.containers.proxies import without_proxy
 from pytest_agent_sandbox.containers.readiness import wait_until
 from pytest_agent_sandbox.engines.docker.plan import SandboxPlan

@@ -1,4 +1,4 @@
-"""What went wrong with a container, in words; and whether it is worth another try."""
+"""The errors of containers: the engine's words made plain, and which are worth another try."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _missing_image(words: str, spec: ContainerSpec) -> ImageNotFound:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same start is likely to succeed when tried once more.
+    """Tell whether the same start is likely to succeed when tried once more.
 
     Args:
         error: What `Container.start`, or waiting for its server, raised.
