@@ -10,45 +10,36 @@ import errno
 import os
 import stat
 import sys
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+
+from pytest_agent_sandbox.host.closing import Closing
 
 #: Seconds since 1970 that every file system can hold.
 _LATEST = 2**31
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
 
 
-class Folder(Protocol):
+class Folder(Closing):
     """A folder that is filled. Paths below it are lists of names, of which none is `..`."""
 
+    @abstractmethod
     def make_folder(self, parts: Sequence[str]) -> None:
         """Make a folder and those above it, private for now, where they are missing."""
 
+    @abstractmethod
     def write(self, parts: Sequence[str], pieces: Iterable[bytes], mode: int, mtime: float) -> None:
         """Write a file, in place of a file or link; nobody else can read it before it is whole."""
 
+    @abstractmethod
     def make_link(self, parts: Sequence[str], target: str) -> None:
         """Make a symbolic link, in place of a file or link."""
 
+    @abstractmethod
     def finish_folder(self, parts: Sequence[str], mode: int, mtime: float) -> None:
         """Give a folder its permissions and its time."""
-
-    def close(self) -> None:
-        """Let go of it."""
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Let go of it."""
 
 
 def open_folder(path: Path) -> Folder:
@@ -59,23 +50,7 @@ def open_folder(path: Path) -> Folder:
     return FolderByPath(path)
 
 
-class _Closing:
-    def close(self) -> None:
-        """Let go of it."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class FolderByDescriptor(_Closing):
+class FolderByDescriptor(Folder):
     """Opens each folder on the way below the one that it is in, and no links.
 
     A link in a folder's place is replaced by the folder.
@@ -166,7 +141,7 @@ class FolderByDescriptor(_Closing):
             self._last = None
 
 
-class FolderByPath(_Closing):
+class FolderByPath(Folder):
     """Looks at each folder on the way before it is used, where folders cannot be opened.
 
     A link in a folder's place is an error.
@@ -174,6 +149,9 @@ class FolderByPath(_Closing):
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    def close(self) -> None:
+        """Do nothing: it holds no descriptor."""
 
     def make_folder(self, parts: Sequence[str]) -> None:  # noqa: D102 - as in Folder
         self._find(parts)

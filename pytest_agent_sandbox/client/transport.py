@@ -8,7 +8,6 @@ import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from types import TracebackType
 from typing import Any
 
 import httpx
@@ -18,6 +17,7 @@ from pytest_agent_sandbox.client.answers import as_text, decode
 from pytest_agent_sandbox.client.asynchronous import check_caller
 from pytest_agent_sandbox.client.sockets import GUARD_INTERVAL, Guard, GuardedTransport
 from pytest_agent_sandbox.errors import ServerError
+from pytest_agent_sandbox.host.closing import Closing
 
 __all__ = ["GUARD_GRACE", "GUARD_INTERVAL", "Guard", "ServerConnection", "is_silence"]
 
@@ -47,7 +47,7 @@ _LONGEST_ANSWER = 900.0
 _OF_THE_WIRE = ("content-encoding", "content-length", "transfer-encoding")
 
 
-class ServerConnection:
+class ServerConnection(Closing):
     """All HTTP requests to one agent server; usable from several threads at once.
 
     Args:
@@ -261,17 +261,6 @@ class ServerConnection:
     def close(self) -> None:
         """Close all connections to the server. May be called more than once."""
         self._client.close()
-
-    def __enter__(self) -> ServerConnection:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _until(self, deadline: float, timeout: float | None) -> float | None:
         """The seconds of silence to bear where all is to be over at a time."""

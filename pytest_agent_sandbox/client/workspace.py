@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
 from typing import Any, Self
 
 from pydantic import SecretStr
@@ -23,12 +22,13 @@ from pytest_agent_sandbox.client.git import GitChange, GitDiff, Snapshot
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
 from pytest_agent_sandbox.client.workspace_files import WorkspaceFiles
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed, SettingsError
+from pytest_agent_sandbox.host.closing import Closing
 
 # Seconds for the server to delete a conversation.
 _FORGET_TIMEOUT = 10.0
 
 
-class RemoteWorkspace(WorkspaceFiles):
+class RemoteWorkspace(WorkspaceFiles, Closing):
     """The workspace of a running agent server, wherever it runs.
 
     Example:
@@ -411,14 +411,3 @@ class RemoteWorkspace(WorkspaceFiles):
 
     async def __aexit__(self, *raised: Any) -> None:
         await finish_in_thread(partial(self.__exit__, *raised))
-
-    def __enter__(self) -> RemoteWorkspace:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

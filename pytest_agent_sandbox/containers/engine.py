@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from types import TracebackType
 from typing import Any, Self
 
 import docker
@@ -21,6 +20,7 @@ from pytest_agent_sandbox.containers.endpoints import Endpoint, find_endpoints
 from pytest_agent_sandbox.containers.proxies import Proxy, container_proxies
 from pytest_agent_sandbox.containers.surroundings import is_in_container, own_container
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError, SettingsError
+from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.host_route import (
     HostRoute,
     has_gateway_here,
@@ -38,7 +38,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _VIRTUAL_MACHINES = ("docker desktop", "docker-desktop", "colima", "lima-", "orbstack", "rancher")
 
 
-class Engine:
+class Engine(Closing):
     """A connection to a container engine that speaks Docker's API (Docker, Podman).
 
     Make one with `Engine.connect`. Safe to use from several threads. One engine serves any number
@@ -276,17 +276,6 @@ class Engine:
             if self._owner is not None:
                 self._owner.close()
                 self._owner = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Engine {self.description} at {self.endpoint}>"

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.program import Program
 from pytest_agent_sandbox.errors import SandboxStartFailed, SettingsError
 from pytest_agent_sandbox.host import multiplexer, tunnel_inside
+from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.multiplexer import Connect, Ends, Multiplexer, TunnelError
 
 _LOOPBACK = "127.0.0.1"
@@ -31,7 +32,7 @@ class _Carrying(NamedTuple):
     ends: Multiplexer
 
 
-class Tunnel:
+class Tunnel(Closing):
     """Carries connections into a container and out of it, over a process that runs there.
 
     The process there is started by the engine and talks over the engine's connection, so this works
@@ -113,12 +114,6 @@ class Tunnel:
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(_CLOSE_PATIENCE)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _wait_for_the_other_end(self) -> None:
         try:

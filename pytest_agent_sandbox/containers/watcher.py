@@ -7,16 +7,17 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pytest_agent_sandbox.containers import watching
+from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.piped_process import PipedProcess
 
 # Seconds the watcher gets to end once it is told to.
 _PATIENCE = 5.0
 
 
-class Watcher:
+class Watcher(Closing):
     """Watches over this process by holding a pipe to it.
 
     When the pipe breaks without a word, as on SIGKILL, the watcher removes the owner's containers
@@ -56,9 +57,3 @@ class Watcher:
     def _tell(self, message: dict[str, Any]) -> None:
         # It may have been killed: then a later run cleans up (see `cleanup.remove_left_behind`).
         self._piped.tell(json.dumps(message))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -6,16 +6,16 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self
 
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.host.closing import Closing
 
 _log = logging.getLogger("pytest_agent_sandbox.containers")
 # Engines do such work side by side; more at once only take the CPU from the tests.
 _THREADS = 2
 
 
-class Background:
+class Background(Closing):
     """Does what it is given in threads of its own; what is still to be done is done by `close`.
 
     Each piece of work has to bound itself, as all calls to an `Engine` do.
@@ -47,9 +47,3 @@ class Background:
         self._executor.shutdown()
         if self._errors:
             raise self._errors[0]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

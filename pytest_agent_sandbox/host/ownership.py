@@ -9,11 +9,12 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.lock_folder import lock_folder
 
 #: Names of labels: the owner, where its lock is, and, for people, its process and machine.
@@ -25,7 +26,7 @@ OwnerState = Literal["alive", "dead", "unknown"]
 _SETTLED = 3600.0
 
 
-class Owner:
+class Owner(Closing):
     """A process that has containers. It holds a lock, which ends with it, however it ends.
 
     A process number would not do: numbers are used again, and other machines and containers that
@@ -57,12 +58,6 @@ class Owner:
         """Give up the lock: containers that are still there count as left behind."""
         self._lock.release()
         forget(self.id)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def owner_file(owner: str) -> Path:

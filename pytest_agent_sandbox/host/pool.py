@@ -9,9 +9,10 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.host.closing import Closing
 
 _log = logging.getLogger("pytest_agent_sandbox.containers")
 
@@ -45,7 +46,7 @@ class _Entry(Generic[T]):
     future: Future[T]
 
 
-class Pool(Generic[T]):
+class Pool(Generic[T], Closing):
     """Things that are started ahead; safe to use from several threads.
 
     Args:
@@ -144,9 +145,3 @@ class Pool(Generic[T]):
     def _check(self) -> None:
         if self._closing.is_set():
             raise PoolClosedError("It is not needed any more.")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

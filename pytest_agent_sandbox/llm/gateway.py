@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.llm.asgi import body_of, send_answer, token_of, unless_gone
 from pytest_agent_sandbox.llm.connections import Connections
 from pytest_agent_sandbox.llm.dialects import DIALECTS, dialect_of
@@ -38,7 +39,7 @@ _PREFIX = "/v1"
 _WITHOUT_PREFIX = {dialect.path for dialect in DIALECTS}
 
 
-class Gateway:
+class Gateway(Closing):
     """An HTTP server in a thread of its own; a context manager.
 
     Args:
@@ -70,12 +71,9 @@ class Gateway:
     def __repr__(self) -> str:
         return f"Gateway({self._bind!r}, port={self._server and self._server.port})"
 
-    def __enter__(self) -> Gateway:
+    def __enter__(self) -> Self:
         self.start()
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def port(self) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.exchange import Exchange, Source
 from pytest_agent_sandbox.llm.models import speaks_anthropic
@@ -18,7 +19,7 @@ from pytest_agent_sandbox.llm.pipeline import Policy
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,20}")
 
 
-class Lane:
+class Lane(Closing):
     """One conversation's way to its LLM, made by `Gateway.open_lane`; a context manager.
 
     Args:
@@ -56,12 +57,6 @@ class Lane:
     def __repr__(self) -> str:
         # Without the token: a repr ends up in logs and reports.
         return f"Lane({self.name!r}, {len(self._calls)} calls)"
-
-    def __enter__(self) -> Lane:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def token(self) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.agents import agent_payload
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.host_route import HostRoute
 from pytest_agent_sandbox.sandbox.network import WayToGateway
 
@@ -55,7 +55,7 @@ class HostService:
     close: Callable[[], None]
 
 
-class HostGateway:
+class HostGateway(Closing):
     """One gateway for the sandboxes of an engine; it starts listening with its first lane.
 
     Args:
@@ -162,17 +162,6 @@ class HostGateway:
             gateway, self._gateway = self._gateway, None
         if gateway is not None:
             gateway.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def with_each_llm(agent: object, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
