@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import h11
 
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.host.host_route import CONTAINER_HOST_NAME
+from pytest_agent_sandbox.host.host_route import CONTAINER_HOST_NAME, host_in_url
 from pytest_agent_sandbox.host.multiplexer import Ends
 
 _PLACE = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
@@ -251,5 +251,4 @@ def _count(counter: Counter[str], name: str) -> None:
 
 
 def _place(host: str, port: int) -> str:
-    host = host.strip("[]").lower()
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{host_in_url(host.strip('[]').lower())}:{port}"

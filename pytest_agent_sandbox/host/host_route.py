@@ -31,6 +31,11 @@ class HostRoute:
     container_port: int | None = None
 
 
+def host_in_url(host: str) -> str:
+    """Return a host as addresses with a port have it: an IPv6 number in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 def route_by_address(address: str) -> HostRoute:
     """The route over an address that the user gave.
 

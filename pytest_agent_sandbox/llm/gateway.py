@@ -6,6 +6,7 @@ import logging
 import secrets
 import time
 from collections import defaultdict
+from typing import Self
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.host.closing import Closing
+from pytest_agent_sandbox.host.host_route import host_in_url
 from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.exchange import Exchange, Source
 from pytest_agent_sandbox.llm.models import speaks_anthropic
@@ -77,8 +78,7 @@ class Lane(Closing):
                 model, and `/chat/completions` to any other's: the former comes without `/v1`.
             port: The port by which the container reaches it, if that is not the gateway's own.
         """
-        address = f"[{host}]" if ":" in host else host
-        root = f"http://{address}:{port or self._port()}"
+        root = f"http://{host_in_url(host)}:{port or self._port()}"
         return root if speaks_anthropic(model) else f"{root}/v1"
 
     def check(self) -> None:

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from pytest_agent_sandbox.client.agents import agent_payload
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.host.closing import Closing
-from pytest_agent_sandbox.host.host_route import HostRoute
+from pytest_agent_sandbox.host.host_route import HostRoute, host_in_url
 from pytest_agent_sandbox.sandbox.network import WayToGateway
 
 if TYPE_CHECKING:
@@ -112,9 +112,8 @@ class HostGateway(Closing):
         gateway = self._listening()
         token = gateway.open_service(application)
         port = self.route.container_port or gateway.port
-        host = self.route.container_host_name
-        address = f"[{host}]" if ":" in host else host
-        return HostService(f"http://{address}:{port}", token, lambda: gateway.close_service(token))
+        address = f"http://{host_in_url(self.route.container_host_name)}:{port}"
+        return HostService(address, token, lambda: gateway.close_service(token))
 
     def _listening(self) -> Gateway:
         from pytest_agent_sandbox.llm.gateway import Gateway
