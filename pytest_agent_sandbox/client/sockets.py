@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpcore
@@ -18,23 +19,78 @@ GUARD_INTERVAL = 0.25
 LONGEST_REQUEST = 1800.0
 
 
-class GuardedTransport(httpx.HTTPTransport):
-    """httpx's own transport, over sockets that ask the guard while they wait.
+class GuardedTransport(httpx.BaseTransport):
+    """HTTP over sockets that ask the guard while they wait.
 
     A paused container, or one that lost its network, keeps its connections open and says nothing:
-    without the guard such a request would hang until the read timeout.
+    without the guard such a request would hang until the read timeout. httpx's own transport has
+    no public way to give it other sockets; httpcore, below it, has.
     """
 
     def __init__(self, check: Guard, check_silence: Guard, *, secure: bool) -> None:
-        # Certificates are loaded only where they are used: it takes tens of milliseconds.
-        super().__init__(verify=secure)
-        self._pool = httpcore.ConnectionPool(
+        self._connections = httpcore.ConnectionPool(
+            # Certificates are loaded only where they are used: it takes tens of milliseconds.
             ssl_context=httpx.create_ssl_context() if secure else None,
             # Each request has a connection of its own: after an error the server closes one with a
             # delay, which would break whatever request came next. On loopback it costs nothing.
             max_keepalive_connections=0,
             network_backend=_GuardedBackend(check, check_silence),
         )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request and return its answer, the body not yet read."""
+        url = request.url
+        with _errors_of_httpx():
+            answer = self._connections.handle_request(
+                httpcore.Request(
+                    method=request.method,
+                    url=httpcore.URL(
+                        scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+                    ),
+                    headers=request.headers.raw,
+                    content=request.stream,
+                    extensions=request.extensions,
+                )
+            )
+        return httpx.Response(
+            answer.status,
+            headers=answer.headers,
+            stream=_Body(answer),
+            extensions=answer.extensions,
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._connections.close()
+
+
+class _Body(httpx.SyncByteStream):
+    """The body of an answer, as it comes."""
+
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _errors_of_httpx():
+            yield from self._answer.iter_stream()
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+@contextmanager
+def _errors_of_httpx() -> Iterator[None]:
+    """Raise httpx's error for each of httpcore's, which has the same name."""
+    try:
+        yield
+    except (
+        httpcore.TimeoutException,
+        httpcore.NetworkError,
+        httpcore.ProtocolError,
+        httpcore.ProxyError,
+        httpcore.UnsupportedProtocol,
+    ) as error:
+        raise getattr(httpx, type(error).__name__)(str(error)) from error
 
 
 class _GuardedBackend(httpcore.NetworkBackend):
@@ -69,7 +125,7 @@ class _GuardedStream(httpcore.NetworkStream):
                     raise
 
     def _look_up(self) -> None:
-        """Asks the guard now and then, also while there is no end of bytes."""
+        """Ask the guard now and then, also while there is no end of bytes."""
         now = time.monotonic()
         if now - self._checked > GUARD_INTERVAL:
             self._checked = now
