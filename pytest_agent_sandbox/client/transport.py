@@ -243,8 +243,8 @@ class ServerConnection(Closing):
         self._tells_no_version = not isinstance(version, str)
         return version if isinstance(version, str) else ""
 
-    def probe(self, path: str, *, timeout: float) -> str:
-        """Return why a GET of `path` does not succeed right now; empty if it does.
+    def probe(self, path: str, *, timeout: float) -> ServerError | None:
+        """Return why a GET of `path` does not succeed right now; None if it does.
 
         One attempt, for those who poll. Raises only what the guard raises.
         """
@@ -255,8 +255,10 @@ class ServerConnection(Closing):
             self._raise_for_status(response)
         except (httpx.RequestError, ServerError) as error:
             self.check()
-            return self._without_key(str(error) or type(error).__name__)
-        return ""
+            if isinstance(error, ServerError):
+                return error
+            return ServerError(self._without_key(str(error) or type(error).__name__))
+        return None
 
     def close(self) -> None:
         """Close all connections to the server. May be called more than once."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Self
 
 from pydantic import SecretStr
@@ -104,9 +105,10 @@ class RemoteWorkspace(WorkspaceFiles, Closing):
             left = deadline - time.monotonic()
             patience = max(0.1, min(left, 5.0))
             problem = self.connection.probe("/ready", timeout=patience)
-            if "answered with 404" in problem:  # agent servers before 1.11
+            if problem is not None and problem.status == HTTPStatus.NOT_FOUND:
+                # Agent servers before 1.11 have another name for it.
                 problem = self.connection.probe("/health", timeout=patience)
-            if not problem:
+            if problem is None:
                 return
             if left <= 0:
                 raise SandboxStartFailed(
@@ -117,7 +119,7 @@ class RemoteWorkspace(WorkspaceFiles, Closing):
     def alive(self) -> bool:
         """Return whether the server answers right now (within two seconds)."""
         try:
-            return not self.connection.probe("/alive", timeout=2.0)
+            return self.connection.probe("/alive", timeout=2.0) is None
         except SandboxError:  # the guard's
             return False
 

@@ -163,7 +163,7 @@ class Sandbox:
     def answers(self) -> bool:
         """Tell whether its server answers right now."""
         with ServerConnection(self.address, guard=self.container.check) as connection:
-            return not connection.probe("/alive", timeout=_PROBE_TIMEOUT)
+            return connection.probe("/alive", timeout=_PROBE_TIMEOUT) is None
 
     def close(self) -> None:
         """Let go of its server; its container is still to be removed."""
@@ -206,7 +206,7 @@ class Supply(Protocol):
 def _wait_for_server(container: Container, timeout: float, check: Callable[[], None]) -> None:
     def answers() -> bool:
         check()
-        return not connection.probe("/alive", timeout=_PROBE_TIMEOUT)
+        return connection.probe("/alive", timeout=_PROBE_TIMEOUT) is None
 
     with ServerConnection(_address(container), guard=container.check) as connection:
         wait_until(answers, container, timeout=timeout)
