@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from pytest_agent_sandbox.client.answers import as_text, decode
+from pytest_agent_sandbox.client import response_bodies
 from pytest_agent_sandbox.client.asynchronous import check_caller
 from pytest_agent_sandbox.client.sockets import GUARD_INTERVAL, Guard, GuardedTransport
 from pytest_agent_sandbox.errors import ServerError
@@ -32,19 +32,8 @@ _WRITE_TIMEOUT = 60.0
 # Seconds that a request gets whose deadline is over, or almost.
 _SHORTEST_TIMEOUT = 0.1
 _RETRY_DELAYS = (0.05, 0.2, 0.5, 1.0)
-_DETAIL_LIMIT = 2000
 # Seconds for the server to say which it is.
 _INFO_TIMEOUT = 5.0
-# Bytes of an answer that are kept in memory.
-_LARGEST_BODY = 1024**3
-# The same of a JSON document, which takes some times that when it is read.
-_LARGEST_JSON = 256 * 1024**2
-# Seconds past a request's own timeout, which is one of silence, that its answer may take.
-_GRACE = 5.0
-# Seconds that an answer may take once it has begun.
-_LONGEST_ANSWER = 900.0
-# Headers that tell how a body was sent, rather than what it is.
-_OF_THE_WIRE = ("content-encoding", "content-length", "transfer-encoding")
 
 
 class ServerConnection(Closing):
@@ -180,7 +169,7 @@ class ServerConnection(Closing):
                     headers=headers,
                     timeout=self._timeouts(timeout),
                 ) as answer:
-                    response = _whole(answer, timeout)
+                    response = response_bodies.read_whole(answer, timeout)
                 self._raise_for_status(response)
             except (httpx.RequestError, ServerError) as error:
                 is_tried_again = _may_pass(error) and not self._is_overdue
@@ -205,9 +194,9 @@ class ServerConnection(Closing):
         self.check()
         try:
             with self._client.stream(method, path, params=_without_none(params)) as response:
-                _check_plain(response)
+                response_bodies.check_plain(response)
                 if response.is_error:
-                    self._raise_for_status(_whole(response))
+                    self._raise_for_status(response_bodies.read_whole(response))
                 yield response
         except (httpx.RequestError, ServerError) as error:
             raise self._explain(error, method, path) from error
@@ -251,7 +240,7 @@ class ServerConnection(Closing):
         self.check()
         try:
             with self._client.stream("GET", path, timeout=timeout) as answer:
-                response = _whole(answer, timeout)
+                response = response_bodies.read_whole(answer, timeout)
             self._raise_for_status(response)
         except (httpx.RequestError, ServerError) as error:
             self.check()
@@ -265,7 +254,7 @@ class ServerConnection(Closing):
         self._client.close()
 
     def _until(self, deadline: float, timeout: float | None) -> float | None:
-        """The seconds of silence to bear where all is to be over at a time."""
+        """Return the seconds of silence to bear where all is to be over at a time."""
         if deadline == math.inf:
             return timeout
         longest = self._read_timeout if timeout is None else timeout
@@ -284,7 +273,7 @@ class ServerConnection(Closing):
             f"{request.method} {self.host}{request.url.path} was answered with "
             f"{response.status_code} {response.reason_phrase}"
         )
-        detail = self._without_key(error_detail(response))
+        detail = self._without_key(response_bodies.error_detail(response))
         raise ServerError(f"{text}: {detail}" if detail else text, status=response.status_code)
 
     def _explain(self, error: Exception, method: str, path: str) -> ServerError:
@@ -305,19 +294,14 @@ class ServerConnection(Closing):
         )
 
     def decoded(self, response: httpx.Response) -> Any:
-        """The JSON document that an answer is.
+        """Return the JSON document that an answer is.
 
         Raises:
             ServerError: It is none.
         """
         request = response.request
-        if len(response.content) > _LARGEST_JSON:
-            raise ServerError(
-                f"{request.method} {request.url.path} was answered with {len(response.content):,} "
-                "bytes of JSON."
-            )
         try:
-            return decode(response.content)
+            return response_bodies.decoded(response)
         except ValueError as error:
             raise ServerError(
                 f"{request.method} {self.host}{request.url.path} was answered with something that "
@@ -338,76 +322,13 @@ class _Time(threading.local):
     deadline = math.inf
 
 
-def _whole(response: httpx.Response, timeout: float | None = None) -> httpx.Response:
-    """An answer with its body read, of which there may be too much.
-
-    Args:
-        response: The answer.
-        timeout: Seconds that the request was given.
-    """
-    _check_plain(response)
-    pieces = []
-    size = 0
-    longest = _LONGEST_ANSWER if timeout is None else timeout + _GRACE
-    deadline = time.monotonic() + longest
-    what = f"{response.request.method} {response.request.url.path}"
-    for piece in response.iter_raw():
-        size += len(piece)
-        if size > _LARGEST_BODY:
-            raise ServerError(
-                f"{what} was answered with over {_LARGEST_BODY:,} bytes. Large files are for "
-                "`download`."
-            )
-        if time.monotonic() > deadline:
-            raise ServerError(f"{what} was still answering after {longest:g} s.")
-        pieces.append(piece)
-    headers = [pair for pair in response.headers.multi_items() if pair[0] not in _OF_THE_WIRE]
-    return httpx.Response(
-        response.status_code, headers=headers, content=b"".join(pieces), request=response.request
-    )
-
-
-def _check_plain(response: httpx.Response) -> None:
-    """Raises where a body is packed, which nobody has asked for."""
-    packed = response.headers.get("content-encoding", "identity").strip().lower()
-    if packed not in ("", "identity"):
-        request = response.request
-        raise ServerError(
-            f"{request.method} {request.url.path} was answered in the encoding {packed!r:.80}, "
-            "which was not asked for."
-        )
-
-
 def is_silence(error: ServerError) -> bool:
-    """Whether the server took a request and answered nothing in time."""
+    """Tell whether the server took a request and answered nothing in time."""
     return isinstance(error.__cause__, httpx.ReadTimeout)
 
 
-def error_detail(response: httpx.Response) -> str:
-    """Return what an error's body says, in one readable string; empty if it says nothing."""
-    try:
-        body = decode(response.content)
-    except ValueError:
-        return response.text.strip()[:_DETAIL_LIMIT]
-    detail = body.get("detail", body) if isinstance(body, dict) else body
-    if isinstance(detail, list):  # a refused body: one entry for each field
-        detail = "; ".join(_field_error(entry) for entry in detail)
-    text = as_text(detail)
-    cause = body.get("exception") if isinstance(body, dict) else None
-    if isinstance(cause, str) and cause not in text:
-        text = f"{text}: {cause}"
-    return text[:_DETAIL_LIMIT]
-
-
-def _field_error(entry: Any) -> str:
-    if not isinstance(entry, dict) or not isinstance(entry.get("loc"), list):
-        return as_text(entry)
-    place = ".".join(as_text(part) for part in entry["loc"])
-    return f"{place}: {as_text(entry.get('msg', entry))}"
-
-
 def _may_pass(error: Exception) -> bool:
-    """Return whether the same request may succeed a moment later."""
+    """Tell whether the same request may succeed a moment later."""
     if not isinstance(error, ServerError):
         return True
     return error.status == httpx.codes.TOO_MANY_REQUESTS or httpx.codes.is_server_error(

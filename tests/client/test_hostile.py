@@ -27,6 +27,7 @@ from pytest_agent_sandbox.client import (
     commands,
     conversation,
     pages,
+    response_bodies,
     sockets,
     stream,
     transport,
@@ -246,7 +247,7 @@ def dripping(connection: socket.socket) -> None:
 def test_an_answer_without_end(
     server: HostileServer, workspace: RemoteWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "_LARGEST_BODY", 10_000_000)
+    monkeypatch.setattr(response_bodies, "_LARGEST_BODY", 10_000_000)
     server.answers = [endless]
     with pytest.raises(ServerError, match="was answered with over 10,000,000 bytes"):
         workspace.read_bytes("a")
@@ -254,11 +255,11 @@ def test_an_answer_without_end(
     for call in (lambda: workspace.read_bytes("a"), lambda: workspace.download("a", Path("b"))):
         with pytest.raises(ServerError, match="in the encoding 'gzip', which was not asked for"):
             call()
-    monkeypatch.setattr(transport, "_LARGEST_JSON", 1000)
+    monkeypatch.setattr(response_bodies, "_LARGEST_JSON", 1000)
     server.answers = [http(b" " * 2000)]
     with pytest.raises(ServerError, match="was answered with 2,000 bytes of JSON"):
         workspace.server_info()
-    monkeypatch.setattr(transport, "_LONGEST_ANSWER", 0.5)
+    monkeypatch.setattr(response_bodies, "_LONGEST_ANSWER", 0.5)
     server.answers = [dripping]
     began = time.monotonic()
     with pytest.raises(ServerError, match=r"was still answering after 0\.5 s"):
