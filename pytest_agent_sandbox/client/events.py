@@ -7,96 +7,50 @@ promises becomes an `Event` too. A class is named as the server names the kind.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import Field, ValidationError
 
-from pytest_agent_sandbox.client.acp_content import acp_text
 from pytest_agent_sandbox.client.answers import as_text
+from pytest_agent_sandbox.client.event_base import Content, Event, Message, Observation, joined_text
+from pytest_agent_sandbox.client.tool_events import (
+    ACPToolCallEvent,
+    ActionEvent,
+    AgentErrorEvent,
+    ObservationEvent,
+    UserRejectObservation,
+)
+
+__all__ = [
+    "FULL_STATE",
+    "ACPToolCallEvent",
+    "ActionEvent",
+    "AgentErrorEvent",
+    "Condensation",
+    "CondensationRequest",
+    "Content",
+    "ConversationErrorEvent",
+    "ConversationStateUpdateEvent",
+    "Event",
+    "HookExecutionEvent",
+    "InterruptEvent",
+    "LLMCompletionLogEvent",
+    "Message",
+    "MessageEvent",
+    "Observation",
+    "ObservationEvent",
+    "PauseEvent",
+    "SecurityAnalysisEvent",
+    "ServerErrorEvent",
+    "StreamingDeltaEvent",
+    "SystemPromptEvent",
+    "TokenEvent",
+    "UserRejectObservation",
+    "parse_event",
+]
 
 #: Under this key a state update carries the whole state instead of one field.
 FULL_STATE = "full_state"
-
-_HEADLINE_LENGTH = 200
-#: The call of a tool of an MCP server, whose arguments are one of its fields.
-_MCP_ACTION = "MCPToolAction"
-
-
-class Event(BaseModel):
-    """What all events have in common, and what an event of an unknown kind is."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    id: str = ""
-    #: The server's local time, without a zone: order events by their place in the log instead.
-    timestamp: str = ""
-    #: `agent`, `user` or `environment`.
-    source: str = ""
-    kind: str = ""
-    parent_id: str | None = None
-
-    _raw: dict[str, Any] = PrivateAttr(default_factory=dict)
-
-    @property
-    def raw(self) -> dict[str, Any]:
-        """The event as the server sent it."""
-        return self._raw
-
-    @property
-    def is_persisted(self) -> bool:
-        """Whether the server keeps this event in its log; the others pass by once."""
-        return bool(self.id)
-
-    @property
-    def is_error(self) -> bool:
-        """Whether this event says that something failed."""
-        return False
-
-    @property
-    def text(self) -> str:
-        """What this event says in words, if anything."""
-        return ""
-
-    def __str__(self) -> str:
-        text = " ".join(self._headline().split())
-        if len(text) > _HEADLINE_LENGTH:
-            text = text[:_HEADLINE_LENGTH] + "…"
-        name = self.kind or type(self).__name__
-        return f"{name} ({self.source}): {text}" if text else f"{name} ({self.source})"
-
-    def __repr__(self) -> str:
-        return f"<{self} id={self.id}>"
-
-    def _headline(self) -> str:
-        return self.text
-
-
-class Content(BaseModel):
-    """One part of a message or a result; anything but text is in the extra fields."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    type: str = "text"
-    text: str | None = None
-
-
-class Message(BaseModel):
-    """A message of a language model's conversation."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    role: str
-    content: list[Content] = Field(default_factory=list)
-
-
-class Observation(BaseModel):
-    """What a tool reported; what only this tool reports (`exit_code`) is in the extra fields."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    content: list[Content] = Field(default_factory=list)
-    is_error: bool = False
 
 
 class SystemPromptEvent(Event):
@@ -115,98 +69,7 @@ class MessageEvent(Event):
     @property
     def text(self) -> str:
         """The message's text."""
-        return _text(self.llm_message.content)
-
-
-class ActionEvent(Event):
-    """The agent calls a tool."""
-
-    tool_name: str
-    tool_call_id: str
-    #: The call as the tool understood it; None where it did not.
-    action: dict[str, Any] | None = None
-    #: The call as the LLM wrote it.
-    tool_call: dict[str, Any] = Field(default_factory=dict)
-    thought: list[Content] = Field(default_factory=list)
-    reasoning_content: str | None = None
-    security_risk: str | None = None
-    summary: str | None = None
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The call's arguments: as the tool understood them, or else as the LLM wrote them."""
-        if self.action is not None:
-            of_mcp = self.action.get("data") if self.action.get("kind") == _MCP_ACTION else None
-            if isinstance(of_mcp, dict):
-                return of_mcp
-            return {name: value for name, value in self.action.items() if name != "kind"}
-        try:
-            written = json.loads(self.tool_call.get("arguments", ""))
-        except (TypeError, ValueError):
-            return {}
-        return written if isinstance(written, dict) else {}
-
-    @property
-    def text(self) -> str:
-        """What the agent said along with the call."""
-        return _text(self.thought)
-
-    def _headline(self) -> str:
-        return f"{self.tool_name} {json.dumps(self.arguments, ensure_ascii=False)}"
-
-
-class ObservationEvent(Event):
-    """A tool's result."""
-
-    tool_name: str
-    tool_call_id: str
-    action_id: str
-    observation: Observation
-
-    @property
-    def text(self) -> str:
-        """The result's text."""
-        return _text(self.observation.content)
-
-    @property
-    def is_error(self) -> bool:
-        """Whether the tool reported a failure. A command's exit code alone is none."""
-        return self.observation.is_error
-
-    def _headline(self) -> str:
-        return f"{self.tool_name}: {self.text}"
-
-
-class UserRejectObservation(Event):
-    """The user refused a tool call that waited for confirmation."""
-
-    tool_name: str
-    tool_call_id: str
-    action_id: str
-    rejection_reason: str = ""
-
-    @property
-    def text(self) -> str:
-        """The reason."""
-        return self.rejection_reason
-
-
-class AgentErrorEvent(Event):
-    """A tool call that could not be carried out. The agent is told, and may do better."""
-
-    error: str
-    tool_name: str = ""
-    tool_call_id: str = ""
-
-    @property
-    def text(self) -> str:
-        """What was wrong."""
-        return self.error
-
-    @property
-    def is_error(self) -> bool:
-        """Always."""
-        return True
+        return joined_text(self.llm_message.content)
 
 
 class ConversationErrorEvent(Event):
@@ -257,50 +120,6 @@ class Condensation(Event):
 
 class CondensationRequest(Event):
     """Somebody asked for a condensation."""
-
-
-class ACPToolCallEvent(Event):
-    """News of a tool call of an ACP agent; a call has several, `EventLog.tool_calls` joins them."""
-
-    tool_call_id: str
-    title: str = ""
-    status: str | None = None
-    tool_kind: str | None = None
-    raw_input: Any = None
-    raw_output: Any = None
-    content: list[Any] | None = None
-    failed: bool = Field(default=False, alias="is_error")
-
-    @property
-    def tool_name(self) -> str:
-        """The kind of the tool (`execute`, `edit`); where that says nothing, the call's title."""
-        return self.title if self.tool_kind in (None, "", "other") else str(self.tool_kind)
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether this is the last news of the call."""
-        return self.status in ("completed", "failed")
-
-    @property
-    def is_error(self) -> bool:
-        """Whether the call failed."""
-        return self.failed
-
-    @property
-    def text(self) -> str:
-        """The result: as a text where the agent gave one, else as JSON."""
-        output = self.raw_output
-        if isinstance(output, dict):  # as Codex has it
-            output = output.get("formatted_output")
-        if isinstance(output, str) and output:
-            return output
-        shown = acp_text(self.content or [])
-        if shown or self.raw_output is None:
-            return shown
-        return json.dumps(self.raw_output, ensure_ascii=False)
-
-    def _headline(self) -> str:
-        return f"{self.title} {self.status or ''}"
 
 
 class ConversationStateUpdateEvent(Event):
@@ -388,11 +207,9 @@ def parse_event(data: object) -> Event:
     raw = data if isinstance(data, dict) else {"value": data}
     model = _MODELS.get(as_text(raw.get("kind")), Event)
     try:
-        event = model.model_validate(raw)
+        return model.from_server(raw, raw)
     except (ValidationError, RecursionError):
-        event = _odd_event(raw)
-    event._raw = raw
-    return event
+        return _odd_event(raw)
 
 
 def _odd_event(raw: dict[str, Any]) -> Event:
@@ -403,10 +220,6 @@ def _odd_event(raw: dict[str, Any]) -> Event:
         if name in raw and (name != "parent_id" or raw[name] is not None)
     }
     try:
-        return Event.model_validate({**raw, **common})
+        return Event.from_server({**raw, **common}, raw)
     except (ValidationError, RecursionError):  # its other fields are none either
-        return Event.model_validate(common)
-
-
-def _text(parts: list[Content]) -> str:
-    return "".join(part.text or "" for part in parts)
+        return Event.from_server(common, raw)

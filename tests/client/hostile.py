@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from typing import Any
 
 from pytest_agent_sandbox.client import events as models
@@ -106,7 +107,7 @@ def _fitting(annotation: str, source: random.Random) -> Any:
         "int": source.choice([0, 1, -5]),
         "bool": True,
     }
-    plain = annotation.replace("pytest_agent_sandbox.client.events.", "")
+    plain = re.sub(r"pytest_agent_sandbox\.client\.\w+\.", "", annotation)
     return next((found for name, found in fitting.items() if name in plain), text)
 
 
