@@ -2,71 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
 from pytest_agent_sandbox.client import versions
-from pytest_agent_sandbox.client.agents import agent_payload
-from pytest_agent_sandbox.client.answers import an_id, an_object
-from pytest_agent_sandbox.client.asynchronous import CallerGone, InThread, finish_in_thread
-from pytest_agent_sandbox.client.callbacks import CallbackDispatcher, EventCallback
+from pytest_agent_sandbox.client.answers import an_id
+from pytest_agent_sandbox.client.asynchronous import InThread, finish_in_thread
+from pytest_agent_sandbox.client.callbacks import EventCallback
+from pytest_agent_sandbox.client.conversation_endpoints import in_clear
+from pytest_agent_sandbox.client.conversation_feed import ConversationFeed
 from pytest_agent_sandbox.client.conversation_request import conversation_request
-from pytest_agent_sandbox.client.event_log import EventLog
-from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent, Event
-from pytest_agent_sandbox.client.runs import Run
+from pytest_agent_sandbox.client.conversation_workspace import ConversationWorkspace
 from pytest_agent_sandbox.client.server_log import ServerLog
 from pytest_agent_sandbox.client.skills import Skill
 from pytest_agent_sandbox.client.state import (
-    ConversationState,
     ConversationStats,
-    ExecutionStatus,
     TokenUsage,
 )
-from pytest_agent_sandbox.client.stream import EventStream
-from pytest_agent_sandbox.client.transport import GUARD_INTERVAL, Guard, ServerConnection
-from pytest_agent_sandbox.errors import SandboxError, ServerError, SettingsError
+from pytest_agent_sandbox.client.transport import Guard, ServerConnection
+from pytest_agent_sandbox.errors import ServerError
 from pytest_agent_sandbox.host.redaction import Redactor
-
-#: Seconds for the event stream to come up.
-_READY_TIMEOUT = 30.0
-#: Seconds for an interrupt to be answered: the server itself waits five for the run to stop.
-_INTERRUPT_TIMEOUT = 10.0
-#: Seconds that a callback may spend on one event before a run's end no longer waits for it.
-_CALLBACK_PATIENCE = 30.0
-#: The same, where the run failed and the callbacks do not matter any more.
-_FAILED_CALLBACK_PATIENCE = 0.5
-#: Seconds for the callbacks to come to an end when the conversation is closed.
-_CLOSE_PATIENCE = 0.03
-
-
-class Workspace(Protocol):
-    """What a conversation needs of its workspace."""
-
-    @property
-    def connection(self) -> ServerConnection:
-        """The way to the server."""
-
-    @property
-    def working_dir(self) -> str:
-        """Where the agent works."""
-
-    @property
-    def has_desktop(self) -> bool:
-        """Whether there is a desktop for the agent's browser to show on."""
-
-    def log_tail(self, lines: int) -> str:
-        """The last lines of the server's log; none where it is out of reach."""
-
-    def forget(self, conversation_id: str) -> None:
-        """Have the server delete a conversation."""
 
 
 class RemoteConversation:
@@ -113,7 +73,7 @@ class RemoteConversation:
 
     def __init__(
         self,
-        workspace: Workspace,
+        workspace: ConversationWorkspace,
         agent: object | None,
         *,
         conversation_id: str | None = None,
@@ -137,8 +97,6 @@ class RemoteConversation:
         self.forks: list[RemoteConversation] = []
         self._guard = guard
         self._closed = threading.Event()
-        self._run: Run | None = None
-        self._unanswered = False
         shared = workspace.connection
         versions.warn_if_untested(shared.version)
         # A connection of its own ends its requests when the conversation is closed.
@@ -166,24 +124,27 @@ class RemoteConversation:
                     hooks=hooks,
                 )
                 info = self._connection.post_json("/api/conversations", body)
+            #: The conversation's id on the server.
+            self.id = an_id(info, "The start of a conversation")
         except BaseException:
             self._connection.close()
             raise
-        #: The conversation's id on the server.
-        try:
-            self.id = an_id(info, "The start of a conversation")
-        except ServerError:
-            self._connection.close()
-            raise
+        self._feed = ConversationFeed(
+            self._connection,
+            self.id,
+            callbacks,
+            guard=guard,
+            run_timeout=run_timeout,
+            server_log=lambda: ServerLog(workspace.log_tail, self._redactor),
+        )
         #: What the server told of the conversation's state.
-        self.state = ConversationState(self.id, self._fetch)
+        self.state = self._feed.state
         #: The conversation's events so far, in order.
-        self.events = EventLog()
-        self._dispatcher = CallbackDispatcher(callbacks, name=f"event-callbacks-{self.id}")
-        self._stream = EventStream(self._connection, self.id, self.events, self._receive)
-        self._stream.start()
+        self.events = self._feed.events
+        self._endpoints = self._feed.endpoints
+        self._runs = self._feed.runs
         try:
-            self._await_stream()
+            self._feed.wait_until_ready()
             if secrets:
                 self.update_secrets(secrets)
         except BaseException:
@@ -195,7 +156,7 @@ class RemoteConversation:
     @classmethod
     def attach(
         cls,
-        workspace: Workspace,
+        workspace: ConversationWorkspace,
         conversation_id: str,
         *,
         callbacks: Sequence[EventCallback] = (),
@@ -254,13 +215,8 @@ class RemoteConversation:
         Raises:
             ServerError: The server refused, or cannot be reached.
         """
-        if isinstance(message, str):
-            content: Any = [{"type": "text", "text": message}]
-        else:
-            fields = message.model_dump(mode="json") if isinstance(message, BaseModel) else message
-            content = fields["content"]
-        self._unanswered = True
-        self._post("events", {"role": "user", "content": content, "run": False})
+        self._runs.is_agent_due = True
+        self._endpoints.send(message)
 
     def run(self, blocking: bool = True, timeout: float | None = None) -> None:
         """Let the agent work until it is done.
@@ -279,17 +235,7 @@ class RemoteConversation:
             ServerError: The server refused, or no longer answers.
             SandboxError: Whatever a guard knows to have made waiting pointless.
         """
-        deadline = self._deadline(timeout)
-        with self._interrupted_where_cancelled(), self._connection.due(deadline):
-            while True:
-                run = self._new_run(deadline)
-                run.start(deadline)
-                if not blocking:
-                    return
-                status = self._await_end(run, deadline)
-                if not (run.joined and status == ExecutionStatus.IDLE):
-                    return
-                # The run that was joined ended before it read the latest message: here is the next.
+        self._runs.run(timeout, blocking=blocking)
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the agent is done, where it is at work.
@@ -304,17 +250,7 @@ class RemoteConversation:
             ServerError: The server no longer answers.
             SandboxError: Whatever a guard knows to have made waiting pointless.
         """
-        deadline = self._deadline(timeout)
-        run = self._run
-        if run is None:
-            # A run that somebody else began. The watch comes first, as always.
-            run = self._new_run(deadline)
-            if self._fetch(deadline).get("execution_status") != ExecutionStatus.RUNNING:
-                self._run = None
-                return
-            run.watch.saw_running()
-        with self._interrupted_where_cancelled(), self._connection.due(deadline):
-            self._await_end(run, deadline)
+        self._runs.wait(timeout)
 
     def pause(self) -> None:
         """Ask the agent to stop after its current step; `run` goes on from there.
@@ -322,7 +258,7 @@ class RemoteConversation:
         The server answers when a running tool is done. An agent that is waiting for its LLM
         may still finish.
         """
-        self._post("pause")
+        self._endpoints.pause()
 
     def interrupt(self) -> None:
         """Stop the agent at once, in the middle of a tool if need be; `run` goes on from there.
@@ -330,13 +266,12 @@ class RemoteConversation:
         Raises:
             ServerError: The server is too old for it (before 1.23), or cannot be reached.
         """
-        self._require("interrupt a run", versions.INTERRUPT)
-        self._connection.request("POST", self._path("interrupt"), timeout=_INTERRUPT_TIMEOUT)
+        self._endpoints.interrupt()
 
     def accept(self) -> None:
         """Confirm the tool calls that wait for it; `wait` waits for what comes of them."""
-        self._new_run()
-        self._post("events/respond_to_confirmation", {"accept": True})
+        self._runs.expect()
+        self._endpoints.accept()
 
     def reject(self, reason: str = "The user rejected the action.") -> None:
         """Refuse the tool calls that wait for confirmation; `run` lets the agent react to it.
@@ -344,9 +279,8 @@ class RemoteConversation:
         Args:
             reason: What the agent is told.
         """
-        # The agent has something to react to now, even if it had finished.
-        self._unanswered = True
-        self._post("events/respond_to_confirmation", {"accept": False, "reason": reason})
+        self._runs.is_agent_due = True
+        self._endpoints.reject(reason)
 
     def update_secrets(self, secrets: Mapping[str, str | SecretStr]) -> None:
         """Give the agent values that it may use by name without ever seeing them.
@@ -357,17 +291,9 @@ class RemoteConversation:
         Raises:
             SettingsError: A value is no text.
         """
-        clear = {
-            name: value.get_secret_value() if isinstance(value, SecretStr) else value
-            for name, value in secrets.items()
-        }
-        for name, value in clear.items():
-            if not isinstance(value, str):
-                raise SettingsError(
-                    f"secrets={{{name!r}: …}} takes text, not {type(value).__name__}"
-                )
+        clear = in_clear(secrets)
         self._redactor.add(*clear.values())
-        self._post("secrets", {"secrets": clear})
+        self._endpoints.set_secrets(clear)
 
     def fork(self, *, callbacks: Sequence[EventCallback] = ()) -> RemoteConversation:
         """Return a new conversation with this one's history. Its costs begin at zero.
@@ -381,25 +307,15 @@ class RemoteConversation:
         Raises:
             ServerError: The server is too old for it (before 1.18), or cannot be reached.
         """
-        self._require("fork a conversation", versions.FORK)
-        fork_id = an_id(self._post("fork", {}), "The fork of a conversation")
-        if not versions.has(self._connection.version, versions.FORK_KEEPS_SETTINGS):
-            # It would ask its LLM for a title, as it has none.
-            self._connection.request(
-                "PATCH", f"/api/conversations/{fork_id}", json={"title": "Fork"}
-            )
-        llm = agent_payload(self._agent).get("llm") if self._agent is not None else None
-        if llm is not None and versions.has(self._connection.version, versions.SWITCH_LLM):
-            # A server without a secret key of its own copies the agent without its API keys.
-            self._connection.post_json(f"/api/conversations/{fork_id}/switch_llm", {"llm": llm})
-        fork = RemoteConversation.attach(
+        fork = RemoteConversation(
             self.workspace,
-            fork_id,
+            None,
+            conversation_id=self._endpoints.fork(self._agent),
             callbacks=callbacks,
             run_timeout=self._run_timeout,
             guard=self._guard,
+            redactor=self._redactor,
         )
-        fork._redactor = self._redactor  # it has the secrets, too
         self.forks.append(fork)
         return fork
 
@@ -412,8 +328,7 @@ class RemoteConversation:
         Raises:
             BaseException: The callback's own error, such as a failed assertion.
         """
-        self._dispatcher.flush(patience)
-        error = self._dispatcher.take_error()
+        error = self._feed.take_callback_error(patience)
         if error is not None:
             raise error
 
@@ -425,8 +340,7 @@ class RemoteConversation:
         for fork in self.forks:
             fork.close()
         self._closed.set()
-        self._stream.close()
-        self._dispatcher.close(_CLOSE_PATIENCE)
+        self._feed.close()
         self._connection.close()
 
     # Their awaitable forms. Where `arun` or `await_end` are cancelled, the agent is interrupted.
@@ -452,7 +366,7 @@ class RemoteConversation:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-        error = self._dispatcher.take_error()
+        error = self._feed.take_callback_error()
         if error is not None and exc is None:
             raise error
 
@@ -465,90 +379,7 @@ class RemoteConversation:
     def __repr__(self) -> str:
         return f"<RemoteConversation {self.id}>"
 
-    @contextmanager
-    def _interrupted_where_cancelled(self) -> Iterator[None]:
-        try:
-            yield
-        except CallerGone:
-            with suppress(SandboxError):
-                action = versions.stopping_action(self._connection.version)
-                self._connection.request("POST", self._path(action), timeout=_INTERRUPT_TIMEOUT)
-            raise
-
-    def _await_stream(self) -> None:
-        deadline = time.monotonic() + _READY_TIMEOUT
-        while not self._stream.wait_until_ready(GUARD_INTERVAL):
-            self._check()
-            if time.monotonic() > deadline:
-                raise ServerError(
-                    f"The server did not send the events of conversation {self.id} within "
-                    f"{_READY_TIMEOUT:.0f} s."
-                )
-
-    def _new_run(self, deadline: float = math.inf) -> Run:
-        status = self.state.told_status or self._fetch(deadline).get("execution_status")
-        run = Run(
-            self._connection,
-            self.state,
-            self.events,
-            self._stream,
-            check=self._check,
-            will_run=self._unanswered or status != ExecutionStatus.FINISHED,
-            server_log=ServerLog(self.workspace.log_tail, self._redactor),
-        )
-        self._unanswered = False
-        self._run = run
-        return run
-
-    def _await_end(self, run: Run, deadline: float) -> str:
-        """Wait for a run's end and return its status; raise what it or a callback raised."""
-        try:
-            status = run.wait(deadline)
-        except SandboxError as error:
-            self._dispatcher.flush(_FAILED_CALLBACK_PATIENCE)
-            raise error from self._dispatcher.take_error()
-        self._dispatcher.flush(_CALLBACK_PATIENCE)
-        callback_error = self._dispatcher.take_error()
-        if callback_error is not None:
-            raise callback_error
-        return status
-
-    def _receive(self, event: Event, opening: bool) -> None:
-        if isinstance(event, ConversationStateUpdateEvent):
-            self.state.apply(event)
-        run = self._run
-        if run is not None:
-            run.observe(event, opening=opening)
-        self._dispatcher.put(event)
-
-    def _check(self) -> None:
-        """Raise the reason when waiting has become pointless."""
-        self._check_connection()
-        self._stream.check()
-        if self._guard is not None:
-            self._guard()
-
     def _check_connection(self) -> None:
         if self._closed.is_set():
             raise ServerError("The conversation has been closed.")
         self.workspace.connection.check()
-
-    def _require(self, what: str, since: tuple[int, int]) -> None:
-        version = self._connection.version
-        if not versions.has(version, since):
-            raise ServerError(versions.lacking(version, what, since))
-
-    def _fetch(self, deadline: float = math.inf) -> dict[str, Any]:
-        path = self._path()
-        answer = self._connection.request("GET", path, retry=True, deadline=deadline)
-        return an_object(self._connection.decoded(answer), path)
-
-    def _post(self, action: str, body: Any = None) -> Any:
-        return self._connection.post_json(self._path(action), body)
-
-    def _deadline(self, timeout: float | None) -> float:
-        timeout = self._run_timeout if timeout is None else timeout
-        return math.inf if timeout is None else time.monotonic() + timeout
-
-    def _path(self, action: str = "") -> str:
-        return f"/api/conversations/{self.id}/{action}".rstrip("/")

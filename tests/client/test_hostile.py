@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from pytest_agent_sandbox.client import (
     answers,
     commands,
-    conversation,
+    conversation_feed,
     pages,
     response_bodies,
     sockets,
@@ -114,7 +114,7 @@ class HostileServer:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostileServer]:
     monkeypatch.setattr(transport, "_RETRY_DELAYS", (0.0,))
-    monkeypatch.setattr(conversation, "_READY_TIMEOUT", 1.0)  # it asks again for that long
+    monkeypatch.setattr(conversation_feed, "_READY_TIMEOUT", 1.0)  # it asks again for that long
     with HostileServer() as server:
         yield server
 

@@ -1,0 +1,130 @@
+"""What the server can be asked about one conversation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from pytest_agent_sandbox.client import versions
+from pytest_agent_sandbox.client.agents import agent_payload
+from pytest_agent_sandbox.client.answers import an_id, an_object
+from pytest_agent_sandbox.client.transport import ServerConnection
+from pytest_agent_sandbox.errors import ServerError, SettingsError
+
+# Seconds for an interrupt to be answered: the server itself waits five for the run to stop.
+_INTERRUPT_TIMEOUT = 10.0
+
+
+class ConversationEndpoints:
+    """The requests about one conversation.
+
+    Args:
+        connection: The way to the server.
+        conversation_id: The conversation.
+    """
+
+    def __init__(self, connection: ServerConnection, conversation_id: str) -> None:
+        self._connection = connection
+        self._path = f"/api/conversations/{conversation_id}"
+
+    def fetch(self, deadline: float = math.inf) -> dict[str, Any]:
+        """Return what the server tells of the conversation.
+
+        Args:
+            deadline: When to give up, by the monotonic clock.
+        """
+        answer = self._connection.request("GET", self._path, retry=True, deadline=deadline)
+        return an_object(self._connection.decoded(answer), self._path)
+
+    def send(self, message: str | Mapping[str, Any] | BaseModel) -> None:
+        """Say something to the agent.
+
+        Args:
+            message: Text, or a message with `content` as the server has it.
+        """
+        if isinstance(message, str):
+            content: Any = [{"type": "text", "text": message}]
+        else:
+            fields = message.model_dump(mode="json") if isinstance(message, BaseModel) else message
+            content = fields["content"]
+        self._post("events", {"role": "user", "content": content, "run": False})
+
+    def accept(self) -> None:
+        """Confirm the tool calls that wait for it."""
+        self._post("events/respond_to_confirmation", {"accept": True})
+
+    def reject(self, reason: str) -> None:
+        """Refuse the tool calls that wait for confirmation."""
+        self._post("events/respond_to_confirmation", {"accept": False, "reason": reason})
+
+    def set_secrets(self, secrets: Mapping[str, str]) -> None:
+        """Give the agent values that it may use by name."""
+        self._post("secrets", {"secrets": secrets})
+
+    def pause(self) -> None:
+        """Ask the agent to stop after its current step."""
+        self._post("pause")
+
+    def interrupt(self) -> None:
+        """Stop the agent at once.
+
+        Raises:
+            ServerError: The server is too old for it, or cannot be reached.
+        """
+        self._require("interrupt a run", versions.INTERRUPT)
+        self._stop_by("interrupt")
+
+    def stop(self) -> None:
+        """Stop the agent as fast as this server can."""
+        self._stop_by(versions.stopping_action(self._connection.version))
+
+    def fork(self, agent: object | None) -> str:
+        """Have the server copy the conversation, and return the copy's id.
+
+        Args:
+            agent: The conversation's agent, where it is known.
+
+        Raises:
+            ServerError: The server is too old for it, or cannot be reached.
+        """
+        self._require("fork a conversation", versions.FORK)
+        fork_id = an_id(self._post("fork", {}), "The fork of a conversation")
+        fork = f"/api/conversations/{fork_id}"
+        if not versions.has(self._connection.version, versions.FORK_KEEPS_SETTINGS):
+            # It would ask its LLM for a title, as it has none.
+            self._connection.request("PATCH", fork, json={"title": "Fork"})
+        llm = agent_payload(agent).get("llm") if agent is not None else None
+        if llm is not None and versions.has(self._connection.version, versions.SWITCH_LLM):
+            # A server without a secret key of its own copies the agent without its API keys.
+            self._connection.post_json(f"{fork}/switch_llm", {"llm": llm})
+        return fork_id
+
+    def _stop_by(self, action: str) -> None:
+        self._connection.request("POST", f"{self._path}/{action}", timeout=_INTERRUPT_TIMEOUT)
+
+    def _post(self, action: str, body: Any = None) -> Any:
+        return self._connection.post_json(f"{self._path}/{action}", body)
+
+    def _require(self, what: str, since: tuple[int, int]) -> None:
+        version = self._connection.version
+        if not versions.has(version, since):
+            raise ServerError(versions.lacking(version, what, since))
+
+
+def in_clear(secrets: Mapping[str, str | SecretStr]) -> dict[str, str]:
+    """Return secrets as the server takes them.
+
+    Raises:
+        SettingsError: A value is no text.
+    """
+    clear = {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value
+        for name, value in secrets.items()
+    }
+    for name, value in clear.items():
+        if not isinstance(value, str):
+            raise SettingsError(f"secrets={{{name!r}: …}} takes text, not {type(value).__name__}")
+    return clear

@@ -1,0 +1,157 @@
+"""The runs of a conversation, one after the other."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from pytest_agent_sandbox.client.asynchronous import CallerGone
+from pytest_agent_sandbox.client.callbacks import CallbackDispatcher
+from pytest_agent_sandbox.client.conversation_endpoints import ConversationEndpoints
+from pytest_agent_sandbox.client.event_log import EventLog
+from pytest_agent_sandbox.client.events import Event
+from pytest_agent_sandbox.client.runs import Run
+from pytest_agent_sandbox.client.server_log import ServerLog
+from pytest_agent_sandbox.client.state import ConversationState, ExecutionStatus
+from pytest_agent_sandbox.client.stream import EventStream
+from pytest_agent_sandbox.client.transport import Guard, ServerConnection
+from pytest_agent_sandbox.errors import SandboxError
+
+# Seconds that a callback may spend on one event before a run's end no longer waits for it.
+_CALLBACK_PATIENCE = 30.0
+# The same, where the run failed and the callbacks do not matter any more.
+_FAILED_CALLBACK_PATIENCE = 0.5
+
+
+class ConversationRuns:
+    """The runs of one conversation: asked for, joined, and waited for.
+
+    Args:
+        connection: The way to the server.
+        endpoints: The requests about the conversation.
+        state: The conversation's state.
+        log: The conversation's events.
+        stream: What keeps both up to date.
+        dispatcher: The callbacks, which get what a run brings before its end is told.
+        timeout: Seconds for a run that is given no timeout of its own; None for no limit.
+        check: Raises the reason when waiting has become pointless.
+        server_log: Returns the server's log from now on.
+    """
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        endpoints: ConversationEndpoints,
+        state: ConversationState,
+        log: EventLog,
+        stream: EventStream,
+        dispatcher: CallbackDispatcher,
+        *,
+        timeout: float | None,
+        check: Guard,
+        server_log: Callable[[], ServerLog],
+    ) -> None:
+        #: Whether the agent has something to react to, even if it had finished.
+        self.is_agent_due = False
+        self._connection = connection
+        self._endpoints = endpoints
+        self._state = state
+        self._log = log
+        self._stream = stream
+        self._dispatcher = dispatcher
+        self._timeout = timeout
+        self._check = check
+        self._server_log = server_log
+        self._run: Run | None = None
+
+    def observe(self, event: Event, *, opening: bool) -> None:
+        """Take an event of the stream into account. Called by the stream, in order."""
+        run = self._run
+        if run is not None:
+            run.observe(event, opening=opening)
+
+    def expect(self, deadline: float = math.inf) -> Run:
+        """Watch for a run, which is not asked for yet.
+
+        Args:
+            deadline: When to give up, by the monotonic clock.
+        """
+        status = self._state.told_status or self._endpoints.fetch(deadline).get("execution_status")
+        self._run = run = Run(
+            self._connection,
+            self._state,
+            self._log,
+            self._stream,
+            check=self._check,
+            will_run=self.is_agent_due or status != ExecutionStatus.FINISHED,
+            server_log=self._server_log(),
+        )
+        self.is_agent_due = False
+        return run
+
+    def run(self, timeout: float | None, *, blocking: bool) -> None:
+        """Let the agent work until it is done; raise as `RemoteConversation.run` does.
+
+        Args:
+            timeout: Seconds.
+            blocking: False to return as soon as the agent is at work.
+        """
+        deadline = self._deadline(timeout)
+        with self._waiting(deadline):
+            while True:
+                run = self.expect(deadline)
+                run.start(deadline)
+                if not blocking:
+                    return
+                status = self._await_end(run, deadline)
+                if not (run.joined and status == ExecutionStatus.IDLE):
+                    return
+                # The run that was joined ended before it read the latest message: here is the next.
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait until the agent is done; raise as `RemoteConversation.wait` does.
+
+        Args:
+            timeout: Seconds.
+        """
+        deadline = self._deadline(timeout)
+        run = self._run
+        if run is None:
+            # A run that somebody else began. The watch comes first, as always.
+            run = self.expect(deadline)
+            if self._endpoints.fetch(deadline).get("execution_status") != ExecutionStatus.RUNNING:
+                self._run = None
+                return
+            run.watch.saw_running()
+        with self._waiting(deadline):
+            self._await_end(run, deadline)
+
+    def _deadline(self, timeout: float | None) -> float:
+        timeout = self._timeout if timeout is None else timeout
+        return math.inf if timeout is None else time.monotonic() + timeout
+
+    @contextmanager
+    def _waiting(self, deadline: float) -> Iterator[None]:
+        """Interrupt the agent where whoever waits for it is cancelled."""
+        try:
+            with self._connection.due(deadline):
+                yield
+        except CallerGone:
+            with suppress(SandboxError):
+                self._endpoints.stop()
+            raise
+
+    def _await_end(self, run: Run, deadline: float) -> str:
+        """Wait for a run's end and return its status; raise what it or a callback raised."""
+        try:
+            status = run.wait(deadline)
+        except SandboxError as error:
+            self._dispatcher.flush(_FAILED_CALLBACK_PATIENCE)
+            raise error from self._dispatcher.take_error()
+        self._dispatcher.flush(_CALLBACK_PATIENCE)
+        callback_error = self._dispatcher.take_error()
+        if callback_error is not None:
+            raise callback_error
+        return status
