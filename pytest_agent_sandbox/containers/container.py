@@ -5,10 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,17 +15,17 @@ from docker.errors import APIError, NotFound
 from pytest_agent_sandbox.containers.cleanup import (
     KEPT_PREFIX,
     NAME_PREFIX,
-    prefixed,
     remove_container,
 )
-from pytest_agent_sandbox.containers.container_errors import explain_exit, start_failure
+from pytest_agent_sandbox.containers.container_end import ContainerEnd
+from pytest_agent_sandbox.containers.container_errors import start_failure
+from pytest_agent_sandbox.containers.creation import create_container
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.logs import LogFollower
 from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.containers.state import ContainerState, parse_state
 from pytest_agent_sandbox.containers.tunnel import Tunnel
 from pytest_agent_sandbox.errors import (
-    SandboxDied,
     SandboxError,
     SettingsError,
 )
@@ -37,14 +34,8 @@ from pytest_agent_sandbox.host.multiplexer import Connect
 
 _log = logging.getLogger("pytest_agent_sandbox.containers")
 
-# Seconds between the end of a container's output and the engine calling it ended (it takes down
-# the container's network first, usually in 0.15 s). After them, the connection is what broke.
-_END_GRACE = 1.0
-_END_POLL = 0.02
 # Seconds in which a container without ports must show that it ended.
 _PORTS_GRACE = 5.0
-# Seconds an engine may be away before the container counts as lost.
-_ENGINE_GRACE = 0.5
 
 
 class Container:
@@ -79,12 +70,11 @@ class Container:
         self._engine = engine
         self._api = engine.client.api
         self._log_file = log
-        self._follower = LogFollower(engine, container_id, log, self._notice_end, echo)
+        self._end = ContainerEnd(
+            self.state, lambda: f"{self.name} of {self.spec.image}", self.log_tail
+        )
+        self._follower = LogFollower(engine, container_id, log, self._end.notice, echo)
         self._tunnel: Tunnel | None = None
-        self._over = threading.Event()
-        self._death: ContainerState | None = None
-        self._death_message = ""
-        self._removing = threading.Event()
         self._remove_lock = threading.Lock()
         self._removed = False
 
@@ -121,7 +111,7 @@ class Container:
         name = f"{spec.name_prefix}-{secrets.token_hex(6)}"
         container: Self | None = None
         try:
-            container_id = _create(engine, spec, name)
+            container_id = create_container(engine, spec, name)
             log = LogFile(Path(log_path), clean)
             container = cls(engine, spec, container_id, name, log, echo)
             if spec.files:
@@ -157,7 +147,7 @@ class Container:
     @property
     def is_let_go(self) -> bool:
         """Whether it was, or is being removed, or kept, by this object."""
-        return self._removing.is_set()
+        return self._end.is_let_go
 
     def rename(self, prefix: str) -> None:
         """Have its name begin with something else; its end, which is unique, stays.
@@ -187,10 +177,10 @@ class Container:
     def let_go(self) -> None:
         """End its log and all use of it, at once; `remove` is still to be called, as later on."""
         with self._remove_lock:
-            if not self._removing.is_set():
-                self._removing.set()
+            if not self._end.is_let_go:
+                self._end.let_go()
                 self._follower.stop()
-                self._over.set()
+                self._end.complete()
 
     def check(self) -> None:
         """Raise if the container is gone; costs nothing, for it asks nobody.
@@ -198,19 +188,11 @@ class Container:
         Raises:
             SandboxDied: It ended, was removed, or its engine does not answer any more.
         """
-        if self._removing.is_set():
-            raise SandboxDied(f"Container {self.name} was removed when its use was over.")
-        if self._death is not None:
-            raise SandboxDied(
-                self._death_message,
-                exit_code=self._death.exit_code,
-                out_of_memory=self._death.out_of_memory,
-                log=self.log_tail(),
-            )
+        self._end.check(self.name)
 
     def wait_for_end(self, timeout: float) -> bool:
         """Sleep until the container is over or the seconds are; tell whether it is over."""
-        return self._over.wait(timeout)
+        return self._end.wait(timeout)
 
     def log_tail(self, lines: int = 50) -> str:
         """The last lines that it printed."""
@@ -259,14 +241,14 @@ class Container:
         with self._remove_lock:
             if self._removed:
                 return
-            self._removing.set()
+            self._end.let_go()
             try:
                 remove_container(self._engine, self.id)
                 self._removed = True
             finally:
                 self._follower.close()
                 self._close_tunnel()
-                self._over.set()
+                self._end.complete()
 
     def keep(self) -> None:
         """Let go of it: it stays on the engine, under a name that no clean-up but `prune` touches.
@@ -284,12 +266,12 @@ class Container:
                 if self._api.inspect_container(self.id)["State"].get("Paused"):
                     self._api.unpause(self.id)  # whoever looks inside wants it alive
                 self._api.rename(self.id, kept)
-            self._removing.set()
+            self._end.let_go()
             self._removed = self.is_kept = True
             self.name = kept
             self._follower.stop()
             self._close_tunnel()
-            self._over.set()
+            self._end.complete()
 
     def __enter__(self) -> Self:
         return self
@@ -312,11 +294,11 @@ class Container:
                 self.id,
                 self.spec.ports,
                 outwards,
-                self._cut_off,
+                self._end.notice_cut_off,
                 is_isolated=self.spec.has_no_network,
             )
         except SandboxError:
-            if self.wait_for_end(_END_GRACE):  # that is the cause, then
+            if self._end.wait_for_cause():
                 self.check()
             raise
         self.ports = self._tunnel.ports
@@ -324,15 +306,6 @@ class Container:
     def _close_tunnel(self) -> None:
         if self._tunnel is not None:
             self._tunnel.close()
-
-    def _cut_off(self, reason: str) -> None:
-        """Notices, in the tunnel's thread, that nobody can reach what is inside any more."""
-        deadline = time.monotonic() + _END_GRACE
-        while not (self._removing.is_set() or self._over.is_set()):
-            if time.monotonic() > deadline:  # no: the container itself has not ended
-                return self._declare_dead(ContainerState("running"), f"is out of reach: {reason}")
-            self._removing.wait(_END_POLL)
-        return None
 
     def _read_ports(self) -> dict[int, int]:
         if not self.spec.ports:
@@ -349,58 +322,3 @@ class Container:
             raise SettingsError(
                 f"network: {self.spec.network!r} publishes no ports (it may be internal)"
             ) from None
-
-    def _notice_end(self) -> bool:
-        """Find out, in the follower's thread, why the output ended; False if nothing else did."""
-        began = time.monotonic()
-        while not self._removing.is_set():
-            waited = time.monotonic() - began
-            try:
-                state = self.state()
-            except SandboxError as error:
-                if waited > _ENGINE_GRACE:
-                    self._declare_dead(ContainerState("unknown"), f"is lost: {error}")
-                    return True
-            else:
-                if state.status in ("removing", "removed"):
-                    self._declare_dead(ContainerState("removed"), "was removed by somebody else")
-                    return True
-                if state.status in ("exited", "dead"):
-                    reason = explain_exit(state.exit_code, out_of_memory=state.out_of_memory)
-                    self._declare_dead(state, reason)
-                    return True
-                if waited > _END_GRACE:
-                    return False
-            self._removing.wait(_END_POLL)
-        return True
-
-    def _declare_dead(self, state: ContainerState, reason: str) -> None:
-        self._death_message = f"Container {self.name} of {self.spec.image} {reason}."
-        self._death = state
-        self._over.set()
-
-
-def _words(spec: ContainerSpec) -> list[str]:
-    """How engines name the limits that they have to apply."""
-    return [{"cpus": "cpu"}.get(limit, limit) for limit in spec.wanted_limits]
-
-
-def _create(engine: Engine, spec: ContainerSpec, name: str) -> str:
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    labels = prefixed({**spec.labels, **engine.owner.labels, "started": started})
-    spec = replace(spec, environment={**engine.container_proxies, **spec.environment})
-    with engine.calling(f"create container {name}"):
-        # The low-level client: the other one inspects image and container again at every step.
-        api = engine.client.api
-        try:
-            created = api.create_container(name=name, labels=labels, **spec.create_arguments(api))
-        except APIError as error:
-            raise start_failure(error, spec, name) from error
-    for warning in created.get("Warnings") or []:
-        # The engine starts a container without the limit that somebody asked for, and only warns.
-        is_of_a_limit = "discarded" in warning and "swap" not in warning
-        if is_of_a_limit and any(limit in warning.lower() for limit in _words(spec)):
-            remove_container(engine, name)
-            raise SettingsError(f"The engine cannot apply a limit: {warning}")
-        _log.info("engine's warning about container %s: %s", name, warning)
-    return str(created["Id"])

@@ -1,0 +1,60 @@
+"""The creation of a container, before it starts."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from docker.errors import APIError
+
+from pytest_agent_sandbox.containers.cleanup import prefixed, remove_container
+from pytest_agent_sandbox.containers.container_errors import start_failure
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.spec import ContainerSpec
+from pytest_agent_sandbox.errors import SettingsError
+
+_log = logging.getLogger("pytest_agent_sandbox.containers")
+
+# How engines name a limit in a warning, where it is not our name.
+_WORDS_FOR_LIMITS = {"cpus": "cpu"}
+
+
+def create_container(engine: Engine, spec: ContainerSpec, name: str) -> str:
+    """Create a container and return the engine's id of it.
+
+    Args:
+        engine: The engine to run it.
+        spec: What it is to be.
+        name: Its name.
+
+    Raises:
+        ImageNotFound: The engine lacks the image, or has it for another platform.
+        SettingsError: The engine refuses a setting, or would not apply a limit.
+        SandboxStartFailed: The engine refuses for another reason.
+        EngineUnavailable: The engine did not answer.
+    """
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    labels = prefixed({**spec.labels, **engine.owner.labels, "started": started})
+    spec = replace(spec, environment={**engine.container_proxies, **spec.environment})
+    with engine.calling(f"create container {name}"):
+        # The low-level client: the other one inspects image and container again at every step.
+        api = engine.client.api
+        try:
+            created = api.create_container(name=name, labels=labels, **spec.create_arguments(api))
+        except APIError as error:
+            raise start_failure(error, spec, name) from error
+    for warning in created.get("Warnings") or []:
+        if _is_of_a_limit(warning, spec):
+            remove_container(engine, name)
+            raise SettingsError(f"The engine cannot apply a limit: {warning}")
+        _log.info("engine's warning about container %s: %s", name, warning)
+    return str(created["Id"])
+
+
+def _is_of_a_limit(warning: str, spec: ContainerSpec) -> bool:
+    """Tell whether the engine creates the container without a limit that somebody asked for."""
+    if "discarded" not in warning or "swap" in warning:
+        return False
+    words = (_WORDS_FOR_LIMITS.get(limit, limit) for limit in spec.wanted_limits)
+    return any(word in warning.lower() for word in words)
