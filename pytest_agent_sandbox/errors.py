@@ -11,7 +11,7 @@ LOG_TITLE = "The container's last log lines:"
 
 
 class SandboxError(Exception):
-    """Something the sandbox, not the agent, got wrong: what happened, to what, what to do next.
+    """A fault of the sandbox, not of the agent: what happened, to what, what to do next.
 
     Args:
         message: One or two sentences a tired person understands.
@@ -33,33 +33,33 @@ class SandboxError(Exception):
 
 
 class SettingsError(SandboxError):
-    """An option, ini key, environment variable or argument has a value that cannot be used."""
+    """A value that cannot be used, of an option, ini key, environment variable or argument."""
 
     fault = "test"
 
 
 class EngineUnavailable(SandboxError):
-    """No container engine answers; the message lists every address that was tried."""
+    """The lack of an engine that answers; the message lists every address that was tried."""
 
 
 class ImageNotFound(SandboxError):
-    """The image is neither on the engine nor at its registry, or lacks the wanted platform."""
+    """An image that is neither on the engine nor at its registry, or lacks the wanted platform."""
 
 
 class ImagePullFailed(SandboxError):
-    """The image could not be pulled: access was denied, or its registry is out of reach."""
+    """An image that could not be pulled: access was denied, or its registry is out of reach."""
 
 
 class ImageBuildFailed(SandboxError):
-    """Building an image failed; the note holds the last lines of the build's output."""
+    """A failed build of an image; the note holds the last lines of the build's output."""
 
 
 class SandboxStartFailed(SandboxError):
-    """The container did not start, or its server never answered; the note holds its log."""
+    """A container that did not start, or whose server never answered; the note holds its log."""
 
 
 class SandboxDied(SandboxError):
-    """The container is gone although it is still needed.
+    """The end of a container that is still needed.
 
     Args:
         message: What happened, to which container.
@@ -82,17 +82,17 @@ class SandboxDied(SandboxError):
 
 
 class SandboxPaused(SandboxError):
-    """The container was paused, and not resumed within the time that something in it had."""
+    """A container that was paused, and not resumed within the time that something in it had."""
 
 
 class ServiceUnavailable(SandboxError):
-    """A sandbox has no VS Code or desktop, does not publish it, or it does not answer."""
+    """A VS Code or desktop that a sandbox lacks or does not publish, or that does not answer."""
 
     fault = "test"
 
 
 class ServerError(SandboxError):
-    """The agent server refused a request, or could not be reached.
+    """A request that the agent server refused, or that did not reach it.
 
     Args:
         message: Which request, and what came back.
@@ -105,47 +105,47 @@ class ServerError(SandboxError):
 
 
 class CommandTimeout(SandboxError):
-    """The server never reported the end of a command, well past the command's own timeout."""
+    """A command whose end the server never reported, well past the command's own timeout."""
 
 
 class ConversationFailed(SandboxError):
-    """A run ended in `error` or `stuck`; the message holds the server's own words."""
+    """A run that ended in `error` or `stuck`; the message holds the server's own words."""
 
     fault = "agent"
 
 
 class ConversationTimeout(SandboxError):
-    """A run did not end within the time that the test gave it."""
+    """A run that did not end within the time that the test gave it."""
 
     fault = "agent"
 
 
 class LLMScriptError(SandboxError):
-    """The agent and the script of LLM replies do not agree."""
+    """A disagreement between the agent and the script of LLM replies."""
 
     fault = "agent"
 
 
 class LLMScriptExhausted(LLMScriptError):
-    """The agent asked its LLM for more replies than the script holds."""
+    """A request for more LLM replies than the script holds."""
 
 
 class LLMScriptUnused(LLMScriptError):
-    """The test ended with replies in the script that the agent never asked for."""
+    """Replies in the script that the agent never asked for."""
 
 
 class FaultUnused(LLMScriptError):
-    """The test ended before a fault that it had asked for could happen to an LLM call."""
+    """A fault that the test asked for and that happened to no LLM call."""
 
 
 class CassetteError(SandboxError):
-    """A cassette cannot be used; the message names the file."""
+    """A cassette that cannot be used; the message names the file."""
 
     fault = "test"
 
 
 class CassetteMiss(CassetteError):
-    """The agent asked its LLM for something that was not recorded.
+    """A request of the agent to its LLM that was not recorded.
 
     Args:
         message: Which call, and where it differs from the nearest recording.
@@ -155,12 +155,12 @@ class CassetteMiss(CassetteError):
 
 
 class CassetteUnused(CassetteError):
-    """The test ended with recorded answers that the agent never asked for."""
+    """Recorded answers that the agent never asked for."""
 
     fault = "agent"
 
 
 class BudgetExceeded(SandboxError):
-    """An LLM call was refused, for it would have gone over what the test or the run may spend."""
+    """An LLM call that was refused, as it would exceed what the test or the run may spend."""
 
     fault = "budget"

@@ -88,7 +88,7 @@ def acp_agent(
 
 
 def is_acp(payload: Mapping[str, Any]) -> bool:
-    """Whether a description, as `agent_payload` returns it, is of such an agent."""
+    """Tell whether a description, as `agent_payload` returns it, is of such an agent."""
     return payload.get("kind") == _KIND
 
 
@@ -103,5 +103,5 @@ def with_variables(payload: Mapping[str, Any], variables: Mapping[str, str]) -> 
 
 
 def _setting(variables: Mapping[str, str]) -> list[str]:
-    """What goes before a command: the server has no field for its environment."""
+    """Return what goes before a command: the server has no field for its environment."""
     return ["env", *(f"{name}={value}" for name, value in variables.items())] if variables else []

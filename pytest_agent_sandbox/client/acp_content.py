@@ -1,4 +1,4 @@
-"""What a tool call of an ACP agent shows: blocks of text, and of changes to files."""
+"""The content of an ACP agent's tool call: blocks of text, and of changes to files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def acp_text(blocks: Iterable[Any]) -> str:
-    """The blocks as one text; changes as diffs, and without what is no text, such as a picture.
+    """Return the text of the blocks, changes as diffs; what is no text, as a picture, is left out.
 
     Args:
         blocks: As the protocol has them; servers write `old_text`, the protocol `oldText`.

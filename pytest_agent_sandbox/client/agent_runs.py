@@ -15,7 +15,7 @@ from pytest_agent_sandbox.errors import SettingsError
 
 @dataclass(frozen=True)
 class AgentRun:
-    """What a run of a command-line agent left.
+    """The result of a run of a command-line agent.
 
     Attributes:
         command: The program and its arguments.
@@ -55,7 +55,7 @@ class AgentRun:
 
 
 class RunObserver(Protocol):
-    """Who provides for one run of an agent, and follows it."""
+    """Someone who provides for one run of an agent, and follows it."""
 
     #: Environment variables for it: those that were asked for, and such as lead to its LLM.
     variables: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""What an agent is made of, as the agent server wants it described."""
+"""The parts of an agent, as the agent server wants them described."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an agent server answers, taken with care: in a sandbox, anything may stand in its place.
+"""The answers of an agent server, taken with care: in a sandbox, anything may stand in its place.
 
 Whatever comes, what is raised is a `ServerError`.
 """
@@ -18,7 +18,7 @@ _SHOWN = 200
 
 
 def decode(text: str | bytes) -> Any:
-    """A JSON document, in which half a surrogate pair is replaced: no text can hold it.
+    """Decode a JSON document; half a surrogate pair in it is replaced, for no text can hold it.
 
     Raises:
         ValueError: It is none, or is nested too deeply.
@@ -33,7 +33,7 @@ def decode(text: str | bytes) -> Any:
 
 
 def an_object(value: object, where: str) -> dict[str, Any]:
-    """The value, which has to be a JSON object.
+    """Return the value, which has to be a JSON object.
 
     Args:
         value: What was answered.
@@ -48,7 +48,7 @@ def an_object(value: object, where: str) -> dict[str, Any]:
 
 
 def an_id(value: object, where: str) -> str:
-    """The id in an object.
+    """Return the id in an object.
 
     Raises:
         ServerError: It is no object, or what it has under `id` cannot be one.
@@ -60,7 +60,7 @@ def an_id(value: object, where: str) -> str:
 
 
 def a_number(value: object, where: str) -> int:
-    """The value, which has to be a whole number.
+    """Return the value, which has to be a whole number.
 
     Raises:
         ServerError: It is something else.
@@ -71,7 +71,7 @@ def a_number(value: object, where: str) -> int:
 
 
 def as_text(value: object) -> str:
-    """The value as text, whatever it is."""
+    """Return the value as text, whatever it is."""
     try:
         return str(_encodable(str(value)))
     except (RecursionError, ValueError):  # nested too deeply; a number of thousands of digits
@@ -89,7 +89,7 @@ def _encodable(value: Any) -> Any:
 
 
 def shown(value: object) -> str:
-    """The value for an error message."""
+    """Return the value for an error message."""
     try:
         text = repr(value)
     except (RecursionError, ValueError):

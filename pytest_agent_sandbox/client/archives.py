@@ -57,7 +57,7 @@ def pack(folder: Path, archive: IO[bytes]) -> None:
 
 
 def permissions(status: os.stat_result) -> int:
-    """The permissions that the sandbox's copy of a file or folder of this machine is to have."""
+    """Return the permissions for the sandbox's copy of a file or folder of this machine."""
     if sys.platform == "win32":
         return _PLAIN_FOLDER if stat.S_ISDIR(status.st_mode) else _PLAIN_FILE
     return stat.S_IMODE(status.st_mode)
@@ -147,7 +147,7 @@ class _Unpacking:
 
 
 def refusal(member: tarfile.TarInfo, *, windows: bool = sys.platform == "win32") -> str:
-    """Why a member of an archive is left out; empty if it is not."""
+    """Return why a member of an archive is left out; empty if it is not."""
     reason = _name_refusal(member.name, member.isdir(), windows)
     if reason:
         return reason
@@ -182,7 +182,7 @@ def _is_windows_name(part: str) -> bool:
 
 
 def _stays_inside(name: str, target: str, windows: bool) -> bool:
-    """Whether a link leads to a place in the folder, whatever other links it passes.
+    """Tell whether a link leads to a place in the folder, whatever other links it passes.
 
     It goes up no further than the folder, and only before it goes down. It lies in a real folder,
     and so do the others: going up from one is what it looks like.
@@ -205,7 +205,7 @@ def _parts(name: str) -> list[str]:
 
 
 def _members(archive: IO[bytes]) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """The members of an archive, of which none is kept."""
+    """Yield the members of an archive, of which none is kept."""
     source = _Measured(archive)
     with tarfile.open(fileobj=source, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
         end = 0

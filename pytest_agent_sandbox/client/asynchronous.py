@@ -81,7 +81,7 @@ async def run_in_thread(function: Callable[[], Result]) -> Result:
 
 
 async def finish_in_thread(function: Callable[[], Result]) -> Result:
-    """As `run_in_thread`, also where the caller is cancelled already: for closing, which is due."""
+    """Do as `run_in_thread`, also where the caller is cancelled already: closing is always due."""
     import anyio
 
     with anyio.CancelScope(shield=True):

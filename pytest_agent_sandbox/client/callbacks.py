@@ -17,7 +17,7 @@ EventCallback = Callable[[Event], object]
 
 
 class CallbackDispatcher:
-    """Calls every callback with every event, in order, one at a time.
+    """A thread that calls every callback with every event, in order, one at a time.
 
     What a callback raises is logged and kept (`take_error`); the others still get the event, and it
     gets the next ones.
@@ -41,7 +41,7 @@ class CallbackDispatcher:
             self._thread.start()
 
     def put(self, event: Event) -> None:
-        """Hand over an event; returns at once."""
+        """Hand over an event, and return at once."""
         if not self._callbacks:
             return
         with self._changed:

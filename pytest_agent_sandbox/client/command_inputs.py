@@ -1,4 +1,4 @@
-"""What a command is given beside its text: variables, standard input, a user to run as."""
+"""The inputs of a command beside its text: variables, standard input, a user to run as."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LATER = 0.2
 
 @dataclass(frozen=True)
 class CommandInputs:
-    """What a command is given.
+    """The inputs of one command.
 
     Attributes:
         env: Environment variables; they reach it by a file that it removes, and show nowhere.

@@ -43,7 +43,7 @@ _SHOWN = 1000
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a shell command left.
+    """The result of a shell command.
 
     Attributes:
         command: The command as it was given.

@@ -1,4 +1,4 @@
-"""What the server can be asked about one conversation."""
+"""The requests about one conversation, as the server takes them."""
 
 from __future__ import annotations
 

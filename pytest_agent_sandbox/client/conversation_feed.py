@@ -1,4 +1,4 @@
-"""What comes of a conversation: its state, its events and its runs, kept up to date."""
+"""The news of a conversation, as its server sends them: state, events and runs, kept up to date."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server is sent to start a conversation."""
+"""The request that starts a conversation."""
 
 from __future__ import annotations
 

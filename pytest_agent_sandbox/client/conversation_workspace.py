@@ -1,4 +1,4 @@
-"""What a conversation needs of the workspace that its agent works in."""
+"""The workspace that a conversation's agent works in, as far as the conversation needs it."""
 
 from __future__ import annotations
 

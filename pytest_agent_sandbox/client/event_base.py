@@ -1,4 +1,4 @@
-"""What the events of a conversation have in common, and the parts that they are made of."""
+"""The base of all events of a conversation, and the parts that events are made of."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _HEADLINE_LENGTH = 200
 
 
 class Event(BaseModel):
-    """What all events have in common, and what an event of an unknown kind is."""
+    """The base of all events; an event of an unknown kind is no more than that."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -93,7 +93,7 @@ class Message(BaseModel):
 
 
 class Observation(BaseModel):
-    """What a tool reported; what only this tool reports (`exit_code`) is in the extra fields."""
+    """A tool's report; what only this tool reports (`exit_code`) is in the extra fields."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 

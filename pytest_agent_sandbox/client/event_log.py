@@ -1,4 +1,4 @@
-"""What happened in a conversation, in order, and the questions a test asks about it."""
+"""The events of a conversation, in order, and the questions that a test asks about them."""
 
 from __future__ import annotations
 

@@ -54,14 +54,14 @@ FULL_STATE = "full_state"
 
 
 class SystemPromptEvent(Event):
-    """What the agent was told before anything else."""
+    """The words that the agent was told before anything else."""
 
     system_prompt: Content
     tools: list[Any] = Field(default_factory=list)
 
 
 class MessageEvent(Event):
-    """Somebody said something; `source` says who."""
+    """A message; `source` says who sent it."""
 
     llm_message: Message
     sender: str | None = None
@@ -73,7 +73,7 @@ class MessageEvent(Event):
 
 
 class ConversationErrorEvent(Event):
-    """The run failed."""
+    """The failure of a run."""
 
     code: str
     detail: str
@@ -90,19 +90,19 @@ class ConversationErrorEvent(Event):
 
 
 class ServerErrorEvent(ConversationErrorEvent):
-    """The server failed, beside the run."""
+    """A failure of the server, beside the run."""
 
 
 class PauseEvent(Event):
-    """Somebody asked for a pause."""
+    """The request for a pause."""
 
 
 class InterruptEvent(Event):
-    """Somebody stopped the run."""
+    """The end of a run that somebody stopped."""
 
 
 class HookExecutionEvent(Event):
-    """A hook ran."""
+    """The run of a hook."""
 
     hook_event_type: str
     blocked: bool = False
@@ -112,18 +112,18 @@ class HookExecutionEvent(Event):
 
 
 class Condensation(Event):
-    """Older events were replaced by a summary, in what the LLM gets to see."""
+    """The replacement of older events by a summary, in what the LLM gets to see."""
 
     forgotten_event_ids: list[str] = Field(default_factory=list)
     summary: str | None = None
 
 
 class CondensationRequest(Event):
-    """Somebody asked for a condensation."""
+    """The request for a condensation."""
 
 
 class ConversationStateUpdateEvent(Event):
-    """One field of the conversation's state changed, or here is all of it."""
+    """A change of one field of the conversation's state, or the whole state."""
 
     key: str
     value: Any = None
@@ -171,7 +171,7 @@ class TokenEvent(Event):
 
 
 class SecurityAnalysisEvent(Event):
-    """How risky the security analyzer finds the agent's calls."""
+    """The security analyzer's verdict on the agent's calls."""
 
     risks: dict[str, Any] = Field(default_factory=dict)
 

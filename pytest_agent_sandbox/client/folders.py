@@ -51,7 +51,7 @@ def open_folder(path: Path) -> Folder:
 
 
 class FolderByDescriptor(Folder):
-    """Opens each folder on the way below the one that it is in, and no links.
+    """A folder whose inner folders are opened one inside the other, and no links.
 
     A link in a folder's place is replaced by the folder.
     """
@@ -142,7 +142,7 @@ class FolderByDescriptor(Folder):
 
 
 class FolderByPath(Folder):
-    """Looks at each folder on the way before it is used, where folders cannot be opened.
+    """A folder whose inner folders are looked at before use, where a system cannot open them.
 
     A link in a folder's place is an error.
     """

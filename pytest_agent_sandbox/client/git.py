@@ -1,4 +1,4 @@
-"""What changed in a folder of the sandbox, by git, without leaving a trace in it.
+"""The changes in a folder of the sandbox, by git, which leaves no trace in it.
 
 Everything is asked of the sandbox's own git, which writes to a scratch folder alone (see
 `git_files.sh`), so that the repository's index, objects and configuration stay as they are. The
@@ -41,7 +41,7 @@ class Snapshot:
 
 
 class GitChangeStatus(StrEnum):
-    """What happened to a file."""
+    """The kind of a change to a file."""
 
     ADDED = "ADDED"
     DELETED = "DELETED"

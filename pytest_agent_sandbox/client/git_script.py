@@ -27,7 +27,7 @@ _SCRIPTS = ("git_files.sh", "git_compare.sh")
 
 @dataclass(frozen=True)
 class Answer:
-    """What the script printed.
+    """The output of the script.
 
     Attributes:
         problems: What git said of what it cannot see.

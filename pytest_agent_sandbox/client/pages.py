@@ -25,7 +25,7 @@ def items(
     timeout: float | None = None,
     deadline: float = math.inf,
 ) -> Iterator[Any]:
-    """What a list of the server has, page by page.
+    """Yield what a list of the server has, page by page.
 
     Args:
         connection: The way to the server.

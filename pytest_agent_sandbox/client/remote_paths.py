@@ -48,7 +48,7 @@ _PLAIN = re.compile(rb"[A-Za-z0-9_./-]")
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text has no bytes in it that are none of UTF-8, as `surrogateescape` keeps them."""
+    """Tell whether all bytes of a text are UTF-8: `surrogateescape` keeps others in it."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 

@@ -1,4 +1,4 @@
-"""One run of an agent: ask for it, wait for its end, say why it failed."""
+"""One run of an agent: the request for it, the wait for its end, and why it failed."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ class Run:
         return status
 
     def _is_under_way(self, deadline: float) -> bool:
-        """Whether a conflict means a run at work, rather than one that is closing."""
+        """Tell whether a conflict means a run at work, rather than one that is closing."""
         if time.monotonic() - self._began > _CLOSING_PATIENCE:
             return True
         status = self._state.told_status or self._ask(deadline).get("execution_status")
@@ -314,19 +314,19 @@ class Run:
 
 
 def _is_final(error: ServerError) -> bool:
-    """Whether asking again would be answered the same."""
+    """Tell whether asking again would be answered the same."""
     status = error.status
     return status is not None and 400 <= status < 500 and status != HTTPStatus.TOO_MANY_REQUESTS  # noqa: PLR2004
 
 
 def _is_being_prepared(error: ServerError) -> bool:
-    """Whether the answer to a request for a run speaks of one that is there, or of none at all."""
+    """Tell whether a run is there, or the server silent, by the answer to the request for one."""
     busy = (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
     return error.status in busy or is_silence(error)
 
 
 def _end_of_silence(deadline: float) -> float:
-    """When a request for a run is given up that is not answered."""
+    """Return when to give up a request for a run that is not answered."""
     return time.monotonic() + _LONGEST_SILENCE if deadline == math.inf else deadline
 
 
@@ -335,7 +335,7 @@ def _poll_timeout(deadline: float) -> float:
 
 
 def _patience_with(error: ServerError, deadline: float) -> float:
-    """Seconds of failing polls after which the run is given up."""
+    """Return the seconds of failing polls after which the run is given up."""
     if not is_silence(error):
         return _POLL_PATIENCE
     return _LONGEST_SILENCE if deadline == math.inf else math.inf

@@ -1,4 +1,4 @@
-"""What a server's log tells of a run that failed: often more than the server's own answer."""
+"""A server's log, which often tells more of a failed run than the server's own answer."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class ServerLog:
         self._seen = lines[-1] if lines else None
 
     def of_program(self) -> str:
-        """What an ACP agent's program printed last; empty if nothing."""
+        """Return what an ACP agent's program printed last; empty if nothing."""
         deadline = time.monotonic() + _PATIENCE
         while not (said := self._said_by_program()) and time.monotonic() < deadline:
             time.sleep(_INTERVAL)
         return self._quoted(said)
 
     def of_server(self) -> str:
-        """The last error that the server logged; empty if there is none."""
+        """Return the last error that the server logged; empty if there is none."""
         errors = [record for record in self._records() if record.get("levelname") in _TROUBLE]
         return self._quoted([str(errors[-1].get("message", ""))]) if errors else ""
 

@@ -1,4 +1,4 @@
-"""What an agent server keeps of those who used it, other than files: ended, and compared."""
+"""The traces of its users, other than files, that an agent server keeps: deleted, and compared."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent
 
 
 class ExecutionStatus(StrEnum):
-    """What a conversation is doing."""
+    """The occupation of a conversation."""
 
     IDLE = "idle"
     RUNNING = "running"
@@ -27,7 +27,7 @@ class ExecutionStatus(StrEnum):
 
 
 class TokenUsage(BaseModel):
-    """How many tokens went to and came from an LLM."""
+    """The numbers of tokens that went to an LLM and came from it."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -46,7 +46,7 @@ class TokenUsage(BaseModel):
 
 
 class Metrics(BaseModel):
-    """What one use of an LLM has cost, or all of them together."""
+    """The costs of one use of an LLM, or of all of them together."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -62,7 +62,7 @@ class Metrics(BaseModel):
 
 
 class ConversationStats(BaseModel):
-    """What a conversation has cost, by the usage ids of its LLMs."""
+    """The costs of a conversation, by the usage ids of its LLMs."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 

@@ -56,7 +56,7 @@ _FATAL = {4001: "it refused the session key", 4004: "it knows no such conversati
 
 
 class EventStream:
-    """Follows a conversation on a thread of its own, reconnecting until it is closed.
+    """A thread that follows a conversation, and reconnects until it is closed.
 
     The server tells a new connection nothing of what happened before. So each connection begins
     with the part of the log that is missing, fetched over HTTP once the server is known to send:
@@ -259,7 +259,7 @@ class EventStream:
             event = self._next(websocket)
 
     def _runs_ahead(self, event: Event) -> bool:
-        """Whether it is the news of a message that is before it in the log, and comes after it."""
+        """Tell whether this is news of a message that comes only after it on the stream."""
         return (
             isinstance(event, ConversationStateUpdateEvent)
             and event.key == "last_user_message_id"
@@ -301,7 +301,7 @@ def _is_full_state(event: Event) -> bool:
 
 
 def _quiet_logger() -> logging.Logger:
-    """For websockets, which logs what it sends at DEBUG: the session key among it."""
+    """Return a logger for websockets, which logs at DEBUG what it sends, the session key too."""
     quiet = logging.getLogger(f"{__name__}.websockets")
     quiet.setLevel(logging.INFO)
     return quiet

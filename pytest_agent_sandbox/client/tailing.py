@@ -24,7 +24,7 @@ _PARTIAL_CONTENT = 206
 
 
 class OutputTail:
-    """Tells the text of a file that grows, as whole lines.
+    """The text of a file that grows, told in whole lines.
 
     Args:
         connection: The server.

@@ -1,4 +1,4 @@
-"""The events of tool calls: the agent's call, what came of it, and what an ACP agent tells."""
+"""The events of tool calls: the call, its result or why there is none, and an ACP agent's news."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MCP_ACTION = "MCPToolAction"
 
 
 class ActionEvent(Event):
-    """The agent calls a tool."""
+    """The agent's call of a tool."""
 
     tool_name: str
     tool_call_id: str
@@ -74,7 +74,7 @@ class ObservationEvent(Event):
 
 
 class UserRejectObservation(Event):
-    """The user refused a tool call that waited for confirmation."""
+    """The user's refusal of a tool call that waited for confirmation."""
 
     tool_name: str
     tool_call_id: str

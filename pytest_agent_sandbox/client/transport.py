@@ -317,7 +317,7 @@ class ServerConnection(Closing):
 
 
 class _Time(threading.local):
-    """Until when this thread's caller waits."""
+    """The time until which this thread's caller waits."""
 
     deadline = math.inf
 

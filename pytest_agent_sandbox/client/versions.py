@@ -53,7 +53,7 @@ class AgentServerVersionWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Difference:
-    """Something in which versions of the agent server differ from the newest.
+    """A difference between versions of the agent server and the newest.
 
     Attributes:
         name: What it is about.
@@ -153,7 +153,7 @@ DIFFERENCES: tuple[Difference, ...] = (
 
 
 def minor_of(version: str) -> tuple[int, int] | None:
-    """The first two numbers of a version; None where it does not begin with two numbers.
+    """Return the first two numbers of a version; None where it does not begin with two numbers.
 
     Args:
         version: As the server says it, such as `1.58.0`.
@@ -163,7 +163,7 @@ def minor_of(version: str) -> tuple[int, int] | None:
 
 
 def has(version: str, since: tuple[int, int]) -> bool:
-    """Whether a server has what came with a version. One that does not say its own has all.
+    """Tell whether a server has what came with a version. One that does not say its own has all.
 
     Args:
         version: As the server says it, such as `1.58.0`.
@@ -174,12 +174,12 @@ def has(version: str, since: tuple[int, int]) -> bool:
 
 
 def stopping_action(version: str) -> str:
-    """What to ask of a conversation whose agent is to stop: at once, or after its current step."""
+    """Return the action that stops an agent: at once, or else after its current step."""
     return "interrupt" if has(version, INTERRUPT) else "pause"
 
 
 def lacking(version: str, what: str, since: tuple[int, int]) -> str:
-    """What to say where a server cannot do what was asked of it."""
+    """Return what to say where a server cannot do what was asked of it."""
     return (
         f"The agent server is of version {version}, which cannot {what}; "
         f"agent servers since {named(since)} can."
@@ -187,7 +187,7 @@ def lacking(version: str, what: str, since: tuple[int, int]) -> str:
 
 
 def file_request(version: str, action: str, path: str) -> tuple[str, dict[str, str]]:
-    """Where a file is up- or downloaded: the address and its parameters.
+    """Return the address, and its parameters, where a file is up- or downloaded.
 
     Args:
         version: The server's.
@@ -200,12 +200,12 @@ def file_request(version: str, action: str, path: str) -> tuple[str, dict[str, s
 
 
 def named(minor: tuple[int, int]) -> str:
-    """A minor version as people write it."""
+    """Return a minor version as people write it."""
     return f"{minor[0]}.{minor[1]}"
 
 
 def differences(version: str) -> list[Difference]:
-    """What is known of a version to differ from the newest that was tested.
+    """Return in what a version is known to differ from the newest that was tested.
 
     Args:
         version: As the server says it, such as `1.58.0`.

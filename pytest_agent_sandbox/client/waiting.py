@@ -1,4 +1,4 @@
-"""When has a run ended? The server says it once, in an event that can be missed."""
+"""The end of a run, which the server tells once, in an event that can be missed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONG_IDLE = 20.0
 
 
 class RunWatch:
-    """Collects the evidence that one run has ended. To be made before the run is asked for.
+    """A watch for the end of one run. To be made before the run is asked for.
 
     - The state that the server publishes when a run is over (`full_state`) is authoritative, once
       the run has been seen to run. (What was published for an earlier run, or for a pause, can
@@ -107,7 +107,7 @@ class RunWatch:
             return self._end is not None
 
     def never_began(self, now: float) -> bool:
-        """Whether the server has long said that there is no run, and nothing else.
+        """Tell whether the server has long said that there is no run, and nothing else.
 
         It says so of a run that prepares, such as one whose agent is downloaded first, and of one
         that failed before it could write anything down, as on a full disk.

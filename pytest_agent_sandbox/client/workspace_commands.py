@@ -14,7 +14,7 @@ from pytest_agent_sandbox.client.workspace_files import WorkspaceFiles
 
 
 class WorkspaceCommands(WorkspaceFiles):
-    """What every workspace can run: shell commands, and agents that are plain programs."""
+    """A workspace in which commands run, and agents that are plain programs."""
 
     #: Called with the result of each `execute_command`.
     on_command: Callable[[CommandResult], object] | None = None

@@ -11,7 +11,7 @@ from pytest_agent_sandbox.client.transport import ServerConnection
 
 
 class WorkspaceFiles:
-    """What every workspace can do with files: it reads, writes and copies them.
+    """A workspace whose files are read, written and copied.
 
     What is wrong with a path in the sandbox is the `OSError` that a local one would raise. A path
     that is not UTF-8 is a text as `os.fsdecode` makes it of bytes.

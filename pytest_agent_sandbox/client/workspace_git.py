@@ -11,7 +11,7 @@ from pytest_agent_sandbox.client.workspace_files import WorkspaceFiles
 
 
 class WorkspaceGit(WorkspaceFiles):
-    """What every workspace can tell of changes to its files, with the sandbox's own git."""
+    """A workspace that tells what changed in it, by the sandbox's own git."""
 
     def git_changes(self, path: str | None = None, *, base: str = "HEAD") -> list[GitChange]:
         """Return which files differ from a commit, those that git does not know yet included.

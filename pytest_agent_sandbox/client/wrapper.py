@@ -1,4 +1,4 @@
-"""What the sandbox's shell runs around a command, so that all of its output arrives.
+"""The script around a command in the sandbox, by which all of its output arrives.
 
 A command may delete, overwrite or kill whatever it reaches, its own output files and process group
 included. So its output goes through pipes to processes in a session of their own, which write it
@@ -31,7 +31,7 @@ def _new_mark() -> str:
 
 @dataclass(frozen=True)
 class Wrapper:
-    """What runs a command, and prints what it left.
+    """A script that runs a command, and prints what it left.
 
     Attributes:
         limit: Bytes kept of each output stream. A command that writes more is ended.
@@ -145,5 +145,5 @@ rm -rf $d
 
 
 def is_too_long(command: str) -> bool:
-    """Whether a command cannot be an argument, for it or what runs it, and has to be in a file."""
+    """Tell whether a command is too long for an argument, and has to be in a file."""
     return len(shlex.quote(shlex.quote(command)).encode(errors="replace")) > _LONGEST_ARGUMENT

@@ -94,7 +94,7 @@ def _unknown(kind: str, user: str, name: str, image: str, file: str) -> str:
 
 
 def folders_of(account: Account, folders: Iterable[str]) -> bytes:
-    """An archive (tar) of empty folders that belong to a user; the engine makes what is missing.
+    """Pack empty folders that belong to a user into an archive (tar); the engine adds those above.
 
     Args:
         account: The user.
@@ -111,7 +111,7 @@ def folders_of(account: Account, folders: Iterable[str]) -> bytes:
 
 
 def handed_over(archive: bytes, old: Account, new: Account) -> bytes:
-    """An archive (tar) in which what was one user's is another one's."""
+    """Return an archive (tar) in which what was one user's is another one's."""
     if not archive:
         return archive
     target = BytesIO()

@@ -80,7 +80,7 @@ def ensure_base_image(
 
 
 def _hindrance(wanted: str) -> str:
-    """Why this machine cannot make `DEBIAN_IMAGE`, and what to do; empty where it can."""
+    """Return why this machine cannot make `DEBIAN_IMAGE`, and what to do; empty where it can."""
     own = normal_platform(f"linux/{machine.machine()}")
     if machine.system() != "Linux" or own != wanted:
         return f"(A base of Debian packages can be made only on a Linux machine for {wanted}.)"

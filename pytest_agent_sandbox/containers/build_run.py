@@ -81,7 +81,7 @@ def run_build(
 
 
 def _context(content: Mapping[str, str]) -> io.BytesIO:
-    """The build's context as a tar archive, the same byte for byte for the same content."""
+    """Pack the build's context into a tar archive, byte for byte the same for the same content."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         folder = tarfile.TarInfo("certificates")
@@ -97,7 +97,7 @@ def _context(content: Mapping[str, str]) -> io.BytesIO:
 
 
 class _BuildLog:
-    """Follows a build's output: where it is, and its last lines."""
+    """A build's output: where the build is, and its last lines."""
 
     def __init__(self, activity: str, base: Image, progress: Progress) -> None:
         self._activity = activity
@@ -133,6 +133,6 @@ class _BuildLog:
 
 
 def _position(line: str) -> tuple[int, int]:
-    """The numbers in `Step 3/12 : RUN …`."""
+    """Return the numbers in `Step 3/12 : RUN …`."""
     done, _, total = line.removeprefix("Step ").partition(" ")[0].partition("/")
     return (int(done), int(total)) if done.isdecimal() and total.isdecimal() else (0, 0)

@@ -111,7 +111,7 @@ def make_default(engine: Engine, image: Image) -> Image:
 
 
 def target_name(image: Image) -> str:
-    """The name by which `find_built` finds the last build of a version and target.
+    """Return the name by which `find_built` finds the last build of a version and target.
 
     Args:
         image: What `build_agent_server` returned.
@@ -152,7 +152,7 @@ def _check_target(target: str) -> None:
 
 @dataclass(frozen=True)
 class _Recipe:
-    """What one build is made of: everything by which its result differs from another's."""
+    """The ingredients of one build: everything by which its result differs from another's."""
 
     version: str
     target: str
@@ -228,7 +228,7 @@ def _key(*parts: str, files: Mapping[str, str]) -> str:
 def _built(
     engine: Engine, recipe: _Recipe, parent: Image, network: HostNetwork, progress: Progress
 ) -> Image:
-    """The recipe's image, built unless somebody has done so before."""
+    """Return the recipe's image, built unless somebody has done so before."""
     reference = recipe.reference
     with machine_lock(engine, f"building {reference}", progress):
         image = find_local(engine, reference)  # another process may just have built it
@@ -282,7 +282,7 @@ def _built(
 
 
 def _remove_installer(engine: Engine, key: str) -> None:
-    """Removes the stages that knew a package index's credentials; the image needs them no more."""
+    """Remove the stages that knew a package index's credentials; the image needs them no more."""
     try:
         engine.client.images.prune(filters={"dangling": True, "label": f"{INSTALLER_LABEL}={key}"})
     except (DockerException, requests.RequestException) as error:

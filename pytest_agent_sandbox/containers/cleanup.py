@@ -34,7 +34,7 @@ _REMOVAL_GRACE = 10.0
 
 
 def prefixed(labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels under the names they have on the engine."""
+    """Return the labels under the names they have on the engine."""
     return {f"{LABEL_PREFIX}{name}": value for name, value in labels.items()}
 
 
@@ -141,7 +141,7 @@ class Found:
 
 
 def find(engine: Engine, labels: Mapping[str, str] | None = None) -> list[Found]:
-    """All containers and networks of this package, whoever made them, ordered by name.
+    """Return all containers and networks of this package, whoever made them, ordered by name.
 
     Args:
         engine: The engine that has them.
@@ -193,7 +193,7 @@ def remove_left_behind(engine: Engine) -> list[str]:
 
 
 def kept_containers(engine: Engine, labels: Mapping[str, str]) -> list[str]:
-    """The names of the containers with these labels that were left for people to look into.
+    """Return the names of the containers with these labels that were kept for people to look into.
 
     Raises:
         EngineUnavailable: The engine did not answer.
@@ -220,7 +220,7 @@ def _filters(labels: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def _name(container: Mapping[str, Any]) -> str:
-    """Its own name; one that is being removed, or linked, has none or more than one."""
+    """Return a container's own name; it has none while it is removed, and several when linked."""
     names = [str(name).lstrip("/") for name in container.get("Names") or ()]
     return next((name for name in names if "/" not in name), str(container["Id"]))
 

@@ -195,7 +195,7 @@ class Container:
         return self._end.wait(timeout)
 
     def log_tail(self, lines: int = 50) -> str:
-        """The last lines that it printed."""
+        """Return the last lines that it printed."""
         return self._follower.tail(lines)
 
     def state(self) -> ContainerState:

@@ -1,4 +1,4 @@
-"""What a container got in the end, as its engine says: for people who look for the cause."""
+"""The settings that a container got in the end, by its engine: for people who look for a cause."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NO_LIMIT = "no limit"
 
 
 def effective_settings(engine: Engine, container: Container) -> dict[str, str]:
-    """The limits and flags of a container, by their names.
+    """Return the limits and flags of a container, by their names.
 
     Raises:
         EngineUnavailable: The engine did not answer.
@@ -33,7 +33,7 @@ def effective_settings(engine: Engine, container: Container) -> dict[str, str]:
 
 
 def _size(size: int) -> str:
-    """The way that Docker and its users spell it: 600m, 2g."""
+    """Return a size as Docker and its users spell it: 600m, 2g."""
     for unit, factor in (("g", 1024**3), ("m", 1024**2)):
         if size % factor == 0:
             return f"{size // factor}{unit}"
@@ -41,7 +41,7 @@ def _size(size: int) -> str:
 
 
 def _flags(host: dict[str, Any]) -> dict[str, str]:
-    """The settings that are not the usual ones."""
+    """Return the settings that are not the usual ones."""
     lists = {
         "volumes": host.get("Binds"),
         "capabilities dropped": host.get("CapDrop"),

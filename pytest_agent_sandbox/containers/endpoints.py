@@ -1,4 +1,4 @@
-"""Where a container engine may listen on this machine, in the order in which to try."""
+"""The addresses at which a container engine may listen, in the order in which to try them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def find_endpoints(host: str | None = None) -> list[Endpoint]:
 
 
 def _context_endpoint() -> Endpoint | None:
-    """The endpoint of the docker context; None for the default context, which names none."""
+    """Return the endpoint of the docker context; None for the default context, which names none."""
     try:
         context = ContextAPI.get_context(os.environ.get("DOCKER_CONTEXT"))
     except Exception as error:  # the SDK raises a bare Exception for a damaged context
@@ -163,7 +163,7 @@ def why_unreachable(error: BaseException, timeout: float) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and, depth first, everything it was raised from or carries as an argument."""
+    """Yield the error and, depth first, everything it was raised from or carries as an argument."""
     seen: set[int] = set()
     pending: list[object] = [error]
     while pending:

@@ -116,7 +116,7 @@ class Engine(Closing):
 
     @contextmanager
     def calling(self, action: str) -> Iterator[None]:
-        """Around every use of the SDK: its errors become this package's.
+        """Raise this package's errors for the SDK's: to be put around every use of it.
 
         Catch `docker.errors.NotFound` and the like inside of it, where they are expected.
 
@@ -183,7 +183,7 @@ class Engine(Closing):
         return network_mode is None and not self._is_bridge_here()
 
     def _is_bridge_here(self) -> bool:
-        """Whether its default network is this machine's, by the engine's name and the address."""
+        """Tell whether its default network is this machine's, by the engine's name and address."""
         is_namesake = self._info.get("Name") in (None, "", socket.gethostname())
         if not is_namesake and not self._may_share_network():
             return False  # its address is that of a forwarded port, or socket
@@ -195,7 +195,7 @@ class Engine(Closing):
         return has_gateway_here(network)
 
     def _may_share_network(self) -> bool:
-        """Whether an engine of another name may be this machine's nevertheless.
+        """Tell whether an engine of another name may be this machine's nevertheless.
 
         Toolbox and distrobox are containers with a hostname of their own in their host's network.
         Elsewhere a bridge with an address of ours says nothing: each engine has the same one. The
@@ -209,7 +209,7 @@ class Engine(Closing):
         return any("name=rootless" in str(option).split(",") for option in options)
 
     def _own_network_mode(self) -> str | None:
-        """The network mode of the container that this process is in, if it is one of its."""
+        """Return the network mode of this process's container, if it is in one of the engine's."""
         container = own_container()
         if container is None:
             return None
@@ -297,14 +297,14 @@ class _APIClient(docker.APIClient):
         super().__init__(**settings)
 
     def merge_environment_settings(self, *arguments: Any, **more: Any) -> Any:
-        """What requests does with a request, by what it finds in the environment."""
+        """Return the settings of a request, without the proxies that requests finds by itself."""
         settings = super().merge_environment_settings(*arguments, **more)
         url = None if self._proxy is None else self._proxy.url
         return {**settings, "proxies": {} if url is None else {"http": url, "https": url}}
 
 
 def explanation(error: APIError) -> str:
-    """The engine's own words, without the SDK's decoration."""
+    """Return the engine's own words, without the SDK's decoration."""
     return str(error.explanation or error).strip()
 
 

@@ -51,7 +51,7 @@ def packed(copies: Sequence[str], mounted: Iterable[str]) -> bytes:
 
 
 def folders_above(archive: bytes) -> list[str]:
-    """The folders that what is in an archive lies in, the uppermost first, without those in it."""
+    """Return the folders above what is in an archive, the uppermost first, without those in it."""
     with tarfile.open(fileobj=BytesIO(archive)) as members:
         names = {f"/{member.name}" for member in members}
     above = set()
@@ -62,7 +62,7 @@ def folders_above(archive: bytes) -> list[str]:
 
 
 def joined(*archives: bytes) -> bytes:
-    """One archive (tar) of what is in several, in this order."""
+    """Return one archive (tar) of what is in several, in this order."""
     target = BytesIO()
     with tarfile.open(fileobj=target, mode="w") as whole:
         for archive in filter(None, archives):

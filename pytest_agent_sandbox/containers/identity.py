@@ -1,4 +1,4 @@
-"""What tells a container apart from all others, as programs inside of it print it."""
+"""The values that only one container has, as programs inside of it print them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def identity(engine: Engine, container: Container) -> dict[str, str]:
-    """What each value is, by the value: `{"172.17.0.2": "address", "3f2a9c417d05": "host"}`.
+    """Return the kind of each value: `{"172.17.0.2": "address", "3f2a9c417d05": "host"}`.
 
     Raises:
         SandboxDied: The container is gone.

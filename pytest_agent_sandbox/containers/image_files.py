@@ -26,7 +26,7 @@ class ImageFiles:
         self._container = container
 
     def archive(self, path: str) -> bytes:
-        """A file or folder as a tar archive; empty where the image has none.
+        """Return a file or folder as a tar archive; empty where the image has none.
 
         Raises:
             SandboxError: It is too large to be in memory.
@@ -46,7 +46,7 @@ class ImageFiles:
         return found
 
     def has(self, path: str) -> bool:
-        """Whether there is a file or folder of this path."""
+        """Tell whether there is a file or folder of this path."""
         try:
             chunks, _ = self._engine.client.api.get_archive(self._container, path)
         except NotFound:
@@ -55,7 +55,7 @@ class ImageFiles:
         return True
 
     def text(self, path: str) -> str:
-        """A file's text; empty where the image has none."""
+        """Return a file's text; empty where the image has none."""
         archive = self.archive(path)
         if not archive:
             return ""

@@ -1,4 +1,4 @@
-"""Images: which one to use, whether the engine has it, and getting it there."""
+"""The images of agent servers: which one to use, and the engine's copy of it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Image:
 
 
 def choose_image(engine: Engine, requested: str | None, *, platform: str | None = None) -> str:
-    """The image to use: the requested one, else what was built here, else the published one.
+    """Return the image to use: the requested one, else what was built here, else the published one.
 
     Args:
         engine: The engine that will run it.
@@ -118,7 +118,7 @@ def find_built(
     target: str | None = None,
     platform: str | None = None,
 ) -> Image | None:
-    """The image that the last `agent-sandbox build` of a version made; None where there is none.
+    """Return the image of the last `agent-sandbox build` of a version; None where there is none.
 
     Images built for one `DockerDevWorkspace` do not count: they must not become everybody's.
 
@@ -134,7 +134,7 @@ def find_built(
 
 
 def find_local(engine: Engine, reference: str) -> Image | None:
-    """The image as the engine has it; None where it has none of that name. One engine call.
+    """Return the image as the engine has it; None where it has none of that name. One engine call.
 
     Raises:
         SettingsError: The reference is malformed.
@@ -229,7 +229,7 @@ def ensure_image(
 
 
 def build_command(reference: str) -> str:
-    """The command that makes an image of this name; empty where `agent-sandbox` makes none such."""
+    """Return the command that makes an image of this name; empty where there is none."""
     if _repository(reference) != BUILT_REPOSITORY or "@" in reference:
         return ""
     version, _, target = reference.removeprefix(f"{BUILT_REPOSITORY}:").partition("-")
@@ -251,7 +251,7 @@ def remove_image(engine: Engine, image: Image) -> None:
 
 
 def describe(image: Image) -> str:
-    """An image in one line for people: name, agent-server version where known, digest or id."""
+    """Describe an image in one line: name, agent-server version where known, digest or id."""
     version = server_version(image)
     parts = [f"agent server {version}"] if version else []
     kind, _, value = (image.digest or image.id).rpartition(":")
@@ -260,12 +260,12 @@ def describe(image: Image) -> str:
 
 
 def server_version(image: Image) -> str:
-    """The version of the agent server in an image, by its label or its tag; empty if not known."""
+    """Return an image's agent-server version, by its label or its tag; empty if not known."""
     return image.labels.get(VERSION_LABEL) or _version_in(image.reference)
 
 
 def normal_platform(platform: str) -> str:
-    """A platform under the one name by which it is compared: ``linux/arm64`` for all its names."""
+    """Return the one name by which a platform is compared: ``linux/arm64`` for all its names."""
     system, _, rest = platform.strip().lower().partition("/")
     architecture, _, variant = rest.partition("/")
     architecture, _, implied = _ARCHITECTURES.get(architecture, architecture).partition("/")
@@ -285,7 +285,7 @@ def _what_is_here(engine: Engine, reference: str, wanted: str, image: Image | No
 
 
 def _complete(reference: str) -> str:
-    """The reference with its tag spelled out: a pull without one would fetch every tag."""
+    """Return the reference with its tag spelled out: a pull without one would fetch every tag."""
     if not reference.strip():
         raise SettingsError("The image's name is empty.")
     last = reference.rpartition("/")[2]

@@ -37,7 +37,7 @@ class Process:
             engine.client.api.exec_start(self._id, detach=True)
 
     def is_running(self) -> bool:
-        """Whether it has not ended yet.
+        """Tell whether it has not ended yet.
 
         Raises:
             SandboxError: The engine does not answer.
@@ -98,7 +98,7 @@ def copy_file(engine: Engine, container: Container, path: str, target: Path, *, 
 
 
 def _reading(engine: Engine, what: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The chunks; an error in reading them is the engine's, one in their use is not."""
+    """Yield the chunks; an error in reading them is the engine's, one in their use is not."""
     while True:
         with engine.calling(f"send {what}"):
             chunk = next(chunks, None)

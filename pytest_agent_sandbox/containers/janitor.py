@@ -1,4 +1,4 @@
-"""Bringing a container back to its first state, between two uses of it."""
+"""The janitor, who brings a container back to its first state between two uses of it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _END_GRACE = 1.0
 
 
 def home_of(passwd: str, user: str) -> str:
-    """The home folder of a user.
+    """Return the home folder of a user.
 
     Args:
         passwd: The text of `/etc/passwd`.
@@ -63,7 +63,7 @@ def first_files(
     user: str | None,
     mounted: Iterable[str] = (),
 ) -> dict[str, bytes]:
-    """What an image has where a container of it is going to have folders in memory.
+    """Return what an image has where a container of it is going to have folders in memory.
 
     Args:
         engine: The engine that has the image.
@@ -89,7 +89,7 @@ def first_files(
 
 
 def memory_options(archive: bytes) -> str:
-    """How to mount a folder in memory, so that it belongs to whom it belongs to in the image.
+    """Return how to mount a folder in memory so that its owner is the one it has in the image.
 
     Args:
         archive: Of the folder, as `first_files` returns it.
@@ -102,7 +102,7 @@ def memory_options(archive: bytes) -> str:
 
 
 def by_owner(files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
-    """The files of folders apart by whose they are, for those who can only make their own.
+    """Return the files of folders by their owner, for those who can only make their own.
 
     Args:
         files: By folder, as `first_files` returns them.
@@ -128,7 +128,7 @@ def by_owner(files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
 
 
 class Janitor:
-    """Cleans one container: ends processes, wipes what can be written to, and checks the result.
+    """The cleaner of one container: it ends processes, wipes what can be written to, and checks.
 
     The container has a read-only root file system, and writes to memory only. The janitor is a
     process in it, of root; whoever is root there too can fool it. It ends with the container.

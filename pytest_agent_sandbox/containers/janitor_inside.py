@@ -1,4 +1,4 @@
-"""What the janitor does inside of a container, as root, between two uses of it.
+"""The janitor's half inside of a container, where it works as root between two uses of it.
 
 It is a program of its own: it runs there by whatever Python >= 3.8 there is, with the standard
 library only. It stays for as long as the container, so that it needs to start nothing when it has
@@ -50,7 +50,7 @@ Files = Dict[str, Dict[str, Any]]
 
 
 class Janitor:
-    """Knows a container's first state, and brings it back."""
+    """A container's first state, and the way back to it."""
 
     def __init__(self) -> None:
         self.own = {os.getpid(), os.getppid()}
@@ -60,7 +60,7 @@ class Janitor:
         self.limits: Dict[int, List[str]] = {}
 
     def restore(self, archives: Mapping[str, str]) -> Answer:
-        """Fills folders in memory with what the image has in their place."""
+        """Fill folders in memory with what the image has in their place."""
         # Newer Pythons leave out owners and modes, or warn, unless told that this is meant.
         trusted: Dict[str, Any] = (
             {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
@@ -77,7 +77,7 @@ class Janitor:
         return {}
 
     def remember(self, volumes: List[str]) -> Answer:
-        """Takes the state as it is now for the first one."""
+        """Take the state as it is now for the first one."""
         self.mounts = _mounts()
         problems = [
             f"{place} can be written to and is not in memory"
@@ -92,7 +92,7 @@ class Janitor:
         return {"problems": problems, "places": sorted(self.files)}
 
     def reset(self) -> Answer:
-        """Brings the first state back, and says what of it did not come."""
+        """Bring the first state back, and say what of it did not come."""
         self._end_others()
         for place, files in self.files.items():
             _wipe(place, files)
@@ -100,12 +100,12 @@ class Janitor:
         return {"problems": self.check()}
 
     def kill(self) -> Answer:
-        """Ends all processes that were not there at first."""
+        """End all processes that were not there at first."""
         self._end_others()
         return {}
 
     def _end_others(self) -> None:
-        """Ends all processes that were not there at first.
+        """End all processes that were not there at first.
 
         They are stopped before they are killed: what only kills loses the race with a fork bomb.
         """
@@ -122,7 +122,7 @@ class Janitor:
             time.sleep(0.001)
 
     def others(self) -> Processes:
-        """The processes that were not there at first."""
+        """Return the processes that were not there at first."""
         first = {(pid, facts["began"]) for pid, facts in self.processes.items()}
         return {
             pid: facts
@@ -131,7 +131,7 @@ class Janitor:
         }
 
     def check(self) -> List[str]:
-        """What is different from the first state, in words."""
+        """Return what is different from the first state, in words."""
         problems = [f"the process {facts['name']} is left" for facts in self.others().values()]
         now = _processes()
         problems += [
@@ -172,7 +172,7 @@ def _processes() -> Processes:
 
 
 def _limits(pids: Iterable[int]) -> Dict[int, List[str]]:
-    """What a process may use: anybody of its user can change that."""
+    """Return what a process may use: anybody of its user can change that."""
     return {pid: [_read(pid, name) for name in _OF_A_PROCESS] + _scheduling(pid) for pid in pids}
 
 
@@ -185,7 +185,7 @@ def _read(pid: int, name: str) -> str:
 
 
 def _scheduling(pid: int) -> List[str]:
-    """Nice value, policy and CPUs."""
+    """Return a process's nice value, policy and CPUs."""
     found = []
     with suppress(OSError):
         found += [str(os.getpriority(os.PRIO_PROCESS, pid)), str(os.sched_getscheduler(pid))]
@@ -199,7 +199,7 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _mounts() -> List[Mount]:
-    """Where, of what kind and how everything is mounted."""
+    """Return where, of what kind and how everything is mounted."""
     found = []
     with open("/proc/self/mountinfo") as file:
         for line in file:
@@ -211,7 +211,7 @@ def _mounts() -> List[Mount]:
 
 
 def _places(mounts: Iterable[Mount]) -> List[str]:
-    """The folders that can be written to and are in memory."""
+    """Return the folders that can be written to and are in memory."""
     return [
         place
         for place, kind, options, of_all in mounts
@@ -223,7 +223,7 @@ def _places(mounts: Iterable[Mount]) -> List[str]:
 
 
 def _scan(place: str, read: Optional[Container[str]] = None) -> Files:
-    """What there is below a mount, by path; what is mounted inside of it is left out.
+    """Return what there is below a mount, by path; what is mounted inside of it is left out.
 
     Files are read whose paths are in `read`; all of them without it.
     """
@@ -267,7 +267,7 @@ def _facts(path: str, is_read: bool) -> Dict[str, Any]:
 
 
 def _extra(path: str) -> List[Tuple[str, bytes]]:
-    """Extended attributes: file capabilities, access control lists."""
+    """Return extended attributes: file capabilities, access control lists."""
     try:
         names = os.listxattr(path, follow_symlinks=False)
     except OSError:
@@ -276,7 +276,7 @@ def _extra(path: str) -> List[Tuple[str, bytes]]:
 
 
 def _wipe(place: str, files: Files) -> None:
-    """Removes what is new below a mount, and puts back what was changed or removed."""
+    """Remove what is new below a mount, and put back what was changed or removed."""
     found = _scan(place, files)
     for path in sorted(set(found) - set(files), key=len, reverse=True):
         _remove(os.path.join(place, path))
@@ -313,7 +313,7 @@ def _put_back(path: str, facts: Mapping[str, Any], is_root: bool) -> None:
 
 
 def _make(path: str, kind: int, facts: Mapping[str, Any]) -> None:
-    """Makes what is to be there, anew but for folders: who has the old one open changes nothing."""
+    """Make what is to be there, anew but for folders: who has the old one open changes nothing."""
     if os.path.lexists(path):
         if kind == stat.S_IFDIR == stat.S_IFMT(os.lstat(path).st_mode):
             return
@@ -330,7 +330,7 @@ def _make(path: str, kind: int, facts: Mapping[str, Any]) -> None:
 
 
 def _ipc(kind: str) -> List[Tuple[int, int]]:
-    """System V's shared memory segments, semaphores or message queues: their ids and owners."""
+    """Return the ids and owners of System V's shared memory, semaphores or message queues."""
     try:
         with open(f"/proc/sysvipc/{kind}") as file:
             names, *lines = (line.split() for line in file)
@@ -357,7 +357,7 @@ def _remove_ipc() -> None:
 
 
 def main() -> None:
-    """Obeys, until nobody is there any more."""
+    """Obey, until nobody is there any more."""
     janitor = Janitor()
     orders: Dict[str, Callable[..., Answer]] = {
         "restore": janitor.restore,

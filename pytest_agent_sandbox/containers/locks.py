@@ -1,4 +1,4 @@
-"""One process at a time, of all that work on one engine from this machine."""
+"""Locks that let one process at a time work on an engine, of all on this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIMIT = 1800.0
 def machine_lock(
     engine: Engine, subject: str, progress: Progress, *, limit: float = LIMIT
 ) -> Iterator[None]:
-    """Holds the lock on a piece of work; the operating system frees it if this process dies.
+    """Hold the lock on a piece of work; the operating system frees it if this process dies.
 
     Args:
         engine: The engine the work is done on; other engines have locks of their own.

@@ -60,7 +60,7 @@ class LogFollower:
         )
 
     def attach(self) -> None:
-        """Start following; returns once the engine sends all that the container will print.
+        """Start following, and return once the engine sends all that the container will print.
 
         Raises:
             EngineUnavailable: The engine did not answer in time.
@@ -78,7 +78,7 @@ class LogFollower:
             ) from error
 
     def tail(self, lines: int) -> str:
-        """The last lines written so far, of this container only."""
+        """Return the last lines written so far, of this container only."""
         return self._file.tail(lines)
 
     def join(self, timeout: float) -> bool:
@@ -176,7 +176,7 @@ class LogFollower:
 
 
 def _frames(raw: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    """The payloads of the engine's multiplexed stream (standard output and error, in order)."""
+    """Yield the payloads of the engine's multiplexed stream: both kinds of output, in order."""
     while len(header := raw.read(_FRAME_HEADER.size)) == _FRAME_HEADER.size:
         _, size = _FRAME_HEADER.unpack(header)
         yield raw.read(size)

@@ -43,7 +43,7 @@ _LONGEST_LINE = 16 * 1024 * 1024
 
 
 class Program:
-    """It runs by whatever Python >= 3.8 there is, and ends with the container.
+    """A program in a container, run by whatever Python >= 3.8 there is; it ends with the container.
 
     Args:
         engine: The container's engine.
@@ -108,7 +108,7 @@ class Program:
         self._socket.settimeout(None)
 
     def read(self, deadline: float = math.inf) -> bytes:
-        """The next bytes of its standard output.
+        """Return the next bytes of its standard output.
 
         Args:
             deadline: When to give up what only complains, by the monotonic clock.
@@ -126,7 +126,7 @@ class Program:
             self._complaint = payload.decode(errors="replace").strip()[-_SHOWN:]
 
     def read_line(self, timeout: float) -> bytes:
-        """The next line of its standard output.
+        """Return the next line of its standard output.
 
         Args:
             timeout: Seconds.
@@ -143,7 +143,7 @@ class Program:
         return line
 
     def why_gone(self, error: object) -> str:
-        """Why it does not run any more, in words, where `error` is all that is known otherwise."""
+        """Say why it does not run any more, where `error` is all that is known otherwise."""
         if self._complaint:
             return self._complaint
         return "there is no Python in it" if self._exit_code() == _NO_PYTHON else str(error)
@@ -159,7 +159,7 @@ class Program:
                 end.close()
 
     def _exit_code(self) -> int | None:
-        """How it ended, which the engine knows a little later than that it did."""
+        """Return how it ended, which the engine knows a little later than that it did."""
         deadline = time.monotonic() + _END_GRACE
         while True:
             try:
@@ -184,7 +184,7 @@ class Program:
 
 @contextmanager
 def _lost_as_oserror() -> Iterator[None]:
-    """Pipes of Windows have errors of their own."""
+    """Raise an OSError for the errors that only pipes of Windows have."""
     try:
         yield
     except OSError:

@@ -1,4 +1,4 @@
-"""What pulls and builds report while they run, and how it is shown.
+"""The progress of pulls and builds while they run, and how it is shown.
 
 A terminal gets a bar; anything else, such as the log of a CI job, gets a line now and then, and
 none at all for work that is over quickly.
@@ -22,29 +22,29 @@ _LINE_LENGTH = 80
 
 
 class Progress(Protocol):
-    """Where long work reports to; every method is cheap and may be called very often."""
+    """A place that long work reports to; every method is cheap and may be called very often."""
 
     def update(self, activity: str, done: int = 0, total: int = 0, unit: Unit = "bytes") -> None:
-        """Says what is going on and how far it is; `total` 0 where that is not known."""
+        """Say what is going on and how far it is; `total` 0 where that is not known."""
 
     def output(self, line: str) -> None:
-        """Hands on one line that a build printed."""
+        """Hand on one line that a build printed."""
 
     def note(self, text: str) -> None:
-        """Says something that is to be seen in any case, such as a warning."""
+        """Say something that is to be seen in any case, such as a warning."""
 
 
 class Silence:
     """Progress that nobody watches."""
 
     def update(self, activity: str, done: int = 0, total: int = 0, unit: Unit = "bytes") -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def output(self, line: str) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def note(self, text: str) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class ProgressLines:
@@ -73,21 +73,21 @@ class ProgressLines:
         self._activity = ""
 
     def update(self, activity: str, done: int = 0, total: int = 0, unit: Unit = "bytes") -> None:
-        """Writes a line where one is due."""
+        """Write a line where one is due."""
         amount = _amount(done, total, unit)
         self._activity = f"{activity}, {amount}" if amount else activity
         self._report()
 
     def output(self, line: str) -> None:
-        """Counts as a sign of life: writes a line where one is due."""
+        """Take a line for a sign of life: write one of ours where it is due."""
         self._report(line[:_LINE_LENGTH])
 
     def note(self, text: str) -> None:
-        """Writes at once."""
+        """Write at once."""
         self._write(text)
 
     def __enter__(self) -> Self:
-        """The clock runs from the object's making."""
+        """Return itself; the clock runs from the object's making."""
         return self
 
     def __exit__(
@@ -96,7 +96,7 @@ class ProgressLines:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leaves the stream open: it belongs to the caller."""
+        """Leave the stream open: it belongs to the caller."""
 
     def _report(self, detail: str = "") -> None:
         now = self._clock()
@@ -126,7 +126,7 @@ class ProgressBar:
         self._task = self._rich.add_task("", total=None, visible=False, amount="", line="")
 
     def __enter__(self) -> Self:
-        """Starts drawing."""
+        """Start drawing."""
         self._rich.start()
         return self
 
@@ -136,11 +136,11 @@ class ProgressBar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Removes the bar."""
+        """Remove the bar."""
         self._rich.stop()
 
     def update(self, activity: str, done: int = 0, total: int = 0, unit: Unit = "bytes") -> None:
-        """Moves the bar."""
+        """Move the bar."""
         self._rich.update(
             self._task,
             description=_plain(activity),
@@ -151,21 +151,21 @@ class ProgressBar:
         )
 
     def output(self, line: str) -> None:
-        """Shows the line beside the bar."""
+        """Show the line beside the bar."""
         self._rich.update(self._task, line=_plain(line[:_LINE_LENGTH]))
 
     def note(self, text: str) -> None:
-        """Prints above the bar."""
+        """Print above the bar."""
         self._rich.console.print(f"agent-sandbox: {_plain(text)}", highlight=False)
 
 
 def show_progress(stream: TextIO) -> ProgressBar | ProgressLines:
-    """Progress in the form that suits the stream, as a context manager."""
+    """Return progress in the form that suits the stream, as a context manager."""
     return ProgressBar(stream) if stream.isatty() else ProgressLines(stream)
 
 
 def megabytes(size: int) -> str:
-    """A size in bytes the way a person reads it, such as `34 MB` or `1.09 GB`."""
+    """Return a size in bytes the way a person reads it, such as `34 MB` or `1.09 GB`."""
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"  # noqa: PLR2004
 
 

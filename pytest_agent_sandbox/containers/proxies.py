@@ -47,7 +47,7 @@ class Proxy:
 
 
 def container_proxies(engine: str) -> dict[str, str]:
-    """The variables that the docker command line gives to each container.
+    """Return the variables that the docker command line gives to each container.
 
     They are those of `proxies` in its config.json: of the engine's address, else of `default`.
 
@@ -65,7 +65,7 @@ def container_proxies(engine: str) -> dict[str, str]:
 
 
 def without_proxy(variables: Iterable[Mapping[str, str]], hosts: Iterable[str]) -> dict[str, str]:
-    """`NO_PROXY` in both spellings, with the hosts in it that no proxy may be asked for.
+    """Return `NO_PROXY` in both spellings, with the hosts in it that no proxy may be asked for.
 
     Args:
         variables: What a program is told, from several sources; the later ones win.
@@ -88,7 +88,7 @@ def _with(value: str, hosts: Iterable[str]) -> str:
 
 
 def proxy_before(address: str, *, is_tls: bool) -> Proxy | None:
-    """The proxy that requests to an engine go to, as the docker command line would choose it.
+    """Return the proxy for requests to an engine, as the docker command line would choose it.
 
     It goes by Go's rules: `HTTPS_PROXY` is for TLS, `HTTP_PROXY` for the rest, loopback is never
     asked for by a proxy, nor what `NO_PROXY` names.
@@ -125,7 +125,7 @@ def proxy_before(address: str, *, is_tls: bool) -> Proxy | None:
 
 
 def _is_readable(url: str) -> bool:
-    """Whether the parsers that requests goes by find the host where the user put it.
+    """Tell whether the parsers that requests goes by find the host where the user put it.
 
     A bare ``#``, ``/`` or ``?`` in a password ends the host's part, so that a piece of the password
     becomes the port, and the rest with its ``@`` a path.

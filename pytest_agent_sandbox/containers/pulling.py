@@ -1,4 +1,4 @@
-"""Pulling an image: the engine's stream of progress, and its many ways to say no."""
+"""The pull of an image: the engine's stream of progress, and its many ways to say no."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def pull_image(
 
 
 def _credentials(engine: Engine, registry: str) -> dict[str, str | bytes]:
-    """The header with what the docker configuration holds for the registry, if it holds any."""
+    """Return the header with docker's credentials for a registry, if its configuration has any."""
     try:
         with warnings.catch_warnings():
             # Of a credential helper that is not installed the SDK warns, and then raises as well.
@@ -148,7 +148,7 @@ def _credentials(engine: Engine, registry: str) -> dict[str, str | bytes]:
 
 
 class _Layers:
-    """Adds up the layers of one pull."""
+    """The layers of one pull, added up."""
 
     def __init__(self, activity: str) -> None:
         self._activity = activity
@@ -194,7 +194,7 @@ def _failure(
 
 
 def _platforms(engine: Engine, reference: str) -> str:
-    """The platforms that the registry has the image for, for a message."""
+    """Return the platforms that the registry has the image for, for a message."""
     try:
         found = engine.client.images.get_registry_data(reference).attrs.get("Platforms") or []
     except (DockerException, requests.RequestException):  # the message can do without

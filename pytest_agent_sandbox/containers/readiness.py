@@ -1,4 +1,4 @@
-"""Waiting until what runs in a container answers."""
+"""The wait for what runs in a container to answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a container says nothing, although it has not ended."""
+"""The reasons why a container says nothing, although it has not ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a container is to be: described, checked, and put into the engine's words."""
+"""The description of a container to be, checked and put into the engine's words."""
 
 from __future__ import annotations
 
@@ -152,15 +152,15 @@ class ContainerSpec:
         return not (self.has_no_network or self.tunneled)
 
     def fixed_ports(self) -> set[int]:
-        """The ports of this machine that were asked for by number."""
+        """Return the ports of this machine that were asked for by number."""
         return {port for port in self.ports.values() if port is not None}
 
     def volume_targets(self) -> list[str]:
-        """The folders in the container where folders of the host, or volumes, are mounted."""
+        """Return the container's folders where volumes, or folders of the host, are mounted."""
         return [bind.rsplit(":", 2)[1] for bind in _binds(self.volumes)]
 
     def create_arguments(self, api: APIClient) -> dict[str, Any]:
-        """The arguments of the docker SDK's low-level ``create_container``, but name and labels."""
+        """Return what the docker SDK's ``create_container`` takes, but name and labels."""
         memory = _in_bytes("memory", self.memory)
         published = self.ports if self.publishes_ports else {}
         arguments: dict[str, Any] = {
@@ -265,7 +265,7 @@ def _bind(volume: str) -> str:
 
 
 def _check_source(source: str) -> None:
-    """Raises where a folder of the host, or a file, has an engine's socket in it."""
+    """Check that a folder of the host, or a file, has no engine's socket in it."""
     # What it is by all its names: the engine follows links, and so has to be done here.
     paths = [PurePosixPath(posixpath.normpath(source.replace("\\", "/")))]
     if source.startswith("/"):

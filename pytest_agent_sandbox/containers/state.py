@@ -1,4 +1,4 @@
-"""How a container is, by its engine."""
+"""The state of a container, by its engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ContainerState:
-    """How a container is, by its engine.
+    """The state of a container, by its engine.
 
     Attributes:
         status: ``created``, ``running``, ``paused``, ``restarting``, ``removing``, ``exited``,

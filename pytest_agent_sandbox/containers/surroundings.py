@@ -1,4 +1,4 @@
-"""Where this process is, as seen from an engine: in one of its containers, or beside it."""
+"""The place of this process, as an engine sees it: in one of its containers, or beside them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FILE_OF_ITS_OWN = re.compile(r"/(?P<id>[0-9a-f]{64})/\S* /etc/(?:hostname|hosts
 
 
 def own_container() -> str | None:
-    """The id of the container that this process is in; None where it is in none, by its mounts."""
+    """Return the id of the container that this process is in, by its mounts; None where in none."""
     try:
         found = _FILE_OF_ITS_OWN.search(_MOUNTS.read_text(encoding="utf-8", errors="replace"))
     except OSError:  # not Linux
@@ -22,5 +22,5 @@ def own_container() -> str | None:
 
 
 def is_in_container() -> bool:
-    """Whether this process is in a container of Podman, toolbox or distrobox."""
+    """Tell whether this process is in a container of Podman, toolbox or distrobox."""
     return any(mark.exists() for mark in _MARKS)

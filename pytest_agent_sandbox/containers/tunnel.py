@@ -33,7 +33,7 @@ class _Carrying(NamedTuple):
 
 
 class Tunnel(Closing):
-    """Carries connections into a container and out of it, over a process that runs there.
+    """A way for connections into a container and out of it, over a process that runs there.
 
     The process there is started by the engine and talks over the engine's connection, so this works
     with every engine that can start a process in a container, wherever it runs.
@@ -128,7 +128,7 @@ class Tunnel(Closing):
         self._program.wait_forever()
 
     def _carry(self) -> None:
-        """In a thread of its own: everything but reading."""
+        """Do everything but reading, in a thread of its own."""
         try:
             asyncio.run(self._serve())
         except BaseException as error:
@@ -170,7 +170,7 @@ class Tunnel(Closing):
             carrying.loop.call_soon_threadsafe(carrying.task.cancel)
 
     def _read(self) -> None:
-        """In a thread of its own: the engine's connection is not one that asyncio can wait for."""
+        """Read in a thread of its own: asyncio cannot wait for the engine's connection."""
         try:
             carrying = self._begun.result()
         except BaseException:  # noqa: BLE001 - who makes the tunnel gets it

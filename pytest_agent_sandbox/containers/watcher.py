@@ -18,7 +18,7 @@ _PATIENCE = 5.0
 
 
 class Watcher(Closing):
-    """Watches over this process by holding a pipe to it.
+    """A process that watches over this one by holding a pipe to it.
 
     When the pipe breaks without a word, as on SIGKILL, the watcher removes the owner's containers
     and networks, and the files it was told of, and ends. A signal to this process's group or

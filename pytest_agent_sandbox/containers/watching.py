@@ -1,4 +1,4 @@
-"""What the watcher's process does: wait for the end of another one, and clean up after it.
+"""The watcher's process: it waits for the end of another one, and cleans up after it.
 
 It runs as a program of its own, isolated, and so far with the standard library only.
 """
@@ -25,7 +25,7 @@ _PAUSE = 0.5
 
 
 def main() -> None:
-    """Waits, then cleans up unless it was told that all is done."""
+    """Wait, then clean up unless told that all is done."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # it ends when the pipe does, and not before
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _lines(pipe: int) -> Iterator[bytes]:
-    """The lines from the parent, until the pipe breaks or the parent is gone."""
+    """Yield the lines from the parent, until the pipe breaks or the parent is gone."""
     parent = os.getppid()
     rest = b""
     while True:
@@ -61,7 +61,7 @@ def _lines(pipe: int) -> Iterator[bytes]:
 
 
 def clean_up(owner: str, files: list[Path]) -> None:
-    """Removes the containers, networks and files that a dead process has left."""
+    """Remove the containers, networks and files that a dead process has left."""
     for file in files:
         if file.is_dir():
             shutil.rmtree(file, ignore_errors=True)

@@ -1,1 +1,1 @@
-"""What the package asks of the machine that it runs on, whatever the engine."""
+"""The machine that the package runs on, whatever the engine."""

@@ -16,7 +16,7 @@ _THREADS = 2
 
 
 class Background(Closing):
-    """Does what it is given in threads of its own; what is still to be done is done by `close`.
+    """Threads that do what they are given; what is still to be done is done by `close`.
 
     Each piece of work has to bound itself, as all calls to an `Engine` do.
     """

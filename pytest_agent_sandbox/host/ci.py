@@ -1,4 +1,4 @@
-"""Whether a process is part of continuous integration, by its environment."""
+"""The signs in a process's environment that it is part of continuous integration."""
 
 from __future__ import annotations
 

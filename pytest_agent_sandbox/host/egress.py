@@ -34,7 +34,7 @@ _REASONS = {_FORBIDDEN: "Forbidden", _BAD_GATEWAY: "Bad Gateway", _BAD_REQUEST: 
 
 
 def allowed_places(places: Iterable[str]) -> frozenset[str]:
-    """The places in the form in which they are compared.
+    """Return the places in the form in which they are compared.
 
     Args:
         places: Such as `github.com:443`.
@@ -79,7 +79,7 @@ class Egress:
         self.refused = Counter()
 
     async def connect(self) -> Ends:
-        """A connection to the proxy, in this thread's event loop."""
+        """Open a connection to the proxy, in this thread's event loop."""
         if len(self._serving) >= _MOST_AT_ONCE:
             raise ConnectionRefusedError("too many at once")
         near, far = socket.socketpair()
@@ -138,7 +138,7 @@ class Egress:
 async def _first_request(
     reader: asyncio.StreamReader,
 ) -> tuple[tuple[str, int], bytes, bool] | None:
-    """Where a client wants to, what to send there first, and whether it asks for a tunnel."""
+    """Return where a client wants to go, what to send there first, and if it wants a tunnel."""
     connection = h11.Connection(h11.SERVER)
     try:
         while True:
@@ -189,7 +189,7 @@ async def _answer(writer: asyncio.StreamWriter, status: int, words: str) -> None
 
 
 async def _splice(client: Ends, far: Ends) -> None:
-    """Copies both ways; when one has ended, the other one has not for ever."""
+    """Copy both ways; once one way has ended, the other has only some time left."""
     both = {
         asyncio.ensure_future(_copy(client[0], far[1])),
         asyncio.ensure_future(_copy(far[0], client[1])),
@@ -203,7 +203,7 @@ async def _splice(client: Ends, far: Ends) -> None:
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copies to the end, which it passes on; a connection that breaks is one that ends."""
+    """Copy to the end, and pass that on; a connection that breaks is one that ends."""
     with suppress(OSError):
         while data := await reader.read(_CHUNK):
             writer.write(data)
@@ -214,7 +214,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def _reach(place: tuple[str, int]) -> Ends:
-    """A connection to a place; a name does not lead to this machine, or to what is linked to it.
+    """Connect to a place; a name does not lead to this machine, or to what is linked to it.
 
     Raises:
         OSError: It cannot be reached, or its name means an address of that kind.

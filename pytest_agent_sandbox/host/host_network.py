@@ -1,4 +1,4 @@
-"""What this machine's environment says about its network, for a build to use the same ways.
+"""This machine's ways to package indexes and sites, by its environment, for a build to share.
 
 Certificates of a company proxy, the package index and proxies: a build in a container knows
 nothing of them unless it is told.
@@ -27,7 +27,7 @@ _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE--
 
 @dataclass(frozen=True)
 class HostNetwork:
-    """How this machine reaches package indexes and sites.
+    """The ways by which this machine reaches package indexes and sites.
 
     Attributes:
         certificates: CA certificates in PEM, each once, in a stable order.
@@ -94,7 +94,7 @@ class HostNetwork:
         return any("@" in urlsplit(url).netloc for url in urls)
 
     def pip_configuration(self) -> str:
-        """The text of a pip.conf; it may hold credentials."""
+        """Return the text of a pip.conf; it may hold credentials."""
         lines = ["[global]"]
         if self.index_url:
             lines.append(f"index-url = {self.index_url}")
@@ -108,11 +108,11 @@ class HostNetwork:
         return "\n".join(lines) + "\n"
 
     def npm_configuration(self) -> str:
-        """The text of an .npmrc; it may hold credentials."""
+        """Return the text of an .npmrc; it may hold credentials."""
         return f"registry={self.npm_registry}\n" if self.npm_registry else ""
 
     def certificate_files(self) -> dict[str, str]:
-        """The certificates as one file each, which is what a trust store wants."""
+        """Return the certificates as one file each, which is what a trust store wants."""
         return {
             f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.crt": f"{text}\n"
             for text in self.certificates

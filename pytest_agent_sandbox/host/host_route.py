@@ -1,4 +1,4 @@
-"""How a container reaches a server of this process, and nobody else does."""
+"""The route by which a container reaches a server of this process, and nobody else does."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def host_in_url(host: str) -> str:
 
 
 def route_by_address(address: str) -> HostRoute:
-    """The route over an address that the user gave.
+    """Return the route over an address that the user gave.
 
     An address that says nothing to a container (loopback, all interfaces) is reached by the
     engine's own name for the host.
@@ -52,7 +52,7 @@ def route_by_address(address: str) -> HostRoute:
 
 
 def route_by_gateway(network: Mapping[str, Any]) -> HostRoute:
-    """The route over the host's own end of a bridge network.
+    """Return the route over the host's own end of a bridge network.
 
     Args:
         network: The network, as the engine's inspection shows it.
@@ -74,7 +74,7 @@ def route_by_gateway(network: Mapping[str, Any]) -> HostRoute:
 
 
 def has_gateway_here(network: Mapping[str, Any]) -> bool:
-    """Whether a network's gateway is an address of this machine: see `route_by_gateway`."""
+    """Tell whether a network's gateway is an address of this machine: see `route_by_gateway`."""
     gateway = _gateway(network)
     return gateway is not None and _is_own_address(gateway)
 

@@ -1,4 +1,4 @@
-"""Where this user's locks are on this machine."""
+"""The folder of this user's locks on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_agent_sandbox.errors import SandboxError
 
 
 def lock_folder() -> Path:
-    """The folder of this user's locks on this machine; made where it is missing.
+    """Return the folder of this user's locks on this machine; it is made where it is missing.
 
     Raises:
         SandboxError: It cannot be made.

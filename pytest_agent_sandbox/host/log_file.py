@@ -20,7 +20,7 @@ _TAIL_BYTES = 64 * 1024
 
 
 class LogFile:
-    """Where one container's output is written. What the file already holds stays.
+    """The file of one container's output. What it already holds stays.
 
     Args:
         path: The file.
@@ -108,7 +108,7 @@ class LogFile:
             self._file.seek(0, os.SEEK_END)
 
     def tail(self, lines: int) -> str:
-        """The last lines written so far, of this container only."""
+        """Return the last lines written so far, of this container only."""
         try:
             with self.path.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)

@@ -31,7 +31,7 @@ _NUMBER = struct.Struct(">I")
 
 
 class TunnelError(Exception):
-    """The other end does not keep to the protocol."""
+    """A breach of the protocol by the other end."""
 
 
 class Multiplexer:
@@ -59,7 +59,7 @@ class Multiplexer:
         self._received = bytearray()
 
     async def run(self) -> None:
-        """Sends what there is to send, until it is cancelled; then all connections end."""
+        """Send what there is to send, until cancelled; then all connections end."""
         try:
             while True:
                 frames = [await self._outgoing.get()]
@@ -75,7 +75,7 @@ class Multiplexer:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def accept(self, port: int, reader: asyncio.StreamReader, writer: Any) -> None:
-        """Carries a connection that was made here to a port at the other end."""
+        """Carry a connection that was made here to a port at the other end."""
         if self._count(self._of_the_other ^ 1) >= _MOST_CONNECTIONS:
             writer.close()
             return
@@ -91,7 +91,7 @@ class Multiplexer:
             writer.close()
 
     def feed(self, data: bytes) -> None:
-        """Takes what the other end has sent.
+        """Take what the other end has sent.
 
         Raises:
             TunnelError: It does not keep to the protocol.
@@ -110,7 +110,7 @@ class Multiplexer:
             self._take(number, kind, payload)
 
     def put(self, number: int, kind: int, payload: bytes = b"") -> None:
-        """Has a frame sent."""
+        """Have a frame sent."""
         self._waiting += HEADER.size + len(payload)
         self._outgoing.put_nowait(HEADER.pack(number, kind, len(payload)) + payload)
 
@@ -136,7 +136,7 @@ class Multiplexer:
         self._begin(number, lambda: self._connect(port))
 
     def _count(self, side: int) -> int:
-        """The connections that one side has opened: it cannot use up what the other may open."""
+        """Count the connections that one side has opened: each side has a limit of its own."""
         return sum(number % 2 == side for number in self._connections)
 
     def _begin(self, number: int, connect: Connect) -> asyncio.Future[None]:
@@ -184,7 +184,7 @@ class _Connection:
             self._inbox.put_nowait(payload)
 
     async def carry(self, connect: Connect) -> None:
-        """Carries until both directions have ended, or one has failed."""
+        """Carry until both directions have ended, or one has failed."""
         halves: list[asyncio.Future[None]] = []
         writer = None
         try:

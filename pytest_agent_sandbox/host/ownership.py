@@ -1,4 +1,4 @@
-"""Which process a container belongs to, and whether that process still lives."""
+"""The process that a container belongs to, and whether it still lives."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Owner(Closing):
 
 
 def owner_file(owner: str) -> Path:
-    """The file that a living owner holds a lock on.
+    """Return the file that a living owner holds a lock on.
 
     Raises:
         SandboxError: The folder of locks cannot be made.
@@ -76,7 +76,7 @@ def forget(owner: str) -> None:
 
 
 def owner_state(labels: Mapping[str, str]) -> OwnerState:
-    """Whether the process that a container belongs to lives.
+    """Tell whether the process that a container belongs to lives.
 
     Args:
         labels: The container's, without their prefix.
@@ -119,7 +119,7 @@ def _holder(file: Path) -> OwnerState:
 
 
 def _place() -> str:
-    """Names the folder of locks, so that one of the same path elsewhere is told apart."""
+    """Return the id of the folder of locks: another machine may have one of the same path."""
     file = lock_folder() / "place"
     if not file.exists():
         with FileLock(file.with_suffix(".lock")):

@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 
 class PoolClosedError(SandboxError):
-    """Whoever would have used what is being started is gone."""
+    """A start that is given up, for whoever would have used the result is gone."""
 
 
 @dataclass(frozen=True)
 class Wanted(Generic[T]):
-    """One thing that is going to be used.
+    """A thing that is going to be used.
 
     Attributes:
         kind: Two of a kind are as good as each other.
@@ -84,7 +84,7 @@ class Pool(Generic[T], Closing):
                     self._entries.append(_Entry(one.kind, future))
 
     def take(self, kind: Hashable) -> T | None:
-        """One that was started ahead, or is being started right now; None where there is none."""
+        """Return one that was started ahead, or is being started now; None where there is none."""
         while (entry := self._next(kind)) is not None:
             if entry.future.cancel():  # nobody has begun with it: who asks may do so at once
                 continue
@@ -105,7 +105,7 @@ class Pool(Generic[T], Closing):
         return None
 
     def is_ready(self, kind: Hashable) -> bool:
-        """Whether `take` would not have to wait."""
+        """Tell whether `take` would not have to wait."""
         with self._lock:
             return any(entry.kind == kind and entry.future.done() for entry in self._entries)
 

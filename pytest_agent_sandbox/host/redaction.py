@@ -16,14 +16,14 @@ _JSON_LEVELS = 3
 
 
 class Redactor:
-    """Replaces secret values in text; one serves a whole run, and learns as it goes."""
+    """The secret values to replace in text; one serves a whole run, and learns as it goes."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._secrets: tuple[str, ...] = ()
 
     def add(self, *secrets: str) -> None:
-        """Learns values that must never be shown; those shorter than `MIN_LENGTH` are ignored."""
+        """Learn values that must never be shown; those shorter than `MIN_LENGTH` are ignored."""
         # Logs and diffs hold a key of several lines line by line. And a line break at the end of a
         # variable is not sent along; what is shown has none.
         parts = [part for value in secrets for part in (value, *value.splitlines())]
@@ -42,11 +42,11 @@ class Redactor:
             self._secrets = tuple(sorted(known, key=len, reverse=True))
 
     def __call__(self, text: str) -> str:
-        """The text with every known secret masked."""
+        """Return the text with every known secret masked."""
         return self.count(text)[0]
 
     def count(self, text: str) -> tuple[str, int]:
-        """The same, and how many were there."""
+        """Return the same, and how many were there."""
         found = 0
         for secret in self._secrets:
             if secret in text:

@@ -28,7 +28,7 @@ _GET_FLAGS, _UP = 0x8913, 1
 
 
 def ways_out() -> list[str]:
-    """What there is in this container that leads out of it, in words."""
+    """Return what there is in this container that leads out of it, in words."""
     with open("/proc/net/dev") as file:
         names = [line.partition(":")[0].strip() for line in file if ":" in line]
     # Kernels put some that are down, such as tunl0, into every container.
@@ -49,7 +49,7 @@ def ways_out() -> list[str]:
 
 
 def is_up(interface: str) -> bool:
-    """Whether a network interface is up: nobody in the container can bring up one that is not."""
+    """Tell whether a network interface is up: nobody in the container can bring one up."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
         request = struct.pack("16sH14s", interface.encode()[:15], 0, b"")
         try:
@@ -60,12 +60,12 @@ def is_up(interface: str) -> bool:
 
 
 async def connect(port: int) -> Ends:
-    """What the outer end asks for: a server in this container."""
+    """Connect to what the outer end asks for: a server in this container."""
     return await asyncio.open_connection(_LOOPBACK, port)
 
 
 async def serve(ports: Sequence[int]) -> None:
-    """Carries connections until the outer end is gone.
+    """Carry connections until the outer end is gone.
 
     Args:
         ports: On which to listen for connections outwards.
@@ -104,7 +104,7 @@ async def serve(ports: Sequence[int]) -> None:
 
 
 def main(ports: Sequence[int], is_isolated: bool) -> None:
-    """Looks, tells, and carries.
+    """Look around, tell, and carry.
 
     Args:
         ports: On which to listen for connections outwards.
