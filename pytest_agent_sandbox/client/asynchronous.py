@@ -2,7 +2,8 @@
 
 A thread cannot be stopped from outside. What blocks here asks at least every 0.25 s whether there
 is still a use in waiting (`ServerConnection.check`), and so it also learns that its caller was
-cancelled.
+cancelled. anyio's own way to learn it, `from_thread.check_cancelled` (4.16), knows only of anyio's
+cancel scopes, and nothing of tasks that asyncio itself cancels, as `asyncio.timeout` does.
 """
 
 from __future__ import annotations
