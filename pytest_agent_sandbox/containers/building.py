@@ -40,7 +40,7 @@ INSTALLER_LABEL = f"{LABEL_PREFIX}installer"
 # The part of the Dockerfile that keeps credentials out of the image.
 _CREDENTIALS_PART = re.compile(r"^# -- with credentials$.*?^# -- end$\n", re.DOTALL | re.MULTILINE)
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def build_agent_server(
@@ -286,4 +286,4 @@ def _remove_installer(engine: Engine, key: str) -> None:
     try:
         engine.client.images.prune(filters={"dangling": True, "label": f"{INSTALLER_LABEL}={key}"})
     except (DockerException, requests.RequestException) as error:
-        _logger.warning("The build's installer stage could not be removed: %s", error)
+        logger.warning("The build's installer stage could not be removed: %s", error)

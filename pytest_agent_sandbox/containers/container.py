@@ -32,7 +32,7 @@ from pytest_agent_sandbox.errors import (
 from pytest_agent_sandbox.host.log_file import LogFile
 from pytest_agent_sandbox.host.multiplexer import Connect
 
-_log = logging.getLogger("pytest_agent_sandbox.containers")
+logger = logging.getLogger(__name__)
 
 # Seconds in which a container without ports must show that it ended.
 _PORTS_GRACE = 5.0
@@ -135,7 +135,7 @@ class Container:
                     # By name: the engine may have created it although its answer never arrived.
                     remove_container(engine, name)
             except SandboxError:
-                _log.debug("nothing to remove after a failed start", exc_info=True)
+                logger.debug("nothing to remove after a failed start", exc_info=True)
             raise
         return container
 

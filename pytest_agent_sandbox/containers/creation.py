@@ -14,7 +14,7 @@ from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.errors import SettingsError
 
-_log = logging.getLogger("pytest_agent_sandbox.containers")
+logger = logging.getLogger(__name__)
 
 # How engines name a limit in a warning, where it is not our name.
 _WORDS_FOR_LIMITS = {"cpus": "cpu"}
@@ -48,7 +48,7 @@ def create_container(engine: Engine, spec: ContainerSpec, name: str) -> str:
         if _is_of_a_limit(warning, spec):
             remove_container(engine, name)
             raise SettingsError(f"The engine cannot apply a limit: {warning}")
-        _log.info("engine's warning about container %s: %s", name, warning)
+        logger.info("engine's warning about container %s: %s", name, warning)
     return str(created["Id"])
 
 

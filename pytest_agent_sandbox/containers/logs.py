@@ -16,7 +16,7 @@ from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.errors import EngineUnavailable
 from pytest_agent_sandbox.host.log_file import LogFile
 
-_log = logging.getLogger("pytest_agent_sandbox.containers")
+logger = logging.getLogger(__name__)
 
 _FRAME_HEADER = struct.Struct(">BxxxL")
 
@@ -115,11 +115,11 @@ class LogFollower:
         while True:
             try:
                 response = request()
-            except BaseException as error:  # noqa: BLE001 - handed over to attach()
+            except BaseException as error:
                 if not self._attached.done():
                     self._attached.set_exception(error)
                     return
-                _log.debug("cannot follow a container's output again", exc_info=True)
+                logger.debug("cannot follow a container's output again", exc_info=True)
             else:
                 self._copy(response)
             if self._is_over():
@@ -163,11 +163,11 @@ class LogFollower:
                 except (OSError, ValueError):  # ValueError: the file has been closed
                     # A full disk must not hide that the container dies later.
                     writable = False
-                    _log.warning("cannot write a container's log", exc_info=True)
+                    logger.warning("cannot write a container's log", exc_info=True)
                 if self._echo is not None:
                     self._echo(chunk)
         except (urllib3.exceptions.HTTPError, OSError):
-            _log.debug("the stream of a container's output broke", exc_info=True)
+            logger.debug("the stream of a container's output broke", exc_info=True)
         finally:
             self._response = None
             response.close()

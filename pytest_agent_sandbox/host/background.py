@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host.closing import Closing
 
-_log = logging.getLogger("pytest_agent_sandbox.containers")
+logger = logging.getLogger(__name__)
 # Engines do such work side by side; more at once only take the CPU from the tests.
 _THREADS = 2
 
@@ -36,7 +36,7 @@ class Background(Closing):
             with self._lock:
                 self._errors.append(error)
         elif error is not None:
-            _log.error("an error in the background", exc_info=error)
+            logger.error("an error in the background", exc_info=error)
 
     def close(self) -> None:
         """Wait until all is done.

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host.closing import Closing
 
-_log = logging.getLogger("pytest_agent_sandbox.containers")
+logger = logging.getLogger(__name__)
 
 # A kind that does not start so often is not tried again behind everybody's back.
 _MOST_FAILURES = 2
@@ -93,7 +93,7 @@ class Pool(Generic[T], Closing):
             except CancelledError:
                 continue
             except SandboxError:
-                _log.debug("a start ahead of its use has failed", exc_info=True)
+                logger.debug("a start ahead of its use has failed", exc_info=True)
                 self._failures[kind] += 1
                 continue
             except BaseException:  # who asks is interrupted
