@@ -24,17 +24,17 @@ TarError = tarfile.TarError
 
 logger = logging.getLogger(__name__)
 
-# What a path is at most: of Linux, and as deep as anybody's folders are.
+# The longest path that Linux takes, and folders deeper than anybody's.
 _LONGEST_PATH = 4096
 _LONGEST_NAME = 255
 _DEEPEST = 256
-# Bytes that what describes one member may take: names, and more in formats that have more.
+# Bytes for the description of one member: its name, and whatever else its format has.
 _LARGEST_HEADER = 128 * 1024
 _PIECE = 256 * 1024
 
 _PERMISSIONS = 0o777
 _OWNER_READS, _OWNER_ENTERS = 0o400, 0o700
-# Where the files of this machine have no permissions of their own.
+# For machines whose files have no permissions of their own.
 _PLAIN_FOLDER, _PLAIN_FILE = 0o755, 0o644
 
 _WINDOWS_NOT_IN_NAMES = set('<>:"\\|?*') | {chr(code) for code in range(32)}
@@ -45,7 +45,7 @@ _WINDOWS_DEVICES = {"AUX", "CON", "CONIN$", "CONOUT$", "NUL", "PRN"} | {
 
 def pack(folder: Path, archive: IO[bytes]) -> None:
     """Write an archive of what a folder holds, for the sandbox's user to own."""
-    # Behind a link there is the folder that it means; links in it stay links.
+    # A link at the top is followed; links inside of the folder stay links.
     with tarfile.open(
         fileobj=archive,
         mode="w",
@@ -95,7 +95,7 @@ def unpack(archive: IO[bytes], target: Path) -> None:
 
 
 class _Unpacking:
-    # Three times through the archive, so as to remember nothing of it.
+    # The archive is read three times, so that nothing of it has to be remembered.
     def __init__(self, archive: IO[bytes], root: Folder, *, is_new: bool) -> None:
         self._archive = archive
         self._root = root
@@ -104,7 +104,7 @@ class _Unpacking:
     def run(self) -> None:
         self._each(self._write)
         self._each(self._link)
-        # At last: in a folder that may not be written to, there could have been no file.
+        # Only now: no file could be put into a folder that may not be written to.
         self._each(self._finish_folder)
 
     def _each(self, work: Callable[[tarfile.TarFile, tarfile.TarInfo], None]) -> None:
@@ -135,7 +135,7 @@ class _Unpacking:
         except OSError as error:
             if os.name != "nt":
                 raise
-            # There it takes a privilege.
+            # On Windows, making a link takes a privilege.
             logger.warning("Not downloaded: the link %r (%s).", member.name, error)
 
     def _finish_folder(self, _tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
@@ -221,7 +221,7 @@ def _members(archive: IO[bytes]) -> Iterator[tuple[tarfile.TarFile, tarfile.TarI
             yield tar, member
             tar.members = []  # type: ignore[attr-defined]  # else it keeps all of them
             tar.pax_headers = {}
-    # Python takes anything that it cannot read for the end.
+    # Python takes whatever it cannot read for the end of the archive.
     archive.seek(end)
     if archive.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("it ends in the middle")

@@ -14,8 +14,8 @@ from pytest_agent_sandbox.errors import SettingsError
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
-#: What the error output begins with where the sandbox's user cannot become another one, and then
-#: the exit code.
+#: The begin of the error output, and the exit code, where the sandbox's user cannot become another
+#: one.
 NO_OTHER_USER = "pytest-agent-sandbox: this user cannot become"
 CANNOT_BECOME = 126
 # Seconds past the timeout after which another user's command is ended by itself: the server's user
@@ -81,7 +81,7 @@ class CommandInputs:
             else:
                 command = self._as_user(command, timeout)
         if "env" in files:
-            # Read whole before it is taken in: a PATH in there would decide what `rm` is.
+            # Read whole before any of it is set: a PATH in there would decide which `rm` runs.
             read = f'eval "$(cat {folder}/env; rm -f {folder}/env)"'
             command = f"set -a; {read}; set +a; {command}"
         return command

@@ -183,10 +183,10 @@ class _Running:
             command_id = start(connection, line, folder, self._timeout)
             output = output_of(connection, command_id, deadline=deadline, watch=watch)
         except BaseException:
-            with suppress(SandboxError):  # nobody waits for it any more, as far as it is there
+            with suppress(SandboxError):  # it may not have begun, and nobody waits for it
                 if command_id:
                     stop(connection, command_id, self._wrapper.folder)
-                if self._has_files:  # it may be that it did not begin, and so has not removed them
+                if self._has_files:  # if it did not begin, it has not removed them
                     run_plain(connection, f"rm -rf {self._wrapper.folder}")
             raise
         timed_out = output is None
@@ -242,7 +242,7 @@ class _Running:
             run_plain(connection, f"mkdir -m 700 {wrapper.folder}")
             for name, content in files.items():
                 put(connection, f"{wrapper.folder}/{name}", content)
-        # By its group, a command is ended on a server that cannot do that.
+        # A server that cannot end a command has its process group killed instead.
         can_stop = versions.has(connection.version, versions.STOP_COMMAND)
         wrapped = wrapper.around(command, takes_input="in" in files, notes_group=not can_stop)
         if not versions.has(connection.version, versions.COMMAND_GROUP):

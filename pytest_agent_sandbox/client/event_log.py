@@ -140,7 +140,7 @@ def _tool_calls(events: list[Event]) -> list[ToolCall]:
     calls: list[ToolCall] = []
     for event in events:
         if isinstance(event, ActionEvent):
-            # A provider may use a call id again, so that it means the latest call of that id.
+            # A provider may use an id again: a result then belongs to the latest call of that id.
             places[event.id] = places[event.tool_call_id] = len(calls)
             calls.append(ToolCall(event.tool_name, event.arguments, None, False, event, None))
         elif isinstance(event, Result):

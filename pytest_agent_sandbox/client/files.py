@@ -21,7 +21,7 @@ from pytest_agent_sandbox.client.server_commands import put
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import SandboxError, ServerError
 
-#: Seconds that packing or unpacking a folder in the sandbox may take; and a look at a path.
+#: Seconds that it may take to pack or unpack a folder in the sandbox, and to look at a path.
 _ARCHIVE_TIMEOUT = 600.0
 _LOOK_TIMEOUT = 30.0
 
@@ -47,7 +47,7 @@ def read_bytes(connection: ServerConnection, path: str) -> bytes:
         except ServerError as error:
             raise _read_error(connection, error, path) from error
     if not content:
-        # The server finds out that it may not read a file when its answer is under way.
+        # The server finds out too late, in the middle of its answer, that it may not read a file.
         _look(connection, path, is_read=True)
     return content
 
@@ -73,7 +73,7 @@ def upload(connection: ServerConnection, local: Path, path: str) -> None:
         mode = archives.permissions(os.fstat(content.fileno()))
         target = quoted(path)
         if mode & _READABLE_FOR_OTHERS != _READABLE_FOR_OTHERS:
-            # Before anything is in it: nobody else is to read it even for a moment.
+            # Before anything is in it, so that nobody else can read it even for a moment.
             prepare = (
                 f'p={target}; mkdir -p -- "${{p%/*}}/" && if [ -f "$p" ]; then '
                 ': >>"$p" && chmod 600 -- "$p"; else umask 077; : >"$p"; fi'
@@ -209,7 +209,7 @@ def _look(connection: ServerConnection, path: str, *, is_read: bool) -> int:
     Raises:
         OSError: What `open` would raise.
     """
-    # Its form of Linux, and that of macOS, for servers that are a process there.
+    # The options of `stat` are those of Linux, or of macOS for servers that are a process there.
     look = (
         f"p={quoted(path)}; form='-c %f'; [ \"$(uname)\" != Darwin ] || form='-f %Xp'; "
         'stat -L $form -- "$p" && if [ -r "$p" ]; then echo readable; fi'
@@ -236,7 +236,7 @@ def _read_error(connection: ServerConnection, error: ServerError, path: str) -> 
             return path_error(errno.EISDIR, path)
     except OSError as reason:
         return reason
-    if error.status == _NOT_FOUND:  # it has come in the meantime
+    if error.status == _NOT_FOUND:  # somebody has made it in the meantime
         return path_error(errno.ENOENT, path)
     return error
 
@@ -245,7 +245,7 @@ def _write_error(connection: ServerConnection, error: ServerError, path: str) ->
     """Return the error that a local file would have raised, or `error` itself."""
     told = _passed_on(error, path)
     if told is not None and told.errno == errno.ENOTDIR:
-        # Or something else that keeps folders from being made, such as links in a ring.
+        # Or something else that is in the way of folders, such as links in a ring.
         try:
             _look(connection, path, is_read=False)
         except OSError as reason:

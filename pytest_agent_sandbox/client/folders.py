@@ -182,7 +182,7 @@ class FolderByPath(Folder):
             except FileNotFoundError:
                 path.mkdir(_PRIVATE_FOLDER)
                 continue
-            # Of Windows: a junction is a folder that leads elsewhere.
+            # On Windows, a junction is a folder that leads elsewhere.
             leads_elsewhere = getattr(status, "st_reparse_tag", 0)
             if leads_elsewhere or not stat.S_ISDIR(status.st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, "Not a folder, or a link to one", str(path))
@@ -190,13 +190,13 @@ class FolderByPath(Folder):
 
 
 def _set_both(path: Path, mode: int, mtime: float) -> None:
-    if sys.platform != "win32":  # where all of them would be the mark of what is read-only
+    if sys.platform != "win32":  # which would only mark them read-only
         path.chmod(mode)
     _set_time(path, mtime)
 
 
 def _set_time(file: int | Path, mtime: float) -> None:
-    # An archive may say anything. The time is no reason to be without the file.
+    # An archive may claim any time. An odd one is no reason to do without the file.
     with suppress(OSError, OverflowError, ValueError):
         moment = min(max(0.0, mtime), _LATEST)
         os.utime(file, (moment, moment))

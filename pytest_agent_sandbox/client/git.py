@@ -174,7 +174,7 @@ def changes_as_diff(
     if size > max_bytes:
         lines = text.encode()[:max_bytes].decode(errors="ignore").rpartition("\n")[0]
         text = f"{lines}\n[Cut here: the whole difference is {size} bytes.]\n"
-    if isinstance(base, Snapshot):  # it was taken in the same way: by it, all of this can be told
+    if isinstance(base, Snapshot):  # it was taken the same way, so everything can be told
         problems = _lines(base.problems, left_out, answer.problems)
     else:
         problems = _lines(left_out, answer.problems, answer.raw, answer.unread)

@@ -15,10 +15,10 @@ from pytest_agent_sandbox.client.remote_paths import quoted
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import ServerError
 
-#: Files of more bytes are compared by their id, and told by their size: never copied, never shown.
+#: Larger files, in bytes, are compared by id and told by size: never copied, never shown.
 LARGE = 8 * 1024**2
 
-# How many repositories inside of a folder are looked into: those that are the least deep.
+# The most repositories inside of a folder that are looked into, the least deep ones first.
 _MOST_INNER = 50
 
 _REPORTS = 3

@@ -10,9 +10,9 @@ from pytest_agent_sandbox.client.answers import an_object, shown
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import ServerError
 
-# Pages of one list: of 100 events each, that is more than a conversation of a million.
+# The most pages of one list: at 100 events each, more than a conversation of a million events.
 _MOST_PAGES = 10_000
-# Bytes of one list.
+# The most bytes of one list.
 _MOST_BYTES = 2 * 1024**3
 
 

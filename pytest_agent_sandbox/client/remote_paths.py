@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 
-# Numbers of Linux, where sandboxes run, that other systems number differently.
+# Errors that Linux, where sandboxes run, numbers differently from other systems.
 _NUMBERED_DIFFERENTLY = {
     36: "ENAMETOOLONG",
     39: "ENOTEMPTY",
@@ -16,7 +16,7 @@ _NUMBERED_DIFFERENTLY = {
     116: "ESTALE",
     122: "EDQUOT",
 }
-# What the C libraries of Linux say of what a path can be at fault for, and its number there.
+# What the C libraries of Linux say is wrong with a path, and the error's number there.
 _TEXTS = {
     "operation not permitted": 1,
     "no such file or directory": 2,
@@ -42,7 +42,7 @@ _TEXTS = {
     "disk quota exceeded": 122,
     "quota exceeded": 122,
 }
-# Of shells, where the folder that a file is to be in is missing, or is none.
+# What shells say where a file's folder is missing, or is no folder.
 _SHELL_TEXTS = {"directory nonexistent": 2, "is not a directory": 20}
 _PLAIN = re.compile(rb"[A-Za-z0-9_./-]")
 
@@ -82,7 +82,7 @@ def told_error(text: str, path: str) -> OSError | None:
         reason = line.rpartition(": ")[2].strip().lower()
         number = _TEXTS.get(reason) or _SHELL_TEXTS.get(reason)
         if number is not None:
-            # Where a folder is to be made, and is a file.
+            # Where there is a file in place of the folder to make.
             is_a_file = number == errno.EEXIST
             return path_error(errno.ENOTDIR if is_a_file else number, path)
     return None

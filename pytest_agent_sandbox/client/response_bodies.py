@@ -15,7 +15,7 @@ _DETAIL_LIMIT = 2000
 _LARGEST_BODY = 1024**3
 # The same of a JSON document, which takes several times as much once it is decoded.
 _LARGEST_JSON = 256 * 1024**2
-# Seconds past a request's own timeout, which is one of silence, that its answer may take.
+# Seconds that an answer may take beyond its request's timeout, which limits silence only.
 _GRACE = 5.0
 # Seconds that an answer may take once it has begun.
 _LONGEST_ANSWER = 900.0

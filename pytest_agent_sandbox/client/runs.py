@@ -34,9 +34,8 @@ logger = logging.getLogger(__name__)
 #: Seconds between two polls of the status, and for one to be answered.
 _POLL_INTERVAL = 1.0
 _POLL_TIMEOUT = 10.0
-#: Seconds of polls that fail after which the run is given up, and of polls that are not answered at
-#: all where the run has no deadline: a hook of the agent's that takes minutes keeps the server
-#: (1.58) from answering for as long.
+#: Seconds of failing polls after which a run is given up; and of polls without an answer, where the
+#: run has no deadline: a hook of the agent's may keep the server (1.58) from answering for minutes.
 _POLL_PATIENCE = 60.0
 _LONGEST_SILENCE = 600.0
 #: Seconds for an earlier run to make way for this one.
@@ -51,7 +50,7 @@ _CATCH_UP_PATIENCE = 5.0
 _END_PATIENCE = 2.0
 #: Seconds for the server to answer the interrupt that follows a timeout.
 _INTERRUPT_TIMEOUT = 3.0
-#: How the server (1.58) begins the codes of errors of ACP agents.
+#: How the codes of errors of ACP agents begin (server 1.58).
 _ACP = "ACP"
 
 
@@ -133,7 +132,7 @@ class Run:
                     pause = _CLOSING_INTERVAL
                 elif is_silence(error) and deadline < math.inf:
                     timeout = self._timeout(f"The server did not take up the run: {error}")
-                    self._stop()  # it may have taken it up without saying so
+                    self._stop()  # the server may have begun the run without saying so
                     raise timeout from error
                 else:
                     raise
@@ -165,7 +164,7 @@ class Run:
                 self._poll(deadline)
                 next_poll = time.monotonic() + _POLL_INTERVAL
         if self.watch.failure is not None:
-            # What explains a failure comes a moment after the word that there is one.
+            # The explanation of a failure comes a moment after the news of it.
             self._wait_for_end()
             with contextlib.suppress(ServerError):
                 self._catch_up(deadline)
@@ -207,7 +206,7 @@ class Run:
         )
         if self.watch.never_began(now):
             self._look_for_run(deadline)
-        if is_over:  # what the server saves lags behind what its events told
+        if is_over:  # the saved state lags behind the events
             self._state.update({name: info.get(name) for name in ("execution_status", "stats")})
             self._catch_up(deadline)
 
@@ -267,7 +266,7 @@ class Run:
         else:
             words = "the server did not say why"
         said = ""
-        if any(event.code.startswith(_ACP) for event in errors):  # which tells little by itself
+        if any(event.code.startswith(_ACP) for event in errors):  # it tells little by itself
             said = self._server_log.of_program()
         return ConversationFailed(
             f"The run of {self._name} ended in status {status!r}: {words}"

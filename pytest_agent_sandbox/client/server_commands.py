@@ -19,17 +19,17 @@ from pytest_agent_sandbox.client.transport import GUARD_INTERVAL, ServerConnecti
 from pytest_agent_sandbox.client.wrapper import END
 from pytest_agent_sandbox.errors import ServerError
 
-# Characters of one command's output, in base64, and some more.
+# Characters of one command's output in base64, and a few to spare.
 _MOST_PRINTED = 256 * 1024 * 1024
 
-#: Seconds past its timeout within which a command must have been ended and its output be here.
+#: Seconds past a command's timeout for its end, and for its output to arrive.
 STOP_GRACE = 15.0
-#: Seconds of silence to bear of a server that is to start a command, or to tell of one. Both are
-#: done in no time: one that is silent so long is stuck, or its machine is.
+#: Seconds that a server may be silent when it is to start a command, or to tell of one. Both are
+#: quick: a server that is silent for longer is stuck, or its machine is.
 _START_TIMEOUT = 60.0
 _POLL_TIMEOUT = 20.0
 
-# A page holds up to this many outputs of up to 1 MiB: what is in memory at once.
+# Outputs in one page, of up to 1 MiB each: they are in memory at once.
 _PAGE_SIZE = 10
 
 _START_FAILED = "Error executing command:"

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-#: Lines of the log's end that are looked at, and those of them that are quoted, with their length.
+#: Lines at the log's end to look at, lines to quote, and characters of a quoted line.
 _LOOKED_AT = 400
 _MOST_LINES = 10
 _LONGEST_LINE = 300
 #: How the server (1.58) logs what an ACP agent's program prints beside the protocol.
 _PROGRAM_SAID = re.compile(r"ACP (?:stderr|stdout \(non-JSON\)): ")
 _TROUBLE = ("ERROR", "CRITICAL")
-#: Seconds for a line to get here, and between two looks for it.
+#: Seconds for a line to arrive, and between two looks for it.
 _PATIENCE = 0.5
 _INTERVAL = 0.05
 
@@ -64,7 +64,7 @@ class ServerLog:
                 yield record
 
     def _quoted(self, messages: list[str]) -> str:
-        # Masked while they are whole: what is left of a secret that is cut, nothing would find.
+        # Masked while they are whole: nobody would recognise half a secret.
         lines = self._mask("\n".join(messages)).splitlines()
         kept = [line.rstrip()[:_LONGEST_LINE] for line in lines if line.strip()][-_MOST_LINES:]
         return "\n".join(f"  {line}" for line in kept)

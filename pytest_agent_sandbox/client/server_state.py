@@ -11,22 +11,22 @@ from pytest_agent_sandbox.client.answers import an_id, an_object, as_text
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import ServerError
 
-# What the server tells of its settings (1.58); a path that a version does not know is as unknown
-# before as after. What else it keeps are files, of agent and LLM profiles, skills, MCP servers.
+# The paths of the server's settings (1.58); one that a version does not know is unknown before and
+# after. All else is in files: profiles of agents and LLMs, skills, MCP servers.
 _SETTINGS = ("/api/settings", "/api/settings/secrets")
-# The settings of an agent hold the time of day.
+# An agent's settings hold the time of day.
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[\d.]*")
 _CONVERSATIONS = "/api/conversations"
 _COMMANDS = "/api/bash/bash_events"
-# Variables that nobody has set who uses the server: a shell sets the first by itself, browser-use
-# the next two when the server loads its tools, which some (1.25 to 1.36) do when they are up
-# already, and LiteLLM the last one when it counts tokens for the first time.
+# Variables that no user of the server has set: a shell sets the first; browser-use the next two,
+# when the server loads its tools (1.25 to 1.36 do so after they are up); LiteLLM the last, when it
+# first counts tokens.
 _OF_NOBODY = (
     *("_=", "PWD=", "OLDPWD=", "SHLVL="),
     *("BROWSER_USE_LOGGING_LEVEL=", "BROWSER_USE_SETUP_LOGGING="),
     "TIKTOKEN_CACHE_DIR=",
 )
-# Seconds for one request: a server that is busy with what a test left is not worth waiting for.
+# Seconds for one request: a server that is still busy for a past test is not worth the wait.
 _PATIENCE = 5.0
 
 _MOST_PAGES = 50
@@ -46,7 +46,7 @@ class ServerState:
         self._connection = connection
         self._environment = self._read_environment()
         self._delete(_COMMANDS)
-        self._read_settings()  # the first question makes the server write down what it answers
+        self._read_settings()  # the first question makes the server write its settings down
         self._settings = self._read_settings()
 
     def clear(self) -> list[str]:
@@ -55,7 +55,7 @@ class ServerState:
         Raises:
             ServerError: The server does not answer.
         """
-        for _ in range(_MOST_PAGES):  # the server tells some at a time
+        for _ in range(_MOST_PAGES):  # the server tells a few at a time
             known = self._conversations()
             for conversation in known:
                 self._delete(f"{_CONVERSATIONS}/{conversation}")

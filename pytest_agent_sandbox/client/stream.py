@@ -34,8 +34,8 @@ EventSink = Callable[[Event, bool], None]
 
 #: Seconds for the server to accept a connection; its first frame may take longer.
 _OPEN_TIMEOUT = 5.0
-#: Seconds to wait for the first frame. The server sends it at once, or when a running tool is done,
-#: or drops it.
+#: Seconds to wait for the first frame. The server sends it at once, or once a running tool is done,
+#: or never.
 _READY_TIMEOUT = 2.0
 #: Seconds for a closing handshake. The server loses nothing by an abrupt end.
 _CLOSE_TIMEOUT = 0.02
@@ -45,7 +45,7 @@ _JOIN_TIMEOUT = 0.05
 _PAGE_SIZE = 100
 #: A whole state grows with the conversation; the library's own limit is 1 MiB.
 _MAX_FRAME = 128 * 1024 * 1024
-#: Frames that wait to be taken, which is quick: there are more only if somebody floods us.
+#: Frames that wait to be taken. That is quick: only a flood makes more of them.
 _MAX_QUEUE = 8
 #: Bytes that one conversation may send.
 _MOST_BYTES = 2 * 1024**3
@@ -81,7 +81,7 @@ class EventStream:
         self._conversation_id = conversation_id
         self._log = log
         self._sink = sink
-        # Asked here: the stream's own thread must not wait for anything that `close` cannot end.
+        # Asked here, as the stream's thread must not wait for anything that `close` cannot end.
         self._key_in_frame = versions.has(connection.version, versions.FIRST_FRAME)
         self._message_first = versions.has(connection.version, versions.MESSAGE_FIRST)
         self._ingesting = threading.Lock()
@@ -138,7 +138,7 @@ class EventStream:
         Raises:
             ServerError: The server refused or could not be reached.
         """
-        # The page begins with the event of that id: it is known, and so is skipped.
+        # The page begins with the event of that id, which is known already.
         path = f"/api/conversations/{self._conversation_id}/events/search"
         pages = items(
             self._connection,
@@ -243,7 +243,7 @@ class EventStream:
         try:
             event = self._next(websocket, _READY_TIMEOUT)
         except TimeoutError:
-            # Whether the server listens by now is not known; this is repeated once it is.
+            # The server may not be listening yet; this is repeated once it is.
             self._complete_log()
             event = self._next(websocket)
         self._complete_log()

@@ -14,10 +14,10 @@ from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import ServerError
 
-#: Seconds between two looks at the file: each is a request.
+#: Seconds between two looks at the file, each of which is a request.
 _INTERVAL = 0.4
 _TIMEOUT = 10.0
-#: Bytes read at once; and characters of a line that are waited for.
+#: Bytes read at once, and characters after which a line is told before its end.
 _MOST = 4 * 1024 * 1024
 _LONGEST_LINE = 64 * 1024
 _PARTIAL_CONTENT = 206
@@ -75,7 +75,7 @@ class OutputTail:
                 timeout=_TIMEOUT,
             )
         except ServerError:
-            # It is not there yet, or there is nothing new in it. What is missed comes at the end.
+            # The file is not there yet, or has nothing new. What is missed here comes at the end.
             answer = None
         self._next = time.monotonic() + _INTERVAL
         if answer is not None:

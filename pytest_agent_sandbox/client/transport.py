@@ -29,7 +29,7 @@ GUARD_GRACE = 1.0
 
 _CONNECT_TIMEOUT = 10.0
 _WRITE_TIMEOUT = 60.0
-# Seconds that a request gets whose deadline is over, or almost.
+# Seconds that a request gets at least, even if its deadline is over.
 _SHORTEST_TIMEOUT = 0.1
 _RETRY_DELAYS = (0.05, 0.2, 0.5, 1.0)
 # Seconds for the server to say which it is.
@@ -71,7 +71,7 @@ class ServerConnection(Closing):
         self._tells_no_version = False
         self._client = httpx.Client(
             base_url=self.host,
-            # Nothing is packed: a small answer cannot unfold to a large one.
+            # Uncompressed: so no small answer can unfold to a large one.
             headers={**self.headers, "Accept-Encoding": "identity"},
             transport=GuardedTransport(
                 self.check, self._check_silence, secure=self.host.startswith("https:")
@@ -225,7 +225,7 @@ class ServerConnection(Closing):
             answer = self.request("GET", "/server_info", timeout=_INFO_TIMEOUT)
             found = self.decoded(answer)
         except ServerError as error:
-            # Asked again where none answered, or a server that is not ready yet.
+            # A server that did not answer, or is not ready yet, is asked again.
             self._tells_no_version = error.status in range(400, 500)
             return ""
         version = found.get("version") if isinstance(found, dict) else None
@@ -311,7 +311,7 @@ class ServerConnection(Closing):
 
     def _without_key(self, text: str) -> str:
         key = self.api_key.get_secret_value() if self.api_key is not None else ""
-        for spelled in (key, repr(key)[1:-1]):  # with a line break in it, an error shows the latter
+        for spelled in (key, repr(key)[1:-1]):  # an error shows a key with a line break by its repr
             text = text.replace(spelled, "***") if spelled else text
         return text
 

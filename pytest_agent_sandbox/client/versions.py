@@ -33,7 +33,7 @@ COMMAND_GROUP = (1, 22)
 INTERRUPT = (1, 23)
 #: Forks with the settings of what they were forked from.
 FORK_KEEPS_SETTINGS = (1, 28)
-#: Starts that wait to be told their work: deferred init.
+#: Servers that start before they are told their work: deferred init.
 DORMANT_START = (1, 29)
 #: MCP servers by name; before, they are in an envelope.
 PLAIN_MCP_SERVERS = (1, 32)
@@ -237,4 +237,4 @@ def warn_if_untested(version: str) -> None:
         stacklevel=3,
     )
     with _warned_lock:
-        _warned.add(version)  # only now: where warnings are errors, each test is told
+        _warned.add(version)  # after the warning: where it is an error, each test gets it

@@ -12,10 +12,10 @@ FAILURES = (ExecutionStatus.ERROR, ExecutionStatus.STUCK)
 
 #: Polls that must agree before their status counts.
 _AGREEING_POLLS = 2
-#: Seconds that polls must agree where the word from the event stream is still to be expected, or
-#: where the run was never seen.
+#: Seconds that polls must agree while the event stream may still tell the end, or where the run was
+#: never seen to run.
 _LONG_AGREEMENT = 30.0
-#: Seconds after which it is to be looked whether a run that was asked for is there at all.
+#: Seconds after which to look whether a run that was asked for is there at all.
 _LONG_IDLE = 20.0
 
 

@@ -20,8 +20,8 @@ class WorkspaceCommands(WorkspaceFiles):
     on_command: Callable[[CommandResult], object] | None = None
     #: Called with each secret value before the sandbox gets it.
     on_secret: Callable[[str], object] | None = None
-    #: Called with the words and the variables of each `run_agent`, for who is to provide for
-    #: it and follow it.
+    #: Called with the words and the variables of each `run_agent`; returns who provides for that
+    #: run and follows it.
     on_agent_run: Callable[[tuple[str, ...], Mapping[str, str]], RunObserver] | None = None
 
     def execute_command(
@@ -67,7 +67,7 @@ class WorkspaceCommands(WorkspaceFiles):
         inputs.check("execute_command")
         if self.on_secret is not None:
             for value in inputs.env.values():
-                # Its own folder is no secret, and is in many a variable.
+                # Many variables hold the folder's own path, which is no secret.
                 if self.working_dir not in value:
                     self.on_secret(value)
         result = self._execute(command, cwd, timeout, inputs)

@@ -13,15 +13,15 @@ import shlex
 import uuid
 from dataclasses import dataclass, field
 
-#: Ends the printed output: what lacks it was cut off.
+#: The end of the printed output: output without it was cut off.
 END = " .\n"
-#: The exit code where there was no place for the output, so that the command did not run.
+#: The exit code where the output had no place to go, and the command did not run.
 NOT_RUN = 125
 
-# How a file's size is limited, and what `cat` ends with there: 128 and the number of SIGXFSZ.
+# How a file's size is limited, and the exit code of `cat` there: 128 and the number of SIGXFSZ.
 _BLOCK = 512
 _FILE_FULL = 153
-# Characters of one argument that every kernel takes, and some less.
+# Characters of an argument that every kernel takes, with some to spare.
 _LONGEST_ARGUMENT = 100_000
 
 
@@ -61,7 +61,7 @@ class Wrapper:
         notes = " && echo $$ >$d/group" if notes_group else ""
         given = "$d/in" if takes_input else "/dev/null"
         # The trap lets this shell outlive a SIGTERM to its process group, to print what there is.
-        # All is open, and what keeps the output is in its own session, before the command begins.
+        # Before the command begins, all files are open, and what writes them has its own session.
         return f"""
 stopped=; trap stopped=1 TERM
 d={self.folder}
@@ -132,7 +132,7 @@ rm -rf $d
         printed, code = text.removesuffix(END).split("-", 1)
         kept = base64.b64decode(printed)
         out, rest = self._cut(kept, self.last)
-        # What came later than the mark is nothing that was waited for.
+        # Nobody waited for what comes after the mark.
         err, _ = self._cut(rest[max(0, rest.find(self.first.encode())) :], self.last_of_errors)
         return None if out is None or err is None else (out, err, int(code))
 

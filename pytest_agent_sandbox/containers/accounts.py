@@ -11,7 +11,7 @@ from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.image_files import open_image
 from pytest_agent_sandbox.errors import SettingsError
 
-# Names that an error lists.
+# The most names that an error lists.
 _SHOWN = 25
 
 

@@ -20,9 +20,9 @@ from pytest_agent_sandbox.containers.locks import machine_lock
 from pytest_agent_sandbox.containers.progress import Progress
 from pytest_agent_sandbox.errors import ImageBuildFailed, ImageNotFound, ImagePullFailed
 
-#: What a build begins from where no base is named.
+#: The image that a build begins from where no base is named.
 DEFAULT_BASE_IMAGE = "python:3.13-slim-trixie"
-#: What takes its place where no registry gives it: a minimal Debian 13, which has Python 3.13.
+#: Its replacement where no registry gives it: a minimal Debian 13, which has Python 3.13.
 DEBIAN_IMAGE = "pytest-agent-sandbox/debian-python:trixie"
 #: The program that makes `DEBIAN_IMAGE`, a package of Debian and Ubuntu.
 DEBIAN_BUILDER = "mmdebstrap"

@@ -21,9 +21,9 @@ STALL_TIMEOUT = 900
 #: Lines of output that a failure shows.
 TAIL_LINES = 30
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-# What the builder says of its own doings.
+# The builder's own messages, among the output of the commands.
 _CHATTER = (" ---> ", "Removing intermediate container ")
-# How a line begins that says why a step failed: of the build's own scripts, npm, pip, apt.
+# The beginnings of lines that say why a step failed: the build's own scripts, npm, pip, apt.
 _COMPLAINTS = ("agent-sandbox: ", "npm error ", "ERROR: ", "E: ")
 
 

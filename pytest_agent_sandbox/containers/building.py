@@ -125,7 +125,7 @@ def add_name(engine: Engine, image: Image, reference: str) -> Image:
     Raises:
         SettingsError: The name is malformed.
     """
-    find_local(engine, reference)  # says so if it is malformed
+    find_local(engine, reference)  # raises if it is malformed
     last = reference.rpartition("/")[2]
     repository, _, tag = reference.rpartition(":") if ":" in last else (reference, "", "latest")
     with engine.calling(f"name an image {reference}"):

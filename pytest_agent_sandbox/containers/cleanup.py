@@ -19,13 +19,13 @@ from pytest_agent_sandbox.host.ownership import (
     owner_state,
 )
 
-#: What the names of this package's labels begin with, on the engine.
+#: The prefix of this package's labels, on the engine.
 LABEL_PREFIX = "pytest-agent-sandbox."
 
-#: What the names of all containers and networks begin with that are this package's.
+#: The prefix of the names of this package's containers and networks.
 NAME_PREFIX = "agent-sandbox"
 
-#: What the names of containers begin with that were left for people to look into.
+#: The prefix of the names of containers that were kept for people to look into.
 KEPT_PREFIX = f"{NAME_PREFIX}-kept-"
 
 _CONFLICT = 409
@@ -89,7 +89,7 @@ def remove_labelled(engine: Engine, labels: Mapping[str, str]) -> int:
     errors: list[SandboxError] = []
     with engine.calling("list containers"):
         containers = api.containers(all=True, filters=filters)
-    # By name: one that is kept from now on has another.
+    # By name: a container that somebody keeps in the meantime gets another one.
     names = [_name(container) for container in containers]
     names = [name for name in names if not name.startswith(KEPT_PREFIX)]
     for name in names:
@@ -137,7 +137,7 @@ class Found:
         if self.is_network:
             _remove_network(engine, self.id)
         else:
-            remove_container(engine, self.name)  # one that is kept from now on has another
+            remove_container(engine, self.name)  # a kept one has another name by now
 
 
 def find(engine: Engine, labels: Mapping[str, str] | None = None) -> list[Found]:
@@ -156,11 +156,11 @@ def find(engine: Engine, labels: Mapping[str, str] | None = None) -> list[Found]
         containers = api.containers(all=True, filters=filters)
     with engine.calling("list networks"):
         networks = api.networks(filters=filters)
-    # An owner has many: each is asked after once.
+    # An owner has many: its state is looked up once.
     states: dict[str, OwnerState] = {}
     found = [_found(shown, states, is_network=False) for shown in containers]
     found += [_found(shown, states, is_network=True) for shown in networks]
-    # An image that somebody made of a container has its labels, and so have its containers.
+    # An image that somebody made of a container of ours passes its labels on to its own containers.
     ours = (one for one in found if one.name.startswith(NAME_PREFIX))
     return sorted(ours, key=lambda one: (one.is_network, one.name))
 

@@ -109,7 +109,7 @@ class ContainerEnd:
         """
         deadline = time.monotonic() + _END_GRACE
         while not (self.is_let_go or self._over.is_set()):
-            if time.monotonic() > deadline:  # no: the container itself has not ended
+            if time.monotonic() > deadline:  # the container itself has not ended
                 self._declare(ContainerState("running"), f"is out of reach: {reason}")
                 return
             self._let_go.wait(_END_POLL)

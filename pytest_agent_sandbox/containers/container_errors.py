@@ -21,7 +21,7 @@ _PORT_TAKEN = re.compile(r"port is already allocated|address already in use", re
 _PORT_IN_MESSAGE = re.compile(r"(?:127\.0\.0\.1|0\.0\.0\.0|\]):(\d+)")
 
 _NO_RUNTIME = "runtime: the engine has no such runtime; `docker info` lists those it has"
-# The engine's words, in lower case, that show which setting it refuses, and what to say then.
+# Words of the engine, in lower case, that show which setting it refuses, and our message for it.
 _REFUSED_SETTINGS = (
     ("could not select device driver", "gpus: the engine has no GPU runtime"),
     ("rlimit", "ulimits: the engine refuses this limit (it may not be allowed to raise it)"),
@@ -32,8 +32,8 @@ _REFUSED_SETTINGS = (
     ("no matching entries in passwd file", "user: the image does not know this user"),
 )
 
-# Causes that are gone at the next attempt, in the engine's words. The first line is the race
-# between the engine choosing a port and another program taking it.
+# Causes that do not come again at the next attempt, in the engine's words. The first line is the
+# race between the engine choosing a port and another program taking it.
 _TRANSIENT_START = re.compile(
     r"port is already allocated|address already in use"
     r"|device or resource busy|resource temporarily unavailable"

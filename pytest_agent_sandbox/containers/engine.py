@@ -177,7 +177,7 @@ class Engine(Closing):
             return True
         if self.is_virtual_machine:
             return network_mode == "host"
-        # Asked before the bridge: a rootful engine beside it makes the same address one of ours.
+        # Asked before the bridge: a rootful engine beside it gives this machine the same address.
         if self._is_rootless:
             return True
         return network_mode is None and not self._is_bridge_here()

@@ -13,7 +13,7 @@ from pytest_agent_sandbox.errors import SettingsError
 
 # The last colon before an absolute path: Windows has one behind the drive's letter, too.
 _COPY = re.compile(r"(?P<source>.+):(?P<target>/[^:]*)")
-# Bytes that are held in memory, and sent for each container.
+# The most bytes: they are held in memory, and sent for each container.
 _LARGEST = 64 * 1024 * 1024
 
 

@@ -14,7 +14,7 @@ from pytest_agent_sandbox.containers.cleanup import NAME_PREFIX, prefixed
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.errors import SandboxError
 
-# Bytes of an image's folder that can be put back into memory.
+# The most bytes of an image's folder that is put back into memory.
 _LARGEST = 16 * 1024 * 1024
 
 

@@ -41,7 +41,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armhf": "arm/v7"}
 BUILD_COMMAND = "agent-sandbox build"
 _BUILD_IT = f"Or build the image on this machine: `{BUILD_COMMAND}`."
 
-# An architecture's variant that is meant where none is named.
+# The variant of an architecture that is meant where none is named.
 _USUAL_VARIANTS = {"arm64": "v8", "arm": "v7"}
 _VERSION_IN_TAG = re.compile(r"(?:^|-|v)(\d+\.\d+\.\d+)(?:-|$)")
 

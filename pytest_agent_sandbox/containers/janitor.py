@@ -16,7 +16,7 @@ from pytest_agent_sandbox.containers.image_files import open_image
 from pytest_agent_sandbox.containers.program import Program
 from pytest_agent_sandbox.errors import SandboxError
 
-#: What root of the container has to be capable of for the janitor to clean up after others.
+#: The capabilities that the container's root needs to clean up after others.
 CAPABILITIES = (
     "CHOWN",
     "DAC_OVERRIDE",
@@ -32,7 +32,7 @@ CAPABILITIES = (
 #: Where programs expect to be able to write, whatever the image is.
 USUAL_PLACES = ("/tmp", "/var/tmp", "/run", "/root")  # noqa: S108 - in the container
 
-# Seconds for an order to be carried out: most take some milliseconds, a place full of files more.
+# Seconds for an order: most take some milliseconds, but a folder full of files takes longer.
 _PATIENCE = 20.0
 # Seconds in which the engine notices that something has ended.
 _END_GRACE = 1.0
@@ -205,7 +205,7 @@ class Janitor:
             self._program.send(json.dumps({"do": order, **details}).encode() + b"\n")
             answer: dict[str, Any] = json.loads(self._program.read_line(_PATIENCE))
         except (OSError, ValueError) as error:
-            # That is what it ends with, as a rule.
+            # As a rule, it ends this way.
             self._container.wait_for_end(_END_GRACE)
             self._container.check()
             reason = self._program.why_gone(error)

@@ -17,9 +17,9 @@ from pytest_agent_sandbox.host.lock_folder import lock_folder
 if TYPE_CHECKING:
     from pytest_agent_sandbox.containers.engine import Engine
 
-#: Seconds of silent waiting, before it is said what is waited for.
+#: Seconds of waiting before the user is told what for.
 PATIENCE = 2.0
-#: Seconds after which waiting is an error: longer than the slowest build or pull.
+#: Seconds of waiting that are an error: the slowest build or pull takes less.
 LIMIT = 1800.0
 
 

@@ -102,8 +102,8 @@ class LogFollower:
         Never call it from the thread itself.
         """
         response = self._response
-        # Only urllib3 from 2.3 can wake up a blocked reader. The thread is a daemon: without
-        # that it ends when the engine closes the connection, or with this process.
+        # Only urllib3 from 2.3 can wake up a blocked reader. With an older one the thread is a
+        # daemon that ends when the engine closes the connection, or with this process.
         shutdown = getattr(response.raw, "shutdown", None) if response is not None else None
         if shutdown is not None:
             shutdown()

@@ -18,7 +18,7 @@ from pytest_agent_sandbox.errors import SandboxError
 
 _FRAME_HEADER = struct.Struct(">BxxxL")
 _STANDARD_ERROR = 2
-# Seconds in which the engine knows that a process has ended.
+# Seconds for the engine to know that a process has ended.
 _END_GRACE = 1.0
 _POLL = 0.02
 # Characters of what the program complained of that an error quotes.
@@ -38,7 +38,7 @@ done
 exit 127
 """
 _NO_PYTHON = 127
-# Bytes of an answer that is a line.
+# The most bytes of an answer that is a line.
 _LONGEST_LINE = 16 * 1024 * 1024
 
 
@@ -81,7 +81,7 @@ class Program:
                 workdir="/",
             )["Id"]
             self._stream = api.exec_start(self._id, socket=True)
-        # The SDK hands out a file around a socket, or on Windows what behaves like a socket.
+        # The SDK returns a file around a socket; on Windows, something that behaves like a socket.
         self._socket: Any = getattr(self._stream, "_sock", self._stream)
         self._socket.settimeout(patience)
         self._rest = b""
@@ -152,7 +152,7 @@ class Program:
         """End it, and whoever reads or sends."""
         with suppress(OSError, AttributeError):  # gone already; Windows' pipes have no such call
             self._socket.shutdown(socket.SHUT_RDWR)
-        # The SDK keeps the response there, open.
+        # The SDK keeps the open response there.
         ends: list[Any] = [getattr(self._stream, "_response", None), self._stream, self._socket]
         for end in ends:
             with suppress(OSError, AttributeError):

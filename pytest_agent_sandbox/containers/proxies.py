@@ -74,14 +74,14 @@ def without_proxy(variables: Iterable[Mapping[str, str]], hosts: Iterable[str]) 
     said = dict.fromkeys(NO_PROXY, "")
     for source in variables:
         given = {name: source[name] for name in NO_PROXY if name in source}
-        if given:  # of one spelling only: it is meant for all programs
+        if given:  # even in one spelling only, it is meant for all programs
             either = next(iter(given.values()))
             said = {name: given.get(name, either) for name in NO_PROXY}
     return {name: _with(value, hosts) for name, value in said.items()}
 
 
 def _with(value: str, hosts: Iterable[str]) -> str:
-    if value.strip() == "*":  # a word of its own, which means all
+    if value.strip() == "*":  # which means all hosts
         return value
     entries = [entry for entry in _SEPARATORS.split(value) if entry]
     return ",".join(dict.fromkeys([*entries, *hosts]))
@@ -112,9 +112,9 @@ def proxy_before(address: str, *, is_tls: bool) -> Proxy | None:
     past = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
     if should_bypass_proxies(f"{scheme}://{parts.netloc}", past):
         return None
-    url = url if "://" in url else f"http://{url}"  # "host:port", too, is a URL by its looks
+    url = url if "://" in url else f"http://{url}"  # requests takes "host:port" for a scheme
     if not _is_readable(url):
-        # Whatever a parser says of it may quote a part of the password.
+        # A parser's own message may quote a part of the password.
         raise EngineUnavailable(
             f"The engine at {address} is asked through a proxy, but the proxy's URL in {name} "
             "cannot be read. It has to be like http://user:password@host:port, with what is "

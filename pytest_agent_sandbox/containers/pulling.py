@@ -23,8 +23,8 @@ from pytest_agent_sandbox.errors import (
 #: Seconds without a word from the engine after which a pull is given up.
 STALL_TIMEOUT = 120.0
 
-# What engines and registries say is all there is to tell one cause from another: phrases in lower
-# case, the error they mean and its message. The first row with a phrase that occurs counts.
+# Only the words of engines and registries tell one cause from another: phrases in lower case, the
+# error that they mean, and its message. The first row with a phrase that occurs counts.
 _ANSWERS: tuple[tuple[tuple[str, ...], type[SandboxError], str], ...] = (
     (
         ("invalid reference format", "must be lowercase", "invalid tag format"),
@@ -136,7 +136,7 @@ def _credentials(engine: Engine, registry: str) -> dict[str, str | bytes]:
     """Return the header with docker's credentials for a registry, if its configuration has any."""
     try:
         with warnings.catch_warnings():
-            # Of a credential helper that is not installed the SDK warns, and then raises as well.
+            # Where a credential helper is not installed, the SDK warns and then raises as well.
             warnings.simplefilter("ignore", UserWarning)
             header = auth.get_config_header(engine.client.api, registry)
     except DockerException as error:

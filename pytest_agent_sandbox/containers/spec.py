@@ -20,16 +20,16 @@ from pytest_agent_sandbox.errors import SettingsError
 _HIGHEST_PORT = 65535
 # The container's side starts with a slash, the host's may hold a colon ("C:\\work:/work:ro").
 _VOLUME = re.compile(r"(?P<source>.+?):(?P<target>/[^:]*)(?::(?P<mode>[\w,]+))?")
-# What the engine keeps of a container's output; what is read from it as it comes is complete.
+# The engine keeps only so much of a container's output; we read all of it as it comes.
 _LOG_LIMITS = {"max-size": "32m", "max-file": "2"}
-# Who reaches one of these is root on the engine's machine.
+# Whoever reaches one of these is root on the engine's machine.
 _ENGINE_SOCKETS = (
     "/run/docker.sock",
     "/run/podman/podman.sock",
     "/run/containerd/containerd.sock",
     "/run/crio/crio.sock",
 )
-# Those of engines that are a user's own; where they are there.
+# The sockets of a user's own engines, where there are any.
 _SOCKETS_AT_HOME = (
     ".docker/run/docker.sock",
     ".docker/desktop/docker.sock",
@@ -168,7 +168,7 @@ class ContainerSpec:
             "command": None if self.command is None else list(self.command),
             "entrypoint": None if self.entrypoint is None else list(self.entrypoint),
             "environment": dict(self.environment),
-            "use_config_proxy": False,  # they are in there: the SDK knows not all of them
+            "use_config_proxy": False,  # `environment` has them: the SDK does not know all of them
             "ports": list(published),
             "user": self.user,
             "host_config": api.create_host_config(
@@ -211,7 +211,7 @@ def _check_environment(environment: Mapping[str, str]) -> None:
         if not name or "=" in name or "\0" in name:
             raise SettingsError(f"environment: {name!r} is not the name of a variable")
         if not isinstance(value, str) or "\0" in value:
-            # The value itself may be a secret, also when it is of the wrong type.
+            # The value may be a secret, even if it is of the wrong type.
             raise SettingsError(f"environment: the value of {name} is not a text without NUL")
 
 
@@ -266,7 +266,7 @@ def _bind(volume: str) -> str:
 
 def _check_source(source: str) -> None:
     """Check that a folder of the host, or a file, has no engine's socket in it."""
-    # What it is by all its names: the engine follows links, and so has to be done here.
+    # With all links followed, as the engine does.
     paths = [PurePosixPath(posixpath.normpath(source.replace("\\", "/")))]
     if source.startswith("/"):
         paths.append(PurePosixPath(os.path.realpath(source)))

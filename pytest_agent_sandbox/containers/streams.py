@@ -66,7 +66,7 @@ def _read(response: requests.Response) -> Generator[dict[str, Any]]:
             if line:
                 yield json.loads(line)
     except requests.ConnectionError as error:
-        # What is a time-out in the middle of a stream comes as a lost connection.
+        # A timeout in the middle of a stream comes as a lost connection.
         if "timed out" in str(error):
             raise requests.Timeout(str(error)) from error
         raise

@@ -164,9 +164,9 @@ class Tunnel(Closing):
                     listening.close()
 
     def _stop(self) -> None:
+        # Each step raises if it comes too late: the loop never began, or has ended already.
         with suppress(Exception, asyncio.CancelledError):
-            carrying = self._begun.result()  # it never began, where this raises
-            # Nor where the loop has ended already.
+            carrying = self._begun.result()
             carrying.loop.call_soon_threadsafe(carrying.task.cancel)
 
     def _read(self) -> None:

@@ -33,8 +33,8 @@ class Watcher(Closing):
     """
 
     def __init__(self, owner: str, files: Iterable[Path] = ()) -> None:
-        # Isolated, and without site: it is there in 15 ms and small; what it needs for the
-        # clean-up, it loads then.
+        # Isolated and without site, it is small and up in 15 ms; what the clean-up needs is loaded
+        # only then.
         self._piped = PipedProcess(["-I", "-S", watching.__file__], stdout=subprocess.DEVNULL)
         # It runs in another folder.
         self._tell({"owner": owner, "path": [str(Path(entry).absolute()) for entry in sys.path]})

@@ -15,11 +15,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-# Seconds between two looks at the parent: a copy of the pipe may live on in a child of it.
+# Seconds between two looks at the parent: a child of it may hold a copy of the pipe open.
 _LOOK = 1.0
-# Seconds in which an engine that does not answer is asked again.
+# Seconds for which an engine that does not answer is asked again.
 _PATIENCE = 30.0
-# Seconds in which the engine may still be creating what the dead process asked for.
+# Seconds for which the engine may still be creating what the dead process asked for.
 _LATE = 1.0
 _PAUSE = 0.5
 
@@ -27,7 +27,7 @@ _PAUSE = 0.5
 def main() -> None:
     """Wait, then clean up unless told that all is done."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):  # it ends when the pipe does, and not before
+        if hasattr(signal, name):  # it ends with the pipe, not by a signal
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     owner, files = "", []
     for line in _lines(sys.stdin.fileno()):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: The variable that most services set, and by which a person says that it is none: `CI=false`.
+#: The variable that most services set, and with which a person says no: `CI=false`.
 CI = "CI"
-#: What services set that do not set `CI`, after the list of npm's ci-info; pytest itself goes by
-#: `BUILD_NUMBER`.
+#: The variables of services that do not set `CI`, after the list of npm's ci-info; pytest itself
+#: goes by `BUILD_NUMBER`.
 VARIABLES = (
     "AGOLA_GIT_REF",
     "APPCENTER_BUILD_ID",

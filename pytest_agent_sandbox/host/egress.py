@@ -22,11 +22,11 @@ _HIGHEST_PORT = 65535
 _CHUNK = 64 * 1024
 # Seconds for a client to say what it wants, and for a place to answer.
 _PATIENCE = 30.0
-# Different places that are counted by name; what programs ask for is theirs to invent.
+# The most places that are counted by name: programs may invent any number of them.
 _MOST_NAMES = 100
 _LONGEST_NAME = 260  # DNS knows no longer ones
 _OTHERS = "others"
-# Connections of one sandbox at a time.
+# The most connections of one sandbox at a time.
 _MOST_AT_ONCE = 200
 _LOOPBACK = "127.0.0.1"
 _FORBIDDEN, _BAD_GATEWAY, _BAD_REQUEST = 403, 502, 400
@@ -85,7 +85,7 @@ class Egress:
         near, far = socket.socketpair()
         reader, writer = await asyncio.open_connection(sock=far)
         task = asyncio.create_task(self._serve(reader, writer))
-        self._serving.add(task)  # the loop itself holds on to it weakly only
+        self._serving.add(task)  # the loop itself keeps only a weak reference
         task.add_done_callback(self._serving.discard)
         return await asyncio.open_connection(sock=near)
 
@@ -166,7 +166,7 @@ def _wanted(request: h11.Request, rest: bytes) -> tuple[tuple[str, int], bytes, 
         return None
     rest_of_it = target[target.index("//") + 2 + len(url.netloc) :].partition("#")[0]
     path = rest_of_it if rest_of_it.startswith("/") else f"/{rest_of_it}"
-    # One request a connection: the next one may want to go elsewhere.
+    # One request for each connection: the next one may want to go elsewhere.
     hop = {b"connection", b"proxy-connection", b"keep-alive", b"proxy-authorization"}
     lines = [request.method + b" " + path.encode("ascii", "replace") + b" HTTP/1.1"]
     lines += [

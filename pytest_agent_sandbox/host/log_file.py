@@ -8,14 +8,14 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-#: Bytes that the file may have. Beyond them its middle is dropped: how a container began and how it
-#: ended tell the most.
+#: The most bytes of the file. Beyond them its middle is dropped: its beginning and its end tell
+#: the most about a container.
 LIMIT = 32 * 1024 * 1024
-#: A line longer than that, in characters, is written in pieces.
+#: The most characters of a line; a longer one is written in pieces.
 _LONGEST_LINE = 64 * 1024
 #: Characters of such a line's end that wait for what comes next: a secret may have begun there.
 _HELD_BACK = 4 * 1024
-#: Bytes at the end among which the last lines are looked for.
+#: Bytes at the end in which the last lines are looked for.
 _TAIL_BYTES = 64 * 1024
 
 
@@ -59,7 +59,7 @@ class LogFile:
             OSError: It cannot be opened, or the disk is full.
         """
         with self._lock:
-            self.flush()  # what there is of the last line is this file's
+            self.flush()  # an unfinished line belongs to this file
             past = b""
             if with_past:
                 self._file.seek(self._begin)

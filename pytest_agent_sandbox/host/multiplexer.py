@@ -18,14 +18,14 @@ Connect = Callable[[], Awaitable[Ends]]
 #: A frame: the connection's number, what it is, and the length of what follows.
 HEADER = struct.Struct(">IBI")
 OPEN, DATA, END, RESET, CREDIT = range(5)
-#: Bytes of a frame.
+#: The most bytes of a frame.
 LARGEST = 64 * 1024
-# Bytes of a connection that may be on their way: who reads slowly holds up nobody else.
+# The most bytes of a connection on their way: a slow reader holds up nobody else.
 _WINDOW = 256 * 1024
 _MOST_CONNECTIONS = 256
-# Frames that are sent by one call.
+# The most frames that are sent by one call.
 _AT_ONCE = 8
-# Bytes that may wait to be sent: an end that does not read is not waited for without bound.
+# The most bytes that wait to be sent: the wait for an end that does not read has a limit.
 _MOST_WAITING = 2 * _MOST_CONNECTIONS * _WINDOW
 _NUMBER = struct.Struct(">I")
 

@@ -22,7 +22,7 @@ OWNER, PLACE, PID, HOST = "owner", "owner-place", "owner-pid", "owner-host"
 
 OwnerState = Literal["alive", "dead", "unknown"]
 
-# Seconds after which an owner holds its lock: it makes the file a moment before.
+# Seconds after which an owner surely holds its lock: it makes the file a moment before.
 _SETTLED = 3600.0
 
 
@@ -71,7 +71,7 @@ def owner_file(owner: str) -> Path:
 
 def forget(owner: str) -> None:
     """Remove what is left of an owner that has ended."""
-    with suppress(OSError):  # on Windows: somebody is just asking whether it lives
+    with suppress(OSError):  # on Windows, where somebody just asks whether it lives
         owner_file(owner).unlink(missing_ok=True)
 
 
@@ -89,7 +89,7 @@ def owner_state(labels: Mapping[str, str]) -> OwnerState:
     if not owner.isalnum() or labels.get(PLACE) != _place():
         return "unknown"
     file = owner_file(owner)
-    if not file.exists():  # it was let go of in good order
+    if not file.exists():  # it ended in good order
         return "dead"
     return _holder(file)
 

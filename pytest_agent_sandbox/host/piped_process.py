@@ -28,7 +28,7 @@ class PipedProcess:
         if sys.platform == "win32":
             flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
             own_session = {"creationflags": flags}
-        # Of its own accord it keeps no pipe or folder of ours open.
+        # It keeps no pipe or folder of ours open.
         self.process = subprocess.Popen(  # noqa: S603 - our own file
             [sys.executable, *arguments],
             stdin=subprocess.PIPE,

@@ -16,7 +16,7 @@ from pytest_agent_sandbox.host.closing import Closing
 
 logger = logging.getLogger(__name__)
 
-# A kind that does not start so often is not tried again behind everybody's back.
+# Failed starts of a kind after which it is no longer started ahead.
 _MOST_FAILURES = 2
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class Pool(Generic[T], Closing):
         self._is_good = is_good
         self._discard = discard
         self._entries: list[_Entry[T]] = []
-        #: How often which kind did not start.
+        #: The number of failed starts of each kind.
         self._failures: Counter[Hashable] = Counter()
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -86,7 +86,7 @@ class Pool(Generic[T], Closing):
     def take(self, kind: Hashable) -> T | None:
         """Return one that was started ahead, or is being started now; None where there is none."""
         while (entry := self._next(kind)) is not None:
-            if entry.future.cancel():  # nobody has begun with it: who asks may do so at once
+            if entry.future.cancel():  # not begun yet: whoever asks may start it at once
                 continue
             try:
                 found = entry.future.result()
@@ -96,7 +96,7 @@ class Pool(Generic[T], Closing):
                 logger.debug("a start ahead of its use has failed", exc_info=True)
                 self._failures[kind] += 1
                 continue
-            except BaseException:  # who asks is interrupted
+            except BaseException:  # whoever asks is interrupted
                 self._drop(entry)
                 raise
             if self._is_good(found):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import threading
 
-#: What stands in a secret's place.
+#: The text in a secret's place.
 MASK = "***"
 
 #: Shorter values are words that also occur by chance; masking them would garble what is shown.
 MIN_LENGTH = 8
 
-#: How often JSON is inside of JSON: a tool call's arguments in an LLM's answer in a record.
+#: The depth of JSON inside of JSON: a tool call's arguments in an LLM's answer in a record.
 _JSON_LEVELS = 3
 
 
@@ -24,13 +24,13 @@ class Redactor:
 
     def add(self, *secrets: str) -> None:
         """Learn values that must never be shown; those shorter than `MIN_LENGTH` are ignored."""
-        # Logs and diffs hold a key of several lines line by line. And a line break at the end of a
-        # variable is not sent along; what is shown has none.
+        # Logs and diffs show a key of several lines line by line, and without the line break that a
+        # variable may end with.
         parts = [part for value in secrets for part in (value, *value.splitlines())]
         values = {value for part in parts for value in (part, part.strip())}
         spelled = {value for value in values if len(value) >= MIN_LENGTH}
         for _ in range(_JSON_LEVELS):
-            # In JSON, quotes, line breaks and what is not ASCII are spelled otherwise.
+            # JSON spells quotes, line breaks and what is not ASCII in its own way.
             spelled |= {
                 json.dumps(value, ensure_ascii=way)[1:-1]
                 for value in spelled

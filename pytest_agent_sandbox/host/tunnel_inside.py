@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.host.multiplexer import LARGEST, Ends, Multiplexer
 
 _LOOPBACK = "127.0.0.1"
-# Where nothing may lead: the internet, the metadata of clouds, the engine's usual bridge.
+# Addresses that must be out of reach: the internet, clouds' metadata, the engine's usual bridge.
 _OUTSIDE = ("1.1.1.1", "169.254.169.254", "172.17.0.1", "10.0.0.1", "2606:4700:4700::1111")
 _PATIENCE = 1.0
 # ioctl's number for the flags of an interface, and the one that says that it is up (netdevice(7)).
@@ -31,7 +31,7 @@ def ways_out() -> list[str]:
     """Return what there is in this container that leads out of it, in words."""
     with open("/proc/net/dev") as file:
         names = [line.partition(":")[0].strip() for line in file if ":" in line]
-    # Kernels put some that are down, such as tunl0, into every container.
+    # Kernels put interfaces that are down, such as tunl0, into every container.
     found = [
         f"there is a network interface {name}" for name in names if name != "lo" and is_up(name)
     ]
@@ -55,7 +55,7 @@ def is_up(interface: str) -> bool:
         try:
             answer = fcntl.ioctl(end, _GET_FLAGS, request)
         except OSError:
-            return True  # it cannot be told, so it counts
+            return True  # unknown, so it counts as up
     return bool(struct.unpack("16sH14s", answer)[1] & _UP)
 
 
