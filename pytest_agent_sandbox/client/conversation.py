@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, SecretStr
 
@@ -26,10 +26,11 @@ from pytest_agent_sandbox.client.state import (
 )
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
 from pytest_agent_sandbox.errors import ServerError
+from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.redaction import Redactor
 
 
-class RemoteConversation:
+class RemoteConversation(Closing):
     """A conversation between a test and an agent.
 
     Example:
@@ -356,21 +357,18 @@ class RemoteConversation:
     acheck_callbacks = InThread(check_callbacks)
     aclose = InThread(close, finishes=True)
 
-    def __enter__(self) -> RemoteConversation:
-        return self
-
     def __exit__(
         self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
-        error = self._feed.take_callback_error()
-        if error is not None and exc is None:
-            raise error
+        super().__exit__(kind, error, traceback)
+        callback_error = self._feed.take_callback_error()
+        if callback_error is not None and error is None:
+            raise callback_error
 
-    async def __aenter__(self) -> RemoteConversation:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *raised: Any) -> None:
