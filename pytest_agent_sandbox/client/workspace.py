@@ -41,6 +41,9 @@ class RemoteWorkspace(WorkspaceCommands, WorkspaceGit, Closing):
         read_timeout: Seconds of silence after which a request is given up.
         guard: Raises the reason once waiting for the server has become pointless.
         explain_silence: As `ServerConnection` takes it.
+
+    Raises:
+        SettingsError: `working_dir` is no absolute path.
     """
 
     #: Whether there is a desktop, on which an agent's browser then shows.
@@ -57,7 +60,7 @@ class RemoteWorkspace(WorkspaceCommands, WorkspaceGit, Closing):
         explain_silence: Guard | None = None,
     ) -> None:
         if not working_dir.startswith("/"):
-            raise ValueError(f"working_dir must be an absolute path, not {working_dir!r}")
+            raise SettingsError(f"working_dir must be an absolute path, not {working_dir!r}")
         self.working_dir = working_dir
         self.connection = ServerConnection(
             host,
