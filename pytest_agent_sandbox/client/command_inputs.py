@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pytest_agent_sandbox.client.command_wrapper import is_too_long
 from pytest_agent_sandbox.client.remote_paths import is_utf8
-from pytest_agent_sandbox.client.wrapper import is_too_long
 from pytest_agent_sandbox.errors import SettingsError
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

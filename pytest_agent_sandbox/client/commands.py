@@ -20,6 +20,8 @@ from pytest_agent_sandbox.client.command_inputs import (
     NO_OTHER_USER,
     CommandInputs,
 )
+from pytest_agent_sandbox.client.command_wrapper import END, NOT_RUN, Wrapper
+from pytest_agent_sandbox.client.output_tail import OutputTail
 from pytest_agent_sandbox.client.remote_paths import is_utf8, quoted
 from pytest_agent_sandbox.client.server_commands import (
     STOP_GRACE,
@@ -30,9 +32,7 @@ from pytest_agent_sandbox.client.server_commands import (
     start_folder,
     stop,
 )
-from pytest_agent_sandbox.client.tailing import OutputTail
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
-from pytest_agent_sandbox.client.wrapper import END, NOT_RUN, Wrapper
 from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError, SettingsError
 
 #: Bytes kept of each output stream. A command that writes more is ended: its output is on disk.

@@ -17,13 +17,13 @@ from pytest_agent_sandbox.client.callbacks import EventCallback
 from pytest_agent_sandbox.client.conversation_endpoints import in_clear
 from pytest_agent_sandbox.client.conversation_feed import ConversationFeed
 from pytest_agent_sandbox.client.conversation_request import conversation_request
-from pytest_agent_sandbox.client.conversation_workspace import ConversationWorkspace
-from pytest_agent_sandbox.client.server_log import ServerLog
-from pytest_agent_sandbox.client.skills import Skill
-from pytest_agent_sandbox.client.state import (
+from pytest_agent_sandbox.client.conversation_state import (
     ConversationStats,
     TokenUsage,
 )
+from pytest_agent_sandbox.client.conversation_workspace import ConversationWorkspace
+from pytest_agent_sandbox.client.server_log import ServerLog
+from pytest_agent_sandbox.client.skills import Skill
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
 from pytest_agent_sandbox.errors import ServerError
 from pytest_agent_sandbox.host.closing import Closing

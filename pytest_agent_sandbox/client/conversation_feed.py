@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from pytest_agent_sandbox.client.callbacks import CallbackDispatcher, EventCallback
 from pytest_agent_sandbox.client.conversation_endpoints import ConversationEndpoints
 from pytest_agent_sandbox.client.conversation_runs import ConversationRuns
+from pytest_agent_sandbox.client.conversation_state import ConversationState
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent, Event
 from pytest_agent_sandbox.client.server_log import ServerLog
-from pytest_agent_sandbox.client.state import ConversationState
 from pytest_agent_sandbox.client.stream import EventStream
 from pytest_agent_sandbox.client.transport import GUARD_INTERVAL, Guard, ServerConnection
 from pytest_agent_sandbox.errors import ServerError

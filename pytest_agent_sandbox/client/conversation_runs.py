@@ -10,11 +10,11 @@ from contextlib import contextmanager, suppress
 from pytest_agent_sandbox.client.asynchronous import CallerGone
 from pytest_agent_sandbox.client.callbacks import CallbackDispatcher
 from pytest_agent_sandbox.client.conversation_endpoints import ConversationEndpoints
+from pytest_agent_sandbox.client.conversation_run import Run
+from pytest_agent_sandbox.client.conversation_state import ConversationState, ExecutionStatus
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import Event
-from pytest_agent_sandbox.client.runs import Run
 from pytest_agent_sandbox.client.server_log import ServerLog
-from pytest_agent_sandbox.client.state import ConversationState, ExecutionStatus
 from pytest_agent_sandbox.client.stream import EventStream
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
 from pytest_agent_sandbox.errors import SandboxError

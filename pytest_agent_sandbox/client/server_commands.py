@@ -13,10 +13,10 @@ from typing import IO, Any
 
 from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.answers import a_number, an_id, an_object, as_text
+from pytest_agent_sandbox.client.command_wrapper import END
 from pytest_agent_sandbox.client.pages import items
 from pytest_agent_sandbox.client.remote_paths import is_utf8, path_error, quoted, told_error
 from pytest_agent_sandbox.client.transport import GUARD_INTERVAL, ServerConnection
-from pytest_agent_sandbox.client.wrapper import END
 from pytest_agent_sandbox.errors import ServerError
 
 # Characters of one command's output in base64, and a few to spare.

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import requests
 
 from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine_events import engine_events
 from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.containers.progress import Progress
-from pytest_agent_sandbox.containers.streams import engine_events
 from pytest_agent_sandbox.errors import ImageBuildFailed
 
 #: Seconds without a line of output after which a build is given up.

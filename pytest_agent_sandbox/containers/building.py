@@ -28,7 +28,7 @@ from pytest_agent_sandbox.containers.images import (
     Pull,
     find_local,
 )
-from pytest_agent_sandbox.containers.locks import machine_lock
+from pytest_agent_sandbox.containers.machine_lock import machine_lock
 from pytest_agent_sandbox.containers.progress import Progress, Silence
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.host.host_network import HostNetwork

@@ -17,13 +17,13 @@ from pytest_agent_sandbox.containers.cleanup import (
     NAME_PREFIX,
     remove_container,
 )
+from pytest_agent_sandbox.containers.container_creation import create_container
 from pytest_agent_sandbox.containers.container_end import ContainerEnd
 from pytest_agent_sandbox.containers.container_errors import start_failure
-from pytest_agent_sandbox.containers.creation import create_container
+from pytest_agent_sandbox.containers.container_spec import ContainerSpec
+from pytest_agent_sandbox.containers.container_state import ContainerState, parse_state
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.logs import LogFollower
-from pytest_agent_sandbox.containers.spec import ContainerSpec
-from pytest_agent_sandbox.containers.state import ContainerState, parse_state
+from pytest_agent_sandbox.containers.log_follower import LogFollower
 from pytest_agent_sandbox.containers.tunnel import Tunnel
 from pytest_agent_sandbox.errors import (
     SandboxError,

@@ -7,8 +7,8 @@ import re
 from docker.errors import APIError
 from docker.errors import ImageNotFound as NoSuchImage
 
+from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.engine import explanation
-from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.errors import (
     ImageNotFound,
     SandboxDied,

@@ -11,7 +11,7 @@ import requests
 from docker.errors import APIError, NotFound
 
 from pytest_agent_sandbox.containers.engine import Engine, explanation
-from pytest_agent_sandbox.containers.locks import machine_lock
+from pytest_agent_sandbox.containers.machine_lock import machine_lock
 from pytest_agent_sandbox.containers.progress import Progress, Silence
 from pytest_agent_sandbox.containers.pulling import pull_image
 from pytest_agent_sandbox.errors import (

@@ -11,9 +11,9 @@ from typing import Any
 
 from pytest_agent_sandbox.containers import janitor_inside
 from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.containers.container_program import Program
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.image_files import open_image
-from pytest_agent_sandbox.containers.program import Program
 from pytest_agent_sandbox.errors import SandboxError
 
 #: The capabilities that the container's root needs to clean up after others.

@@ -11,8 +11,8 @@ from docker.errors import DockerException
 from docker.utils import parse_repository_tag
 
 from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine_events import engine_events
 from pytest_agent_sandbox.containers.progress import Progress
-from pytest_agent_sandbox.containers.streams import engine_events
 from pytest_agent_sandbox.errors import (
     ImageNotFound,
     ImagePullFailed,

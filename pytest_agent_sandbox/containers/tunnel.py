@@ -12,8 +12,8 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
+from pytest_agent_sandbox.containers.container_program import Program
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.program import Program
 from pytest_agent_sandbox.errors import SandboxStartFailed, SettingsError
 from pytest_agent_sandbox.host import multiplexer, tunnel_inside
 from pytest_agent_sandbox.host.closing import Closing

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pytest_agent_sandbox.containers import watching
+from pytest_agent_sandbox.containers import watcher_process
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.piped_process import PipedProcess
 
@@ -35,7 +35,9 @@ class Watcher(Closing):
     def __init__(self, owner: str, files: Iterable[Path] = ()) -> None:
         # Isolated and without site, it is small and up in 15 ms; what the clean-up needs is loaded
         # only then.
-        self._piped = PipedProcess(["-I", "-S", watching.__file__], stdout=subprocess.DEVNULL)
+        self._piped = PipedProcess(
+            ["-I", "-S", watcher_process.__file__], stdout=subprocess.DEVNULL
+        )
         # It runs in another folder.
         self._tell({"owner": owner, "path": [str(Path(entry).absolute()) for entry in sys.path]})
         for file in files:

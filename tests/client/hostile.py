@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from pytest_agent_sandbox.client import events as models
+from pytest_agent_sandbox.client.conversation_state import ConversationState
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import (
     FULL_STATE,
@@ -15,8 +16,7 @@ from pytest_agent_sandbox.client.events import (
     Event,
     parse_event,
 )
-from pytest_agent_sandbox.client.state import ConversationState
-from pytest_agent_sandbox.client.waiting import RunWatch
+from pytest_agent_sandbox.client.run_watch import RunWatch
 
 KINDS = [
     *sorted(

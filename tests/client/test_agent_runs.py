@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_agent_sandbox.client import tailing
+from pytest_agent_sandbox.client import output_tail
 from pytest_agent_sandbox.client.agent_runs import AgentRun
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
@@ -70,8 +70,8 @@ def test_output_is_told_as_it_comes_in_whole_lines(workspace: RemoteWorkspace) -
 def test_characters_that_are_cut_arrive_whole(
     workspace: RemoteWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tailing, "_MOST", 7)
-    monkeypatch.setattr(tailing, "_INTERVAL", 0.0)
+    monkeypatch.setattr(output_tail, "_MOST", 7)
+    monkeypatch.setattr(output_tail, "_INTERVAL", 0.0)
     followers = follow(workspace)
     # Each of them is three bytes.
     run = workspace.run_agent(["sh", "-c", "for i in 1 2 3 4 5 6; do echo €€€€; sleep 0.2; done"])
@@ -90,7 +90,7 @@ def test_much_output(workspace: RemoteWorkspace) -> None:
 def test_a_long_line_is_not_waited_for(
     workspace: RemoteWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tailing, "_LONGEST_LINE", 100)
+    monkeypatch.setattr(output_tail, "_LONGEST_LINE", 100)
     followers = follow(workspace)
     run = workspace.run_agent(["sh", "-c", "printf '%0200d' 0; sleep 1.5; echo end"])
     assert [len(text) for _, text in followers[0].told] == [200, 4]

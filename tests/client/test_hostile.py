@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from pytest_agent_sandbox.client import (
     answers,
+    command_wrapper,
     commands,
     conversation_feed,
     pages,
@@ -31,7 +32,6 @@ from pytest_agent_sandbox.client import (
     sockets,
     stream,
     transport,
-    wrapper,
 )
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
@@ -338,7 +338,7 @@ def test_an_archive_that_leads_elsewhere(
             member("good"),
         ):
             tar.addfile(hostile_member, io.BytesIO(b""))
-    marked = partial(wrapper.Wrapper, first="<", last=">", last_of_errors="!")
+    marked = partial(command_wrapper.Wrapper, first="<", last=">", last_of_errors="!")
     monkeypatch.setattr(commands, "Wrapper", marked)
     info = as_json({"version": "1.58.0"})
     a_folder = command(b"41ed\nreadable\n")

@@ -13,15 +13,15 @@ from typing import Any
 import httpx
 import pytest
 
-from pytest_agent_sandbox.client import runs, waiting
+from pytest_agent_sandbox.client import conversation_run, run_watch
+from pytest_agent_sandbox.client.conversation_run import Run
+from pytest_agent_sandbox.client.conversation_state import ConversationState
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent, Event, parse_event
-from pytest_agent_sandbox.client.runs import Run
+from pytest_agent_sandbox.client.run_watch import RunWatch
 from pytest_agent_sandbox.client.server_log import ServerLog
-from pytest_agent_sandbox.client.state import ConversationState
 from pytest_agent_sandbox.client.stream import EventStream
 from pytest_agent_sandbox.client.transport import ServerConnection
-from pytest_agent_sandbox.client.waiting import RunWatch
 from pytest_agent_sandbox.errors import ConversationFailed, ConversationTimeout, ServerError
 
 
@@ -269,9 +269,9 @@ def run_on(connection: Any, log: list[str] | None = None) -> Run:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "_LONG_IDLE", 0.01)
-    monkeypatch.setattr(runs, "_POLL_INTERVAL", 0.01)
-    monkeypatch.setattr(runs, "GUARD_INTERVAL", 0.02)
+    monkeypatch.setattr(run_watch, "_LONG_IDLE", 0.01)
+    monkeypatch.setattr(conversation_run, "_POLL_INTERVAL", 0.01)
+    monkeypatch.setattr(conversation_run, "GUARD_INTERVAL", 0.02)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -313,8 +313,8 @@ def test_a_run_that_is_refused_is_not_being_prepared(
 
 @pytest.mark.usefixtures("impatient")
 def test_a_timeout_tells_of_a_run_that_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "_END_PATIENCE", 0.1)
-    monkeypatch.setattr(waiting, "_LONG_IDLE", 0.6)
+    monkeypatch.setattr(conversation_run, "_END_PATIENCE", 0.1)
+    monkeypatch.setattr(run_watch, "_LONG_IDLE", 0.6)
     server = IdleServer(500)
     with pytest.raises(ConversationTimeout, match=r"refused: It says 500, disk I/O error"):
         run_on(server).wait(time.monotonic() + 1)
@@ -333,8 +333,8 @@ def silent() -> Iterator[ServerConnection]:
 def test_a_silent_server_is_not_waited_for_past_the_deadline(
     silent: ServerConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "_INTERRUPT_TIMEOUT", 0.2)
-    monkeypatch.setattr(runs, "_CATCH_UP_PATIENCE", 0.2)
+    monkeypatch.setattr(conversation_run, "_INTERRUPT_TIMEOUT", 0.2)
+    monkeypatch.setattr(conversation_run, "_CATCH_UP_PATIENCE", 0.2)
     began = time.monotonic()
     with pytest.raises(ConversationTimeout, match=r"did not take up the run: POST .* no answer"):
         run_on(silent).start(began + 0.5)
@@ -349,7 +349,7 @@ def test_a_silent_server_is_not_waited_for_past_the_deadline(
 def test_a_silent_server_is_given_up_without_a_deadline(
     silent: ServerConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "_LONGEST_SILENCE", 0.5)
+    monkeypatch.setattr(conversation_run, "_LONGEST_SILENCE", 0.5)
     began = time.monotonic()
     with pytest.raises(ServerError, match="no answer"):
         run_on(silent).start(math.inf)

@@ -11,8 +11,8 @@ import pytest
 
 from pytest_agent_sandbox.containers.cleanup import remove_labelled
 from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.host.multiplexer import Connect
 
 

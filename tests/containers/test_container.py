@@ -16,10 +16,10 @@ from pytest_agent_sandbox.containers.cleanup import (
     remove_labelled,
 )
 from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.inside import Process, copy_file
 from pytest_agent_sandbox.containers.readiness import wait_until
-from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.errors import (
     SandboxDied,
     SandboxError,

@@ -11,8 +11,8 @@ import pytest
 
 from pytest_agent_sandbox.containers import endpoints
 from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
 
 from .fake_engine import VERSION, reply, serving

@@ -34,7 +34,7 @@ from pytest_agent_sandbox.containers.images import (
     find_local,
     normal_platform,
 )
-from pytest_agent_sandbox.containers.locks import machine_lock
+from pytest_agent_sandbox.containers.machine_lock import machine_lock
 from pytest_agent_sandbox.containers.progress import Silence
 from pytest_agent_sandbox.errors import (
     ImageNotFound,

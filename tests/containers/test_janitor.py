@@ -11,9 +11,9 @@ import pytest
 
 from pytest_agent_sandbox.containers import janitor_inside
 from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.janitor import Janitor, first_files, home_of, memory_options
-from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError
 
 FOLDERS = ("/tmp", "/run", "/workspace", "/not/in/the/image")

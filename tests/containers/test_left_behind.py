@@ -28,7 +28,7 @@ from pathlib import Path
 from pytest_agent_sandbox.containers.cleanup import prefixed
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.spec import ContainerSpec
+from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.watcher import Watcher
 
 image, folder, watched = sys.argv[1:]

@@ -206,7 +206,7 @@ def _ours(pids: set[int]) -> list[str]:
             words = " ".join(psutil.Process(pid).cmdline())
         except psutil.Error:
             continue
-        if "watching.py" in words and "faults" in words:
+        if "watcher_process.py" in words and "faults" in words:
             found.append(f"process {words}")
     return found
 

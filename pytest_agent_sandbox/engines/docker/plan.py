@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.host_files import packed
 from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.containers.proxies import NO_PROXY, without_proxy
-from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.engines.docker.security import (
     Profile,
     check_user,

@@ -11,14 +11,15 @@ from typing import Any
 
 from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.answers import an_object, as_text
+from pytest_agent_sandbox.client.conversation_state import ConversationState, ExecutionStatus
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import (
     ConversationErrorEvent,
     ConversationStateUpdateEvent,
     Event,
 )
+from pytest_agent_sandbox.client.run_watch import RunWatch
 from pytest_agent_sandbox.client.server_log import ServerLog
-from pytest_agent_sandbox.client.state import ConversationState, ExecutionStatus
 from pytest_agent_sandbox.client.stream import EventStream
 from pytest_agent_sandbox.client.transport import (
     GUARD_INTERVAL,
@@ -26,7 +27,6 @@ from pytest_agent_sandbox.client.transport import (
     ServerConnection,
     is_silence,
 )
-from pytest_agent_sandbox.client.waiting import RunWatch
 from pytest_agent_sandbox.errors import ConversationFailed, ConversationTimeout, ServerError
 
 logger = logging.getLogger(__name__)

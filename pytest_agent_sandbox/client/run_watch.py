@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from pytest_agent_sandbox.client.conversation_state import ExecutionStatus
 from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent, Event, PauseEvent
-from pytest_agent_sandbox.client.state import ExecutionStatus
 
 #: Statuses that no hook of the server takes back.
 FAILURES = (ExecutionStatus.ERROR, ExecutionStatus.STUCK)

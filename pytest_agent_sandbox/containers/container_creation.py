@@ -10,8 +10,8 @@ from docker.errors import APIError
 
 from pytest_agent_sandbox.containers.cleanup import prefixed, remove_container
 from pytest_agent_sandbox.containers.container_errors import start_failure
+from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.containers.spec import ContainerSpec
 from pytest_agent_sandbox.errors import SettingsError
 
 logger = logging.getLogger(__name__)
