@@ -13,11 +13,8 @@ from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.answers import an_object, as_text
 from pytest_agent_sandbox.client.conversation_state import ConversationState, ExecutionStatus
 from pytest_agent_sandbox.client.event_log import EventLog
-from pytest_agent_sandbox.client.events import (
-    ConversationErrorEvent,
-    ConversationStateUpdateEvent,
-    Event,
-)
+from pytest_agent_sandbox.client.events import Event
+from pytest_agent_sandbox.client.run_errors import RunErrors
 from pytest_agent_sandbox.client.run_watch import RunWatch
 from pytest_agent_sandbox.client.server_log import ServerLog
 from pytest_agent_sandbox.client.stream import EventStream
@@ -27,7 +24,7 @@ from pytest_agent_sandbox.client.transport import (
     ServerConnection,
     is_silence,
 )
-from pytest_agent_sandbox.errors import ConversationFailed, ConversationTimeout, ServerError
+from pytest_agent_sandbox.errors import ConversationTimeout, ServerError
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +47,6 @@ _CATCH_UP_PATIENCE = 5.0
 _END_PATIENCE = 2.0
 #: Seconds for the server to answer the interrupt that follows a timeout.
 _INTERRUPT_TIMEOUT = 3.0
-#: How the codes of errors of ACP agents begin (server 1.58).
-_ACP = "ACP"
 
 
 class Run:
@@ -84,22 +79,17 @@ class Run:
         self._connection = connection
         self._path = f"/api/conversations/{state.id}"
         self._state = state
-        self._log = log
         self._stream = stream
         self._check = check
-        self._first_event = len(log)
+        self._errors = RunErrors(state, log, server_log)
         self._connection_number = stream.connection_number
-        self._server_log = server_log
         self._unanswered_since: float | None = None
         self._asked_again = False
         self._refusal: ServerError | None = None
-        self._began = time.monotonic()
-        self._latest: tuple[Event, float] | None = None
 
     def observe(self, event: Event, *, opening: bool) -> None:
         """Take an event of the stream into account. Called by the stream, in order."""
-        if not isinstance(event, ConversationStateUpdateEvent):
-            self._latest = (event, time.monotonic())
+        self._errors.observe(event)
         self.watch.observe(event, opening=opening)
 
     def start(self, deadline: float) -> None:
@@ -120,27 +110,41 @@ class Run:
                     "POST", f"{self._path}/run", retry=True, deadline=_end_of_silence(deadline)
                 )
             except ServerError as error:
-                if error.status is None and time.monotonic() >= deadline:
-                    raise self._timeout(f"The server did not take up the run: {error}") from error
-                if error.status == HTTPStatus.TOO_MANY_REQUESTS:
-                    pause = _CAPACITY_INTERVAL
-                elif error.status == HTTPStatus.CONFLICT:
-                    if self._is_under_way(deadline):
-                        self.joined = True
-                        self.watch.saw_running()
-                        return
-                    pause = _CLOSING_INTERVAL
-                elif is_silence(error) and deadline < math.inf:
-                    timeout = self._timeout(f"The server did not take up the run: {error}")
-                    self._stop()  # the server may have begun the run without saying so
-                    raise timeout from error
-                else:
-                    raise
+                pause = self._pause_after(error, deadline)
+                if pause is None:
+                    return
                 if time.monotonic() + pause > deadline:
-                    raise self._timeout(f"The server did not take up the run: {error}") from error
+                    raise self._errors.not_taken_up(error) from error
                 time.sleep(pause)
             else:
                 return
+
+    def _pause_after(self, error: ServerError, deadline: float) -> float | None:
+        """Return the seconds until the next request for the run; None where one is under way.
+
+        Args:
+            error: The answer to the latest request.
+            deadline: When to give up, by the monotonic clock.
+
+        Raises:
+            ConversationTimeout: The server did not answer in time.
+            ServerError: The server refused for good.
+        """
+        if error.status is None and time.monotonic() >= deadline:
+            raise self._errors.not_taken_up(error) from error
+        if error.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return _CAPACITY_INTERVAL
+        if error.status == HTTPStatus.CONFLICT:
+            if not self._is_under_way(deadline):
+                return _CLOSING_INTERVAL
+            self.joined = True
+            self.watch.saw_running()
+            return None
+        if is_silence(error) and deadline < math.inf:
+            timeout = self._errors.not_taken_up(error)
+            self._stop()  # the server may have begun the run without saying so
+            raise timeout from error
+        raise error
 
     def wait(self, deadline: float) -> str:
         """Wait for the end and return the status.
@@ -169,14 +173,14 @@ class Run:
             with contextlib.suppress(ServerError):
                 self._catch_up(deadline)
             self._check()
-            raise self._failure(self.watch.failure)
+            raise self._errors.failure(self.watch.failure)
         status = self.watch.end
         assert status is not None
         return status
 
     def _is_under_way(self, deadline: float) -> bool:
         """Tell whether a conflict means a run at work, rather than one that is closing."""
-        if time.monotonic() - self._began > _CLOSING_PATIENCE:
+        if self._errors.seconds > _CLOSING_PATIENCE:
             return True
         status = self._state.told_status or self._ask(deadline).get("execution_status")
         return status == ExecutionStatus.RUNNING
@@ -229,21 +233,13 @@ class Run:
                 self._refusal = None
                 logger.debug("The run is still being prepared, it seems: %s", error)
             elif self._refusal is not None or _is_final(error):
-                raise ServerError(
-                    f"The server began no run of {self._name}, and refuses to: {error}"
-                    + _quote("The last error in its log:", self._server_log.of_server()),
-                    status=error.status,
-                ) from error
+                raise self._errors.refusal(error) from error
             else:
                 self._refusal = error
         else:
             self._refusal = None
             if self._asked_again:
-                raise ConversationFailed(
-                    f"The server took the request for a run of {self._name} twice, and began "
-                    "none: they failed without a word, as on a full disk."
-                    + _quote("The last error in its log:", self._server_log.of_server())
-                )
+                raise self._errors.never_begun()
             self._asked_again = True
         self.watch.wait_anew(time.monotonic())
 
@@ -253,26 +249,6 @@ class Run:
             self._check()
             self.watch.wait_for_end(GUARD_INTERVAL)
 
-    def _failure(self, status: str) -> ConversationFailed:
-        errors = [
-            event
-            for event in self._log[self._first_event :]
-            if isinstance(event, ConversationErrorEvent)
-        ]
-        if errors:
-            words = errors[-1].text
-        elif status == ExecutionStatus.STUCK:
-            words = "the server saw the agent repeat itself"
-        else:
-            words = "the server did not say why"
-        said = ""
-        if any(event.code.startswith(_ACP) for event in errors):  # it tells little by itself
-            said = self._server_log.of_program()
-        return ConversationFailed(
-            f"The run of {self._name} ended in status {status!r}: {words}"
-            + _quote("What the agent's program printed last:", said)
-        )
-
     def _interrupted(self) -> ConversationTimeout | ServerError:
         """Stop the agent, which would go on spending, and return the error to raise."""
         now = time.monotonic()
@@ -280,12 +256,9 @@ class Run:
         words = "It has been interrupted."
         if self._refusal is not None:
             words += f" Asked for the run again, the server refused: {self._refusal}"
-        error: ConversationTimeout | ServerError = self._timeout(words)
+        error: ConversationTimeout | ServerError = self._errors.timeout(words)
         if silent > _POLL_PATIENCE:
-            error = ServerError(
-                f"The run of {self._name} did not end within {now - self._began:.1f} s, and the "
-                f"server has answered nothing for the last {silent:.0f} s."
-            )
+            error = self._errors.silence(silent)
         self._stop()
         return error
 
@@ -294,22 +267,6 @@ class Run:
         with contextlib.suppress(ServerError):
             self._connection.request("POST", f"{self._path}/{action}", timeout=_INTERRUPT_TIMEOUT)
             self._wait_for_end()
-
-    def _timeout(self, text: str) -> ConversationTimeout:
-        now = time.monotonic()
-        if self._latest is None:
-            latest = "no event since it began"
-        else:
-            event, when = self._latest
-            latest = f"its latest event, {now - when:.1f} s ago, is {event}"
-        return ConversationTimeout(
-            f"The run of {self._name} did not end within {now - self._began:.1f} s: its status is "
-            f"{str(self._state.told_status or 'unknown')!r}, {latest}. {text}"
-        )
-
-    @property
-    def _name(self) -> str:
-        return f"conversation {self._state.id}"
 
 
 def _is_final(error: ServerError) -> bool:
@@ -338,7 +295,3 @@ def _patience_with(error: ServerError, deadline: float) -> float:
     if not is_silence(error):
         return _POLL_PATIENCE
     return _LONGEST_SILENCE if deadline == math.inf else math.inf
-
-
-def _quote(title: str, lines: str) -> str:
-    return f"\n{title}\n{lines}" if lines else ""
