@@ -12,7 +12,9 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
+
+from pytest_agent_sandbox.host.closing import Closing
 
 Owner = TypeVar("Owner")
 Parameters = ParamSpec("Parameters")
@@ -132,3 +134,15 @@ class InThread(Generic[Owner, Parameters, Result]):
             return await self._await(partial(method, *args, **kwargs))
 
         return call
+
+
+class AwaitableClosing(Closing):
+    """Something that `async with` closes too, without blocking the event loop."""
+
+    aclose = InThread(Closing.close, finishes=True)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *raised: Any) -> None:
+        await finish_in_thread(partial(self.__exit__, *raised))

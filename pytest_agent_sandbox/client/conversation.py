@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
 from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.answers import an_id
-from pytest_agent_sandbox.client.asynchronous import InThread, finish_in_thread
+from pytest_agent_sandbox.client.asynchronous import AwaitableClosing, InThread
 from pytest_agent_sandbox.client.callbacks import EventCallback
 from pytest_agent_sandbox.client.conversation_endpoints import in_clear
 from pytest_agent_sandbox.client.conversation_feed import ConversationFeed
@@ -26,11 +25,10 @@ from pytest_agent_sandbox.client.server_log import ServerLog
 from pytest_agent_sandbox.client.skills import Skill
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
 from pytest_agent_sandbox.errors import ServerError
-from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.redaction import Redactor
 
 
-class RemoteConversation(Closing):
+class RemoteConversation(AwaitableClosing):
     """A conversation between a test and an agent.
 
     Example:
@@ -355,7 +353,6 @@ class RemoteConversation(Closing):
     aupdate_secrets = InThread(update_secrets)
     afork = InThread(fork)
     acheck_callbacks = InThread(check_callbacks)
-    aclose = InThread(close, finishes=True)
 
     def __exit__(
         self,
@@ -367,12 +364,6 @@ class RemoteConversation(Closing):
         callback_error = self._feed.take_callback_error()
         if callback_error is not None and error is None:
             raise callback_error
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *raised: Any) -> None:
-        await finish_in_thread(partial(self.__exit__, *raised))
 
     def __repr__(self) -> str:
         return f"<RemoteConversation {self.id}>"

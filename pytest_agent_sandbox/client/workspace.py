@@ -5,25 +5,23 @@ from __future__ import annotations
 import importlib
 import time
 from contextlib import suppress
-from functools import partial
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any
 
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.answers import an_object
-from pytest_agent_sandbox.client.asynchronous import InThread, finish_in_thread
+from pytest_agent_sandbox.client.asynchronous import AwaitableClosing, InThread
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
 from pytest_agent_sandbox.client.workspace_commands import WorkspaceCommands
 from pytest_agent_sandbox.client.workspace_git import WorkspaceGit
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed, SettingsError
-from pytest_agent_sandbox.host.closing import Closing
 
 # Seconds for the server to delete a conversation.
 _FORGET_TIMEOUT = 10.0
 
 
-class RemoteWorkspace(WorkspaceCommands, WorkspaceGit, Closing):
+class RemoteWorkspace(WorkspaceCommands, WorkspaceGit, AwaitableClosing):
     """The workspace of a running agent server, wherever it runs.
 
     Example:
@@ -179,10 +177,3 @@ class RemoteWorkspace(WorkspaceCommands, WorkspaceGit, Closing):
     aalive = InThread(alive)
     aserver_info = InThread(server_info)
     aforget = InThread(forget)
-    aclose = InThread(close, finishes=True)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *raised: Any) -> None:
-        await finish_in_thread(partial(self.__exit__, *raised))
