@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -65,12 +66,17 @@ class ConversationRuns:
         self._check = check
         self._server_log = server_log
         self._run: Run | None = None
+        # More than one: a callback may begin the next run before the end of the one that called it
+        # is told.
+        self._under_way: tuple[Run, ...] = ()
+        self._lock = threading.Lock()
 
     def observe(self, event: Event, *, opening: bool) -> None:
         """Take an event of the stream into account. Called by the stream, in order."""
-        run = self._run
-        if run is not None:
-            run.observe(event, opening=opening)
+        latest = self._run
+        for run in self._under_way:
+            if run is latest or run.watch.end is None:
+                run.observe(event, opening=opening)
 
     def expect(self, deadline: float = math.inf) -> Run:
         """Watch for a run, which is not asked for yet.
@@ -79,7 +85,7 @@ class ConversationRuns:
             deadline: When to give up, by the monotonic clock.
         """
         status = self._state.told_status or self._endpoints.fetch(deadline).get("execution_status")
-        self._run = run = Run(
+        run = Run(
             self._connection,
             self._state,
             self._log,
@@ -89,6 +95,10 @@ class ConversationRuns:
             server_log=self._server_log(),
         )
         self.is_agent_due = False
+        with self._lock:
+            others = (other for other in self._under_way if other.watch.end is None)
+            self._under_way = (*others, run)
+            self._run = run
         return run
 
     def run(self, timeout: float | None, *, blocking: bool) -> None:
@@ -122,11 +132,17 @@ class ConversationRuns:
             # A run that somebody else began. The watch comes first, as always.
             run = self.expect(deadline)
             if self._endpoints.fetch(deadline).get("execution_status") != ExecutionStatus.RUNNING:
-                self._run = None
+                self._forget(run)
                 return
             run.watch.saw_running()
         with self._waiting(deadline):
             self._await_end(run, deadline)
+
+    def _forget(self, run: Run) -> None:
+        with self._lock:
+            self._under_way = tuple(other for other in self._under_way if other is not run)
+            if self._run is run:
+                self._run = None
 
     def _deadline(self, timeout: float | None) -> float:
         timeout = self._timeout if timeout is None else timeout

@@ -14,7 +14,9 @@ import httpx
 import pytest
 
 from pytest_agent_sandbox.client import conversation_run, run_watch
+from pytest_agent_sandbox.client.callbacks import CallbackDispatcher
 from pytest_agent_sandbox.client.conversation_run import Run
+from pytest_agent_sandbox.client.conversation_runs import ConversationRuns
 from pytest_agent_sandbox.client.conversation_state import ConversationState
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent, Event, parse_event
@@ -265,6 +267,31 @@ def run_on(connection: Any, log: list[str] | None = None) -> Run:
         will_run=True,
         server_log=ServerLog(lambda lines: "\n".join((log or [])[-lines:]), str),
     )
+
+
+def test_a_run_is_told_its_end_although_the_next_one_has_been_asked_for() -> None:
+    """As by a callback, which gets the run's last message before its end."""
+    runs = ConversationRuns(
+        IdleServer(),  # type: ignore[arg-type]
+        SimpleNamespace(fetch=lambda _: {"execution_status": "running"}),  # type: ignore[arg-type]
+        ConversationState("1", lambda: {}),
+        EventLog(),
+        SimpleNamespace(connection_number=1),  # type: ignore[arg-type]
+        CallbackDispatcher((), name="callbacks"),
+        timeout=None,
+        check=lambda: None,
+        server_log=lambda: ServerLog(lambda _: "", str),
+    )
+    first = runs.expect()
+    runs.observe(status("running"), opening=False)
+    second = runs.expect()
+    runs.observe(whole("finished"), opening=False)
+    assert first.watch.end == "finished"
+    assert second.watch.end is None  # it was not seen to run
+    runs.observe(status("running"), opening=False)
+    runs.observe(whole("error"), opening=False)
+    assert first.watch.failure is None
+    assert second.watch.end == "error"
 
 
 @pytest.fixture
