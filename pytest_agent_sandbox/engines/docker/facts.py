@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_agent_sandbox.containers.effective import effective_settings
+from pytest_agent_sandbox.containers.effective_settings import effective_settings
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import VERSION_LABEL
 from pytest_agent_sandbox.engines.docker.sandbox import Sandbox
