@@ -36,8 +36,8 @@ from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.live import LiveSource
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply
 
-sys.path.append(str(Path(__file__).parent.parent / "tests"))
-from provider import Provider, serving
+sys.path.append(str(Path(__file__).parent.parent))
+from tests.support.provider import Provider, serving
 
 #: Seconds before each piece of a streamed answer.
 PAUSE = 0.002

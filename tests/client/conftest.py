@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.containers.engine import Engine
-from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 
 from .scripted_llm import ScriptedLLM
-
-
-@dataclass(frozen=True)
-class Server:
-    host: str
-    api_key: str
-    container_id: str
-
-
-@contextlib.contextmanager
-def running_server(engine: Engine, image: str) -> Iterator[Server]:
-    """A container with an agent server that answers; removed in the end."""
-    # One test makes files of root's.
-    with DockerWorkspace(server_image=image, engine=engine, security="sudo") as workspace:
-        yield Server(
-            workspace.host, workspace.session_key.get_secret_value(), workspace.container.id
-        )
+from .server import Server, running_server
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pytest_agent_sandbox.client import commands
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import ServerError
 
-from .conftest import Server
+from .server import Server
 
 
 def leftovers(workspace: RemoteWorkspace) -> str:

@@ -25,8 +25,8 @@ from pytest_agent_sandbox.errors import (
     ServerError,
 )
 
-from .conftest import Server
 from .scripted_llm import Reply, ScriptedLLM, say, tool
+from .server import Server
 
 Converse = Callable[..., RemoteConversation]
 

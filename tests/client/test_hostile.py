@@ -37,9 +37,9 @@ from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import SandboxError, ServerError
+from tests.support import hostile
 
-from . import hostile
-from .test_stream import STATE, FakeServer, Following, eventually, fact
+from .fake_server import STATE, FakeServer, Following, eventually, fact
 
 KEY = "the-session-key-of-this-test"
 

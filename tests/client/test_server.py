@@ -10,7 +10,7 @@ from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.images import find_local, server_version
 from pytest_agent_sandbox.errors import ServerError
 
-from .conftest import Server
+from .server import Server
 
 
 def test_it_is_up_and_says_which_it_is(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
@@ -15,24 +14,13 @@ from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.host.multiplexer import Connect
 
+from .starting import SpecFactory, Start
+
 
 @pytest.fixture(scope="session")
 def image(agent_server_image: str) -> str:
     """An image with a shell and Python, on the engine already."""
     return agent_server_image
-
-
-class Start(Protocol):
-    """Starts a container that runs a shell script; arguments are those of `ContainerSpec`."""
-
-    def __call__(
-        self,
-        script: str,
-        *,
-        engine: Engine | None = None,
-        outwards: Mapping[int, Connect] | None = None,
-        **settings: object,
-    ) -> Container: ...
 
 
 @pytest.fixture(scope="session")
@@ -50,10 +38,6 @@ def spec(image: str, run_label: str) -> SpecFactory:
         return ContainerSpec(entrypoint=["sh", "-c"], command=[script], **settings)
 
     return make
-
-
-class SpecFactory(Protocol):
-    def __call__(self, script: str, **settings: object) -> ContainerSpec: ...
 
 
 @pytest.fixture

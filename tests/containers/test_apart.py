@@ -15,9 +15,9 @@ from pytest_agent_sandbox.containers import surroundings
 from pytest_agent_sandbox.containers.endpoints import Endpoint
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.host.multiplexer import Ends
+from tests.support.fake_engine import VERSION, reply, serving
 
-from .conftest import Start
-from .fake_engine import VERSION, reply, serving
+from .starting import Start
 
 ID = "c39a8659951e1a412ecbbb68864d39ca5aa295719aff917f011f77e5f18ea5c0"
 DOCKER = f"446 420 254:0 /var/lib/docker/containers/{ID}/hostname /etc/hostname rw - ext4 /dev/vda"

@@ -27,7 +27,7 @@ from pytest_agent_sandbox.errors import (
     SettingsError,
 )
 
-from .conftest import SpecFactory, Start
+from .starting import SpecFactory, Start
 
 _SERVER = "exec python3 -m http.server 8000"
 

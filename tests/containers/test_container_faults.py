@@ -25,9 +25,9 @@ from pytest_agent_sandbox.errors import (
     SandboxStartFailed,
     SettingsError,
 )
+from tests.support.fake_engine import VERSION, EngineProxy, reply, serving
 
-from .conftest import SpecFactory, Start
-from .fake_engine import VERSION, EngineProxy, reply, serving
+from .starting import SpecFactory, Start
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
-
-from .fake_engine import VERSION, reply, serving
+from tests.support.fake_engine import VERSION, reply, serving
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from pytest_agent_sandbox.containers.endpoints import Endpoint
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.host.host_route import HostRoute
+from tests.support.fake_engine import VERSION, reply, serving
 
-from .conftest import Start
-from .fake_engine import VERSION, reply, serving
+from .starting import Start
 
 
 @contextlib.contextmanager

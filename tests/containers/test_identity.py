@@ -6,7 +6,7 @@ from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.identity import identity
 from pytest_agent_sandbox.errors import SandboxDied
 
-from .conftest import Start
+from .starting import Start
 
 
 def test_what_programs_inside_print_is_known(engine: Engine, start: Start) -> None:

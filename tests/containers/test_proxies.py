@@ -12,8 +12,7 @@ import pytest
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.containers.proxies import container_proxies, proxy_before, without_proxy
 from pytest_agent_sandbox.errors import EngineUnavailable
-
-from .fake_engine import VERSION, EngineProxy, reply, serving
+from tests.support.fake_engine import VERSION, EngineProxy, reply, serving
 
 DEAD = "http://127.0.0.1:9"
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY", "NO_PROXY")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ..plugin.conftest import Project
+from tests.support.project import Project
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import pytest_agent_sandbox
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, ScriptedToolCall, say
+from tests.support.provider import turns
 
-from ..provider import turns
 from .markdown import Block
 
 Replies = Sequence[Reply | ScriptedToolCall]

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from pytest_agent_sandbox.containers.engine import Engine
+from tests.support.fake_engine import EngineProxy
+from tests.support.project import Project
 
-from ..containers.fake_engine import EngineProxy
-from ..plugin.conftest import Project
 from .commands import parsed, walked
 from .markdown import ROOT, blocks
 

@@ -9,7 +9,7 @@ import pytest
 from .commands import parsed, typed
 from .examples import projects_of
 from .markdown import Block, blocks_in
-from .test_examples import wrong
+from .outcomes import wrong
 
 PAGE = """
 # Title

@@ -9,11 +9,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ..plugin.conftest import Project as Runner
-from ..provider import Provider, serving
+from tests.support.project import Project as Runner
+from tests.support.provider import Provider, serving
+
 from .examples import Project, projects_of
 from .live_llm import answering
-from .markdown import PAGES, ROOT, Block, blocks
+from .markdown import PAGES, ROOT, blocks
+from .outcomes import wrong
 
 MODEL = "openai/gpt-4o-mini"
 #: What stands for the reader's key.
@@ -100,23 +102,6 @@ def of_tests(project: Project, runner: Runner) -> list[str]:
         if case.get("file") not in known
     ]
     return problems
-
-
-def wrong(case: ElementTree.Element, block: Block | None) -> str:
-    """What is wrong with the outcome of a test, in words."""
-    text = "".join(case.itertext())
-    failed = case.find("failure") is not None
-    expected = block.notes.get("fails") if block else None
-    if expected is not None:
-        if failed and expected in " ".join(text.split()):
-            return ""
-        return f"{case.get('name')} was to fail with {expected!r}, not so:\n{text or 'it passed'}"
-    skipped = case.find("skipped")
-    reason = "" if skipped is None else skipped.get("message", "")
-    is_a_trial = reason.startswith(("trial failed", "not needed"))
-    if failed or case.find("error") is not None or (skipped is not None and not is_a_trial):
-        return f"{case.get('name')} did not pass:\n{text}"
-    return ""
 
 
 def of_programs(project: Project, runner: Runner) -> list[str]:

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from pytest_agent_sandbox.client.events import parse_event
 from pytest_agent_sandbox.evidence.live_view import LiveView, terminal
-from tests.evidence.events import action, event, message, result, status
 from tests.evidence.images import JPEG, data_url, encoded, png
+from tests.support.events import action, event, message, result, status
 
 SECRET = "sk-very-secret-value"
 

@@ -8,7 +8,7 @@ import pytest
 from pytest_agent_sandbox.evidence import log_lines
 from pytest_agent_sandbox.evidence.clock import Clock
 from pytest_agent_sandbox.evidence.story import LogLine
-from tests.evidence.events import RECEIVED
+from tests.support.events import RECEIVED
 
 
 def server_line(**fields):

@@ -19,9 +19,9 @@ from pytest_agent_sandbox.llm.observer import News
 from pytest_agent_sandbox.llm.replies import Usage
 from pytest_agent_sandbox.plugin.report import finish
 from pytest_agent_sandbox.plugin.report.finish import complete, complete_interrupted, judge
-from tests.evidence.events import action, message
-from tests.evidence.events import result as observation
 from tests.evidence.images import data_url, encoded, png
+from tests.support.events import action, message
+from tests.support.events import result as observation
 
 SECRET = "sk-very-secret-value"
 KEY_LINES = ['first "line" of a key', "second l\u00efne of a key"]

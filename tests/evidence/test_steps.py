@@ -7,7 +7,7 @@ import pytest
 from pytest_agent_sandbox.client.events import parse_event
 from pytest_agent_sandbox.evidence.clock import Clock
 from pytest_agent_sandbox.evidence.steps import NO_RESULT, StepBuilder, build_step
-from tests.evidence.events import RECEIVED, action, event, message, record, result, status
+from tests.support.events import RECEIVED, action, event, message, record, result, status
 
 
 def told(*events, conversation="1"):

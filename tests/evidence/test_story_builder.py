@@ -21,7 +21,7 @@ from pytest_agent_sandbox.evidence.story import (
     TestStory,
 )
 from pytest_agent_sandbox.evidence.story_builder import list_files, read_story
-from tests.evidence.events import (
+from tests.support.events import (
     RECEIVED,
     TIME,
     action,
@@ -31,7 +31,6 @@ from tests.evidence.events import (
     status,
     write_records,
 )
-from tests.evidence.images import png
 
 WARNING = json.dumps(
     {"asctime": "2026-01-01 10:00:02,500", "levelname": "WARNING", "message": "memory\nis low"}

@@ -12,7 +12,7 @@ from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import parse_event
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.expectations.conversation import ConversationExpectation
-from tests.evidence.events import action, message, result
+from tests.support.events import action, message, result
 
 
 def conversation(*events, status="finished", cost=0.25, tokens=(900, 100)):

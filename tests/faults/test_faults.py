@@ -17,7 +17,7 @@ import docker
 import psutil
 import pytest
 
-from tests.plugin.conftest import Project
+from tests.support.project import Project
 
 SUITE = Path(__file__).with_name("suite")
 ROOT = Path(__file__).parents[2]

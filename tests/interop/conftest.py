@@ -17,7 +17,7 @@ import docker
 import pytest
 from filelock import FileLock
 
-from tests.plugin.conftest import Project
+from tests.support.project import Project
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "/agent-server/.venv/bin/python"

@@ -27,7 +27,7 @@ from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.replies import Usage, error, say
 from pytest_agent_sandbox.llm.script import Script
 
-from .conftest import open_sockets
+from .sockets import open_sockets
 
 ASKED: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}
 #: A dollar for each token.

@@ -17,8 +17,7 @@ from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.live import LiveSource
 from pytest_agent_sandbox.llm.replies import say, tool
-
-from ..provider import Provider, serving
+from tests.support.provider import Provider, serving
 
 REPLY = say("A text of several pieces: grüße, 你好, 🎉.", tool("terminal", command="ls -l " * 8))
 HELLO: Any = [{"role": "user", "content": "hello"}]

@@ -37,7 +37,7 @@ from pytest_agent_sandbox.llm.script import Script
 from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
-from .conftest import open_sockets
+from .sockets import open_sockets
 
 ASKED: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}
 CLAUDE: Any = {**ASKED, "model": "claude-of-a-test", "max_tokens": 99}

@@ -141,7 +141,7 @@ def test_every_prefix_that_is_let_through_comes_here(gateway: Gateway, ask: Ask)
 def test_a_provider_behind_the_gateway(
     gateway: Gateway, ask: Ask, tmp_path: Path, model: str, stream: bool
 ) -> None:
-    from ..provider import Provider, serving  # not when this file is run as a program
+    from tests.support.provider import Provider, serving  # not when this file is run as a program
 
     def said(lane: Lane) -> Any:
         answer = ask("completion", lane, model, messages=[HELLO], tools=[TOOL], stream=stream)

@@ -46,9 +46,9 @@ from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, say, tool
 from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
 from pytest_agent_sandbox.settings.table import SandboxSettings
+from tests.support.provider import Provider
 
-from ..provider import Provider
-from .conftest import open_sockets
+from .sockets import open_sockets
 
 TEST = "tests/test_x.py::test_y"
 SECRET = 'sk-very/secret"0123456789-and-longer-than-one-piece-ü'

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.conftest import outcomes
+from tests.support.project import outcomes
 
 PROGRAMS = Path(__file__).parent.parent / "agents"
 

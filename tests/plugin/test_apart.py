@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_agent_sandbox.containers.engine import Engine
-from tests.containers.fake_engine import EngineProxy
-from tests.plugin.conftest import Project
+from tests.support.fake_engine import EngineProxy
+from tests.support.project import Project
 
 SUITE = """
 from pytest_agent_sandbox import say, tool

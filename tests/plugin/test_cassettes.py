@@ -11,9 +11,8 @@ import pytest
 
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, say, tool
-
-from ..provider import Provider, serving
-from .conftest import Project, outcomes
+from tests.support.project import Project, outcomes
+from tests.support.provider import Provider, serving
 
 #: A test whose tools print what is new in every container and at every hour.
 THREE_STEPS = """

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.conftest import Project, outcomes
+from tests.support.project import Project, outcomes
 
 PROGRAM = Path(__file__).parent.parent / "agents" / "command_program.py"
 

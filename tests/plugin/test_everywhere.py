@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.plugin.conftest import Project
+from tests.support.project import Project
 
 SUITE = """
 import pytest

@@ -11,7 +11,7 @@ from pytest_agent_sandbox.evidence.results_table import rows
 from pytest_agent_sandbox.plugin.report.live_terminal import LiveTerminal
 from pytest_agent_sandbox.plugin.session import SandboxSession
 from pytest_agent_sandbox.settings.table import SandboxSettings
-from tests.plugin.conftest import Project
+from tests.support.project import Project
 
 pytest_plugins = ["pytester"]
 

@@ -74,7 +74,7 @@ asyncio_default_fixture_loop_scope = function
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    from tests.plugin.conftest import Project
+    from tests.support.project import Project
 
     project = Project(tmp_path_factory.mktemp("frames"))
     for name in ("anyio", "asyncio"):

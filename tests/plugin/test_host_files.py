@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.plugin.conftest import Project
+from tests.support.project import Project
 
 SUITE = """
 import pytest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.plugin.conftest import Project
+from tests.support.project import Project
 
 # The second test is told what the first has seen and done, by a file on this side.
 HOSTILE = """

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from pytest_agent_sandbox.containers.engine import Engine
-from tests.containers.fake_engine import EngineProxy
+from tests.support.fake_engine import EngineProxy
 
 HANGING = """
 from pytest_agent_sandbox import delay, say, tool

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_agent_sandbox.llm.replies import say
-
-from ..provider import Provider, serving
-from .conftest import Project, outcomes
+from tests.support.project import Project, outcomes
+from tests.support.provider import Provider, serving
 
 pytestmark = pytest.mark.usefixtures("served")
 

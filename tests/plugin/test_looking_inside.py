@@ -16,7 +16,7 @@ import docker
 import httpx
 import pytest
 
-from .conftest import Project
+from tests.support.project import Project
 
 Sandboxes = Callable[[], list[str]]
 EXAMPLES = Path(__file__).parents[2] / "examples"

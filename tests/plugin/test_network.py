@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.plugin.conftest import Project
+from tests.support.project import Project
 
 # Ways out, tried by a program in the sandbox: each prints its name and what became of it. It is
 # given an address of a server on this machine, its port, and the address of another sandbox.

@@ -6,7 +6,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.plugin.conftest import Project
+from tests.support.project import Project
 
 SUITE = """
 import pytest

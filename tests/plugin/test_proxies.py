@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from pytest_agent_sandbox.containers.engine import Engine
-from tests.plugin.conftest import Project
+from tests.support.project import Project
 
 # Each talks to its agent, whose command goes to a place that only the proxy knows.
 SUITE = """

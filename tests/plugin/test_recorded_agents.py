@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 from pytest_agent_sandbox.llm.replies import say, tool
-
-from ..provider import Provider, serving
-from .conftest import Project
+from tests.support.project import Project
+from tests.support.provider import Provider, serving
 
 PROGRAMS = Path(__file__).parent.parent / "agents"
 

@@ -27,7 +27,7 @@ SECTIONS = ["agent transcript", "container log", "workspace changes", "agent evi
 
 @pytest.fixture(scope="module")
 def failed_run(tmp_path_factory):
-    from tests.plugin.conftest import Project
+    from tests.support.project import Project
 
     project = Project(tmp_path_factory.mktemp("failed"))
     project.write("pytest.ini", "[pytest]\nfilterwarnings = error\njunit_logging = all\n")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.plugin.conftest import outcomes
+from tests.support.project import outcomes
 
 pytestmark = pytest.mark.usefixtures("served")
 

@@ -109,7 +109,7 @@ def test_what_needs_a_container_says_so(project, on_server):
 
 
 def test_a_recording_is_replayed_on_the_server(project, on_server):
-    from tests.provider import Provider, serving
+    from tests.support.provider import Provider, serving
 
     project.write(
         "test_it.py",

@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from tests.plugin.conftest import Project
+from tests.support.project import Project
 
 SLOW = """
 import os, time

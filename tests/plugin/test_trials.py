@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pytest_agent_sandbox.trials.statistics import wilson_interval
-from tests.plugin.conftest import Project
+from tests.support.project import Project
 
 #: An agent that fails one time in four, as far as pytest can see.
 LUCK = """

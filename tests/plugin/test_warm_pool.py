@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.plugin.conftest import Project
+from tests.support.project import Project
 
 # Waits for the sandbox that is started ahead, and until it answers.
 AHEAD = """

@@ -17,7 +17,7 @@ from pytest_agent_sandbox import (
     say,
     tool,
 )
-from tests.client.relay import Relay
+from tests.support.relay import Relay
 
 pytestmark = pytest.mark.agent_sandbox(isolation="recycled")
 

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_agent_sandbox import LLM, DockerWorkspace, RemoteConversation, default_agent, say, tool
 from pytest_agent_sandbox.containers.engine import Engine
-from tests.containers.fake_engine import EngineProxy
+from tests.support.fake_engine import EngineProxy
 
 
 @pytest.fixture

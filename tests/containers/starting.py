@@ -1,0 +1,29 @@
+"""How tests start containers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from pytest_agent_sandbox.containers.spec import ContainerSpec
+
+from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.host.multiplexer import Connect
+
+
+class Start(Protocol):
+    """Starts a container that runs a shell script; arguments are those of `ContainerSpec`."""
+
+    def __call__(
+        self,
+        script: str,
+        *,
+        engine: Engine | None = None,
+        outwards: Mapping[int, Connect] | None = None,
+        **settings: object,
+    ) -> Container: ...
+
+
+class SpecFactory(Protocol):
+    def __call__(self, script: str, **settings: object) -> ContainerSpec: ...
