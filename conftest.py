@@ -34,19 +34,19 @@ pytest_plugins = ["pytester"]
 #: The files that take longest, the longest first. They begin before all others: where each file is
 #: one worker's, as in scripts/test, none waits in the end for another's that has just begun.
 LONGEST = (
-    "tests/plugin/test_isolation.py",
-    "tests/test_benchmarks.py",
-    "tests/plugin/test_cassettes.py",
+    "tests/end_to_end/test_isolation.py",
+    "tests/benchmarks/test_benchmarks.py",
+    "tests/end_to_end/test_cassettes.py",
     "tests/faults/test_faults.py",
     "tests/docs/test_examples.py",
-    "tests/plugin/test_looking_inside.py",
-    "tests/plugin/test_trials.py",
-    "tests/plugin/test_signals.py",
-    "tests/plugin/test_killed.py",
-    "tests/plugin/test_network.py",
-    "tests/plugin/test_served.py",
-    "tests/plugin/test_warm_pool.py",
-    "tests/plugin/test_agent_extensions.py",
+    "tests/end_to_end/test_looking_inside.py",
+    "tests/end_to_end/test_trials.py",
+    "tests/end_to_end/test_signals.py",
+    "tests/end_to_end/test_killed.py",
+    "tests/end_to_end/test_network.py",
+    "tests/end_to_end/test_served.py",
+    "tests/end_to_end/test_warm_pool.py",
+    "tests/end_to_end/test_agent_extensions.py",
 )
 
 

@@ -150,16 +150,6 @@ def test_a_later_run_cleans_up(engine: Engine, begin: Begin) -> None:
     tell(living, "end")
 
 
-def test_owners() -> None:
-    with Owner() as owner:
-        assert owner_state(owner.labels) == "alive"
-        assert owner_state({**owner.labels, PLACE: "elsewhere"}) == "unknown"
-        assert owner_state({**owner.labels, OWNER: "../../etc/passwd"}) == "unknown"
-        assert owner_state({}) == "unknown"
-    assert owner_state(owner.labels) == "dead"
-    assert not owner_file(owner.id).exists()
-
-
 def test_files_of_owners_that_were_killed_go(engine: Engine) -> None:
     """Those that had nothing on the engine any more, so that nothing names them."""
     hours_ago = time.time() - 7200

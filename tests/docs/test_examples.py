@@ -60,7 +60,7 @@ def test_examples_run(page: str, tmp_path: Path, request: pytest.FixtureRequest)
 
 @pytest.mark.usefixtures("agent_server_image")
 def test_the_files_in_examples_run(project: Runner, on_running_server: dict[str, str]) -> None:
-    """The tests; tests/test_programs.py runs the programs, test_looking_inside.py examples/full."""
+    """The tests; test_programs.py runs the programs, test_looking_inside.py examples/full."""
     project.environment["PYTEST_SANDBOX_ISOLATION"] = "recycled"
     files = sorted(ROOT.glob("examples/test_*.py"))
     assert files

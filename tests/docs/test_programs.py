@@ -12,7 +12,7 @@ from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.replies import say, tool
 from pytest_agent_sandbox.llm.script import Script
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def run(environment, program="basic_docker_sandbox.py", *arguments):

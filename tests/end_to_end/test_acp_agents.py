@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.project import Project, outcomes
 
-PROGRAM = Path(__file__).parent.parent / "agents" / "acp_program.py"
+PROGRAM = Path(__file__).parent / "agents" / "acp_program.py"
 
 SUITE = f"""
 import time

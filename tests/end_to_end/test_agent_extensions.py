@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.project import outcomes
 
-PROGRAMS = Path(__file__).parent.parent / "agents"
+PROGRAMS = Path(__file__).parent / "agents"
 
 SUITE = (
     f"""

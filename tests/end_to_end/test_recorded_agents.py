@@ -7,7 +7,7 @@ from pytest_agent_sandbox.llm.replies import say, tool
 from tests.support.project import Project
 from tests.support.provider import Provider, serving
 
-PROGRAMS = Path(__file__).parent.parent / "agents"
+PROGRAMS = Path(__file__).parent / "agents"
 
 SUITE = f"""
 from pytest_agent_sandbox import acp_agent

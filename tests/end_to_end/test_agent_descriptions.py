@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.project import outcomes
 
-PROGRAM = Path(__file__).parent.parent / "agents" / "acp_program.py"
+PROGRAM = Path(__file__).parent / "agents" / "acp_program.py"
 
 SUITE = (
     f"""

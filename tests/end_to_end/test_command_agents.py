@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.project import Project, outcomes
 
-PROGRAM = Path(__file__).parent.parent / "agents" / "command_program.py"
+PROGRAM = Path(__file__).parent / "agents" / "command_program.py"
 
 SUITE = f"""
 import time
