@@ -50,9 +50,31 @@ LONGEST = (
 )
 
 
+#: What a test needs of this machine: a fixture of this file, and a marker of the same name on each
+#: test that uses it. So `-m "not engine"` runs all that needs no container engine.
+NEEDS = ("engine", "browser")
+
+#: Where a test finds the engine that has not asked for one.
+NO_ENGINE = "unix:///this-test-has-no-marker-engine"
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses by the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for name in NEEDS:
+            if name in getattr(item, "fixturenames", ()):
+                item.add_marker(name)
     ranks = {file: rank for rank, file in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
+    """Keep the engine from tests without its marker: else they pass only where there is one."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("engine") is None:
+            patch.setenv("DOCKER_HOST", NO_ENGINE)
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -78,6 +78,7 @@ def test_doctor_without_an_engine() -> None:
     assert "Start Docker" in done.stdout
 
 
+@pytest.mark.usefixtures("engine")
 def test_doctor_with_an_image_that_cannot_be_had() -> None:
     done = agent_sandbox("doctor", "--image", "127.0.0.1:9/nobody/nothing:1", "--start")
     assert done.returncode == 1

@@ -24,8 +24,11 @@ def image(agent_server_image: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def run_label() -> str:
-    return uuid.uuid4().hex
+def run_label(engine: Engine) -> Iterator[str]:
+    """Marks what tests start. Every test removes what it starts; this is the proof."""
+    label = uuid.uuid4().hex
+    yield label
+    assert remove_labelled(engine, {"run": label}) == 0
 
 
 @pytest.fixture
@@ -66,10 +69,3 @@ def start(engine: Engine, spec: SpecFactory, tmp_path: Path) -> Iterator[Start]:
     for container in started:
         if container._engine is session_engine:
             container.remove()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def nothing_left(engine: Engine, run_label: str) -> Iterator[None]:
-    """Every test removes what it starts; this is the proof."""
-    yield
-    assert remove_labelled(engine, {"run": run_label}) == 0

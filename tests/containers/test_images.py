@@ -271,7 +271,7 @@ def test_malformed_name(engine: Engine, reference: str) -> None:
 
 
 @pytest.fixture
-def private(tmp_path: Path) -> Iterator[Registry]:
+def private(engine: Engine, tmp_path: Path) -> Iterator[Registry]:
     with running_registry(tmp_path, password=True) as registry:
         registry.push("tests/private")
         yield registry

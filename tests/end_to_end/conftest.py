@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import docker
 import pytest
 
+from pytest_agent_sandbox.containers.engine import Engine
 from tests.support.project import Project
 
 
@@ -21,7 +21,7 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.fixture
-def recycled(project: Project) -> None:
+def recycled(project: Project, agent_server_image: str) -> None:
     """The project's tests use one sandbox, for they are not about how it starts: that takes 5 s."""
     project.environment["PYTEST_SANDBOX_ISOLATION"] = "recycled"
 
@@ -36,16 +36,9 @@ def served(project: Project, on_running_server: dict[str, str]) -> None:
 
 
 @pytest.fixture(scope="session")
-def engine_client() -> docker.DockerClient:
-    try:
-        client = docker.from_env()
-        client.ping()
-    except (docker.errors.DockerException, OSError) as error:
-        if os.environ.get("PYTEST_SANDBOX_NO_ENGINE") == "skip":
-            pytest.skip(f"no container engine answers: {error}")
-        raise
-    yield client
-    client.close()
+def engine_client(engine: Engine) -> docker.DockerClient:
+    """Docker's own client of the engine, to see what a project's runs have left there."""
+    return engine.client
 
 
 @pytest.fixture

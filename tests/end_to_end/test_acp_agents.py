@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.project import Project, outcomes
 
+pytestmark = pytest.mark.usefixtures("agent_server_image")
+
 PROGRAM = Path(__file__).parent / "agents" / "acp_program.py"
 
 SUITE = f"""
@@ -72,7 +74,7 @@ def test_fails(agent_workspace, small_agent, agent_llm, agent_conversation):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
+def told(agent_server_image, tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("acp"))
     project.environment["PYTEST_SANDBOX_ISOLATION"] = "recycled"
     project.write("test_it.py", SUITE + STORY)

@@ -56,12 +56,14 @@ def test_no_engine_may_be_a_reason_to_skip(project):
     check(output, "1 skipped", "No container engine answers", "tcp://127.0.0.1:1")
 
 
+@pytest.mark.usefixtures("engine")
 def test_an_image_that_does_not_exist(project):
     project.write("test_it.py", ONE_TEST)
     _, output = project.run("--sandbox-image=no-such-image:1", "--sandbox-pull=never")
     check(output, "ImageNotFound", "no-such-image:1", "--sandbox-pull=never")
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_registry_out_of_reach(project):
     project.write("test_it.py", ONE_TEST)
     _, output = project.run("--sandbox-image=127.0.0.1:1/x:1")
@@ -92,6 +94,7 @@ def test_a_container_that_dies_on_start(project, sandboxes):
     assert set(sandboxes()) <= set(before)
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_fixed_port_that_is_taken(project):
     project.write(
         "test_it.py",
@@ -113,6 +116,7 @@ def test_x(port):
     assert f"port {port} of 127.0.0.1 is taken" in output
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_marker_with_a_wrong_value(project):
     project.write(
         "test_it.py",
@@ -122,6 +126,7 @@ def test_a_marker_with_a_wrong_value(project):
     check(output, "SettingsError", "@pytest.mark.agent_sandbox memory='lots': must be a size")
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_forwarded_variable_that_is_not_set(project):
     project.write("test_it.py", ONE_TEST)
     _, output = project.run("--sandbox-forward-env=NO_SUCH_VARIABLE")

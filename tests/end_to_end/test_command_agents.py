@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.project import Project, outcomes
 
+pytestmark = pytest.mark.usefixtures("agent_server_image")
+
 PROGRAM = Path(__file__).parent / "agents" / "command_program.py"
 
 SUITE = f"""
@@ -50,7 +52,7 @@ def test_fails(agent_workspace, agent_llm, small_agent):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
+def told(agent_server_image, tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("command"))
     project.environment["PYTEST_SANDBOX_ISOLATION"] = "recycled"
     project.write("test_it.py", SUITE + STORY)

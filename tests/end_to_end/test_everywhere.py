@@ -67,7 +67,7 @@ class Everywhere:
 
 
 @pytest.fixture(scope="module", params=[(), ("-n", "2")], ids=["locally", "with workers"])
-def run(request, tmp_path_factory):
+def run(agent_server_image, request, tmp_path_factory):
     return Everywhere(tmp_path_factory.mktemp("everywhere"), *request.param)
 
 

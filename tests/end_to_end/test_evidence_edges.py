@@ -68,7 +68,7 @@ def test_another_folder(sandbox_image, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(agent_server_image, tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("edges"))
     project.environment["LLM_API_KEY"] = KEY
     project.write("pytest.ini", "[pytest]\njunit_logging = all\n")
@@ -137,6 +137,7 @@ def test_the_link_where_a_test_has_left_its_folder(run):
     assert "7 of 8 sandbox tests failed: agent-results" in run.output
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_an_attachment_that_fails_costs_nothing_else(project):
     project.write("test_it.py", "def test_x(sandbox_image): assert 0")
     project.write(
@@ -151,6 +152,7 @@ def test_an_attachment_that_fails_costs_nothing_else(project):
     assert project.results[0].name in output
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_a_folder_that_is_removed_meanwhile_is_made_anew(project):
     project.write(
         "test_it.py",
@@ -166,6 +168,7 @@ def test_a_folder_that_is_removed_meanwhile_is_made_anew(project):
     assert [row["test"] for row in project.index_rows] == ["test_it.py::test_c"]
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_a_folder_that_another_run_takes(project):
     project.write(
         "test_it.py",
@@ -212,6 +215,7 @@ def test_two_runs_at_once_keep_what_each_has(project):
     assert "echo one" in json.dumps(project.story)
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_evidence_that_cannot_be_kept_is_told_of_once(project):
     project.write(
         "test_it.py",
@@ -226,6 +230,7 @@ def test_evidence_that_cannot_be_kept_is_told_of_once(project):
     assert "Traceback" not in output
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_a_page_that_cannot_be_written_is_told_of(project):
     project.write(
         "test_it.py",
@@ -254,6 +259,7 @@ def test_dies(sandbox_image):
 """
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_a_failure_is_kept_also_where_the_test_does_not_end(project):
     project.write("test_it.py", INTERRUPTED)
     code, output = project.run("-k", "fails_first")
@@ -269,6 +275,7 @@ def test_a_failure_is_kept_also_where_the_test_does_not_end(project):
     assert project.results == [folder], "nothing was run, so nothing was cleared"
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_a_test_that_killed_its_worker_is_told_of(project):
     project.environment |= {
         "GITHUB_ACTIONS": "true",
@@ -284,6 +291,7 @@ def test_a_test_that_killed_its_worker_is_told_of(project):
     assert "1 test, none failed, 1 did not come to its end" in summary
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_sections_keep_their_lines_where_the_terminal_knows_few_characters(project):
     project.environment["PYTHONIOENCODING"] = "ascii"
     project.write("test_it.py", "def test_x(sandbox_image): assert 0, 'caf\\u00e9 \\u2192'")
@@ -311,6 +319,7 @@ def test_a_network_in_a_marker(agent_workspace):
 """
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_errors_of_ours_end_at_the_users_own_line(project):
     project.write("test_it.py", ASKING)
     _, output = project.run("-k", "network")

@@ -1,5 +1,9 @@
 """The fixtures beside `agent_workspace`, used as a suite uses them."""
 
+import pytest
+
+pytestmark = pytest.mark.usefixtures("agent_server_image")
+
 SUITE = """
 import dataclasses
 import pytest

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.project import Project
+
+pytestmark = pytest.mark.usefixtures("agent_server_image")
 
 SUITE = """
 import pytest

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.support.project import Project
+
+pytestmark = pytest.mark.usefixtures("agent_server_image")
 
 # The second test is told what the first has seen and done, by a file on this side.
 HOSTILE = """

@@ -41,6 +41,7 @@ def test_evidence_outlives_the_death_of_pytest(project, engine_client):
     assert "test_it.py::test_hangs" in _show(project)
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_a_killed_container_leaves_its_story(project):
     project.write(
         "test_it.py",
@@ -109,6 +110,7 @@ def test_evidence_outlives_the_engine(project, sandboxes, engine_client):
             engine_client.containers.get(name).remove(force=True)
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_the_test_that_killed_its_worker_is_in_the_runs_page(project):
     project.write("test_it.py", "import os\ndef test_x(agent_workspace): os._exit(3)\n")
     code, _ = project.run("-n", "1", "--max-worker-restart=0")

@@ -38,6 +38,7 @@ def provider():
         yield gateway.open_lane(script)
 
 
+@pytest.mark.usefixtures("agent_server_image")
 @pytest.mark.usefixtures("recycled")
 def test_the_key_stays_on_this_machine_and_a_forwarded_secret_is_in_no_evidence(project, provider):
     project.environment |= {

@@ -123,6 +123,7 @@ def test_a_dead_and_a_shared_sandbox_are_kept_too(project: Project, sandboxes: S
     assert "?tkn=" not in output
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_keeping_is_for_the_whole_run(project: Project) -> None:
     write(
         project,

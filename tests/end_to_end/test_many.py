@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("agent_server_image")
+
 MANY = """
 import pytest
 

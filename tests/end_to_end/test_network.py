@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.project import Project
 
+pytestmark = pytest.mark.usefixtures("agent_server_image")
+
 # Ways out, tried by a program in the sandbox: each prints its name and what became of it. It is
 # given an address of a server on this machine, its port, and the address of another sandbox.
 PROBES = """

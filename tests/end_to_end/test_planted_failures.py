@@ -46,7 +46,7 @@ def test_memory(agent_workspace, agent_llm, agent_conversation):
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory):
+def planted(agent_server_image, tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("planted"))
     project.environment["PYTEST_SANDBOX_ISOLATION"] = "recycled"
     project.write("test_it.py", SUITE)

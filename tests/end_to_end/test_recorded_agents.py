@@ -3,9 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from pytest_agent_sandbox.llm.replies import say, tool
 from tests.support.project import Project
 from tests.support.provider import Provider, serving
+
+pytestmark = pytest.mark.usefixtures("agent_server_image")
 
 PROGRAMS = Path(__file__).parent / "agents"
 

@@ -26,7 +26,7 @@ SECTIONS = ["agent transcript", "container log", "workspace changes", "agent evi
 
 
 @pytest.fixture(scope="module")
-def failed_run(tmp_path_factory):
+def failed_run(agent_server_image, tmp_path_factory):
     from tests.support.project import Project
 
     project = Project(tmp_path_factory.mktemp("failed"))
@@ -143,6 +143,7 @@ def test_no_container_is_left(failed_run, sandboxes):
     assert result["sandboxes"][0]["container"] not in sandboxes()
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_a_passed_test_leaves_a_line_in_the_runs_page(project):
     project.write("test_it.py", FAILING.replace("{status}", "finished"))
     code, output = project.run()
@@ -174,6 +175,7 @@ def test_evidence_of_all_tests_or_of_none(project, served):
     assert not (project.folder / "agent-results").exists()
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_evidence_is_kept_under_xdist(project):
     project.write("test_one.py", FAILING.replace("{status}", "stuck"))
     project.write("test_two.py", FAILING.replace("{status}", "stuck"))
@@ -184,6 +186,7 @@ def test_evidence_is_kept_under_xdist(project):
     assert len(project.results) == 2
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_a_shared_workspace_without_an_agent_has_evidence_too(project):
     project.write(
         "test_it.py",
@@ -202,6 +205,7 @@ def test_a_shared_workspace_without_an_agent_has_evidence_too(project):
     assert str(folder / "transcript.html") in output
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_results_of_an_earlier_run_are_cleared(project):
     project.write("test_it.py", "def test_x(sandbox_image): assert 0, 'first'")
     project.run()

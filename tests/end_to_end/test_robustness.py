@@ -67,6 +67,7 @@ def test_last(agent_workspace):
 """
 
 
+@pytest.mark.usefixtures("agent_server_image")
 @pytest.mark.usefixtures("recycled")
 def test_a_suite_full_of_trouble(project):
     project.write("pytest.ini", "[pytest]\nsandbox_live = false\n")
@@ -91,6 +92,7 @@ def test_a_suite_full_of_trouble(project):
     assert "late-secret-value" not in (fork / "events.jsonl").read_text()
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_a_session_that_begins_in_a_test(project):
     project.write(
         "test_it.py",
@@ -120,6 +122,7 @@ def test_a_wrong_value_under_xdist_is_one_message(project):
     assert "INTERNALERROR" not in output
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_a_run_without_sandboxes_keeps_earlier_evidence(project):
     project.write("test_it.py", "def test_x(sandbox_image): assert 0")
     project.run()

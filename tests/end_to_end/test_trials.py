@@ -134,7 +134,7 @@ def test_a_test_fails_where_too_few_trials_pass(project, served):
 
 
 @pytest.fixture(scope="module")
-def died(tmp_path_factory):
+def died(agent_server_image, tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("died"))
     project.environment |= {"PYTEST_SANDBOX_ISOLATION": "recycled", "COLUMNS": "200"}
     project.write("test_it.py", DIES)
@@ -325,6 +325,7 @@ def test_it(place):
 """
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_a_fixture_of_a_module_is_made_anew_after_its_sandbox_failed(project):
     project.write("test_it.py", FIXTURE)
     code, output = project.run("-v")

@@ -300,6 +300,7 @@ def test_that_wants_a_sandbox(sandbox_image): pass
 """
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_sandbox_faults_are_shown_without_another_plugin(project):
     project.write("test_it.py", HEAD + SANDBOX_FAILS)
     project.blocked.append("rerunfailures")

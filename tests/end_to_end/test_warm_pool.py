@@ -151,6 +151,7 @@ def test_a_run_that_ends_early_leaves_nothing(project: Project, sandboxes) -> No
     assert sandboxes() == before
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_settings_from_fixtures(project: Project) -> None:
     project.write(
         "conftest.py",
@@ -205,6 +206,7 @@ def test_wrong_values(project: Project, argument: str, complaint: str) -> None:
     assert complaint in output
 
 
+@pytest.mark.usefixtures("agent_server_image")
 def test_what_concerns_the_whole_run_is_no_marker(project: Project) -> None:
     project.write(
         "test_it.py",

@@ -36,9 +36,8 @@ class Project:
             if not name.startswith(("PYTEST_", "LLM_", "COV_", "CI", "GITHUB_"))
             and name not in VARIABLES
         }
-        for name in ("PYTEST_SANDBOX_IMAGE", "PYTEST_SANDBOX_NO_ENGINE"):
-            if name in os.environ:
-                self.environment[name] = os.environ[name]
+        if "PYTEST_SANDBOX_IMAGE" in os.environ:
+            self.environment["PYTEST_SANDBOX_IMAGE"] = os.environ["PYTEST_SANDBOX_IMAGE"]
         self.environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(self.scratch))
 
     def write(self, name: str, text: str) -> None:
