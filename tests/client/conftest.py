@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from pytest_agent_sandbox.client.agents import default_agent
+from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.containers.engine import Engine
 
+from .conversing import Converse
 from .scripted_llm import ScriptedLLM
 from .server import Server, running_server
 
@@ -41,3 +47,20 @@ def llm() -> Iterator[ScriptedLLM]:
     """An LLM that the test writes the answers of."""
     with ScriptedLLM() as llm:
         yield llm
+
+
+@pytest.fixture
+def converse(workspace: RemoteWorkspace, llm: ScriptedLLM) -> Iterator[Converse]:
+    """Starts conversations that are closed with the test, and leave no thread behind."""
+    before = set(threading.enumerate())
+    with contextlib.ExitStack() as closing:
+
+        def start(**settings: Any) -> RemoteConversation:
+            where = settings.pop("workspace", workspace)
+            agent = settings.pop("agent", default_agent(llm.llm()))
+            conversation = RemoteConversation(where, agent, **settings)
+            closing.callback(conversation.close)
+            return conversation
+
+        yield start
+    assert set(threading.enumerate()) <= before

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -21,12 +19,7 @@ from pytest_agent_sandbox.client.events import Event
 from pytest_agent_sandbox.client.stream import EventStream
 from pytest_agent_sandbox.client.transport import ServerConnection
 
-
-def eventually(condition: Callable[[], object], timeout: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
+from .timing import eventually
 
 
 class FakeServer:

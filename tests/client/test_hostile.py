@@ -39,7 +39,8 @@ from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import SandboxError, ServerError
 from tests.support import hostile
 
-from .fake_server import STATE, FakeServer, Following, eventually, fact
+from .fake_server import STATE, FakeServer, Following, fact
+from .timing import eventually
 
 KEY = "the-session-key-of-this-test"
 

@@ -10,6 +10,8 @@ _COMMANDS = "tests/client/test_commands.py"
 _FILES = "tests/client/test_files.py"
 _GIT = "tests/client/test_git.py"
 _CONVERSATION = "tests/client/test_conversation.py"
+_RUNS = "tests/client/test_runs.py"
+_CALLBACKS = "tests/client/test_callbacks.py"
 _STREAM = "tests/client/test_stream.py"
 
 #: Tests by what they are about; a whole file, or single functions of it.
@@ -40,7 +42,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "agent through the gateway": {"tests/llm/test_real_agent.py": ()},
     "waiting": {
-        _CONVERSATION: (
+        _RUNS: (
             "test_a_run_that_is_not_waited_for",
             "test_a_run_joins_one_that_is_under_way",
             "test_runs_without_anything_to_do_end_at_once",
@@ -48,27 +50,29 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         )
     },
     "errors": {
-        _CONVERSATION: (
+        _RUNS: (
             "test_an_error_of_the_llm_is_told_in_its_words",
             "test_a_failed_conversation_can_go_on",
             "test_an_llm_that_cannot_be_reached_fails_within_seconds",
             "test_too_many_steps_are_a_failure_with_its_reason",
             "test_an_agent_that_repeats_itself_is_stuck",
+        ),
+        _CONVERSATION: (
             "test_an_agent_that_the_server_refuses",
             "test_an_unknown_tool_is_an_error",
-        )
+        ),
     },
     "confirmation": {
         _CONVERSATION: ("test_a_confirmed_call_is_carried_out", "test_a_rejected_call_is_not")
     },
     "pause": {
-        _CONVERSATION: (
+        _RUNS: (
             "test_a_pause_takes_effect_after_the_step",
             "test_a_pause_while_the_llm_answers_ends_with_the_run",
         )
     },
     "interrupt": {
-        _CONVERSATION: (
+        _RUNS: (
             "test_an_interrupt_ends_a_long_tool_within_a_second",
             "test_a_timeout_interrupts_the_agent_and_says_what_it_was_doing",
         )
@@ -82,7 +86,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         )
     },
     "events": {
-        _CONVERSATION: ("test_callbacks_get_the_servers_log_in_order_and_what_it_does_not_keep",),
+        _CALLBACKS: ("test_callbacks_get_the_servers_log_in_order_and_what_it_does_not_keep",),
         _STREAM: (
             "test_a_thousand_events_arrive_once_and_in_order",
             "test_runs_end_promptly_over_a_socket_that_keeps_breaking",

@@ -21,6 +21,7 @@ from pytest_agent_sandbox.evidence.story import (
     TestStory,
 )
 from pytest_agent_sandbox.evidence.story_builder import list_files, read_story
+from tests.evidence.images import png
 from tests.support.events import (
     RECEIVED,
     TIME,
