@@ -12,9 +12,7 @@ import pytest
 from pytest_agent_sandbox.client.agents import default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
-from pytest_agent_sandbox.errors import (
-    ServerError,
-)
+from pytest_agent_sandbox.errors import ServerError
 
 from .conversing import Converse, in_background, tool_is_running
 from .scripted_llm import ScriptedLLM, say, tool

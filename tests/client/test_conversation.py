@@ -10,9 +10,7 @@ from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.conversation_state import ExecutionStatus
 from pytest_agent_sandbox.client.events import Event
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
-from pytest_agent_sandbox.errors import (
-    ServerError,
-)
+from pytest_agent_sandbox.errors import ServerError
 
 from .conversing import Converse, tool_is_running
 from .scripted_llm import ScriptedLLM, say, tool

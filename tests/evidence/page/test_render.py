@@ -23,8 +23,7 @@ from pytest_agent_sandbox.evidence.story import (
     StoryPicture,
     TestStory,
 )
-
-from .stories import EVIL, failing_story, hostile_story, run_story
+from tests.evidence.stories import EVIL, failing_story, hostile_story, run_story
 
 FOLDER = Path(render.__file__).parent
 
