@@ -284,13 +284,12 @@ def test_closing_takes_no_time(server: Server, moment: str) -> None:
 
 def test_a_server_that_is_not_there_is_tried_again(fake: FakeServer) -> None:
     fake.frames = [[STATE, fact(0)]]
-    relay = Relay(fake.host)
-    connection = ServerConnection(relay.host)
-    log = EventLog()
-    stream = EventStream(connection, "c", log, lambda event, opening: None)
-    relay.hold()
-    stream.start()
-    with relay:
+    with Relay(fake.host) as relay:
+        connection = ServerConnection(relay.host)
+        log = EventLog()
+        stream = EventStream(connection, "c", log, lambda event, opening: None)
+        relay.hold()
+        stream.start()
         time.sleep(0.2)
         relay.cut()
         relay.release()
