@@ -47,6 +47,8 @@ LONGEST = (
     "tests/end_to_end/test_served.py",
     "tests/end_to_end/test_warm_pool.py",
     "tests/end_to_end/test_agent_extensions.py",
+    "tests/end_to_end/test_trials_in_pytest.py",
+    "tests/client/test_hostile.py",
 )
 
 
