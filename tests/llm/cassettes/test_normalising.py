@@ -280,7 +280,7 @@ def test_the_user_s_patterns() -> None:
 
 
 def documented_patterns() -> list[str]:
-    text = (Path(__file__).parents[2] / "docs" / "recording.md").read_text("utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "recording.md").read_text("utf-8")
     block = text.partition("llm_volatile =\n")[2].partition("llm_volatile_fields")[0]
     return [line.strip() for line in block.splitlines()]
 
