@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,121 +13,18 @@ from pytest_agent_sandbox.host.redaction import Redactor
 from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest, canonical
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
 
-PATHS = {
-    "openai-chat": "/chat/completions",
-    "openai-responses": "/responses",
-    "anthropic-messages": "/messages",
-}
-CODEX = "internal_chat_message_metadata_passthrough"
-TOOL_USE: dict[str, Any] = {"type": "tool_use", "id": "t", "name": "sh"}
-SCHEMA = {"type": "object", "properties": {"id": {"type": "string"}, "signature": {"type": "a"}}}
-
-
-def chat(ids: str = "a", output: str = "file.txt", **other: Any) -> Any:
-    call = {"id": f"call_{ids}1", "type": "function"}
-    return {
-        "model": "gpt-4o",
-        "messages": [
-            {"role": "system", "content": "You help."},
-            {"role": "user", "content": [{"type": "text", "text": "List them."}]},
-            {
-                "role": "assistant",
-                "content": None,
-                "tool_calls": [
-                    {**call, "function": {"name": "sh", "arguments": '{"c": "ls"}'}},
-                    {**call, "id": f"call_{ids}2", "function": {"name": "b", "arguments": "{}"}},
-                ],
-            },
-            {"role": "tool", "tool_call_id": f"call_{ids}1", "content": output},
-            {"role": "tool", "tool_call_id": f"call_{ids}2", "content": [{"text": output}]},
-        ],
-        "tools": [{"type": "function", "function": {"name": "sh", "parameters": SCHEMA}}],
-        "temperature": 0.5,
-        "stream": False,
-        **other,
-    }
-
-
-def responses(ids: str = "a", output: str = "file.txt", **other: Any) -> Any:
-    return {
-        "model": "gpt-4o",
-        "instructions": "You help.",
-        "input": [
-            {"role": "user", "content": [{"type": "input_text", "text": "List them."}]},
-            {"id": f"rs_{ids}", "type": "reasoning", "summary": [], "encrypted_content": ids},
-            {
-                "id": f"fc_{ids}",
-                "type": "function_call",
-                "call_id": f"call_{ids}",
-                "name": "sh",
-                "arguments": '{"c": "ls"}',
-            },
-            {"type": "function_call_output", "call_id": f"call_{ids}", "output": output},
-            {"type": "custom_tool_call_output", "call_id": f"call_{ids}", "output": output},
-        ],
-        "previous_response_id": f"resp_{ids}",
-        "tools": [{"type": "function", "name": "sh", "parameters": SCHEMA}],
-        "temperature": 0.5,
-        "stream": False,
-        **other,
-    }
-
-
-def messages(ids: str = "a", output: str = "file.txt", **other: Any) -> Any:
-    return {
-        "model": "claude-sonnet-4-5",
-        "system": [{"type": "text", "text": "You help."}],
-        "messages": [
-            {"role": "user", "content": "List them."},
-            {
-                "role": "assistant",
-                "content": [
-                    {"type": "thinking", "thinking": "I will.", "signature": f"s-{ids}"},
-                    {"type": "redacted_thinking", "data": f"d-{ids}"},
-                    {
-                        "type": "tool_use",
-                        "id": f"toolu_{ids}",
-                        "name": "sh",
-                        "input": {"id": "row-7", "signature": "def f(x)", "n": [{"id": "row-8"}]},
-                    },
-                ],
-            },
-            {
-                "role": "user",
-                "content": [
-                    {
-                        "type": "tool_result",
-                        "tool_use_id": f"toolu_{ids}",
-                        "content": [{"type": "text", "text": output}],
-                    }
-                ],
-            },
-        ],
-        "tools": [{"name": "sh", "input_schema": SCHEMA}],
-        "temperature": 0.5,
-        "stream": False,
-        **other,
-    }
-
-
-Make = Callable[..., Any]
-DIALECTS = {"openai-chat": chat, "openai-responses": responses, "anthropic-messages": messages}
-each_dialect = pytest.mark.parametrize(("dialect", "make"), DIALECTS.items(), ids=list(DIALECTS))
-
-
-def request(body: Any, dialect: str = "openai-chat", **settings: Any) -> CanonicalRequest:
-    return canonical(dialect, "POST", PATHS[dialect], body, Normaliser(**settings))
-
-
-def changed(body: Any, *steps: Any) -> Any:
-    """The body with the value at the path, its last step, put in place of what is there."""
-    body = copy.deepcopy(body)
-    *path, last, value = steps
-    inner = body
-    for step in path:
-        inner = inner[step]
-    inner[last] = value
-    return body
+from .requests import (
+    CODEX,
+    DIALECTS,
+    PATHS,
+    TOOL_USE,
+    Make,
+    changed,
+    chat,
+    each_dialect,
+    messages,
+    request,
+)
 
 
 @each_dialect
@@ -505,99 +401,3 @@ def test_volatile_content_of_a_path_does_not_matter() -> None:
 def test_any_body_has_a_key(body: Any) -> None:
     assert request(body).key == request(copy.deepcopy(body)).key
     assert request(body).skeleton
-
-
-def picture_in(dialect: str, data: str, media_type: str = "image/png") -> Any:
-    """A request with two pictures as its dialect has them, one of them printed by a tool."""
-    url = f"data:{media_type};base64,{data}"
-    part: dict[str, Any]
-    match dialect:
-        case "openai-chat":
-            part = {"type": "image_url", "image_url": {"url": url, "detail": "auto"}}
-            body = changed(chat(), "messages", 3, "content", [part])
-            body["messages"][1]["content"].append(part)
-        case "openai-responses":
-            part = {"type": "input_image", "image_url": url}
-            body = changed(responses(), "input", 3, "output", [part])
-            body["input"][0]["content"].append(part)
-        case _:
-            source = {"type": "base64", "media_type": media_type, "data": data}
-            part = {"type": "image", "source": source}
-            body = changed(messages(), "messages", 2, "content", 0, "content", [part])
-            body["messages"][2]["content"].append(part)
-    return body
-
-
-@each_dialect
-def test_what_a_picture_shows_does_not_matter(dialect: str, make: Make) -> None:
-    one, other = (
-        request(picture_in(dialect, data * 1000), dialect) for data in ("iVBORw0K", "iVBORw0L")
-    )
-    assert (one.key, one.skeleton) == (other.key, other.skeleton)
-    text = json.dumps(one.body)
-    assert "iVBOR" not in text
-    assert text.count("<picture>") == 2
-    # As in a cassette of the time when the data was kept, with a date found in it, say.
-    old = json.loads(text.replace("<picture>", "iVBORw0K+<date>/***=="))
-    assert canonical(one.dialect, one.method, one.path, old, Normaliser()) == one
-
-
-def test_a_picture_keeps_its_place_and_its_kind() -> None:
-    body = request(picture_in("openai-chat", "iVBORw0K")).body
-    assert body["messages"][1]["content"][1] == {
-        "type": "image_url",
-        "image_url": {"url": "data:image/png;base64,<picture>", "detail": "auto"},
-    }
-    body = request(picture_in("anthropic-messages", "iVBORw0K"), "anthropic-messages").body
-    assert body["messages"][2]["content"][1]["source"] == {
-        "type": "base64",
-        "media_type": "image/png",
-        "data": "<picture>",
-    }
-
-
-@each_dialect
-def test_whether_there_is_a_picture_and_of_which_kind_matters(dialect: str, make: Make) -> None:
-    keys = {
-        request(make(), dialect).key,
-        request(picture_in(dialect, "iVBORw0K"), dialect).key,
-        request(picture_in(dialect, "iVBORw0K", "image/jpeg"), dialect).key,
-    }
-    assert len(keys) == 3
-
-
-@pytest.mark.parametrize(
-    "part",
-    [
-        {"type": "text", "text": "data:image/png;base64,{}"},
-        {"type": "image_url", "image_url": {"url": "https://x.example/{}.png"}},
-        {"type": "image_url", "image_url": {"url": "see data:image/png;base64,{}"}},
-        {"type": "image_url", "image_url": {"url": "data:image/svg+xml,{}"}},
-        {"type": "file", "url": "data:text/plain;base64,{}"},
-        {"type": "document", "source": {"type": "base64", "media_type": "application/pdf",
-                                        "data": "{}"}},
-        {"type": "image", "source": {"type": "url", "media_type": "image/png", "data": "{}"}},
-        {"type": "image", "source": {"type": "base64", "media_type": 5, "data": "{}"}},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_what_is_no_picture_s_data_matters(part: Any) -> None:
-    parts = [json.loads(json.dumps(part).replace("{}", data)) for data in ("YWJj", "YWJk")]
-    one, other = (request(changed(chat(), "messages", 1, "content", [each])) for each in parts)
-    assert one.key != other.key
-
-
-def test_a_picture_in_a_tool_s_arguments_is_the_agent_s_own_word() -> None:
-    path = ("messages", 1, "content", 2, "input", "url")
-    one, other = (
-        request(changed(messages(), *path, f"data:image/png;base64,{data}"), "anthropic-messages")
-        for data in ("YWJj", "YWJk")
-    )
-    assert one.key != other.key
-
-
-def test_large_pictures_take_no_time() -> None:
-    body = picture_in("openai-chat", "iVBORw0K" * 1_000_000)
-    started = time.monotonic()
-    request(body)
-    assert time.monotonic() - started < 0.5  # ten times that where their data is looked through
