@@ -8,7 +8,7 @@ import threading
 import docker
 import pytest
 
-from pytest_agent_sandbox.client import runs, waiting
+from pytest_agent_sandbox.client import conversation_run, run_watch
 from pytest_agent_sandbox.client.agents import Agent, default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
@@ -230,7 +230,7 @@ def test_an_agent_may_prepare_longer_than_we_would_look_for_its_run(
     converse: Converse, llm: ScriptedLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its MCP server needs five seconds to say that it does not work."""
-    monkeypatch.setattr(waiting, "_LONG_IDLE", 1.0)
+    monkeypatch.setattr(run_watch, "_LONG_IDLE", 1.0)
     llm.script(say("Hello."))
     conversation = converse(mcp_servers={"slow": SLOW_SERVER})
     conversation.send_message("Hi.")
@@ -243,8 +243,8 @@ def test_an_agent_may_prepare_longer_than_we_would_look_for_its_run(
 def test_a_hook_may_keep_the_server_silent_until_the_runs_own_time_is_over(
     converse: Converse, llm: ScriptedLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "_POLL_TIMEOUT", 0.2)
-    monkeypatch.setattr(runs, "_POLL_PATIENCE", 1.0)
+    monkeypatch.setattr(conversation_run, "_POLL_TIMEOUT", 0.2)
+    monkeypatch.setattr(conversation_run, "_POLL_PATIENCE", 1.0)
     llm.script(say("Hello."), say("Again."))
     conversation = converse(hooks={"stop": "sleep 4"})
     conversation.send_message("Hi.")

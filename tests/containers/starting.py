@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from pytest_agent_sandbox.containers.spec import ContainerSpec
-
 from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.host.multiplexer import Connect
 

@@ -11,14 +11,14 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
-from pytest_agent_sandbox.llm.live import LiveUpstream
+from pytest_agent_sandbox.llm.live import LiveSource
 
 from .wire import KEY
 
 
 @pytest.fixture
 def lane(gateway: Gateway, upstream: Any) -> Lane:
-    return gateway.open_lane(LiveUpstream(upstream.url, SecretStr(KEY)))
+    return gateway.open_lane(LiveSource(upstream.url, SecretStr(KEY)))
 
 
 @pytest.fixture(autouse=True)

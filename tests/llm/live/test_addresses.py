@@ -8,13 +8,13 @@ import pytest
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.llm.live import LiveUpstream, upstream_for
+from pytest_agent_sandbox.llm.live import LiveSource, live_source
 
 from .wire import KEY
 
 
 @pytest.mark.parametrize(
-    ("model", "base_url", "upstream_url"),
+    ("model", "base_url", "source_url"),
     [
         ("gpt-4o", None, "https://api.openai.com/v1"),
         ("openai/gpt-4o", None, "https://api.openai.com/v1"),
@@ -27,13 +27,13 @@ from .wire import KEY
         ("mistral/large", "https://api.mistral.ai/v1", "https://api.mistral.ai/v1"),
     ],
 )
-def test_upstream_for(model: str, base_url: str | None, upstream_url: str) -> None:
-    assert upstream_for(model, base_url, SecretStr(KEY)).base_url == upstream_url
+def test_the_source_for(model: str, base_url: str | None, source_url: str) -> None:
+    assert live_source(model, base_url, SecretStr(KEY)).base_url == source_url
 
 
 def test_an_unknown_provider_needs_an_address() -> None:
     with pytest.raises(SettingsError, match=r"'mistral/large' is not known: set LLM_BASE_URL"):
-        upstream_for("mistral/large", None, SecretStr(KEY))
+        live_source("mistral/large", None, SecretStr(KEY))
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,13 @@ def test_an_unknown_provider_needs_an_address() -> None:
 @pytest.mark.parametrize("base_url", [None, "http://127.0.0.1:9/v1"])
 def test_a_model_of_another_dialect_is_refused(model: str, told: str, base_url: str | None) -> None:
     with pytest.raises(SettingsError, match=re.escape(told)) as raised:
-        upstream_for(model, base_url, SecretStr(KEY))
+        live_source(model, base_url, SecretStr(KEY))
     assert KEY not in str(raised.value)
 
 
 @pytest.mark.parametrize("model", ["o3-mini", "gpt-5", "ft:gpt-4o-mini:me", "claude-opus-4"])
 def test_a_model_without_a_prefix(model: str) -> None:
-    assert upstream_for(model, None, SecretStr(KEY)).base_url.startswith("https://api.")
+    assert live_source(model, None, SecretStr(KEY)).base_url.startswith("https://api.")
 
 
 @pytest.mark.parametrize(
@@ -72,17 +72,17 @@ def test_a_model_without_a_prefix(model: str) -> None:
 )
 def test_an_address_that_cannot_be_used(address: str) -> None:
     with pytest.raises(SettingsError, match="base URL") as failure:
-        LiveUpstream(address, None)
+        LiveSource(address, None)
     assert "geheim" not in str(failure.value)
 
 
 @pytest.mark.parametrize("key", ["sk-geheim\nx", "sk-geheimü"])
 def test_a_key_that_cannot_be_sent(key: str) -> None:
     with pytest.raises(SettingsError, match="API key holds a character") as failure:
-        LiveUpstream("http://h/v1", SecretStr(key))
+        LiveSource("http://h/v1", SecretStr(key))
     assert "geheim" not in str(failure.value)
 
 
 def test_the_key_is_in_no_repr() -> None:
-    upstream = LiveUpstream("https://h/v1", SecretStr(f" {KEY}\n"))
+    upstream = LiveSource("https://h/v1", SecretStr(f" {KEY}\n"))
     assert KEY not in repr(upstream) + str(vars(upstream))

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from pytest_agent_sandbox.llm.connections import Connections
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
-from pytest_agent_sandbox.llm.live import LiveUpstream
+from pytest_agent_sandbox.llm.live import LiveSource
 from pytest_agent_sandbox.llm.replies import Usage, say, tool
 from pytest_agent_sandbox.llm.script import Script
 

@@ -13,12 +13,12 @@ import pytest
 
 from pytest_agent_sandbox.errors import CassetteError, CassetteMiss
 from pytest_agent_sandbox.llm.cassettes.cassette import Cassette
-from pytest_agent_sandbox.llm.cassettes.tape import Tape
+from pytest_agent_sandbox.llm.cassettes.player import CassettePlayer
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.replies import Usage, say
 from tests.support.provider import Provider
 
-from .studio import Studio, Wire, ask, echo, events_of, new_tape, post
+from .studio import Studio, Wire, ask, echo, events_of, new_player, post
 
 
 @pytest.mark.parametrize("mode", ["once", "new_episodes", "all"])
@@ -28,23 +28,23 @@ def test_a_recording_is_replayed_without_the_provider(
     provider = Provider([say("One.", usage=Usage(1000, 100)), say("Two.")])
     turns = [ask("a"), ask("a", "One.", "b")]
     with studio.provided(provider) as live:
-        tape = new_tape(file, mode)
-        lane = studio.lane(tape, live)
+        player = new_player(file, mode)
+        lane = studio.lane(player, live)
         recorded = [studio.client(lane).chat.completions.create(**turn) for turn in turns]
-        tape.verify()
+        player.verify()
     assert not file.exists(), "written when the test has passed"
-    assert tape.save("openai/gpt-4o") == ""
+    assert player.save("openai/gpt-4o") == ""
     assert [call.origin for call in lane.calls] == ["recorded"] * 2
     cost, usage = lane.calls[0].cost, lane.calls[0].usage
     assert cost
 
-    tape = new_tape(file, "none")
-    assert tape.model == "openai/gpt-4o"
-    lane = studio.lane(tape)
+    player = new_player(file, "none")
+    assert player.model == "openai/gpt-4o"
+    lane = studio.lane(player)
     replayed = [studio.client(lane).chat.completions.create(**turn) for turn in turns]
     assert replayed == recorded
-    tape.verify()
-    assert tape.save("openai/gpt-4o") == ""
+    player.verify()
+    assert player.save("openai/gpt-4o") == ""
     assert [call.origin for call in lane.calls] == ["replayed"] * 2
     assert (lane.calls[0].cost, lane.calls[0].usage) == (cost, usage)
     assert len(provider.requests) == 2
@@ -72,17 +72,17 @@ def test_record_modes(
     if before:
         studio.record(file, *before)
     with studio.provided(Provider(echo)) as live:
-        tape = new_tape(file, mode)
-        lane = studio.lane(tape, live)
+        player = new_player(file, mode)
+        lane = studio.lane(player, live)
         statuses = [post(lane, ask(text)).status_code for text in "ab"]
     assert [call.origin for call in lane.calls] == origins
     assert statuses == [200 if origin else 400 for origin in origins]
     if None in origins:
         with pytest.raises(CassetteMiss):
-            tape.verify()
+            player.verify()
     else:
-        tape.verify()
-    tape.save("openai/gpt-4o")
+        player.verify()
+    player.save("openai/gpt-4o")
     assert file.exists() == bool(after)
     if after:
         recorded = Cassette.load(file).lanes["1"]
@@ -93,35 +93,35 @@ def test_nothing_is_written_where_nothing_is_new(studio: Studio, file: Path) -> 
     studio.record(file, "a", "b")
     before = file.stat()
     with studio.provided(Provider(echo)) as live:
-        tape = new_tape(file, "new_episodes")
-        studio.say(tape, "a", "b", upstream=live)
-    tape.save("openai/gpt-4o")
+        player = new_player(file, "new_episodes")
+        studio.say(player, "a", "b", upstream=live)
+    player.save("openai/gpt-4o")
     assert file.stat().st_mtime_ns == before.st_mtime_ns
 
 
 def test_new_episodes_drop_what_nobody_asks_for_any_more(studio: Studio, file: Path) -> None:
     studio.record(file, "a", "b")
     with studio.provided(Provider(echo)) as live:
-        tape = new_tape(file, "new_episodes")
-        studio.say(tape, "a", upstream=live)
-    assert "no longer holds 1 answers that nobody asked for" in tape.save("openai/gpt-4o")
+        player = new_player(file, "new_episodes")
+        studio.say(player, "a", upstream=live)
+    assert "no longer holds 1 answers that nobody asked for" in player.save("openai/gpt-4o")
     assert len(Cassette.load(file).lanes["1"]) == 1
 
 
 def test_a_test_that_asks_nothing_writes_nothing(studio: Studio, file: Path) -> None:
-    tape = new_tape(file, "all")
-    studio.lane(tape, Wire(b"{}"))
-    assert tape.save("m") == ""
+    player = new_player(file, "all")
+    studio.lane(player, Wire(b"{}"))
+    assert player.save("m") == ""
     assert not file.exists()
 
 
 def test_a_recording_may_be_written_elsewhere(studio: Studio, file: Path, tmp_path: Path) -> None:
     studio.record(file, "a")
     before = file.read_bytes()
-    tape = new_tape(file, "all")
+    player = new_player(file, "all")
     with studio.provided(Provider(echo)) as live:
-        studio.say(tape, "b", upstream=live)
-    assert tape.save("m", tmp_path / "kept.json") == ""
+        studio.say(player, "b", upstream=live)
+    assert player.save("m", tmp_path / "kept.json") == ""
     assert file.read_bytes() == before
     assert len(Cassette.load(tmp_path / "kept.json").lanes["1"]) == 1
 
@@ -133,31 +133,31 @@ def test_a_damaged_cassette_is_not_used_and_can_be_recorded_anew(
     file.write_text("<<<<<<< HEAD")
     for mode in ("none", "once", "new_episodes"):
         with pytest.raises(CassetteError, match="record the test anew"):
-            new_tape(file, mode)
+            new_player(file, mode)
     studio.record(file, "a")
-    assert studio.say(new_tape(file, "none"), "a") == ["You said: a"]
+    assert studio.say(new_player(file, "none"), "a") == ["You said: a"]
 
 
 def test_two_conversations_in_parallel_do_not_mix(studio: Studio, file: Path) -> None:
     counter = itertools.count()
     questions = [f"question {number % 5}" for number in range(15)]
 
-    def both(tape: Tape, upstream: Any) -> list[list[str]]:
+    def both(player: CassettePlayer, upstream: Any) -> list[list[str]]:
         with ThreadPoolExecutor(2) as pool:
             work = [
-                pool.submit(studio.say, tape, *questions, upstream=upstream, name=name)
+                pool.submit(studio.say, player, *questions, upstream=upstream, name=name)
                 for name in ("main", "helper")
             ]
             return [done.result() for done in work]
 
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(lambda _: say(f"answer {next(counter)}"))) as live:
-        recorded = both(tape, live)
+        recorded = both(player, live)
     assert len({*recorded[0], *recorded[1]}) == 30
-    tape.save("m")
-    tape = new_tape(file, "none")
-    assert both(tape, None) == recorded
-    tape.verify()
+    player.save("m")
+    player = new_player(file, "none")
+    assert both(player, None) == recorded
+    player.verify()
 
 
 def test_equal_requests_at_a_time_get_each_answer_once(studio: Studio, file: Path) -> None:
@@ -169,14 +169,14 @@ def test_equal_requests_at_a_time_get_each_answer_once(studio: Studio, file: Pat
             answers = pool.map(lambda body: post(lane, body).json(), asked)
             return {answer["choices"][0]["message"]["content"] for answer in answers}
 
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(lambda _: say(f"answer {next(counter)}"))) as live:
-        recorded = at_once(studio.lane(tape, live))
+        recorded = at_once(studio.lane(player, live))
     assert len(recorded) == 12
-    tape.save("m")
-    tape = new_tape(file, "none")
-    assert at_once(studio.lane(tape)) == recorded
-    tape.verify()
+    player.save("m")
+    player = new_player(file, "none")
+    assert at_once(studio.lane(player)) == recorded
+    player.verify()
 
 
 def test_200_calls_at_a_time_none_lost_and_none_crossed(studio: Studio, file: Path) -> None:
@@ -207,14 +207,14 @@ def test_200_calls_at_a_time_none_lost_and_none_crossed(studio: Studio, file: Pa
                 for name in names:
                     g.create_task(one(client, name, number))
 
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(echo)) as live:
-        asyncio.run(all_at_once({name: studio.lane(tape, live, name) for name in names}))
-    assert tape.save("m") == ""
-    tape = new_tape(file, "none")
-    lanes = {name: studio.lane(tape, None, name) for name in names}
+        asyncio.run(all_at_once({name: studio.lane(player, live, name) for name in names}))
+    assert player.save("m") == ""
+    player = new_player(file, "none")
+    lanes = {name: studio.lane(player, None, name) for name in names}
     asyncio.run(all_at_once(lanes))
-    tape.verify()
+    player.verify()
     assert [len(lane.calls) for lane in lanes.values()] == [50] * 4
     assert all(call.origin == "replayed" for lane in lanes.values() for call in lane.calls)
 
@@ -231,44 +231,44 @@ def test_embeddings_models_and_token_counts_are_recorded_and_replayed(
             post(lane, {**ask("a"), "model": "claude"}, "/messages/count_tokens").json(),
         ]
 
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(echo)) as live:
-        recorded = everything(studio.lane(tape, live))
+        recorded = everything(studio.lane(player, live))
     assert recorded == [["gpt-4o"], [0.5, 0.25], {"input_tokens": 42}]
-    tape.save("m")
-    tape = new_tape(file, "none")
-    lane = studio.lane(tape)
+    player.save("m")
+    player = new_player(file, "none")
+    lane = studio.lane(player)
     assert everything(lane) == recorded
     for _ in range(3):  # which models there are may be asked as often as one likes
         assert [model.id for model in studio.client(lane).models.list()] == ["gpt-4o"]
-    tape.verify()
+    player.verify()
 
 
 def test_models_that_nobody_asks_for_or_that_were_not_recorded_fail_nothing(
     studio: Studio, file: Path
 ) -> None:
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(echo)) as live:
-        lane = studio.lane(tape, live)
+        lane = studio.lane(player, live)
         list(studio.client(lane).models.list())
         post(lane, ask("a"))
-    tape.save("m")
-    tape = new_tape(file, "none")
-    lane = studio.lane(tape)
+    player.save("m")
+    player = new_player(file, "none")
+    lane = studio.lane(player)
     post(lane, ask("a"))
     other = httpx.get(
         lane.base_url("127.0.0.1") + "/files", headers={"Authorization": f"Bearer {lane.token}"}
     )
     assert other.status_code == 400
-    tape.verify()
+    player.verify()
 
 
 def test_other_embeddings_are_a_miss(studio: Studio, file: Path) -> None:
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(echo)) as live:
-        post(studio.lane(tape, live), {"model": "m", "input": ["a cat"]}, "/embeddings")
-    tape.save("m")
-    tape = new_tape(file, "none")
-    answer = post(studio.lane(tape), {"model": "m", "input": ["a dog"]}, "/embeddings")
+        post(studio.lane(player, live), {"model": "m", "input": ["a cat"]}, "/embeddings")
+    player.save("m")
+    player = new_player(file, "none")
+    answer = post(studio.lane(player), {"model": "m", "input": ["a dog"]}, "/embeddings")
     assert answer.status_code == 400
     assert "[-cat-]" in answer.text

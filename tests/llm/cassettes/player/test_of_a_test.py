@@ -1,4 +1,4 @@
-"""A tape as a test's LLM uses it."""
+"""A player as a test's LLM uses it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.cassettes.cassette import Cassette
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
-from pytest_agent_sandbox.llm.live import LiveUpstream
+from pytest_agent_sandbox.llm.live import LiveSource
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
 from pytest_agent_sandbox.settings.table import SandboxSettings
 from tests.support.provider import Provider
 
-from .studio import TEST, Studio, ask, echo, new_tape, post
+from .studio import TEST, Studio, ask, echo, new_player, post
 
 
 class Host:
@@ -34,7 +34,7 @@ class Host:
         return {"model": model, "base_url": lane.base_url("127.0.0.1"), "api_key": lane.token}
 
 
-def agent_llm(file: Path, live: LiveUpstream | None, key: str = "", **settings: Any) -> AgentLLM:
+def agent_llm(file: Path, live: LiveSource | None, key: str = "", **settings: Any) -> AgentLLM:
     environment = {"LLM_MODEL": "openai/gpt-4o", "LLM_API_KEY": key} if key else {}
     if live is not None:
         environment["LLM_BASE_URL"] = live.base_url
@@ -70,7 +70,7 @@ def test_a_failed_test_writes_nothing_over_a_good_cassette(
     evidence = tmp_path / "evidence"
     evidence.mkdir()
     with providers.open_lane(Provider(echo)) as provider:
-        live = LiveUpstream(provider.base_url("127.0.0.1"), None)
+        live = LiveSource(provider.base_url("127.0.0.1"), None)
         with agent_llm(file, live, provider.token, llm_record="all") as llm:
             assert llm.mode == "recorded"
             assert post(open_conversation(llm, gateway), ask("b")).status_code == 200
@@ -105,9 +105,9 @@ def test_a_cassette_is_replayed_without_a_key(
 
 def test_volatile_fields_are_a_setting(studio: Studio, gateway: Gateway, file: Path) -> None:
     with studio.provided(Provider(echo)) as live:
-        tape = new_tape(file, "all")
-        assert post(studio.lane(tape, live), {**ask("a"), "telemetry": {"run": 1}}).is_success
-        tape.save("openai/gpt-4o")
+        player = new_player(file, "all")
+        assert post(studio.lane(player, live), {**ask("a"), "telemetry": {"run": 1}}).is_success
+        player.save("openai/gpt-4o")
     for fields, status in ((("telemetry.run",), 200), ((), 400)):
         with agent_llm(file, None, llm_record="none", llm_volatile_fields=fields) as llm:
             lane = open_conversation(llm, gateway)

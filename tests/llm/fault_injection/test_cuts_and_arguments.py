@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from pytest_agent_sandbox.llm.exchange import Answer, Exchange, raw_headers
-from pytest_agent_sandbox.llm.faults import Faults, MalformedArguments
+from pytest_agent_sandbox.llm.fault_injection import Faults, MalformedArguments
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.pipeline import Policy

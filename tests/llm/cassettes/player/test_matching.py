@@ -11,11 +11,11 @@ import openai
 import pytest
 
 from pytest_agent_sandbox.errors import CassetteMiss, CassetteUnused
-from pytest_agent_sandbox.llm.cassettes.tape import Tape
+from pytest_agent_sandbox.llm.cassettes.player import CassettePlayer
 from pytest_agent_sandbox.llm.replies import say
 from tests.support.provider import Provider
 
-from .studio import TEST, Studio, ask, echo, new_tape, post, text_of, tool_turn
+from .studio import TEST, Studio, ask, echo, new_player, post, text_of, tool_turn
 
 
 def test_a_miss_is_told_at_once_with_the_changed_word(studio: Studio, file: Path) -> None:
@@ -23,15 +23,15 @@ def test_a_miss_is_told_at_once_with_the_changed_word(studio: Studio, file: Path
     turns = {"model": "gpt-4o", "messages": [{"role": "system", "content": prompt}]}
     hello = {"role": "user", "content": "Please list the files."}
     turns["messages"].append(hello)
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(echo)) as live:
-        client = studio.client(studio.lane(tape, live))
+        client = studio.client(studio.lane(player, live))
         client.chat.completions.create(**ask("Something else."))
         client.chat.completions.create(**turns)
-    tape.save("m")
+    player.save("m")
 
-    tape = new_tape(file, "none")
-    lane = studio.lane(tape)
+    player = new_player(file, "none")
+    lane = studio.lane(player)
     hello["content"] = "Please list the folders."
     begun = time.monotonic()
     with pytest.raises(openai.BadRequestError) as refusal:
@@ -50,7 +50,7 @@ def test_a_miss_is_told_at_once_with_the_changed_word(studio: Studio, file: Path
         assert "great care" not in message, "what is the same is not shown"
         assert "--llm-record=all" in message
     with pytest.raises(CassetteMiss):
-        tape.verify()
+        player.verify()
 
 
 CHANGES: list[tuple[Any, list[str]]] = [
@@ -69,13 +69,13 @@ def test_a_miss_tells_any_difference(
     studio: Studio, file: Path, change: Any, words: list[str]
 ) -> None:
     studio.record(file, "a")
-    message = post(studio.lane(new_tape(file, "none")), {**ask("a"), **change}).text
+    message = post(studio.lane(new_player(file, "none")), {**ask("a"), **change}).text
     assert [word for word in words if word not in message] == []
 
 
 def test_another_path_is_a_difference(studio: Studio, file: Path) -> None:
     studio.record(file, "a")
-    message = post(studio.lane(new_tape(file, "none")), ask("a"), "/messages").text
+    message = post(studio.lane(new_player(file, "none")), ask("a"), "/messages").text
     assert "openai-chat /chat/completions" in message
     assert "anthropic-messages /messages" in message
 
@@ -98,7 +98,7 @@ def test_a_miss_of_a_long_prompt_is_told_at_once(
     studio: Studio, file: Path, recorded: str, asked: str
 ) -> None:
     studio.record(file, recorded)
-    lane = studio.lane(new_tape(file, "none"))
+    lane = studio.lane(new_player(file, "none"))
     begun = time.monotonic()
     message = post(lane, ask(asked)).text
     assert time.monotonic() - begun < 1
@@ -107,17 +107,17 @@ def test_a_miss_of_a_long_prompt_is_told_at_once(
 
 
 def test_without_a_cassette_the_miss_tells_how_to_record(studio: Studio, file: Path) -> None:
-    tape = new_tape(file, "none")
-    message = post(studio.lane(tape)).text
+    player = new_player(file, "none")
+    message = post(studio.lane(player)).text
     assert "There is no cassette" in message
     assert f"pytest '{TEST}' --llm-record=once" in message
     with pytest.raises(CassetteMiss, match="There is no cassette"):
-        tape.check()
+        player.check()
 
 
 def test_a_recording_is_served_once(studio: Studio, file: Path) -> None:
     studio.record(file, "a", "a")
-    lane = studio.lane(new_tape(file, "none"))
+    lane = studio.lane(new_player(file, "none"))
     assert [post(lane, ask("a")).status_code for _ in range(3)] == [200, 200, 400]
     with pytest.raises(CassetteMiss, match=r"All 2 recorded answers .* are used up"):
         lane.check()
@@ -125,14 +125,14 @@ def test_a_recording_is_served_once(studio: Studio, file: Path) -> None:
 
 def test_a_conversation_that_was_not_recorded_is_said_so(studio: Studio, file: Path) -> None:
     studio.record(file, "a")
-    message = post(studio.lane(new_tape(file, "none"), name="2")).text
+    message = post(studio.lane(new_player(file, "none"), name="2")).text
     assert "conversation 2" in message
     assert "All 0" not in message
 
 
 def test_the_first_miss_is_the_one_that_is_raised(studio: Studio, file: Path) -> None:
     studio.record(file, "a")
-    lane = studio.lane(new_tape(file, "none"))
+    lane = studio.lane(new_player(file, "none"))
     for text in ("first", "second"):
         post(lane, ask(text))
     for _ in range(2):
@@ -140,24 +140,26 @@ def test_the_first_miss_is_the_one_that_is_raised(studio: Studio, file: Path) ->
             lane.check()
 
 
-def drifted(studio: Studio, file: Path, match: str, *requests: Any) -> tuple[Tape, list[int]]:
-    """A tape of a conversation with two tool calls, asked with other requests."""
+def drifted(
+    studio: Studio, file: Path, match: str, *requests: Any
+) -> tuple[CassettePlayer, list[int]]:
+    """A player of a conversation with two tool calls, asked with other requests."""
     one, two = tool_turn("old one"), [*tool_turn("old one"), *tool_turn("old two", "More.", 2)]
-    tape = new_tape(file, "all")
+    player = new_player(file, "all")
     with studio.provided(Provider(lambda _: say("ok"))) as live:
-        lane = studio.lane(tape, live)
+        lane = studio.lane(player, live)
         for messages in (one, two):
             assert post(lane, ask(messages=messages)).status_code == 200
-    tape.save("m")
-    tape = new_tape(file, "none", match=match)
-    lane = studio.lane(tape)
-    return tape, [post(lane, ask(messages=messages)).status_code for messages in requests]
+    player.save("m")
+    player = new_player(file, "none", match=match)
+    lane = studio.lane(player)
+    return player, [post(lane, ask(messages=messages)).status_code for messages in requests]
 
 
 def test_lenient_matching_serves_other_tool_output_and_reports_each_once(
     studio: Studio, file: Path
 ) -> None:
-    tape, statuses = drifted(
+    player, statuses = drifted(
         studio,
         file,
         "lenient",
@@ -165,14 +167,14 @@ def test_lenient_matching_serves_other_tool_output_and_reports_each_once(
         [*tool_turn("new one"), *tool_turn("old two", "More.", 2)],
     )
     assert statuses == [200, 200]
-    tape.verify()
-    assert len(tape.drift) == 1
+    player.verify()
+    assert len(player.drift) == 1
     for words in ("call 1 of conversation 1", "message 3 (tool)", "[-old-]", "[+new+]"):
-        assert words in tape.drift[0]
+        assert words in player.drift[0]
 
 
 def test_lenient_matching_reports_every_output_that_differs(studio: Studio, file: Path) -> None:
-    tape, statuses = drifted(
+    player, statuses = drifted(
         studio,
         file,
         "lenient",
@@ -180,22 +182,22 @@ def test_lenient_matching_reports_every_output_that_differs(studio: Studio, file
         [*tool_turn("new one"), *tool_turn("new two", "More.", 2)],
     )
     assert statuses == [200, 200]
-    assert len(tape.drift) == 2
-    assert "message 6 (tool)" in tape.drift[1]
+    assert len(player.drift) == 2
+    assert "message 6 (tool)" in player.drift[1]
 
 
 def test_lenient_matching_without_a_difference_reports_nothing(studio: Studio, file: Path) -> None:
-    tape, statuses = drifted(studio, file, "lenient", tool_turn("old one"))
+    player, statuses = drifted(studio, file, "lenient", tool_turn("old one"))
     assert statuses == [200]
-    assert tape.drift == []
+    assert player.drift == []
 
 
 def test_strict_matching_refuses_other_tool_output(studio: Studio, file: Path) -> None:
-    tape, statuses = drifted(studio, file, "strict", tool_turn("new one"))
+    player, statuses = drifted(studio, file, "strict", tool_turn("new one"))
     assert statuses == [400]
-    assert tape.drift == []
+    assert player.drift == []
     with pytest.raises(CassetteMiss, match="Only what a tool printed is different") as failure:
-        tape.check()
+        player.check()
     assert "--llm-match=lenient" in str(failure.value)
     assert "[-old-]" in str(failure.value)
 
@@ -213,77 +215,77 @@ def test_strict_matching_refuses_other_tool_output(studio: Studio, file: Path) -
 def test_lenient_matching_serves_nothing_else(
     studio: Studio, file: Path, messages: list[Any]
 ) -> None:
-    tape, statuses = drifted(studio, file, "lenient", messages)
+    player, statuses = drifted(studio, file, "lenient", messages)
     assert statuses == [400]
     with pytest.raises(CassetteMiss):
-        tape.check()
+        player.check()
 
 
 def test_lenient_matching_prefers_what_is_exact(studio: Studio, file: Path) -> None:
-    tape = new_tape(file, "all")
+    player = new_player(file, "all")
     counter = itertools.count(1)
     with studio.provided(Provider(lambda _: say(f"answer {next(counter)}"))) as live:
-        lane = studio.lane(tape, live)
+        lane = studio.lane(player, live)
         for printed in ("x", "y"):
             post(lane, ask(messages=tool_turn(printed)))
-    tape.save("m")
-    tape = new_tape(file, "none", match="lenient")
-    client = studio.client(studio.lane(tape))
+    player.save("m")
+    player = new_player(file, "none", match="lenient")
+    client = studio.client(studio.lane(player))
     printed = ("y", "z")
     answers = [client.chat.completions.create(**ask(messages=tool_turn(p))) for p in printed]
     assert [text_of(answer) for answer in answers] == ["answer 2", "answer 1"]
-    tape.verify()
-    assert len(tape.drift) == 1
+    player.verify()
+    assert len(player.drift) == 1
 
 
 def test_drift_in_another_conversation_of_the_lane_is_reported_too(
     studio: Studio, file: Path
 ) -> None:
-    tape = new_tape(file, "all")
+    player = new_player(file, "all")
     with studio.provided(Provider(lambda _: say("ok"))) as live:
-        lane = studio.lane(tape, live)
+        lane = studio.lane(player, live)
         for question in ("Agent?", "Condenser?"):
             post(lane, ask(messages=tool_turn("old", question)))
-    tape.save("m")
-    tape = new_tape(file, "none", match="lenient")
-    lane = studio.lane(tape)
+    player.save("m")
+    player = new_player(file, "none", match="lenient")
+    lane = studio.lane(player)
     for question in ("Agent?", "Condenser?"):
         assert post(lane, ask(messages=tool_turn(f"new {question}", question))).status_code == 200
-    assert len(tape.drift) == 2
+    assert len(player.drift) == 2
 
 
 def test_recordings_that_nobody_asked_for_are_complained_about(studio: Studio, file: Path) -> None:
     studio.record(file, "a", "b", "c")
-    tape = new_tape(file, "none")
-    studio.say(tape, "b")
+    player = new_player(file, "none")
+    studio.say(player, "b")
     with pytest.raises(CassetteUnused, match="never asked for 2 of the answers") as failure:
-        tape.verify()
+        player.verify()
     message = str(failure.value)
     assert "conversation 1, recording 1: /chat/completions" in message
     assert "recording 3" in message
     assert "recording 2" not in message
     assert "--llm-unused=warn" in message
-    tape.check()
+    player.check()
 
 
 def test_a_conversation_that_never_began_is_unused(studio: Studio, file: Path) -> None:
     studio.record(file, "a")
     with pytest.raises(CassetteUnused, match="never asked for 1 of the answers"):
-        new_tape(file, "none").verify()
+        new_player(file, "none").verify()
 
 
 def test_a_miss_comes_before_what_is_unused(studio: Studio, file: Path) -> None:
     studio.record(file, "a")
-    tape = new_tape(file, "none")
-    post(studio.lane(tape), ask("b"))
+    player = new_player(file, "none")
+    post(studio.lane(player), ask("b"))
     with pytest.raises(CassetteMiss):
-        tape.verify()
+        player.verify()
 
 
 @pytest.mark.parametrize("mode", ["new_episodes", "all"])
 def test_what_is_recorded_anew_is_not_unused(studio: Studio, file: Path, mode: str) -> None:
     studio.record(file, "a")
-    new_tape(file, mode).verify()
+    new_player(file, mode).verify()
 
 
 def looking(data: str) -> Any:
@@ -298,17 +300,17 @@ def looking(data: str) -> Any:
 @pytest.mark.parametrize("match", ["strict", "lenient"])
 def test_what_a_screenshot_shows_decides_nothing(studio: Studio, file: Path, match: str) -> None:
     with studio.provided(Provider(lambda _: say("I see."))) as live:
-        tape = new_tape(file, "all")
-        studio.client(studio.lane(tape, live)).chat.completions.create(**looking("iVBORw0K"))
-    tape.save("openai/gpt-4o")
+        player = new_player(file, "all")
+        studio.client(studio.lane(player, live)).chat.completions.create(**looking("iVBORw0K"))
+    player.save("openai/gpt-4o")
     text = file.read_text("utf-8")
     assert "iVBOR" not in text
     # Cassettes of the time when a picture's data was kept hold what was recorded then.
     for recorded in (text, text.replace('<picture>"', 'iVBORw0KOLD="')):
         file.write_text(recorded, "utf-8")
-        tape = new_tape(file, "none", match=match)
-        client = studio.client(studio.lane(tape))
+        player = new_player(file, "none", match=match)
+        client = studio.client(studio.lane(player))
         assert text_of(client.chat.completions.create(**looking("iVBORw0L"))) == "I see."
-        tape.verify()
-        assert tape.drift == []
+        player.verify()
+        assert player.drift == []
     assert "iVBORw0KOLD" in file.read_text("utf-8")

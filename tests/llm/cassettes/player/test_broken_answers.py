@@ -16,11 +16,11 @@ import pytest
 
 from pytest_agent_sandbox.llm.cassettes.cassette import Cassette
 from pytest_agent_sandbox.llm.exchange import BrokenAnswerError
-from pytest_agent_sandbox.llm.live import LiveUpstream
+from pytest_agent_sandbox.llm.live import LiveSource
 from pytest_agent_sandbox.llm.replies import say
 from tests.support.provider import Provider
 
-from .studio import SSE, Studio, Wire, ask, event, events_of, new_tape, post, wait_for
+from .studio import SSE, Studio, Wire, ask, event, events_of, new_player, post, wait_for
 
 
 def anthropic_start() -> bytes:
@@ -35,11 +35,11 @@ def test_an_answer_that_breaks_off_writes_nothing(studio: Studio, file: Path) ->
         Wire(b'{"a": ', BrokenAnswerError("gone")),
     ]
     for wire in broken:
-        tape = new_tape(file, "all")
-        lane = studio.lane(tape, wire)
+        player = new_player(file, "all")
+        lane = studio.lane(player, wire)
         with pytest.raises(httpx.RemoteProtocolError):
             post(lane)
-        problem = tape.save("m")
+        problem = player.save("m")
         assert "was not written: the answer to call 1 of conversation 1 is not complete" in problem
         assert str(file) in problem or file.name in problem
         assert file.read_bytes() == before
@@ -49,9 +49,9 @@ def test_an_answer_that_breaks_off_writes_nothing(studio: Studio, file: Path) ->
 def test_a_client_that_goes_away_writes_nothing(studio: Studio, file: Path, streamed: bool) -> None:
     studio.record(file, "a")
     before = file.read_bytes()
-    tape = new_tape(file, "all")
+    player = new_player(file, "all")
     begun, media_type = (event("a"), SSE) if streamed else (b"{", "application/json")
-    lane = studio.lane(tape, Wire(begun, asyncio.Event(), media_type=media_type))
+    lane = studio.lane(player, Wire(begun, asyncio.Event(), media_type=media_type))
     client = studio.client(lane, timeout=0.1)
     if streamed:
         with client.chat.completions.create(**ask("b", stream=True)) as stream:
@@ -59,35 +59,35 @@ def test_a_client_that_goes_away_writes_nothing(studio: Studio, file: Path, stre
     else:
         with pytest.raises(openai.APITimeoutError):
             client.chat.completions.create(**ask("b"))
-    assert "the answer to call 1 of conversation 1 is not complete" in tape.save("m")
+    assert "the answer to call 1 of conversation 1 is not complete" in player.save("m")
     assert file.read_bytes() == before
 
 
 def test_an_answer_under_way_is_waited_for(studio: Studio, file: Path) -> None:
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with (
         studio.provided(Provider(lambda _: say("word " * 200), pause=0.02)) as live,
         ThreadPoolExecutor(1) as pool,
     ):
-        lane = studio.lane(tape, live)
+        lane = studio.lane(player, live)
         answer = pool.submit(post, lane, ask("a", stream=True))
         wait_for(lambda: bool(lane.calls) and lane.calls[0].status is not None)
-        assert tape.save("m") == ""
+        assert player.save("m") == ""
         assert len(events_of(answer.result().content)) > 20
     assert Cassette.load(file).lanes["1"][0].answer.events[-1].data == "[DONE]"
 
 
 @pytest.mark.parametrize("path", ["/messages", "/responses", "/chat/completions"])
 def test_a_stream_without_its_end_writes_nothing(studio: Studio, file: Path, path: str) -> None:
-    tape = new_tape(file, "all")
+    player = new_player(file, "all")
     begun = {
         "/messages": anthropic_start(),
         "/responses": b'data: {"type": "response.created", "response": {}}\n\n',
         "/chat/completions": event("a"),
     }
-    lane = studio.lane(tape, Wire(begun[path], media_type=SSE))
+    lane = studio.lane(player, Wire(begun[path], media_type=SSE))
     assert post(lane, ask("a", stream=True), path).status_code == 200
-    assert "not complete" in tape.save("m")
+    assert "not complete" in player.save("m")
     assert not file.exists()
 
 
@@ -118,12 +118,12 @@ def test_a_stream_of_an_unusual_form_is_recorded(
     studio: Studio, file: Path, upstream: Any, stream: bytes
 ) -> None:
     upstream.answer = send_stream(*(stream[i : i + 7] for i in range(0, len(stream), 7)))
-    tape = new_tape(file, "once")
-    live = studio.lane(tape, LiveUpstream(upstream.url, None))
+    player = new_player(file, "once")
+    live = studio.lane(player, LiveSource(upstream.url, None))
     first = post(live, ask("a", stream=True))
     assert first.content == stream
-    assert tape.save("m") == ""
-    second = post(studio.lane(new_tape(file, "none")), ask("a", stream=True))
+    assert player.save("m") == ""
+    second = post(studio.lane(new_player(file, "none")), ask("a", stream=True))
     assert second.headers["content-type"] == first.headers["content-type"] == "Text/Event-Stream"
     text = first.text.replace("\r\n", "\n").replace("\r", "\n")
     assert events_of(second.content) == events_of(text.encode()) != []
@@ -133,9 +133,9 @@ def test_a_stream_that_may_have_been_cut_is_not_recorded(
     studio: Studio, file: Path, upstream: Any
 ) -> None:
     upstream.answer = send_stream(event("a"), framed=False)
-    tape = new_tape(file, "once")
-    assert post(studio.lane(tape, LiveUpstream(upstream.url, None)), ask("a", stream=True)).text
-    assert "not complete" in tape.save("m")
+    player = new_player(file, "once")
+    assert post(studio.lane(player, LiveSource(upstream.url, None)), ask("a", stream=True)).text
+    assert "not complete" in player.save("m")
     assert not file.exists()
 
 
@@ -162,10 +162,10 @@ def test_a_cut_answer_is_not_recorded_though_its_frame_is_whole(
         body = compressor.compress(body) + compressor.flush(zlib.Z_SYNC_FLUSH)
         headers["content_encoding"] = "gzip"
     upstream.answer = send_stream(*([body] if body else []), **headers)
-    tape = new_tape(file, "once")
-    live = studio.lane(tape, LiveUpstream(upstream.url, None))
+    player = new_player(file, "once")
+    live = studio.lane(player, LiveSource(upstream.url, None))
     assert post(live, ask("a", stream=kind == SSE), path=path).status_code == 200
-    assert "not complete" in tape.save("m")
+    assert "not complete" in player.save("m")
     assert not file.exists()
 
 
@@ -180,9 +180,9 @@ def test_half_a_json_of_its_full_length_is_not_recorded(
         handler.wfile.write(b'{"id": "')
 
     upstream.answer = send
-    tape = new_tape(file, "once")
-    assert post(studio.lane(tape, LiveUpstream(upstream.url, None)), ask("a")).status_code == 200
-    assert "not complete" in tape.save("m")
+    player = new_player(file, "once")
+    assert post(studio.lane(player, LiveSource(upstream.url, None)), ask("a")).status_code == 200
+    assert "not complete" in player.save("m")
 
 
 def test_a_compressed_answer_is_recorded_as_it_reads(
@@ -190,10 +190,10 @@ def test_a_compressed_answer_is_recorded_as_it_reads(
 ) -> None:
     stream = event("readable") + b"data: [DONE]\n\n"
     upstream.answer = send_stream(gzip.compress(stream), content_encoding="GZIP")
-    tape = new_tape(file, "once")
-    live = studio.lane(tape, LiveUpstream(upstream.url, None))
+    player = new_player(file, "once")
+    live = studio.lane(player, LiveSource(upstream.url, None))
     assert post(live, ask("a", stream=True)).content == stream
-    assert tape.save("m") == ""
+    assert player.save("m") == ""
     assert '"readable"' in file.read_text()
 
 
@@ -201,10 +201,10 @@ def test_an_answer_that_cannot_be_read_is_not_recorded(
     studio: Studio, file: Path, upstream: Any
 ) -> None:
     upstream.answer = send_stream(b"\x1f\x9d\x90", content_encoding="compress")
-    tape = new_tape(file, "once")
-    lane = studio.lane(tape, LiveUpstream(upstream.url, None))
+    player = new_player(file, "once")
+    lane = studio.lane(player, LiveSource(upstream.url, None))
     assert post(lane).headers["content-encoding"] == "compress"
-    problem = tape.save("m")
+    problem = player.save("m")
     assert "the answer to call 1 of conversation 1 cannot be read" in problem
     assert "content-encoding is compress" in problem
     assert not file.exists()

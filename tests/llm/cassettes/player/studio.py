@@ -16,11 +16,11 @@ import openai
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
-from pytest_agent_sandbox.llm.cassettes.tape import Tape
+from pytest_agent_sandbox.llm.cassettes.player import CassettePlayer
 from pytest_agent_sandbox.llm.exchange import Answer, Exchange, error_answer, raw_headers
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
-from pytest_agent_sandbox.llm.live import LiveUpstream
+from pytest_agent_sandbox.llm.live import LiveSource
 from pytest_agent_sandbox.llm.pipeline import Policy
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, say
 from tests.support.provider import Provider
@@ -30,8 +30,12 @@ SECRET = 'sk-very/secret"0123456789-and-longer-than-one-piece-ü'
 SSE = "text/event-stream"
 
 
-def new_tape(file: Path, mode: Any, *, match: Any = "strict", **normalising: Any) -> Tape:
-    return Tape(file, test=TEST, mode=mode, match=match, normalise=Normaliser(**normalising))
+def new_player(
+    file: Path, mode: Any, *, match: Any = "strict", **normalising: Any
+) -> CassettePlayer:
+    return CassettePlayer(
+        file, test=TEST, mode=mode, match=match, normalise=Normaliser(**normalising)
+    )
 
 
 def ask(*texts: str, **other: Any) -> Any:
@@ -60,7 +64,7 @@ def text_of(completion: Any) -> str:
 
 
 class Studio:
-    """Asks by a lane of a tape, as an agent does."""
+    """Asks by a lane of a player, as an agent does."""
 
     def __init__(
         self, gateway: Gateway, providers: Gateway, connect: Callable[..., openai.OpenAI]
@@ -70,35 +74,41 @@ class Studio:
         self._connect = connect
 
     @contextmanager
-    def provided(self, provider: Provider, **settings: Any) -> Iterator[LiveUpstream]:
+    def provided(self, provider: Provider, **settings: Any) -> Iterator[LiveSource]:
         """A provider that is there for a while."""
         with self._providers.open_lane(provider) as lane:
             key = SecretStr(lane.token)
-            yield LiveUpstream(lane.base_url("127.0.0.1"), key, **settings)
+            yield LiveSource(lane.base_url("127.0.0.1"), key, **settings)
 
     def lane(
-        self, tape: Tape, upstream: Any = None, name: str = "1", policy: Policy | None = None
+        self,
+        player: CassettePlayer,
+        upstream: Any = None,
+        name: str = "1",
+        policy: Policy | None = None,
     ) -> Lane:
-        return self._gateway.open_lane(tape.lane(name, upstream), name, policy)
+        return self._gateway.open_lane(player.lane(name, upstream), name, policy)
 
     def client(self, lane: Lane, **settings: Any) -> openai.OpenAI:
         # Reading this machine's certificates takes 50 ms, and nothing here is encrypted.
         return self._connect(lane, http_client=httpx.Client(verify=False), **settings)
 
-    def say(self, tape: Tape, *texts: str, upstream: Any = None, name: str = "1") -> list[str]:
+    def say(
+        self, player: CassettePlayer, *texts: str, upstream: Any = None, name: str = "1"
+    ) -> list[str]:
         """The answers to single messages."""
-        client = self.client(self.lane(tape, upstream, name))
+        client = self.client(self.lane(player, upstream, name))
         return [text_of(client.chat.completions.create(**ask(text))) for text in texts]
 
     def record(self, file: Path, *texts: str, upstream: Any = None, **normalising: Any) -> None:
         """Make a cassette of these messages."""
-        tape = new_tape(file, "all", **normalising)
+        player = new_player(file, "all", **normalising)
         if upstream is not None:
-            self.say(tape, *texts, upstream=upstream)
+            self.say(player, *texts, upstream=upstream)
         else:
             with self.provided(Provider(echo)) as live:
-                self.say(tape, *texts, upstream=live)
-        assert tape.save("openai/gpt-4o") == ""
+                self.say(player, *texts, upstream=live)
+        assert player.save("openai/gpt-4o") == ""
 
 
 class Wire:

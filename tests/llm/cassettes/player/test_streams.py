@@ -13,18 +13,18 @@ from pytest_agent_sandbox.llm.cassettes.cassette import Cassette
 from pytest_agent_sandbox.llm.replies import say
 from tests.support.provider import Provider
 
-from .studio import ANYTHING, SSE, Studio, Wire, ask, event, events_of, new_tape, post
+from .studio import ANYTHING, SSE, Studio, Wire, ask, event, events_of, new_player, post
 
 
 def test_a_stream_is_replayed_in_as_many_chunks(studio: Studio, file: Path) -> None:
     streamed = ask("Hello.", stream=True, stream_options={"include_usage": True})
     text = "A text that takes some pieces. " * 12
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     with studio.provided(Provider(lambda _: say(text), pause=0.02)) as live:
-        client = studio.client(studio.lane(tape, live))
+        client = studio.client(studio.lane(player, live))
         recorded = list(client.chat.completions.create(**streamed))
     assert len(recorded) > 15
-    tape.save("openai/gpt-4o")
+    player.save("openai/gpt-4o")
 
     events = Cassette.load(file).lanes["1"][0].answer.events
     assert [event.data for event in events] == [
@@ -36,7 +36,7 @@ def test_a_stream_is_replayed_in_as_many_chunks(studio: Studio, file: Path) -> N
     assert len(set(times)) > 10, "they have their own times"
     assert 380 <= times[-1] <= Cassette.load(file).lanes["1"][0].answer.ms
 
-    lane = studio.lane(new_tape(file, "none"))
+    lane = studio.lane(new_player(file, "none"))
     begun = time.monotonic()
     assert list(studio.client(lane).chat.completions.create(**streamed)) == recorded
     assert time.monotonic() - begun < 0.3, "without the waits between them"
@@ -48,11 +48,11 @@ def test_a_client_that_hangs_up_after_the_end_has_its_stream_recorded(
     studio: Studio, file: Path
 ) -> None:
     """OpenAI's own client stops reading at [DONE], and the provider may still hold the line."""
-    tape = new_tape(file, "once")
+    player = new_player(file, "once")
     wire = Wire(event("a"), b"data: [DONE]\n\n", asyncio.Event(), media_type=SSE)
-    client = studio.client(studio.lane(tape, wire))
+    client = studio.client(studio.lane(player, wire))
     assert len(list(client.chat.completions.create(**ask("Hello.", stream=True)))) == 1
-    assert tape.save("m") == ""
+    assert player.save("m") == ""
     assert len(Cassette.load(file).lanes["1"][0].answer.events) == 2
 
 
@@ -69,10 +69,10 @@ STREAMS = {
 
 def replay_of(studio: Studio, file: Path, wire: Wire) -> tuple[httpx.Response, httpx.Response]:
     """An answer as it came, and as it comes again; of no dialect, so that it may be anything."""
-    tape = new_tape(file, "all")
-    first = post(studio.lane(tape, wire), path=ANYTHING)
-    assert tape.save("m") == ""
-    return first, post(studio.lane(new_tape(file, "none")), path=ANYTHING)
+    player = new_player(file, "all")
+    first = post(studio.lane(player, wire), path=ANYTHING)
+    assert player.save("m") == ""
+    return first, post(studio.lane(new_player(file, "none")), path=ANYTHING)
 
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)

@@ -12,9 +12,9 @@ import pytest
 
 from pytest_agent_sandbox.errors import FaultUnused
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
-from pytest_agent_sandbox.llm.cassettes.tape import Tape
+from pytest_agent_sandbox.llm.cassettes.player import CassettePlayer
 from pytest_agent_sandbox.llm.exchange import Answer, Exchange
-from pytest_agent_sandbox.llm.faults import Cut, Failure, Faults
+from pytest_agent_sandbox.llm.fault_injection import Cut, Faults, ProviderFailure
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.pipeline import Policy
@@ -52,7 +52,7 @@ def test_only_completions_have_faults(llm: AgentLLM, start: Callable[..., Lane])
 @pytest.mark.parametrize(
     ("add", "named"),
     [
-        (lambda llm: llm.fail_next(503), "Failure(status=503"),
+        (lambda llm: llm.fail_next(503), "ProviderFailure(status=503"),
         (lambda llm: llm.delay_next(5), "Delay(seconds=5"),
         (lambda llm: llm.cut_next(after=3), "Cut(after=3"),
         (lambda llm: llm.malform_next(), "MalformedArguments()"),
@@ -90,19 +90,19 @@ class Live(Script):
         return answer
 
 
-@pytest.mark.parametrize("fault", [Failure(503, "No."), Cut(1)], ids=repr)
+@pytest.mark.parametrize("fault", [ProviderFailure(503, "No."), Cut(1)], ids=repr)
 def test_a_replay_with_the_same_fault_goes_as_the_recording_did(
     gateway: Gateway, connect: Callable[..., openai.OpenAI], tmp_path: Path, fault: Any
 ) -> None:
     def said(mode: Any, upstream: Any) -> str:
         file, normalise = tmp_path / "cassette.json", Normaliser()
-        tape = Tape(file, test="t", mode=mode, match="strict", normalise=normalise)
+        player = CassettePlayer(file, test="t", mode=mode, match="strict", normalise=normalise)
         faults = Faults()
         faults.add(fault)
-        lane = gateway.open_lane(tape.lane("1", upstream), policy=Policy(faults=faults))
+        lane = gateway.open_lane(player.lane("1", upstream), policy=Policy(faults=faults))
         text = text_of(connect(lane, max_retries=1), streamed=False)
-        tape.verify()
-        assert tape.save("m") == ""
+        player.verify()
+        assert player.save("m") == ""
         return text
 
     assert said("once", Live([say("one"), say("two")])) == said("once", None)

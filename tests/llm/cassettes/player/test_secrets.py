@@ -14,7 +14,19 @@ from pytest_agent_sandbox.llm.cassettes.cassette import Cassette
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, say, tool
 from tests.support.provider import Provider
 
-from .studio import ANYTHING, SECRET, SSE, Studio, Wire, ask, echo, event, events_of, new_tape, post
+from .studio import (
+    ANYTHING,
+    SECRET,
+    SSE,
+    Studio,
+    Wire,
+    ask,
+    echo,
+    event,
+    events_of,
+    new_player,
+    post,
+)
 
 BODIES: dict[str, Callable[[str], Any]] = {
     "/chat/completions": lambda text: ask(text, stream=True),
@@ -42,11 +54,11 @@ def test_no_secret_is_written(
         return say("x", tool("sh", first="1"), tool("sh", command=said, other=[said]))
 
     body = {**BODIES[path](f"My key is {SECRET}, and twice: {SECRET}."), "stream": streamed}
-    tape = new_tape(file, "once", scrub=redactor)
+    player = new_player(file, "once", scrub=redactor)
     with studio.provided(Provider(reply)) as live:
-        first = post(studio.lane(tape, live), body, path)
+        first = post(studio.lane(player, live), body, path)
         assert first.status_code == 200
-    assert tape.save("m") == ""
+    assert player.save("m") == ""
 
     written = file.read_text()
     for spelled in (SECRET, json.dumps(SECRET)[1:-1], json.dumps(json.dumps(SECRET))[3:-3]):
@@ -57,11 +69,11 @@ def test_no_secret_is_written(
     assert written.count("***") >= 2
 
     for said in (SECRET, "***"):  # by the secret itself, and by what stands in its place
-        tape = new_tape(file, "none", scrub=redactor)
+        player = new_player(file, "none", scrub=redactor)
         again = {**BODIES[path](f"My key is {said}, and twice: {said}."), "stream": streamed}
-        second = post(studio.lane(tape), again, path)
+        second = post(studio.lane(player), again, path)
         assert second.status_code == 200
-        tape.verify()
+        player.verify()
         assert len(events_of(second.content)) == len(events_of(first.content))
         if place == "arguments":
             assert "***" in second.text
@@ -74,10 +86,10 @@ def test_a_secret_that_was_not_known_before_is_masked_in_what_is_written_again(
     assert file.read_text().count("sk-secret") == 2, "in the request and in the answer"
     redactor = Redactor()
     redactor.add("sk-secret-0123456789")
-    tape = new_tape(file, "new_episodes", scrub=redactor)
+    player = new_player(file, "new_episodes", scrub=redactor)
     with studio.provided(Provider(echo)) as live:
-        studio.say(tape, "sk-secret-0123456789", "more", upstream=live)
-    assert tape.save("m") == ""
+        studio.say(player, "sk-secret-0123456789", "more", upstream=live)
+    assert player.save("m") == ""
     assert len(Cassette.load(file).lanes["1"]) == 2
     assert "sk-secret" not in file.read_text()
 
@@ -93,10 +105,10 @@ def test_only_headers_that_clients_act_on_are_written(studio: Studio, file: Path
 def test_a_secret_in_pieces_of_plain_text_is_masked(studio: Studio, file: Path) -> None:
     redactor = Redactor()
     redactor.add("sk-secret-0123456789")
-    tape = new_tape(file, "once", scrub=redactor)
+    player = new_player(file, "once", scrub=redactor)
     wire = Wire(b"data: sk-secret-\n\ndata: 0123456789\n\n", media_type=SSE)
-    post(studio.lane(tape, wire), path=ANYTHING)
-    assert tape.save("m") == ""
+    post(studio.lane(player, wire), path=ANYTHING)
+    assert player.save("m") == ""
     assert "0123456789" not in file.read_text()
 
 
@@ -108,10 +120,10 @@ def test_an_ordinary_stream_is_kept_as_it_is_where_secrets_are_known(
     redactor.add(SECRET)
     streams = {}
     for scrub in (str, redactor):
-        tape = new_tape(file, "all", scrub=scrub)
+        player = new_player(file, "all", scrub=scrub)
         wire = Wire(*(event(text) for text in ("a", "b", "c")), media_type=SSE)
-        post(studio.lane(tape, wire), path=ANYTHING)
-        tape.save("m")
+        post(studio.lane(player, wire), path=ANYTHING)
+        player.save("m")
         streams[scrub] = [e.data for e in Cassette.load(file).lanes["1"][0].answer.events]
     assert streams[str] == streams[redactor]
 
@@ -121,12 +133,12 @@ def test_what_differs_in_every_run_is_not_written(studio: Studio, file: Path) ->
     studio.record(file, "root@3f2a9c417d05 at 2026-11-24 13:30:22, job-7", known=known)
     assert "root@<host> at <date>" in file.read_text()
     # By a container of another name, on another day, and with a pattern that came later.
-    tape = new_tape(
+    player = new_player(
         file, "none", known={"aaaaaaaaaaaa": "host"}, patterns=[r"job-\d"], match="strict"
     )
     text = "root@aaaaaaaaaaaa at 2026-11-25 01:02:03, job-8"
-    studio.say(tape, text)
-    tape.verify()
+    studio.say(player, text)
+    player.verify()
 
 
 @pytest.mark.parametrize(
@@ -141,10 +153,10 @@ def test_what_differs_in_every_run_is_not_written(studio: Studio, file: Path) ->
 def test_credentials_for_tools_are_not_written(
     studio: Studio, file: Path, body: dict[str, Any], secret: str
 ) -> None:
-    tape = new_tape(file, "all")
-    lane = studio.lane(tape, Wire(b"{}"))
+    player = new_player(file, "all")
+    lane = studio.lane(player, Wire(b"{}"))
     lane.policy.provider_tools = True
     post(lane, ask("a") | body, ANYTHING)
-    assert tape.save("m") == ""
+    assert player.save("m") == ""
     assert secret not in file.read_text()
     assert "<secret>" in file.read_text()
