@@ -99,7 +99,7 @@ def test_a_replay_with_the_same_fault_goes_as_the_recording_did(
         player = CassettePlayer(file, test="t", mode=mode, match="strict", normalise=normalise)
         faults = Faults()
         faults.add(fault)
-        lane = gateway.open_lane(player.lane("1", upstream), policy=Policy(faults=faults))
+        lane = gateway.open_lane(player.source("1", upstream), policy=Policy(faults=faults))
         text = text_of(connect(lane, max_retries=1), streamed=False)
         player.verify()
         assert player.save("m") == ""

@@ -87,7 +87,7 @@ class Studio:
         name: str = "1",
         policy: Policy | None = None,
     ) -> Lane:
-        return self._gateway.open_lane(player.lane(name, upstream), name, policy)
+        return self._gateway.open_lane(player.source(name, upstream), name, policy)
 
     def client(self, lane: Lane, **settings: Any) -> openai.OpenAI:
         # Reading this machine's certificates takes 50 ms, and nothing here is encrypted.
