@@ -1,4 +1,4 @@
-"""One run of an agent: the request for it, the wait for its end, and why it failed."""
+"""One run of an agent: the request for it, and the wait for its end."""
 
 from __future__ import annotations
 

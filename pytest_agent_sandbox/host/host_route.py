@@ -32,7 +32,7 @@ class HostRoute:
 
 
 def host_in_url(host: str) -> str:
-    """Return a host as addresses with a port have it: an IPv6 number in brackets."""
+    """Return a host for an address with a port: an IPv6 number in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
