@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 from pytest_agent_sandbox.sandbox.workspace import Workspace
 from pytest_agent_sandbox.settings.setting import Setting, flag
@@ -73,7 +74,7 @@ class SandboxRequest:
             self.on_secret(value)
 
 
-class SandboxEngine(ABC):
+class SandboxEngine(Closing):
     """What sandboxes run in, for one pytest process; made before its first test.
 
     An engine of another distribution derives from this class and is named by an entry point of the
@@ -106,7 +107,7 @@ class SandboxEngine(ABC):
         """How the tests got their sandboxes so far."""
         return SandboxStatistics()
 
-    def connect(self) -> None:  # noqa: B027 - not all have something to connect to
+    def connect(self) -> None:
         """Find what runs the sandboxes; called before all else, and any number of times.
 
         Raises:
@@ -156,7 +157,7 @@ class SandboxEngine(ABC):
         """
         return ""
 
-    def prepare(self, requests: Sequence[SandboxRequest]) -> None:  # noqa: B027 - few can
+    def prepare(self, requests: Sequence[SandboxRequest]) -> None:
         """Have sandboxes ready for the tests that come next, in order; replaces what was said.
 
         Whatever goes wrong is for the tests to meet: this raises nothing for it.
@@ -184,7 +185,7 @@ class SandboxEngine(ABC):
         """Return what the terminal says of sandboxes of this run that stay after it."""
         return []
 
-    def close(self) -> None:  # noqa: B027 - not all have something to close
+    def close(self) -> None:
         """End all that is left, and wait for that; called once, after the last test."""
 
     def _is_refused(self, setting: Setting) -> bool:

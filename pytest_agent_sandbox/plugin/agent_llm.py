@@ -6,11 +6,11 @@ import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_agent_sandbox.errors import FaultUnused
 from pytest_agent_sandbox.host.ci import is_in_ci
+from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.fault_injection import (
     Cut,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.settings.table import SandboxSettings
 
 
-class AgentLLM:
+class AgentLLM(Closing):
     """The fixture `agent_llm`: the LLM of the agents in one test.
 
     `agent_llm.script([…])` has the test itself say what the LLM answers. Without a script, the
@@ -290,14 +290,3 @@ class AgentLLM:
         """Close the lanes."""
         for lane in self._lanes.end():
             lane.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from pytest_agent_sandbox.engines.engine import EngineContext
 from pytest_agent_sandbox.engines.registry import make_engine
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.plugin.options import resolve
-from pytest_agent_sandbox.plugin.run import run_id
+from pytest_agent_sandbox.plugin.pytest_run import run_id
 from pytest_agent_sandbox.plugin.session import SandboxSession
 
 
@@ -83,8 +83,8 @@ def _uncaptured(config: pytest.Config) -> Iterator[None]:
 def kept_lines(config: pytest.Config) -> list[str]:
     """Return what the terminal says of the sandboxes that stay after the run."""
     try:
-        engine = make_engine(EngineContext(settings=resolve(config), run=run_id(config)))
-        with closing(engine):
+        context = EngineContext(settings=resolve(config), run=run_id(config))
+        with make_engine(context) as engine:
             lines = engine.kept()
     except SandboxError:  # the tests have said so already
         return []

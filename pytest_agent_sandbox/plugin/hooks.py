@@ -242,7 +242,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
             run.close()
     finally:
         if run is not None or config.stash.get(fixtures.HAS_WORKERS, False):
-            from pytest_agent_sandbox.plugin.run import clean_up_run
+            from pytest_agent_sandbox.plugin.pytest_run import clean_up_run
 
             clean_up_run(config)
 
@@ -252,7 +252,7 @@ def pytest_configure_node(node: Any) -> None:
     """Give each xdist worker the id of the run, in the process that starts them."""
     from pytest_agent_sandbox.engines.registry import find_engine
     from pytest_agent_sandbox.errors import SettingsError
-    from pytest_agent_sandbox.plugin.run import end_on_sigterm, tell_worker
+    from pytest_agent_sandbox.plugin.pytest_run import end_on_sigterm, tell_worker
 
     if not node.config.stash.get(fixtures.HAS_WORKERS, False):
         node.config.stash[fixtures.HAS_WORKERS] = True
@@ -279,7 +279,7 @@ def _await_trials(config: pytest.Config) -> None:
         so_far.lose(ended) if isinstance(ended, str) else so_far.count(ended)
 
     def end() -> None:
-        from pytest_agent_sandbox.plugin.run import forget_trials
+        from pytest_agent_sandbox.plugin.pytest_run import forget_trials
 
         forget_trials(config)
 

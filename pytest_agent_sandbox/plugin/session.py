@@ -18,7 +18,7 @@ from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, Sa
 from pytest_agent_sandbox.engines.registry import make_engine
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
 from pytest_agent_sandbox.plugin.prestart import Prestart
-from pytest_agent_sandbox.plugin.run import (
+from pytest_agent_sandbox.plugin.pytest_run import (
     end_on_sigterm,
     ledger_file,
     run_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import ServiceUnavailable
@@ -119,9 +119,6 @@ class Workspace(RemoteWorkspace):
         """
         self.is_closed = True
         super().close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def _refuse(self, what: str) -> NoReturn:
         raise ServiceUnavailable(

@@ -11,7 +11,6 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
-from typing import Self
 
 from pytest_agent_sandbox.containers.engine import Engine
 from pytest_agent_sandbox.engines.docker.plan import SandboxPlan
@@ -19,13 +18,14 @@ from pytest_agent_sandbox.engines.docker.sandbox import Sandbox, User
 from pytest_agent_sandbox.engines.docker.start import SandboxStarter
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host.background import Background
+from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.pool import Pool, Wanted
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 
 _log = logging.getLogger(__name__)
 
 
-class SandboxSupply:
+class SandboxSupply(Closing):
     """The sandboxes of one pytest process: a `Supply` that starts ahead, uses again, and counts.
 
     Args:
@@ -230,12 +230,6 @@ class SandboxSupply:
         sandbox.close()
         sandbox.container.let_go()
         self._background.do(sandbox.container.remove)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _is_alive(sandbox: Sandbox) -> bool:

@@ -10,10 +10,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
 
 from pytest_agent_sandbox.engines.process import supervisor
 from pytest_agent_sandbox.errors import SandboxDied, SettingsError
+from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.log_file import LogFile
 from pytest_agent_sandbox.host.piped_process import PipedProcess
 
@@ -24,7 +24,7 @@ _PATIENCE = 15.0
 _OUTPUT_PATIENCE = 2.0
 
 
-class ServerProcess:
+class ServerProcess(Closing):
     """Runs a server and keeps its output; a context manager.
 
     All that the server has started ends with it, also where this process is killed.
@@ -112,9 +112,3 @@ class ServerProcess:
         with suppress(OSError, ValueError):
             while piece := output.read1(_PIECE):  # type: ignore[attr-defined]
                 self._log.write(piece)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

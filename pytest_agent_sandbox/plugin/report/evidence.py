@@ -6,15 +6,16 @@ import tempfile
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence import folders
+from pytest_agent_sandbox.host.closing import Closing
+from pytest_agent_sandbox.plugin.pytest_run import is_worker, run_id, wanted_folder, worker_id
 from pytest_agent_sandbox.plugin.report import outcome
 from pytest_agent_sandbox.plugin.report.rerun_command import rerun_command
-from pytest_agent_sandbox.plugin.run import is_worker, run_id, wanted_folder, worker_id
 from pytest_agent_sandbox.plugin.trials.marks import TrialId, trial_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _WANTED = pytest.StashKey[bool]()
 
 
-class RunEvidence:
+class RunEvidence(Closing):
     """Evidence of a run of pytest, as far as this process writes it; a context manager.
 
     Args:
@@ -144,9 +145,3 @@ class RunEvidence:
         with self._closing:
             for recorder in self._open_recorders:
                 finish.complete_interrupted(recorder)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -13,7 +13,8 @@ import pytest
 
 from pytest_agent_sandbox.evidence import sections
 from pytest_agent_sandbox.evidence.live_view import LiveView
-from pytest_agent_sandbox.plugin.run import is_worker, worker_id
+from pytest_agent_sandbox.host.closing import Closing
+from pytest_agent_sandbox.plugin.pytest_run import is_worker, worker_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,7 @@ _STDOUT, _STDERR = 1, 2
 _COLOURS: dict[str, dict[str, Any]] = {"yes": {"force_terminal": True}, "no": {"no_color": True}}
 
 
-class LiveTerminal:
+class LiveTerminal(Closing):
     """Terminal that shows what the agents of tests do; a context manager.
 
     Args:
@@ -105,12 +106,6 @@ class LiveTerminal:
     def close(self) -> None:
         """Let go of the terminal."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class _Unfailing(io.TextIOWrapper):

@@ -10,8 +10,8 @@ import pytest
 
 from pytest_agent_sandbox.evidence import folders, results_table
 from pytest_agent_sandbox.plugin.options import resolve
+from pytest_agent_sandbox.plugin.pytest_run import is_worker, output_folder, run_id, wanted_folder
 from pytest_agent_sandbox.plugin.report import github_actions
-from pytest_agent_sandbox.plugin.run import is_worker, output_folder, run_id, wanted_folder
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.story import Row

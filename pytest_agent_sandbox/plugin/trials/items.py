@@ -12,8 +12,8 @@ from _pytest.runner import runtestprotocol
 from _pytest.skipping import xfailed_key
 
 from pytest_agent_sandbox.evidence.verdict import Judgement, judge
+from pytest_agent_sandbox.plugin.pytest_run import trials_file
 from pytest_agent_sandbox.plugin.report.outcome import phases
-from pytest_agent_sandbox.plugin.run import trials_file
 from pytest_agent_sandbox.plugin.trials.marks import TrialId, trial_of
 from pytest_agent_sandbox.plugin.trials.reports import ATTRIBUTE, RERUN
 from pytest_agent_sandbox.trials.group import standing

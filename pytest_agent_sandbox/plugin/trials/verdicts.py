@@ -12,8 +12,8 @@ from pytest_agent_sandbox.evidence import folders, results_table
 from pytest_agent_sandbox.evidence.story import Group
 from pytest_agent_sandbox.plugin.fixtures import HAS_WORKERS, SESSION
 from pytest_agent_sandbox.plugin.options import resolve
+from pytest_agent_sandbox.plugin.pytest_run import output_folder, run_id, trials_file
 from pytest_agent_sandbox.plugin.report.finish import EVIDENCE
-from pytest_agent_sandbox.plugin.run import output_folder, run_id, trials_file
 from pytest_agent_sandbox.plugin.trials.marks import TrialId
 from pytest_agent_sandbox.plugin.trials.reports import ATTRIBUTE
 from pytest_agent_sandbox.trials.group import Plan, Standing, TrialOutcome, standing

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -66,7 +65,7 @@ def test_a_port_that_another_server_has_is_not_the_only_try(
     monkeypatch.setattr(ProcessEngine, "_command", lambda *_: sleeping)
     settings = replace(SandboxSettings(), engine="process", start_timeout=10)
     request = SandboxRequest(settings=settings, test="t.py::test_it", log_path=tmp_path / "log")
-    engine = ProcessEngine(EngineContext(settings=settings, run="1"))
-    with closing(engine), pytest.raises(ServerError, match="401"):
+    context = EngineContext(settings=settings, run="1")
+    with ProcessEngine(context) as engine, pytest.raises(ServerError, match="401"):
         engine.start(request)
     assert len(ports) == 3
