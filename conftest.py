@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import (
     FULL_TARGET,
     choose_image,
@@ -80,10 +80,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
+def engine() -> Iterator[ContainerEngine]:
     """A connected engine."""
     try:
-        engine = Engine.connect()
+        engine = ContainerEngine.connect()
     except SandboxError as error:
         missing(str(error))
     with engine:
@@ -91,7 +91,7 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def agent_server_image(engine: Engine) -> str:
+def agent_server_image(engine: ContainerEngine) -> str:
     """The image that the plugin would use too; scripts/setup makes it ready."""
     reference = choose_image(engine, os.environ.get("PYTEST_SANDBOX_IMAGE"))
     try:
@@ -101,7 +101,7 @@ def agent_server_image(engine: Engine) -> str:
 
 
 @pytest.fixture(scope="session")
-def full_image(engine: Engine) -> str:
+def full_image(engine: ContainerEngine) -> str:
     """The image with VS Code, desktop and browser; scripts/test makes it ready."""
     image = find_built(engine, target=FULL_TARGET)
     if image is None:
@@ -110,14 +110,14 @@ def full_image(engine: Engine) -> str:
 
 
 @pytest.fixture(scope="session")
-def running_server(engine: Engine, agent_server_image: str) -> Iterator[DockerWorkspace]:
+def running_server(engine: ContainerEngine, agent_server_image: str) -> Iterator[DockerWorkspace]:
     """A server in a container that runs for as long as the tests of this process do."""
     with DockerWorkspace(server_image=agent_server_image, engine=engine) as workspace:
         yield workspace
 
 
 @pytest.fixture(scope="session")
-def on_running_server(running_server: DockerWorkspace, engine: Engine) -> dict[str, str]:
+def on_running_server(running_server: DockerWorkspace, engine: ContainerEngine) -> dict[str, str]:
     """The variables that have a project's tests use that server."""
     return {
         "PYTEST_SANDBOX_URL": running_server.host,

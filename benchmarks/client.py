@@ -12,7 +12,7 @@ import httpx
 from measuring import Report, read_arguments
 
 from pytest_agent_sandbox import LLM, DockerWorkspace, RemoteConversation, default_agent, say
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import choose_image, ensure_image
 from pytest_agent_sandbox.llm.script import Script
 from pytest_agent_sandbox.sandbox.gateway import with_each_llm
@@ -63,7 +63,7 @@ def measure_conversation(report: Report, workspace: DockerWorkspace) -> None:
 
 def main() -> None:
     arguments = read_arguments(__doc__, rounds=20)
-    with Engine.connect() as engine:
+    with ContainerEngine.connect() as engine:
         image = ensure_image(
             engine, choose_image(engine, os.environ.get("PYTEST_SANDBOX_IMAGE"))
         ).reference

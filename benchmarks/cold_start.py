@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from measuring import Report, read_arguments
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import choose_image, ensure_image
 from pytest_agent_sandbox.engines.docker.services import SERVER_PORT
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
@@ -29,7 +29,7 @@ _LONGEST_START = 120.0
 class Floor:
     """The least that has to be done, by hand: by the docker CLI, or by the SDK where it lacks."""
 
-    engine: Engine
+    engine: ContainerEngine
     image: str
     command: list[str]
     environment: list[str]
@@ -79,7 +79,7 @@ class Floor:
 class Ours:
     """The same by this package."""
 
-    engine: Engine
+    engine: ContainerEngine
     image: str
     workspace: DockerWorkspace | None = None
 
@@ -91,7 +91,7 @@ class Ours:
             self.workspace.close()
 
 
-def measure(rounds: int, engine: Engine, image: str) -> Report:
+def measure(rounds: int, engine: ContainerEngine, image: str) -> Report:
     ours = Ours(engine, image)
     floor = warm_up(ours)
     report = Report("Cold start", image=image, engine=engine.description, rounds=str(rounds))
@@ -142,7 +142,7 @@ def _is_healthy(port: int) -> bool:
 
 def main() -> None:
     arguments = read_arguments(__doc__, rounds=8)
-    with Engine.connect() as engine:
+    with ContainerEngine.connect() as engine:
         image = ensure_image(
             engine, choose_image(engine, os.environ.get("PYTEST_SANDBOX_IMAGE"))
         ).reference

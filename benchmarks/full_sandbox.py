@@ -11,7 +11,7 @@ from contextlib import closing
 
 from measuring import Report, read_arguments
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import (
     FULL_TARGET,
     MINIMAL_TARGET,
@@ -22,7 +22,7 @@ from pytest_agent_sandbox.containers.progress import megabytes
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 
 
-def measure(rounds: int, engine: Engine, *, is_quick: bool) -> Report:
+def measure(rounds: int, engine: ContainerEngine, *, is_quick: bool) -> Report:
     images = {name: _built(engine, name) for name in (MINIMAL_TARGET, FULL_TARGET)}
     report = Report(
         "Full sandbox",
@@ -46,7 +46,7 @@ def measure(rounds: int, engine: Engine, *, is_quick: bool) -> Report:
     return report
 
 
-def _start(engine: Engine, report: Report, name: str, image: str, is_full: bool) -> None:
+def _start(engine: ContainerEngine, report: Report, name: str, image: str, is_full: bool) -> None:
     began = time.perf_counter()
     workspace = DockerWorkspace(server_image=image, engine=engine, extra_ports=is_full)
     with closing(workspace):
@@ -57,7 +57,7 @@ def _start(engine: Engine, report: Report, name: str, image: str, is_full: bool)
             report.add("VS Code and desktop answer", time.perf_counter() - began)
 
 
-def _built(engine: Engine, target: str) -> Image:
+def _built(engine: ContainerEngine, target: str) -> Image:
     image = find_built(engine, target=target)
     if image is None:
         raise SystemExit(f"Build it first: agent-sandbox build --target {target}")
@@ -66,7 +66,7 @@ def _built(engine: Engine, target: str) -> Image:
 
 def main() -> None:
     arguments = read_arguments(__doc__, rounds=8)
-    with Engine.connect() as engine:
+    with ContainerEngine.connect() as engine:
         measure(arguments.rounds, engine, is_quick=arguments.quick).finish(arguments.json)
 
 

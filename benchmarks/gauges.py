@@ -11,7 +11,7 @@ import psutil
 from recording import record
 
 from pytest_agent_sandbox.containers.cleanup import find
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.host.ownership import PID
 
 
@@ -33,5 +33,5 @@ def pytest_runtest_logfinish() -> None:
 
 
 @cache
-def _engine() -> Engine:
-    return Engine.connect()
+def _engine() -> ContainerEngine:
+    return ContainerEngine.connect()

@@ -18,14 +18,14 @@ from typing import Any
 from measuring import Report, Size, read_arguments
 from running import run_suite
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import choose_image, ensure_image
 
 #: What is held, and what it is divided by to be read.
 _HELD = {"memory (MB)": ("memory", 1e6), "threads": ("threads", 1), "open files": ("files", 1)}
 
 
-def measure(engine: Engine, image: str, *, tests: int, events: int) -> Report:
+def measure(engine: ContainerEngine, image: str, *, tests: int, events: int) -> Report:
     report = Report(
         "Growth", image=image, engine=engine.description, tests=str(tests), events=str(events)
     )
@@ -92,7 +92,7 @@ def main() -> None:
         tests=Size(500, 2, "tests in the suite"),
         events=Size(10_000, 10, "events in the conversation"),
     )
-    with Engine.connect() as engine:
+    with ContainerEngine.connect() as engine:
         image = ensure_image(
             engine, choose_image(engine, os.environ.get("PYTEST_SANDBOX_IMAGE"))
         ).reference

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from measuring import Report, read_arguments
 
 from pytest_agent_sandbox import DockerWorkspace
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import choose_image, ensure_image
 
 _KINDS = ("open", "isolated")
@@ -20,7 +20,7 @@ _FILE_BYTES = 20_000_000
 _REQUESTS = 20
 
 
-def measure(report: Report, engine: Engine, image: str, kind: str) -> None:
+def measure(report: Report, engine: ContainerEngine, image: str, kind: str) -> None:
     content = os.urandom(_FILE_BYTES)
     with report.timing(f"start, {kind}"):
         workspace = DockerWorkspace(server_image=image, engine=engine, network=kind)
@@ -44,7 +44,7 @@ def measure(report: Report, engine: Engine, image: str, kind: str) -> None:
 
 def main() -> None:
     arguments = read_arguments(__doc__, rounds=6)
-    with Engine.connect() as engine:
+    with ContainerEngine.connect() as engine:
         image = ensure_image(
             engine, choose_image(engine, os.environ.get("PYTEST_SANDBOX_IMAGE"))
         ).reference

@@ -14,7 +14,7 @@ from growth import compare_held
 from measuring import Report, Size, read_arguments
 from running import run_suite
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import choose_image, ensure_image
 
 #: More than can be run in a minute.
@@ -27,7 +27,7 @@ _HELD = {
 }
 
 
-def measure(engine: Engine, image: str, seconds: int) -> Report:
+def measure(engine: ContainerEngine, image: str, seconds: int) -> Report:
     report = Report("Soak", image=image, engine=engine.description, seconds=str(seconds))
     before = _on_the_engine(engine)
     tests = max(4, seconds * _TESTS_A_MINUTE // 60)
@@ -45,7 +45,7 @@ def measure(engine: Engine, image: str, seconds: int) -> Report:
     return report
 
 
-def _on_the_engine(engine: Engine) -> dict[str, set[str]]:
+def _on_the_engine(engine: ContainerEngine) -> dict[str, set[str]]:
     api = engine.client.api
     return {
         "containers": {found["Id"] for found in api.containers(all=True)},
@@ -58,7 +58,7 @@ def main() -> None:
     arguments = read_arguments(
         __doc__, rounds=None, seconds=Size(3600, 10, "how long new tests begin")
     )
-    with Engine.connect() as engine:
+    with ContainerEngine.connect() as engine:
         image = ensure_image(
             engine, choose_image(engine, os.environ.get("PYTEST_SANDBOX_IMAGE"))
         ).reference

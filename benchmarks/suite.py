@@ -16,7 +16,7 @@ from running import run_suite
 from talk import SCRIPT, talk
 
 from pytest_agent_sandbox import LLM, DockerWorkspace, RemoteConversation, default_agent
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import choose_image, ensure_image
 from pytest_agent_sandbox.llm.script import Script
 from pytest_agent_sandbox.sandbox.gateway import with_each_llm
@@ -27,7 +27,9 @@ _MODEL = "openai/gpt-4o-mini"
 _FLOOR, _WHOLE_FLOOR = "floor, conversations", "floor, whole"
 
 
-def measure(engine: Engine, image: str, *, rounds: int, tests: int, is_quick: bool) -> Report:
+def measure(
+    engine: ContainerEngine, image: str, *, rounds: int, tests: int, is_quick: bool
+) -> Report:
     report = Report(
         "Suite", image=image, engine=engine.description, rounds=str(rounds), tests=str(tests)
     )
@@ -72,7 +74,7 @@ def main() -> None:
     arguments = read_arguments(
         __doc__, rounds=1, tests=Size(50, 1, "tests in the suite, conversations of the floor")
     )
-    with Engine.connect() as engine:
+    with ContainerEngine.connect() as engine:
         image = ensure_image(
             engine, choose_image(engine, os.environ.get("PYTEST_SANDBOX_IMAGE"))
         ).reference

@@ -19,7 +19,7 @@ from measuring import Report, Size, read_arguments
 from recording import FILE
 from suites.test_trials import COUNT, RATE, WANTED
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import choose_image, ensure_image
 from pytest_agent_sandbox.trials.group import Plan
 from pytest_agent_sandbox.trials.statistics import wilson_interval
@@ -27,7 +27,9 @@ from pytest_agent_sandbox.trials.statistics import wilson_interval
 _SUITES = Path(__file__).parent / "suites"
 
 
-def measure(engine: Engine, image: str, groups: int, workers: int, *, is_quick: bool) -> Report:
+def measure(
+    engine: ContainerEngine, image: str, groups: int, workers: int, *, is_quick: bool
+) -> Report:
     report = Report("Trials", image=image, engine=engine.description, groups=str(groups))
     needed = Plan(COUNT, WANTED).needed(COUNT)
     promised = sum(
@@ -99,7 +101,7 @@ def main() -> None:
         groups=Size(200, 1, "tests, of ten trials each"),
         workers=Size(4, 2, "workers of the run that is compared"),
     )
-    with Engine.connect() as engine:
+    with ContainerEngine.connect() as engine:
         image = ensure_image(
             engine, choose_image(engine, os.environ.get("PYTEST_SANDBOX_IMAGE"))
         ).reference

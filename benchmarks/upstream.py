@@ -16,14 +16,14 @@ from measuring import Report, Size, read_arguments
 from running import run_suite
 from upstream_client import UpstreamClient, build_client
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import MINIMAL_TARGET, Image, find_built
 
 Turn = Callable[[], None]
 
 
 def measure(
-    engine: Engine,
+    engine: ContainerEngine,
     image: Image,
     *,
     rounds: int,
@@ -117,7 +117,7 @@ def main() -> None:
         recycled_tests=Size(11, 2, "tests in a suite with recycled ones"),
         test_seconds=Size(8, 1, "how long a test takes that is to hide a start"),
     )
-    with Engine.connect() as engine:
+    with ContainerEngine.connect() as engine:
         image = find_built(engine, target=MINIMAL_TARGET)
         if image is None:
             raise SystemExit("Build it first: agent-sandbox build")

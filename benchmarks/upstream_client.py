@@ -15,7 +15,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from pytest_agent_sandbox.containers.build_run import run_build
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import VERSION_LABEL, Image
 from pytest_agent_sandbox.containers.progress import show_progress
 from pytest_agent_sandbox.host.host_network import HostNetwork
@@ -24,7 +24,7 @@ _FOLDER = Path(__file__).parent / "upstream_container"
 _SOCKET = "/var/run/docker.sock"
 
 
-def build_client(engine: Engine, server: Image) -> str:
+def build_client(engine: ContainerEngine, server: Image) -> str:
     """Builds the image of the client, from the server's; the second time it costs nothing.
 
     Returns:
@@ -65,7 +65,7 @@ class UpstreamClient:
         facts: What there is to know of how it runs, for the report.
     """
 
-    def __init__(self, engine: Engine, image: str, server: Image) -> None:
+    def __init__(self, engine: ContainerEngine, image: str, server: Image) -> None:
         self._errors: list[bytes] = []
         self._container = engine.client.containers.create(
             image,

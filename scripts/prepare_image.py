@@ -17,7 +17,7 @@ from pytest_agent_sandbox.containers.building import (
     make_default,
     target_name,
 )
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import (
     FULL_TARGET,
     MINIMAL_TARGET,
@@ -36,7 +36,7 @@ BUILDER_PACKAGES = (DEBIAN_BUILDER, "debian-archive-keyring")
 def main() -> int:
     """Makes the image ready, and says which it is."""
     try:
-        with Engine.connect() as engine, show_progress(sys.stderr) as progress:
+        with ContainerEngine.connect() as engine, show_progress(sys.stderr) as progress:
             made = [prepare(engine, progress)]
             if "--full" in sys.argv[1:]:
                 made.append(prepare_full(engine, progress))
@@ -49,7 +49,7 @@ def main() -> int:
     return 0
 
 
-def prepare(engine: Engine, progress: Progress) -> Image:
+def prepare(engine: ContainerEngine, progress: Progress) -> Image:
     """The image that the tests use by default, made ready.
 
     One that was built here is built again where this checkout makes another of it.
@@ -63,7 +63,7 @@ def prepare(engine: Engine, progress: Progress) -> Image:
     return make_default(engine, build(engine, MINIMAL_TARGET, progress))
 
 
-def prepare_full(engine: Engine, progress: Progress) -> Image:
+def prepare_full(engine: ContainerEngine, progress: Progress) -> Image:
     """The image that tests of VS Code, desktop and browser use, made ready."""
     for target in (MINIMAL_TARGET, FULL_TARGET):
         image = build(engine, target, progress)
@@ -71,7 +71,7 @@ def prepare_full(engine: Engine, progress: Progress) -> Image:
     return image
 
 
-def build(engine: Engine, target: str, progress: Progress) -> Image:
+def build(engine: ContainerEngine, target: str, progress: Progress) -> Image:
     """An image of the target; where its base image cannot be pulled, with what makes one."""
     try:
         return build_agent_server(engine, target=target, progress=progress)

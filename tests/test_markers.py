@@ -6,13 +6,13 @@ import pytest
 
 SUITE = """
 import pytest
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 
 def test_asks_for_the_engine(engine): ...
 def test_asks_for_what_needs_the_engine(agent_server_image): ...
 def test_asks_for_the_browser(browser): ...
 def test_asks_for_nothing(): ...
-def test_reaches_for_the_engine_unasked(): Engine.connect()
+def test_reaches_for_the_engine_unasked(): ContainerEngine.connect()
 """
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 
 from pytest_agent_sandbox.containers import building, images
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import DEFAULT_AGENT_SERVER_VERSION
 from pytest_agent_sandbox.containers.progress import megabytes, show_progress
 
@@ -34,7 +34,7 @@ def build(
         SandboxError: There is no engine, or the build failed.
     """
     started = time.monotonic()
-    with Engine.connect() as engine:
+    with ContainerEngine.connect() as engine:
         with show_progress(sys.stderr) as progress:
             image = building.build_agent_server(
                 engine,

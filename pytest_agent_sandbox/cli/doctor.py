@@ -13,7 +13,7 @@ import requests
 from docker.errors import DockerException
 
 from pytest_agent_sandbox.containers import images
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import DEFAULT_IMAGE
 from pytest_agent_sandbox.containers.progress import megabytes
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
@@ -69,7 +69,7 @@ def doctor(image: str | None, *, start: bool) -> int:
 def _findings(requested: str | None, *, start: bool) -> Iterator[Finding]:
     yield _llm(os.environ)
     try:
-        engine = Engine.connect()
+        engine = ContainerEngine.connect()
     except SandboxError as error:
         yield Finding("engine", "FAIL", str(error))
         return
@@ -103,7 +103,7 @@ def _llm(environment: Mapping[str, str]) -> Finding:
     )
 
 
-def _host_route(engine: Engine) -> Finding:
+def _host_route(engine: ContainerEngine) -> Finding:
     try:
         if engine.is_apart:
             return Finding(
@@ -121,7 +121,7 @@ def _host_route(engine: Engine) -> Finding:
     )
 
 
-def _image(engine: Engine, requested: str | None) -> Finding:
+def _image(engine: ContainerEngine, requested: str | None) -> Finding:
     try:
         reference = images.choose_image(engine, requested)
         image = images.find_local(engine, reference)
@@ -150,7 +150,7 @@ def _image(engine: Engine, requested: str | None) -> Finding:
     return Finding("image", "ok", f"{reference} is not here yet; the first test run pulls it")
 
 
-def _start(engine: Engine, requested: str | None) -> Finding:
+def _start(engine: ContainerEngine, requested: str | None) -> Finding:
     from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 
     started = time.monotonic()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from pytest_agent_sandbox.containers.cleanup import Found, find
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.host.ownership import HOST, PID
 
@@ -25,7 +25,7 @@ def prune(names: Sequence[str], *, dry_run: bool = False) -> bool:
         SettingsError: A name is unknown.
         EngineUnavailable: No engine answers.
     """
-    with Engine.connect() as engine:
+    with ContainerEngine.connect() as engine:
         found = find(engine)
         there = [one.name for one in found]
         unknown = [name for name in names if name not in there]
@@ -38,7 +38,7 @@ def prune(names: Sequence[str], *, dry_run: bool = False) -> bool:
     return all(ended)
 
 
-def _prune(engine: Engine, one: Found, names: Sequence[str], *, dry_run: bool) -> bool:
+def _prune(engine: ContainerEngine, one: Found, names: Sequence[str], *, dry_run: bool) -> bool:
     """Show one, and remove it if it is to go; return False where that failed."""
     goes = one.name in names if names else one.use in ("kept", "dead")
     if dry_run or not goes:

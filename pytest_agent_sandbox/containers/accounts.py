@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.image_files import open_image
 from pytest_agent_sandbox.errors import SettingsError
 
@@ -30,7 +30,7 @@ class Account:
     home: str
 
 
-def find_account(engine: Engine, image: str, user: str) -> Account:
+def find_account(engine: ContainerEngine, image: str, user: str) -> Account:
     """Read who a user is in an image, as the engine would.
 
     Args:

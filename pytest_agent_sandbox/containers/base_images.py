@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import (
     Image,
     Pull,
@@ -34,7 +34,12 @@ _SHOWN_OUTPUT = 3000
 
 
 def ensure_base_image(
-    engine: Engine, requested: str | None, *, platform: str | None, pull: Pull, progress: Progress
+    engine: ContainerEngine,
+    requested: str | None,
+    *,
+    platform: str | None,
+    pull: Pull,
+    progress: Progress,
 ) -> Image:
     """Make sure that the engine has the image to build from.
 
@@ -92,7 +97,7 @@ def _hindrance(wanted: str) -> str:
     return ""
 
 
-def _ensure_debian(engine: Engine, wanted: str, progress: Progress) -> Image:
+def _ensure_debian(engine: ContainerEngine, wanted: str, progress: Progress) -> Image:
     with machine_lock(engine, f"the image {DEBIAN_IMAGE} ({wanted})", progress):
         image = find_local(engine, DEBIAN_IMAGE)
         if image is not None and image.platform == wanted:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import requests
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.engine_events import engine_events
 from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.containers.progress import Progress
@@ -28,7 +28,7 @@ _COMPLAINTS = ("agent-sandbox: ", "npm error ", "ERROR: ", "E: ")
 
 
 def run_build(
-    engine: Engine,
+    engine: ContainerEngine,
     reference: str,
     files: Mapping[str, str],
     *,

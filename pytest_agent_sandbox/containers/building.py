@@ -15,7 +15,7 @@ from docker.errors import DockerException
 
 from pytest_agent_sandbox.containers.base_images import ensure_base_image
 from pytest_agent_sandbox.containers.build_run import run_build
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import (
     BUILT_REPOSITORY,
     DEFAULT_AGENT_SERVER_VERSION,
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_agent_server(
-    engine: Engine,
+    engine: ContainerEngine,
     *,
     base_image: str | None = None,
     version: str = DEFAULT_AGENT_SERVER_VERSION,
@@ -97,7 +97,7 @@ def build_agent_server(
     return image
 
 
-def make_default(engine: Engine, image: Image) -> Image:
+def make_default(engine: ContainerEngine, image: Image) -> Image:
     """Make a built image the one that is used on this engine where no other is asked for.
 
     It keeps a name of its own besides, of its version and target, for ``--sandbox-image``.
@@ -119,7 +119,7 @@ def target_name(image: Image) -> str:
     return f"{BUILT_REPOSITORY}:{image.labels[VERSION_LABEL]}-{image.labels[TARGET_LABEL]}"
 
 
-def add_name(engine: Engine, image: Image, reference: str) -> Image:
+def add_name(engine: ContainerEngine, image: Image, reference: str) -> Image:
     """Give an image a further name.
 
     Raises:
@@ -226,7 +226,11 @@ def _key(*parts: str, files: Mapping[str, str]) -> str:
 
 
 def _built(
-    engine: Engine, recipe: _Recipe, parent: Image, network: HostNetwork, progress: Progress
+    engine: ContainerEngine,
+    recipe: _Recipe,
+    parent: Image,
+    network: HostNetwork,
+    progress: Progress,
 ) -> Image:
     """Return the recipe's image, built unless somebody has done so before."""
     reference = recipe.reference
@@ -281,7 +285,7 @@ def _built(
     return image
 
 
-def _remove_installer(engine: Engine, key: str) -> None:
+def _remove_installer(engine: ContainerEngine, key: str) -> None:
     """Remove the stages that knew a package index's credentials; the image needs them no more."""
     try:
         engine.client.images.prune(filters={"dangling": True, "label": f"{INSTALLER_LABEL}={key}"})

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from docker.errors import APIError, NotFound
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host.ownership import (
     OWNER,
@@ -38,7 +38,7 @@ def prefixed(labels: Mapping[str, str]) -> dict[str, str]:
     return {f"{LABEL_PREFIX}{name}": value for name, value in labels.items()}
 
 
-def remove_container(engine: Engine, container: str) -> None:
+def remove_container(engine: ContainerEngine, container: str) -> None:
     """Kill and remove a container with its anonymous volumes; fine if there is none.
 
     Args:
@@ -64,7 +64,7 @@ def remove_container(engine: Engine, container: str) -> None:
             time.sleep(0.05)
 
 
-def remove_labelled(engine: Engine, labels: Mapping[str, str]) -> int:
+def remove_labelled(engine: ContainerEngine, labels: Mapping[str, str]) -> int:
     """Remove all containers and networks that carry all these labels: a run's final sweep.
 
     Containers that were left for people to look into stay. One that cannot be removed does not keep
@@ -128,7 +128,7 @@ class Found:
     labels: Mapping[str, str]
     use: Literal["kept", "alive", "dead", "unknown"]
 
-    def remove(self, engine: Engine) -> None:
+    def remove(self, engine: ContainerEngine) -> None:
         """Remove it; fine if it is gone.
 
         Raises:
@@ -140,7 +140,7 @@ class Found:
             remove_container(engine, self.name)  # a kept one has another name by now
 
 
-def find(engine: Engine, labels: Mapping[str, str] | None = None) -> list[Found]:
+def find(engine: ContainerEngine, labels: Mapping[str, str] | None = None) -> list[Found]:
     """Return all containers and networks of this package, whoever made them, ordered by name.
 
     Args:
@@ -165,8 +165,8 @@ def find(engine: Engine, labels: Mapping[str, str] | None = None) -> list[Found]
     return sorted(ours, key=lambda one: (one.is_network, one.name))
 
 
-def remove_left_behind(engine: Engine) -> list[str]:
-    """Remove what processes have left that were killed, and their watchers too.
+def remove_left_behind(engine: ContainerEngine) -> list[str]:
+    """Remove what killed processes have left whose watchers were killed as well.
 
     What belongs to a living process, or was kept, or may be another machine's, stays.
 
@@ -192,7 +192,7 @@ def remove_left_behind(engine: Engine) -> list[str]:
     return [one.name for one in left]
 
 
-def kept_containers(engine: Engine, labels: Mapping[str, str]) -> list[str]:
+def kept_containers(engine: ContainerEngine, labels: Mapping[str, str]) -> list[str]:
     """Return the names of the containers with these labels that were kept for people to look into.
 
     Raises:
@@ -225,7 +225,7 @@ def _name(container: Mapping[str, Any]) -> str:
     return next((name for name in names if "/" not in name), str(container["Id"]))
 
 
-def _remove_network(engine: Engine, network: str) -> None:
+def _remove_network(engine: ContainerEngine, network: str) -> None:
     with engine.calling(f"remove network {network}"):
         try:
             engine.client.api.remove_network(network)

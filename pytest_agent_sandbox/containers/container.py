@@ -22,7 +22,7 @@ from pytest_agent_sandbox.containers.container_end import ContainerEnd
 from pytest_agent_sandbox.containers.container_errors import start_failure
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.container_state import ContainerState, parse_state
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.log_follower import LogFollower
 from pytest_agent_sandbox.containers.tunnel import Tunnel
 from pytest_agent_sandbox.errors import (
@@ -54,7 +54,7 @@ class Container:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: ContainerEngine,
         spec: ContainerSpec,
         container_id: str,
         name: str,
@@ -81,7 +81,7 @@ class Container:
     @classmethod
     def start(
         cls,
-        engine: Engine,
+        engine: ContainerEngine,
         spec: ContainerSpec,
         *,
         log_path: str | Path,

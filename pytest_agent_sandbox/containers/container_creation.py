@@ -11,7 +11,7 @@ from docker.errors import APIError
 from pytest_agent_sandbox.containers.cleanup import prefixed, remove_container
 from pytest_agent_sandbox.containers.container_errors import start_failure
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import SettingsError
 
 logger = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _WORDS_FOR_LIMITS = {"cpus": "cpu"}
 
 
-def create_container(engine: Engine, spec: ContainerSpec, name: str) -> str:
+def create_container(engine: ContainerEngine, spec: ContainerSpec, name: str) -> str:
     """Create a container and return the engine's id of it.
 
     Args:
@@ -56,5 +56,5 @@ def _is_of_a_limit(warning: str, spec: ContainerSpec) -> bool:
     """Tell whether the engine creates the container without a limit that somebody asked for."""
     if "discarded" not in warning or "swap" in warning:
         return False
-    words = (_WORDS_FOR_LIMITS.get(limit, limit) for limit in spec.wanted_limits)
+    words = (_WORDS_FOR_LIMITS.get(limit, limit) for limit in spec.required_limits)
     return any(word in warning.lower() for word in words)

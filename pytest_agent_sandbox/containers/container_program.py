@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import SandboxError
 
 _FRAME_HEADER = struct.Struct(">BxxxL")
@@ -60,7 +60,7 @@ class Program:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: ContainerEngine,
         container: str,
         title: str,
         modules: Sequence[ModuleType],

@@ -81,8 +81,8 @@ class ContainerSpec:
         cap_add: Capabilities that it gets nevertheless.
         security_options: In the engine's words, such as ``["no-new-privileges"]``.
         runtime: The engine's runtime to use (``runsc``, ``kata``); None for its default one.
-        wanted_limits: Of `memory`, `cpus` and `pids` those that the engine has to apply; where it
-            cannot apply another one, the container goes without.
+        required_limits: Of `memory`, `cpus` and `pids` those without which the start fails, where
+            the engine cannot apply them; of the others the container goes without.
         name_prefix: What its name begins with; the rest is random.
 
     Raises:
@@ -114,7 +114,7 @@ class ContainerSpec:
     cap_add: Sequence[str] = ()
     security_options: Sequence[str] = ()
     runtime: str | None = None
-    wanted_limits: Collection[str] = ("memory", "cpus", "pids")
+    required_limits: Collection[str] = ("memory", "cpus", "pids")
     name_prefix: str = "agent-sandbox"
 
     def __post_init__(self) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_agent_sandbox.containers.container import Container
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 
 _NANO = 1e9
 _NO_LIMIT = "no limit"
 
 
-def effective_settings(engine: Engine, container: Container) -> dict[str, str]:
+def effective_settings(engine: ContainerEngine, container: Container) -> dict[str, str]:
     """Return the limits and flags of a container, by their names.
 
     Raises:

@@ -38,10 +38,10 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _VIRTUAL_MACHINES = ("docker desktop", "docker-desktop", "colima", "lima-", "orbstack", "rancher")
 
 
-class Engine(Closing):
+class ContainerEngine(Closing):
     """A connection to a container engine that speaks Docker's API (Docker, Podman).
 
-    Make one with `Engine.connect`. Safe to use from several threads. One engine serves any number
+    Make one with `ContainerEngine.connect`. Safe to use from several threads. One serves any number
     of containers; close it after the last of them.
 
     Args:

@@ -9,12 +9,12 @@ from typing import IO, Any
 
 import requests
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 
 
 @contextmanager
 def engine_events(
-    engine: Engine,
+    engine: ContainerEngine,
     path: str,
     parameters: Mapping[str, Any],
     *,

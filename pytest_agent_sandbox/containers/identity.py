@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.containers.container import Container
-    from pytest_agent_sandbox.containers.engine import Engine
+    from pytest_agent_sandbox.containers.engine import ContainerEngine
 
 
-def identity(engine: Engine, container: Container) -> dict[str, str]:
+def identity(engine: ContainerEngine, container: Container) -> dict[str, str]:
     """Return the kind of each value: `{"172.17.0.2": "address", "3f2a9c417d05": "host"}`.
 
     Raises:

@@ -11,7 +11,7 @@ from io import BytesIO
 from docker.errors import NotFound
 
 from pytest_agent_sandbox.containers.cleanup import NAME_PREFIX, prefixed
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import SandboxError
 
 # The most bytes of an image's folder that is put back into memory.
@@ -21,7 +21,7 @@ _LARGEST = 16 * 1024 * 1024
 class ImageFiles:
     """The files of an image: make it with `open_image`."""
 
-    def __init__(self, engine: Engine, container: str) -> None:
+    def __init__(self, engine: ContainerEngine, container: str) -> None:
         self._engine = engine
         self._container = container
 
@@ -65,7 +65,7 @@ class ImageFiles:
 
 
 @contextmanager
-def open_image(engine: Engine, image: str) -> Iterator[ImageFiles]:
+def open_image(engine: ContainerEngine, image: str) -> Iterator[ImageFiles]:
     """Have an image's files at hand.
 
     Args:

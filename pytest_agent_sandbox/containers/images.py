@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import requests
 from docker.errors import APIError, NotFound
 
-from pytest_agent_sandbox.containers.engine import Engine, explanation
+from pytest_agent_sandbox.containers.engine import ContainerEngine, explanation
 from pytest_agent_sandbox.containers.machine_lock import machine_lock
 from pytest_agent_sandbox.containers.progress import Progress, Silence
 from pytest_agent_sandbox.containers.pulling import pull_image
@@ -97,7 +97,9 @@ class Image:
         )
 
 
-def choose_image(engine: Engine, requested: str | None, *, platform: str | None = None) -> str:
+def choose_image(
+    engine: ContainerEngine, requested: str | None, *, platform: str | None = None
+) -> str:
     """Return the image to use: the requested one, else what was built here, else the published one.
 
     Args:
@@ -112,7 +114,7 @@ def choose_image(engine: Engine, requested: str | None, *, platform: str | None 
 
 
 def find_built(
-    engine: Engine,
+    engine: ContainerEngine,
     version: str = DEFAULT_AGENT_SERVER_VERSION,
     *,
     target: str | None = None,
@@ -133,7 +135,7 @@ def find_built(
     return image if image is not None and image.platform == wanted else None
 
 
-def find_local(engine: Engine, reference: str) -> Image | None:
+def find_local(engine: ContainerEngine, reference: str) -> Image | None:
     """Return the image as the engine has it; None where it has none of that name. One engine call.
 
     Raises:
@@ -158,7 +160,7 @@ def find_local(engine: Engine, reference: str) -> Image | None:
 
 
 def ensure_image(
-    engine: Engine,
+    engine: ContainerEngine,
     reference: str,
     *,
     platform: str | None = None,
@@ -241,7 +243,7 @@ def build_command(reference: str) -> str:
     return command
 
 
-def remove_image(engine: Engine, image: Image) -> None:
+def remove_image(engine: ContainerEngine, image: Image) -> None:
     """Remove an image's name from the engine, and its layers where nothing else uses them."""
     with engine.calling(f"remove the image {image.reference}"):
         try:
@@ -275,7 +277,7 @@ def normal_platform(platform: str) -> str:
     return "/".join(part for part in (system, architecture, variant) if part)
 
 
-def _what_is_here(engine: Engine, reference: str, wanted: str, image: Image | None) -> str:
+def _what_is_here(engine: ContainerEngine, reference: str, wanted: str, image: Image | None) -> str:
     if image is None:
         return f"The image {reference} is not on {engine.description}"
     return (

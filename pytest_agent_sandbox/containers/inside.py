@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_agent_sandbox.containers.container import Container
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import SandboxError
 
 _POLL = 0.05
@@ -28,7 +28,7 @@ class Process:
         SandboxError: The engine refused, or does not answer.
     """
 
-    def __init__(self, engine: Engine, container: Container, words: Sequence[str]) -> None:
+    def __init__(self, engine: ContainerEngine, container: Container, words: Sequence[str]) -> None:
         self._engine = engine
         self._container = container
         self._name = words[0]
@@ -63,7 +63,9 @@ class Process:
         return True
 
 
-def copy_file(engine: Engine, container: Container, path: str, target: Path, *, limit: int) -> None:
+def copy_file(
+    engine: ContainerEngine, container: Container, path: str, target: Path, *, limit: int
+) -> None:
     """Copy a file out of a container, which may have ended.
 
     Args:
@@ -97,7 +99,7 @@ def copy_file(engine: Engine, container: Container, path: str, target: Path, *, 
             raise SandboxError(f"{what} came in pieces: {error}") from error
 
 
-def _reading(engine: Engine, what: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _reading(engine: ContainerEngine, what: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the chunks; an error in reading them is the engine's, one in their use is not."""
     while True:
         with engine.calling(f"send {what}"):

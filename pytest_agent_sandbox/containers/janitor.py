@@ -12,7 +12,7 @@ from typing import Any
 from pytest_agent_sandbox.containers import janitor_inside
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.container_program import Program
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.image_files import open_image
 from pytest_agent_sandbox.errors import SandboxError
 
@@ -57,7 +57,7 @@ def home_of(passwd: str, user: str) -> str:
 
 
 def first_files(
-    engine: Engine,
+    engine: ContainerEngine,
     image: str,
     folders: Iterable[str],
     user: str | None,
@@ -142,7 +142,7 @@ class Janitor:
         SandboxError: The engine refused, or there is no Python in the container.
     """
 
-    def __init__(self, engine: Engine, container: Container, user: str = "0") -> None:
+    def __init__(self, engine: ContainerEngine, container: Container, user: str = "0") -> None:
         self._container = container
         self._program = Program(
             engine, container.id, "janitor", [janitor_inside], patience=_PATIENCE, user=user

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 import requests
 import urllib3
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import EngineUnavailable
 from pytest_agent_sandbox.host.log_file import LogFile
 
@@ -39,7 +39,7 @@ class LogFollower:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: ContainerEngine,
         container_id: str,
         file: LogFile,
         is_over: Callable[[], bool],

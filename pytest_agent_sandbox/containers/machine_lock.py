@@ -15,7 +15,7 @@ from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host.lock_folder import lock_folder
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.containers.engine import Engine
+    from pytest_agent_sandbox.containers.engine import ContainerEngine
 
 #: Seconds of waiting before the user is told what for.
 PATIENCE = 2.0
@@ -25,7 +25,7 @@ LIMIT = 1800.0
 
 @contextmanager
 def machine_lock(
-    engine: Engine, subject: str, progress: Progress, *, limit: float = LIMIT
+    engine: ContainerEngine, subject: str, progress: Progress, *, limit: float = LIMIT
 ) -> Iterator[None]:
     """Hold the lock on a piece of work; the operating system frees it if this process dies.
 
@@ -58,7 +58,7 @@ def machine_lock(
         lock.release()
 
 
-def _lock_file(engine: Engine, subject: str) -> Path:
+def _lock_file(engine: ContainerEngine, subject: str) -> Path:
     with engine.calling("tell its identity"):
         identity = engine.client.info().get("ID") or engine.endpoint
     digest = hashlib.sha256(f"{identity}\n{subject}".encode()).hexdigest()[:16]

@@ -10,7 +10,7 @@ from docker import auth
 from docker.errors import DockerException
 from docker.utils import parse_repository_tag
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.engine_events import engine_events
 from pytest_agent_sandbox.containers.progress import Progress
 from pytest_agent_sandbox.errors import (
@@ -83,7 +83,7 @@ _ANSWERS: tuple[tuple[tuple[str, ...], type[SandboxError], str], ...] = (
 
 
 def pull_image(
-    engine: Engine,
+    engine: ContainerEngine,
     reference: str,
     platform: str,
     progress: Progress,
@@ -132,7 +132,7 @@ def pull_image(
             ) from error
 
 
-def _credentials(engine: Engine, registry: str) -> dict[str, str | bytes]:
+def _credentials(engine: ContainerEngine, registry: str) -> dict[str, str | bytes]:
     """Return the header with docker's credentials for a registry, if its configuration has any."""
     try:
         with warnings.catch_warnings():
@@ -176,7 +176,7 @@ class _Layers:
 
 
 def _failure(
-    engine: Engine, reference: str, platform: str, said: str, way_out: str
+    engine: ContainerEngine, reference: str, platform: str, said: str, way_out: str
 ) -> SandboxError:
     words = said.lower()
     _, kind, message = next(
@@ -193,7 +193,7 @@ def _failure(
     return kind(f"{text} {way_out}".rstrip())
 
 
-def _platforms(engine: Engine, reference: str) -> str:
+def _platforms(engine: ContainerEngine, reference: str) -> str:
     """Return the platforms that the registry has the image for, for a message."""
     try:
         found = engine.client.images.get_registry_data(reference).attrs.get("Platforms") or []

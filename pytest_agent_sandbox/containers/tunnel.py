@@ -13,7 +13,7 @@ from functools import partial
 from typing import NamedTuple
 
 from pytest_agent_sandbox.containers.container_program import Program
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import SandboxStartFailed, SettingsError
 from pytest_agent_sandbox.host import multiplexer, tunnel_inside
 from pytest_agent_sandbox.host.closing import Closing
@@ -61,7 +61,7 @@ class Tunnel(Closing):
 
     def __init__(
         self,
-        engine: Engine,
+        engine: ContainerEngine,
         container: str,
         ports: Mapping[int, int | None],
         outwards: Mapping[int, Connect],

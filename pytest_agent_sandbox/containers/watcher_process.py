@@ -68,14 +68,14 @@ def clean_up(owner: str, files: list[Path]) -> None:
         else:
             file.unlink(missing_ok=True)
     from pytest_agent_sandbox.containers.cleanup import remove_labelled
-    from pytest_agent_sandbox.containers.engine import Engine
+    from pytest_agent_sandbox.containers.engine import ContainerEngine
     from pytest_agent_sandbox.errors import SandboxError
     from pytest_agent_sandbox.host.ownership import OWNER, forget
 
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            with Engine.connect() as engine:
+            with ContainerEngine.connect() as engine:
                 remove_labelled(engine, {OWNER: owner})
                 time.sleep(_LATE)
                 remove_labelled(engine, {OWNER: owner})

@@ -134,8 +134,8 @@ class SandboxEngine(Closing):
         for setting in SETTINGS:
             if self._is_asked(settings, setting) and self._is_refused(setting):
                 raise SettingsError(
-                    f"{flag(setting)} = {getattr(settings, setting.name)} needs a container of "
-                    f"ours, which there is none with {self.chosen_by}. Leave one of both out."
+                    f"{flag(setting)} = {getattr(settings, setting.name)} is not supported with "
+                    f"{self.chosen_by}. Leave one of both out."
                 )
 
     def not_in_effect(self) -> list[str]:

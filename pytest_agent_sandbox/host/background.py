@@ -18,7 +18,7 @@ _THREADS = 2
 class Background(Closing):
     """Threads that do what they are given; what is still to be done is done by `close`.
 
-    Each piece of work has to bound itself, as all calls to an `Engine` do.
+    Each piece of work has to bound itself, as all calls to a `ContainerEngine` do.
     """
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_agent_sandbox.containers import images
 from pytest_agent_sandbox.containers.building import add_name
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.llm.cassettes.cassette import Cassette
 
 PROGRAM = Path(sys.executable).parent / "agent-sandbox"
@@ -37,7 +37,7 @@ def agent_sandbox(
 
 
 @pytest.fixture(scope="module")
-def server_image(engine: Engine, agent_server_image: str) -> images.Image:
+def server_image(engine: ContainerEngine, agent_server_image: str) -> images.Image:
     """An agent-server image that is here."""
     image = images.find_local(engine, agent_server_image)
     assert image is not None
@@ -118,13 +118,13 @@ def test_doctor_knows_models_that_cannot_be_asked() -> None:
         (["--ca-bundle", "/nowhere/ca.pem"], r"/nowhere/ca\.pem cannot be read: No such file"),
     ],
 )
-def test_build_that_cannot_be(engine: Engine, arguments: list[str], message: str) -> None:
+def test_build_that_cannot_be(engine: ContainerEngine, arguments: list[str], message: str) -> None:
     done = agent_sandbox("build", *arguments)
     assert done.returncode == 1
     assert re.search(f"^agent-sandbox: .*{message}", done.stderr)
 
 
-def test_build_with_a_name_of_its_own(engine: Engine, server_image: images.Image) -> None:
+def test_build_with_a_name_of_its_own(engine: ContainerEngine, server_image: images.Image) -> None:
     """From the base that the image was built from, so that it is found, not built."""
     base = server_image.labels.get("pytest-agent-sandbox.base")
     if base is None:
@@ -141,7 +141,7 @@ def test_build_with_a_name_of_its_own(engine: Engine, server_image: images.Image
         engine.client.images.remove(name)
 
 
-def test_names_are_given_to_images(engine: Engine, server_image: images.Image) -> None:
+def test_names_are_given_to_images(engine: ContainerEngine, server_image: images.Image) -> None:
     name = f"pytest-agent-sandbox/tests:{uuid.uuid4().hex[:12]}"
     assert add_name(engine, server_image, name).id == server_image.id
     images.remove_image(engine, server_image.__class__(name, server_image.id, None, "linux/amd64"))

@@ -13,7 +13,7 @@ import pytest
 from pytest_agent_sandbox.client.agents import default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 
 from .conversing import Converse
 from .scripted_llm import ScriptedLLM
@@ -21,14 +21,14 @@ from .server import Server, running_server
 
 
 @pytest.fixture(scope="session")
-def server(engine: Engine, agent_server_image: str) -> Iterator[Server]:
+def server(engine: ContainerEngine, agent_server_image: str) -> Iterator[Server]:
     """One server for all tests that leave it running."""
     with running_server(engine, agent_server_image) as server:
         yield server
 
 
 @pytest.fixture
-def fresh_server(engine: Engine, agent_server_image: str) -> Iterator[Server]:
+def fresh_server(engine: ContainerEngine, agent_server_image: str) -> Iterator[Server]:
     """A server of the test's own, to be killed or paused."""
     with running_server(engine, agent_server_image) as server:
         yield server

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 
 
@@ -18,7 +18,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_server(engine: Engine, image: str) -> Iterator[Server]:
+def running_server(engine: ContainerEngine, image: str) -> Iterator[Server]:
     """A container with an agent server that answers; removed in the end."""
     # One test makes files of root's.
     with DockerWorkspace(server_image=image, engine=engine, security="sudo") as workspace:

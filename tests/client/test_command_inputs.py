@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import SettingsError
 
@@ -83,7 +83,9 @@ def test_another_user(workspace: RemoteWorkspace) -> None:
     assert workspace.execute_command("pgrep -fx 'sleep 35'; true").stdout == ""
 
 
-def test_no_other_user_where_that_cannot_be(engine: Engine, agent_server_image: str) -> None:
+def test_no_other_user_where_that_cannot_be(
+    engine: ContainerEngine, agent_server_image: str
+) -> None:
     with DockerWorkspace(server_image=agent_server_image, engine=engine) as workspace:
         with pytest.raises(SettingsError, match=r"cannot become 'root'.*security = sudo"):
             workspace.execute_command("id", user="root")

@@ -11,7 +11,7 @@ import pytest
 from pytest_agent_sandbox.client.agents import default_agent
 from pytest_agent_sandbox.client.commands import run_command
 from pytest_agent_sandbox.client.conversation import RemoteConversation
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import SandboxPaused
 
@@ -19,7 +19,7 @@ from .scripted_llm import ScriptedLLM
 
 
 @pytest.fixture(scope="module")
-def own(engine: Engine, agent_server_image: str) -> Iterator[DockerWorkspace]:
+def own(engine: ContainerEngine, agent_server_image: str) -> Iterator[DockerWorkspace]:
     """A workspace whose container these tests pause."""
     with DockerWorkspace(server_image=agent_server_image, engine=engine) as workspace:
         workspace.execute_command("true")
@@ -34,7 +34,7 @@ def seconds_until_said(ask: Callable[[], object], name: str) -> float:
 
 
 def test_a_command_and_a_run_in_a_paused_container(
-    engine: Engine, own: DockerWorkspace, llm: ScriptedLLM
+    engine: ContainerEngine, own: DockerWorkspace, llm: ScriptedLLM
 ) -> None:
     with RemoteConversation(own, default_agent(llm.llm())) as conversation:
         conversation.send_message("Hello.")
@@ -52,7 +52,7 @@ def test_a_command_and_a_run_in_a_paused_container(
     assert own.execute_command("echo hi").check().stdout == "hi\n"
 
 
-def test_a_pause_while_something_runs(engine: Engine, own: DockerWorkspace) -> None:
+def test_a_pause_while_something_runs(engine: ContainerEngine, own: DockerWorkspace) -> None:
     def pause_while_it_runs(text: str) -> None:
         engine.client.api.pause(own.container.id)
 
@@ -72,7 +72,9 @@ def test_a_pause_while_something_runs(engine: Engine, own: DockerWorkspace) -> N
         engine.client.api.unpause(own.container.id)
 
 
-def test_a_pause_that_ends_in_time_does_no_harm(engine: Engine, own: DockerWorkspace) -> None:
+def test_a_pause_that_ends_in_time_does_no_harm(
+    engine: ContainerEngine, own: DockerWorkspace
+) -> None:
     engine.client.api.pause(own.container.id)
     timer = threading.Timer(0.8, engine.client.api.unpause, [own.container.id])
     timer.start()

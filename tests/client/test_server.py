@@ -6,7 +6,7 @@ import pytest
 
 from pytest_agent_sandbox.client.server_state import ServerState
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import find_local, server_version
 from pytest_agent_sandbox.errors import ServerError
 
@@ -14,7 +14,7 @@ from .server import Server
 
 
 def test_it_is_up_and_says_which_it_is(
-    engine: Engine, agent_server_image: str, workspace: RemoteWorkspace
+    engine: ContainerEngine, agent_server_image: str, workspace: RemoteWorkspace
 ) -> None:
     workspace.wait_until_ready(timeout=5)
     assert workspace.alive()

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import find_local
 from pytest_agent_sandbox.containers.progress import show_progress
 from pytest_agent_sandbox.errors import ImageBuildFailed, SandboxError
@@ -59,7 +59,7 @@ def _releases(options: argparse.Namespace) -> list[Release]:
 
 
 def _sweep(releases: list[Release]) -> None:
-    with Engine.connect() as engine:
+    with ContainerEngine.connect() as engine:
         for number, release in enumerate(releases, 1):
             began = time.monotonic()
             result = _result(engine, release)
@@ -68,7 +68,7 @@ def _sweep(releases: list[Release]) -> None:
             _tell(f"{number}/{len(releases)} {release.version}", result, time.monotonic() - began)
 
 
-def _result(engine: Engine, release: Release) -> Result:
+def _result(engine: ContainerEngine, release: Release) -> Result:
     day = f"{release.published:%Y-%m-%d}"
     try:
         with show_progress(sys.stderr) as progress, image_of(engine, release, progress) as image:
@@ -78,7 +78,7 @@ def _result(engine: Engine, release: Release) -> Result:
 
 
 def _test_image(name: str) -> None:
-    with Engine.connect() as engine:
+    with ContainerEngine.connect() as engine:
         if find_local(engine, name) is None:
             raise CannotTestError(f"--image: there is no image {name!r} on {engine.description}.")
         began = time.monotonic()

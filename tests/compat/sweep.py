@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from pytest_agent_sandbox.containers.build_run import run_build
 from pytest_agent_sandbox.containers.building import BUILD_LABEL
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import (
     MINIMAL_TARGET,
     VERSION_LABEL,
@@ -77,7 +77,7 @@ class Result:
 
 
 @contextmanager
-def image_of(engine: Engine, release: Release, progress: Progress) -> Iterator[Image]:
+def image_of(engine: ContainerEngine, release: Release, progress: Progress) -> Iterator[Image]:
     """An image with a version, removed in the end; its packages are those of the version's time.
 
     Raises:
@@ -111,7 +111,7 @@ def image_of(engine: Engine, release: Release, progress: Progress) -> Iterator[I
         remove_image(engine, image)
 
 
-def run_suite(engine: Engine, image: str, released: str = "") -> Result:
+def run_suite(engine: ContainerEngine, image: str, released: str = "") -> Result:
     """The protocol suite's result with an image that is there.
 
     Raises:
@@ -172,7 +172,7 @@ def read_report(report: Path) -> dict[str, Group]:
     return groups
 
 
-def _python_in(engine: Engine, image: str) -> str:
+def _python_in(engine: ContainerEngine, image: str) -> str:
     code = "import platform; print(platform.python_version())"
     with engine.calling(f"ask {image} for its Python"):
         said = engine.client.containers.run(

@@ -11,7 +11,7 @@ import pytest
 from pytest_agent_sandbox.containers.cleanup import remove_labelled
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.host.multiplexer import Connect
 
 from .starting import SpecFactory, Start
@@ -24,7 +24,7 @@ def image(agent_server_image: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def run_label(engine: Engine) -> Iterator[str]:
+def run_label(engine: ContainerEngine) -> Iterator[str]:
     """Marks what tests start. Every test removes what it starts; this is the proof."""
     label = uuid.uuid4().hex
     yield label
@@ -44,7 +44,7 @@ def spec(image: str, run_label: str) -> SpecFactory:
 
 
 @pytest.fixture
-def start(engine: Engine, spec: SpecFactory, tmp_path: Path) -> Iterator[Start]:
+def start(engine: ContainerEngine, spec: SpecFactory, tmp_path: Path) -> Iterator[Start]:
     """Starts containers; they are gone after the test."""
     session_engine = engine
     started: list[Container] = []
@@ -52,7 +52,7 @@ def start(engine: Engine, spec: SpecFactory, tmp_path: Path) -> Iterator[Start]:
     def start(
         script: str,
         *,
-        engine: Engine | None = None,
+        engine: ContainerEngine | None = None,
         outwards: Mapping[int, Connect] | None = None,
         **settings: object,
     ) -> Container:

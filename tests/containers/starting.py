@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.host.multiplexer import Connect
 
 
@@ -18,7 +18,7 @@ class Start(Protocol):
         self,
         script: str,
         *,
-        engine: Engine | None = None,
+        engine: ContainerEngine | None = None,
         outwards: Mapping[int, Connect] | None = None,
         **settings: object,
     ) -> Container: ...

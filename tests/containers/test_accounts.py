@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_agent_sandbox.containers.accounts import Account, account_of, find_account
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import SettingsError
 
 PASSWD = """root:x:0:0:root:/root:/bin/bash
@@ -54,5 +54,5 @@ def test_an_image_without_users() -> None:
         account_of("bob", "", "", "image:1")
 
 
-def test_the_users_of_an_image(engine: Engine, image: str) -> None:
+def test_the_users_of_an_image(engine: ContainerEngine, image: str) -> None:
     assert find_account(engine, image, "root") == Account(0, 0, "/root")

@@ -13,7 +13,7 @@ import pytest
 from pytest_agent_sandbox.containers import engine as engine_module
 from pytest_agent_sandbox.containers import surroundings
 from pytest_agent_sandbox.containers.endpoints import Endpoint
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.host.multiplexer import Ends
 from tests.support.fake_engine import VERSION, reply, serving
 
@@ -36,17 +36,17 @@ def test_the_container_that_this_process_is_in(
     assert surroundings.own_container() == found
 
 
-def again(engine: Engine, address: str | None = None) -> Engine:
+def again(engine: ContainerEngine, address: str | None = None) -> ContainerEngine:
     """The same engine, which has to find out anew; it is not to be closed."""
-    return Engine(engine.client, Endpoint(address or engine.endpoint, "test"))
+    return ContainerEngine(engine.client, Endpoint(address or engine.endpoint, "test"))
 
 
-def test_an_engine_beside_this_process(engine: Engine) -> None:
+def test_an_engine_beside_this_process(engine: ContainerEngine) -> None:
     assert not again(engine).is_apart
 
 
 @pytest.mark.parametrize("address", ["tcp://192.0.2.1:2376", "ssh://me@build.example"])
-def test_an_engine_on_another_machine(engine: Engine, address: str) -> None:
+def test_an_engine_on_another_machine(engine: ContainerEngine, address: str) -> None:
     assert again(engine, address).is_apart
 
 
@@ -54,7 +54,11 @@ def test_an_engine_on_another_machine(engine: Engine, address: str) -> None:
     ("mode", "is_apart"), [(None, True), ("none", True), ("host", False), ("unknown", False)]
 )
 def test_a_process_in_a_container_of_the_engine(
-    mode: str, is_apart: bool, engine: Engine, start: Start, monkeypatch: pytest.MonkeyPatch
+    mode: str,
+    is_apart: bool,
+    engine: ContainerEngine,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     own = ID if mode == "unknown" else start("sleep 60", network=mode).id
     monkeypatch.setattr(engine_module, "own_container", lambda: own)
@@ -115,7 +119,7 @@ def is_taken_for_apart(gateway: str | None, info: dict[str, object]) -> bool:
             return reply(connection, {"IPAM": {"Config": [{"Gateway": gateway}]}})
         return reply(connection, info if b"/info" in path else VERSION)
 
-    with serving(answer) as address, Engine.connect(address) as engine:
+    with serving(answer) as address, ContainerEngine.connect(address) as engine:
         return engine.is_apart
 
 
@@ -133,7 +137,7 @@ with socket.create_server(("127.0.0.1", 9000)) as server:
 """
 
 
-def test_a_container_with_a_network_and_a_tunnel(engine: Engine, start: Start) -> None:
+def test_a_container_with_a_network_and_a_tunnel(engine: ContainerEngine, start: Start) -> None:
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"from here")
         writer.close()

@@ -12,7 +12,7 @@ import pytest
 from pytest_agent_sandbox.containers import base_images
 from pytest_agent_sandbox.containers.base_images import DEBIAN_IMAGE, ensure_base_image
 from pytest_agent_sandbox.containers.building import build_agent_server
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import find_local
 from pytest_agent_sandbox.containers.progress import Silence
 from pytest_agent_sandbox.errors import ImageBuildFailed, ImageNotFound, ImagePullFailed
@@ -29,7 +29,7 @@ class Notes(Silence):
 
 
 @pytest.fixture
-def nothing_here(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def nothing_here(engine: ContainerEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An engine without a base image, whose registry is out of reach; the name of a made one."""
     name = f"pytest-agent-sandbox/tests:{uuid.uuid4().hex[:12]}"
     monkeypatch.setattr(base_images, "DEFAULT_BASE_IMAGE", NO_REGISTRY)
@@ -49,7 +49,7 @@ def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_debian_is_made_where_no_registry_answers(
-    engine: Engine, nothing_here: str, builder: Path
+    engine: ContainerEngine, nothing_here: str, builder: Path
 ) -> None:
     builder.write_text('#!/bin/sh\nfor last; do :; done\ncd /etc && tar -cf "$last" hostname\n')
     progress = Notes()
@@ -68,7 +68,7 @@ def test_a_debian_is_made_where_no_registry_answers(
     assert not quiet.notes, "once it is here, no registry is asked again"
 
 
-def test_a_builder_that_fails(engine: Engine, nothing_here: str, builder: Path) -> None:
+def test_a_builder_that_fails(engine: ContainerEngine, nothing_here: str, builder: Path) -> None:
     builder.write_text("#!/bin/sh\necho 'E: no packages to be had' >&2\nexit 25\n")
     with pytest.raises(ImageBuildFailed, match=r"it exited with 25.*--base-image NAME") as caught:
         ensure_base_image(engine, None, platform=None, pull="missing", progress=Silence())
@@ -77,7 +77,7 @@ def test_a_builder_that_fails(engine: Engine, nothing_here: str, builder: Path) 
 
 
 def test_a_builder_that_hangs(
-    engine: Engine, nothing_here: str, builder: Path, monkeypatch: pytest.MonkeyPatch
+    engine: ContainerEngine, nothing_here: str, builder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     builder.write_text("#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr(base_images, "_DEBIAN_TIMEOUT", 0.5)
@@ -86,19 +86,19 @@ def test_a_builder_that_hangs(
 
 
 def test_without_a_builder_the_ways_out_are_named(
-    engine: Engine, nothing_here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: ContainerEngine, nothing_here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ImagePullFailed, match=r"--base-image NAME.*apt-get install mmdebstrap"):
         build_agent_server(engine, target="source")
 
 
-def test_none_is_made_for_another_platform(engine: Engine) -> None:
+def test_none_is_made_for_another_platform(engine: ContainerEngine) -> None:
     other = "linux/arm64" if engine.platform != "linux/arm64" else "linux/amd64"
     with pytest.raises(ImageNotFound, match=f"only on a Linux machine for {other}"):
         ensure_base_image(engine, DEBIAN_IMAGE, platform=other, pull="missing", progress=Silence())
 
 
-def test_a_base_that_was_named_is_not_replaced(engine: Engine, nothing_here: str) -> None:
+def test_a_base_that_was_named_is_not_replaced(engine: ContainerEngine, nothing_here: str) -> None:
     with pytest.raises(ImagePullFailed, match=r"127\.0\.0\.1:9 is out of reach"):
         build_agent_server(engine, base_image=NO_REGISTRY)

@@ -18,7 +18,7 @@ import pytest
 
 from pytest_agent_sandbox.containers import building, images
 from pytest_agent_sandbox.containers.building import build_agent_server, make_default
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import (
     BUILT_REPOSITORY,
     VERSION_LABEL,
@@ -55,7 +55,7 @@ class Recording(Silence):
 
 
 @pytest.fixture(scope="module")
-def base_image(engine: Engine) -> str:
+def base_image(engine: ContainerEngine) -> str:
     """A base image with Python that is here already."""
     if chosen := os.environ.get("SANDBOX_TEST_BASE_IMAGE"):
         return chosen
@@ -69,13 +69,13 @@ def base_image(engine: Engine) -> str:
 
 
 @pytest.fixture(scope="module")
-def built(engine: Engine, base_image: str) -> Image:
+def built(engine: ContainerEngine, base_image: str) -> Image:
     """A real image, with everything; found where scripts/setup has built the same already."""
     return build_agent_server(engine, base_image=base_image)
 
 
 @pytest.fixture(scope="module")
-def derived(engine: Engine, base_image: str) -> Iterator[DerivedImages]:
+def derived(engine: ContainerEngine, base_image: str) -> Iterator[DerivedImages]:
     """Makes base images by a few lines of Dockerfile, and removes them and what was built."""
     images = DerivedImages(engine, base_image)
     yield images
@@ -83,7 +83,7 @@ def derived(engine: Engine, base_image: str) -> Iterator[DerivedImages]:
 
 
 class DerivedImages:
-    def __init__(self, engine: Engine, base_image: str) -> None:
+    def __init__(self, engine: ContainerEngine, base_image: str) -> None:
         self._engine = engine
         self._base_image = base_image
         self._references: list[str] = []
@@ -111,14 +111,14 @@ class DerivedImages:
         self._engine.client.images.prune(filters={"dangling": True, "label": self._mark})
 
 
-def run_in(engine: Engine, image: Image, script: str) -> str:
+def run_in(engine: ContainerEngine, image: Image, script: str) -> str:
     output = engine.client.containers.run(
         image.id, entrypoint=["sh", "-c"], command=[script], remove=True
     )
     return bytes(output).decode()
 
 
-def test_second_build_costs_nothing(engine: Engine, base_image: str, built: Image) -> None:
+def test_second_build_costs_nothing(engine: ContainerEngine, base_image: str, built: Image) -> None:
     progress = Recording()
     started = time.monotonic()
     again = build_agent_server(engine, base_image=base_image, progress=progress)
@@ -139,7 +139,7 @@ def _normal(requirement: str) -> str:
     return f"{re.sub('[-_.]+', '-', name).lower()}=={version}"
 
 
-def test_pinned_packages_and_no_leftovers(engine: Engine, built: Image) -> None:
+def test_pinned_packages_and_no_leftovers(engine: ContainerEngine, built: Image) -> None:
     pins = (Path(building.__file__).parent / "image/requirements-1.58.0.txt").read_text()
     lines = [line.split()[0] for line in pins.splitlines() if not line.startswith(" ")]
     assert pins.count("--hash=sha256:") >= len(lines)
@@ -152,7 +152,9 @@ def test_pinned_packages_and_no_leftovers(engine: Engine, built: Image) -> None:
     assert left.split() == []
 
 
-def test_the_bill_of_materials_lists_what_is_installed(engine: Engine, built: Image) -> None:
+def test_the_bill_of_materials_lists_what_is_installed(
+    engine: ContainerEngine, built: Image
+) -> None:
     bill = json.loads(run_in(engine, built, "cat /opt/agent-sandbox/sbom.cdx.json"))
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
     purls = {component["purl"] for component in bill["components"]}
@@ -165,14 +167,14 @@ def test_the_bill_of_materials_lists_what_is_installed(engine: Engine, built: Im
     )
 
 
-def test_user_may_become_root_and_owns_the_workspace(engine: Engine, built: Image) -> None:
+def test_user_may_become_root_and_owns_the_workspace(engine: ContainerEngine, built: Image) -> None:
     script = "id -u; id -un; sudo -n id -u; touch /workspace/project/x && echo owner; git --version"
     uid, name, root, owner, git = run_in(engine, built, script).splitlines()
     assert (uid, name, root, owner) == ("10001", "openhands", "0", "owner")
     assert git.startswith("git version")
 
 
-def test_server_answers(engine: Engine, built: Image) -> None:
+def test_server_answers(engine: ContainerEngine, built: Image) -> None:
     container = engine.client.containers.run(
         built.id, detach=True, ports={8000: ("127.0.0.1", None)}
     )
@@ -185,7 +187,7 @@ def test_server_answers(engine: Engine, built: Image) -> None:
         container.remove(force=True, v=True)
 
 
-def test_becomes_the_default(engine: Engine, built: Image, derived: DerivedImages) -> None:
+def test_becomes_the_default(engine: ContainerEngine, built: Image, derived: DerivedImages) -> None:
     labels = {VERSION_LABEL: "0.0.1", images.TARGET_LABEL: "source-minimal"}
     named = Image(built.reference, built.id, None, built.platform, labels)
     default = make_default(engine, named)
@@ -201,7 +203,9 @@ def test_becomes_the_default(engine: Engine, built: Image, derived: DerivedImage
         engine.client.images.remove(f"{BUILT_REPOSITORY}:0.0.1-source-minimal")
 
 
-def test_every_input_changes_the_name(engine: Engine, base_image: str, built: Image) -> None:
+def test_every_input_changes_the_name(
+    engine: ContainerEngine, base_image: str, built: Image
+) -> None:
     base = find_local(engine, base_image)
     assert base is not None
     plain = HostNetwork()
@@ -224,12 +228,12 @@ def test_every_input_changes_the_name(engine: Engine, base_image: str, built: Im
         ("desk", "no target 'desk'; use 'source-minimal', or 'source'"),
     ],
 )
-def test_target_that_is_not_there(engine: Engine, target: str, advice: str) -> None:
+def test_target_that_is_not_there(engine: ContainerEngine, target: str, advice: str) -> None:
     with pytest.raises(SettingsError, match=advice):
         build_agent_server(engine, base_image="x", target=target)
 
 
-def test_base_image_without_python_nor_apt(engine: Engine, derived: DerivedImages) -> None:
+def test_base_image_without_python_nor_apt(engine: ContainerEngine, derived: DerivedImages) -> None:
     base = derived.make("RUN rm -f /usr/bin/apt-get /usr/bin/python3* /usr/local/bin/python3*")
     progress = Recording()
     with pytest.raises(ImageBuildFailed, match=r"has no apt-get, and lacks:.* tini") as caught:
@@ -240,7 +244,9 @@ def test_base_image_without_python_nor_apt(engine: Engine, derived: DerivedImage
     assert (1, progress.steps[0][1]) == progress.steps[0]
 
 
-def test_base_image_with_an_old_python_only(engine: Engine, derived: DerivedImages) -> None:
+def test_base_image_with_an_old_python_only(
+    engine: ContainerEngine, derived: DerivedImages
+) -> None:
     """As Debian 12 is: apt-get is there, yet gives a Python that is too old."""
     old = '#!/bin/sh\\ncase "$*" in *platform*) echo Python 3.11.2;; *) exit 1;; esac\\n'
     base = derived.make(
@@ -252,7 +258,7 @@ def test_base_image_with_an_old_python_only(engine: Engine, derived: DerivedImag
 
 
 def test_version_that_does_not_exist(
-    engine: Engine, base_image: str, derived: DerivedImages
+    engine: ContainerEngine, base_image: str, derived: DerivedImages
 ) -> None:
     base = derived.make("LABEL nothing=else")
     progress = Recording()
@@ -263,7 +269,7 @@ def test_version_that_does_not_exist(
 
 
 def test_index_credentials_and_proxies_stay_out_of_the_image(
-    engine: Engine, derived: DerivedImages, monkeypatch: pytest.MonkeyPatch
+    engine: ContainerEngine, derived: DerivedImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With stand-ins for the long steps, which show what they were given."""
     base = derived.make("LABEL secrets=none")
@@ -314,7 +320,7 @@ def test_index_credentials_and_proxies_stay_out_of_the_image(
         assert left == []
 
 
-def minimal_names(engine: Engine, base_image: str) -> list[str]:
+def minimal_names(engine: ContainerEngine, base_image: str) -> list[str]:
     filters = {
         "label": [
             f"{building.BASE_LABEL}={base_image}",

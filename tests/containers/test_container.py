@@ -17,7 +17,7 @@ from pytest_agent_sandbox.containers.cleanup import (
 )
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.inside import Process, copy_file
 from pytest_agent_sandbox.containers.readiness import wait_until
 from pytest_agent_sandbox.errors import (
@@ -32,7 +32,7 @@ from .starting import SpecFactory, Start
 _SERVER = "exec python3 -m http.server 8000"
 
 
-def inspect(engine: Engine, container: Container) -> dict[str, Any]:
+def inspect(engine: ContainerEngine, container: Container) -> dict[str, Any]:
     return engine.client.api.inspect_container(container.id)
 
 
@@ -60,7 +60,7 @@ def test_ports_chosen_by_the_engine_lead_into_the_container(start: Start) -> Non
     wait_until(lambda: connects(container.ports[8000]), container, timeout=20)
 
 
-def test_ports_are_published_on_loopback_only(engine: Engine, start: Start) -> None:
+def test_ports_are_published_on_loopback_only(engine: ContainerEngine, start: Start) -> None:
     container = start("sleep 60", ports={8000: None})
     [binding] = inspect(engine, container)["NetworkSettings"]["Ports"]["8000/tcp"]
     assert binding == {"HostIp": "127.0.0.1", "HostPort": str(container.ports[8000])}
@@ -79,7 +79,9 @@ def test_a_fixed_port_is_that_port(start: Start) -> None:
     assert start("sleep 60", ports={8000: free, 8001: None}).ports[8000] == free
 
 
-def test_limits_and_settings_reach_the_engine(engine: Engine, start: Start, run_label: str) -> None:
+def test_limits_and_settings_reach_the_engine(
+    engine: ContainerEngine, start: Start, run_label: str
+) -> None:
     container = start(
         "sleep 60",
         memory="64m",
@@ -198,7 +200,7 @@ def test_removal_keeps_what_was_just_printed(start: Start, tmp_path: Path) -> No
 
 
 def test_the_tail_is_the_end_of_this_container_only(
-    engine: Engine, spec: SpecFactory, tmp_path: Path
+    engine: ContainerEngine, spec: SpecFactory, tmp_path: Path
 ) -> None:
     log_path = tmp_path / "a" / "new" / "folder" / "log"
     for word in ("one", "two"):
@@ -252,7 +254,7 @@ def test_state_from_start_to_end(start: Start) -> None:
     assert container.state().status == "removed"
 
 
-def test_removal_is_quick_idempotent_and_final(engine: Engine, start: Start) -> None:
+def test_removal_is_quick_idempotent_and_final(engine: ContainerEngine, start: Start) -> None:
     # A process that ignores the polite signal: it is not asked.
     container = start("trap '' TERM; sleep 60")
     began = time.monotonic()
@@ -284,7 +286,7 @@ def test_nothing_is_left_after_many_starts(
         return threading.active_count(), len(process.net_connections("all"))
 
     before = used()
-    with Engine.connect() as engine:
+    with ContainerEngine.connect() as engine:
         for number in range(8):
             made = spec(
                 "echo hello; sleep 60", labels={"run": f"{run_label}-leaks"}, ports={8000: None}
@@ -297,7 +299,7 @@ def test_nothing_is_left_after_many_starts(
 
 
 def test_anonymous_volumes_go_with_their_container(
-    engine: Engine, image: str, run_label: str, tmp_path: Path
+    engine: ContainerEngine, image: str, run_label: str, tmp_path: Path
 ) -> None:
     api = engine.client.api
     base = api.create_container(image, entrypoint=["true"])
@@ -390,18 +392,18 @@ def test_ports_need_a_network(image: str) -> None:
         ("C:/work:/work:ro,z", "C:/work:/work:ro,z"),
     ],
 )
-def test_volumes_as_people_write_them(engine: Engine, given: str, bind: str) -> None:
+def test_volumes_as_people_write_them(engine: ContainerEngine, given: str, bind: str) -> None:
     arguments = ContainerSpec(image="any", volumes=[given]).create_arguments(engine.client.api)
     assert arguments["host_config"]["Binds"] == [bind]
 
 
-def test_gpus_are_asked_for_as_the_command_line_does(engine: Engine) -> None:
+def test_gpus_are_asked_for_as_the_command_line_does(engine: ContainerEngine) -> None:
     arguments = ContainerSpec(image="any", gpus=True).create_arguments(engine.client.api)
     [request] = arguments["host_config"]["DeviceRequests"]
     assert (request["Count"], request["Capabilities"]) == (-1, [["gpu"]])
 
 
-def test_kept_it_outlives_clean_ups(engine: Engine, start: Start, run_label: str) -> None:
+def test_kept_it_outlives_clean_ups(engine: ContainerEngine, start: Start, run_label: str) -> None:
     container = start("echo here; sleep 60")
     hexadecimal = container.name.rpartition("-")[2]
     container.pause()
@@ -421,7 +423,7 @@ def test_kept_it_outlives_clean_ups(engine: Engine, start: Start, run_label: str
     assert kept_containers(engine, {"run": run_label}) == []
 
 
-def test_what_is_gone_cannot_be_kept(engine: Engine, start: Start) -> None:
+def test_what_is_gone_cannot_be_kept(engine: ContainerEngine, start: Start) -> None:
     container = start("sleep 60")
     remove_container(engine, container.id)
     with pytest.raises(SandboxError, match="could not rename container"):
@@ -429,7 +431,9 @@ def test_what_is_gone_cannot_be_kept(engine: Engine, start: Start) -> None:
     container.remove()
 
 
-def test_a_process_inside_and_a_file_from_it(engine: Engine, start: Start, tmp_path: Path) -> None:
+def test_a_process_inside_and_a_file_from_it(
+    engine: ContainerEngine, start: Start, tmp_path: Path
+) -> None:
     container = start("sleep 60")
     process = Process(engine, container, ["sh", "-c", "echo written > /tmp/file; sleep 60"])
     assert process.is_running()
@@ -445,7 +449,7 @@ def test_a_process_inside_and_a_file_from_it(engine: Engine, start: Start, tmp_p
         copy_file(engine, container, "/tmp/file", tmp_path / "large", limit=7)
 
 
-def test_a_process_ends_with_its_container(engine: Engine, start: Start) -> None:
+def test_a_process_ends_with_its_container(engine: ContainerEngine, start: Start) -> None:
     container = start("sleep 0.5")
     began = time.monotonic()
     assert Process(engine, container, ["sleep", "60"]).wait(30)

@@ -15,7 +15,7 @@ from pytest_agent_sandbox.containers.cleanup import remove_container, remove_lab
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.container_errors import explain_exit, is_transient
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.readiness import wait_until
 from pytest_agent_sandbox.errors import (
     EngineUnavailable,
@@ -31,7 +31,7 @@ from .starting import SpecFactory, Start
 
 
 @pytest.fixture
-def proxy(engine: Engine) -> Iterator[EngineProxy]:
+def proxy(engine: ContainerEngine) -> Iterator[EngineProxy]:
     """A way to the engine that a test can break, without breaking it for others."""
     if not engine.endpoint.startswith("unix://"):
         pytest.skip("needs an engine on a Unix socket")
@@ -47,7 +47,7 @@ def death(container: Container, timeout: float = 10) -> SandboxDied:
     return caught.value
 
 
-def test_death_is_noticed_within_a_second(start: Start, engine: Engine) -> None:
+def test_death_is_noticed_within_a_second(start: Start, engine: ContainerEngine) -> None:
     container = start("echo working; sleep 60")
     while container.log_tail() != "working":
         container.check()
@@ -73,7 +73,7 @@ def test_death_at_once_keeps_the_log(start: Start) -> None:
 @pytest.mark.parametrize("engine_is_slow", [False, True])
 def test_death_around_the_reading_of_ports(
     engine_is_slow: bool,
-    engine: Engine,
+    engine: ContainerEngine,
     spec: SpecFactory,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -123,7 +123,7 @@ def test_out_of_memory_is_told(start: Start) -> None:
     assert "out of memory" in str(error)
 
 
-def test_removal_by_somebody_else_is_told(start: Start, engine: Engine) -> None:
+def test_removal_by_somebody_else_is_told(start: Start, engine: ContainerEngine) -> None:
     container = start("sleep 60")
     began = time.monotonic()
     engine.client.api.remove_container(container.id, force=True)
@@ -134,8 +134,10 @@ def test_removal_by_somebody_else_is_told(start: Start, engine: Engine) -> None:
     container.remove()
 
 
-def test_an_engine_that_goes_away_is_told(proxy: EngineProxy, start: Start, engine: Engine) -> None:
-    with Engine.connect(proxy.address) as through:
+def test_an_engine_that_goes_away_is_told(
+    proxy: EngineProxy, start: Start, engine: ContainerEngine
+) -> None:
+    with ContainerEngine.connect(proxy.address) as through:
         container = start("echo hello; sleep 60", engine=through)
         try:
             time.sleep(0.2)
@@ -154,7 +156,7 @@ def test_an_engine_that_goes_away_is_told(proxy: EngineProxy, start: Start, engi
 
 
 def test_a_broken_connection_loses_neither_log_nor_death(proxy: EngineProxy, start: Start) -> None:
-    with Engine.connect(proxy.address) as through:
+    with ContainerEngine.connect(proxy.address) as through:
         script = "echo one; sleep 0.7; echo two; sleep 2; echo three; exit 9"
         container = start(script, engine=through)
         time.sleep(0.3)
@@ -166,7 +168,7 @@ def test_a_broken_connection_loses_neither_log_nor_death(proxy: EngineProxy, sta
 
 
 def test_a_fixed_port_that_is_taken_is_named(
-    engine: Engine, spec: SpecFactory, tmp_path: Path
+    engine: ContainerEngine, spec: SpecFactory, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -180,7 +182,7 @@ def test_a_fixed_port_that_is_taken_is_named(
 
 
 def test_a_port_taken_by_another_container_is_named(
-    engine: Engine, start: Start, spec: SpecFactory, tmp_path: Path
+    engine: ContainerEngine, start: Start, spec: SpecFactory, tmp_path: Path
 ) -> None:
     port = start("sleep 60", ports={8000: None}).ports[8000]
     with pytest.raises(SandboxStartFailed, match=f"port {port} of 127.0.0.1 is taken"):
@@ -205,7 +207,7 @@ def test_a_start_that_the_engine_refuses(
     settings: dict[str, object],
     error: type[SandboxError],
     words: str,
-    engine: Engine,
+    engine: ContainerEngine,
     spec: SpecFactory,
     tmp_path: Path,
 ) -> None:
@@ -215,7 +217,7 @@ def test_a_start_that_the_engine_refuses(
     assert not is_transient(caught.value)
 
 
-def test_gpus_without_a_runtime(engine: Engine, spec: SpecFactory, tmp_path: Path) -> None:
+def test_gpus_without_a_runtime(engine: ContainerEngine, spec: SpecFactory, tmp_path: Path) -> None:
     try:
         Container.start(engine, spec("sleep 1", gpus=True), log_path=tmp_path / "log").remove()
     except SettingsError as error:
@@ -223,7 +225,7 @@ def test_gpus_without_a_runtime(engine: Engine, spec: SpecFactory, tmp_path: Pat
 
 
 def test_a_limit_the_engine_may_not_raise(
-    engine: Engine, spec: SpecFactory, tmp_path: Path
+    engine: ContainerEngine, spec: SpecFactory, tmp_path: Path
 ) -> None:
     made = spec("ulimit -n", ulimits={"nofile": 2_000_000_000})
     with pytest.raises(SettingsError, match=r"^ulimits: the engine refuses this limit"):
@@ -231,7 +233,7 @@ def test_a_limit_the_engine_may_not_raise(
 
 
 def test_a_command_that_is_not_there(
-    engine: Engine, spec: SpecFactory, image: str, run_label: str, tmp_path: Path
+    engine: ContainerEngine, spec: SpecFactory, image: str, run_label: str, tmp_path: Path
 ) -> None:
     made = replace(spec(""), entrypoint=["no-such-program"])
     with pytest.raises(SandboxStartFailed, match="no-such-program"):
@@ -239,14 +241,14 @@ def test_a_command_that_is_not_there(
 
 
 def test_a_log_path_that_cannot_be_written_leaves_no_container(
-    engine: Engine, spec: SpecFactory, tmp_path: Path
+    engine: ContainerEngine, spec: SpecFactory, tmp_path: Path
 ) -> None:
     with pytest.raises(IsADirectoryError):
         Container.start(engine, spec("sleep 60"), log_path=tmp_path)
 
 
 def test_an_interrupted_start_leaves_no_container(
-    engine: Engine, spec: SpecFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: ContainerEngine, spec: SpecFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     really_start = engine.client.api.start
 
@@ -273,7 +275,7 @@ def test_a_limit_the_engine_would_drop_is_an_error(tmp_path: Path) -> None:
             return reply(connection, {"Id": "some-id", "Warnings": [warning]})
         return reply(connection, VERSION)
 
-    with serving(answer) as address, Engine.connect(address) as engine:
+    with serving(answer) as address, ContainerEngine.connect(address) as engine:
         made = ContainerSpec(image="any", memory="1g")
         with pytest.raises(SettingsError, match=r"cannot apply a limit: .*memory limit"):
             Container.start(engine, made, log_path=tmp_path / "log")

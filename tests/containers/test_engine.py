@@ -12,7 +12,7 @@ import pytest
 from pytest_agent_sandbox.containers import endpoints
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
 from tests.support.fake_engine import VERSION, reply, serving
 
@@ -40,7 +40,7 @@ def add_context(config: Path, name: str, host: str) -> None:
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
-def test_the_engine_says_what_it_is(engine: Engine) -> None:
+def test_the_engine_says_what_it_is(engine: ContainerEngine) -> None:
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     assert engine.platform == f"linux/{machine}"
     assert engine.description.split()[0] in ("Docker", "Podman")
@@ -50,7 +50,7 @@ def test_the_engine_says_what_it_is(engine: Engine) -> None:
 def test_the_clients_machine_does_not_decide_the_platform() -> None:
     with (
         serving(lambda connection, head: reply(connection, VERSION)) as address,
-        Engine.connect(address) as engine,
+        ContainerEngine.connect(address) as engine,
     ):
         assert engine.platform == "linux/arm64"
         assert engine.description == "Docker 99.1.0"
@@ -62,7 +62,7 @@ def test_docker_host_that_does_not_answer_is_not_replaced(
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{closed_port}")
     with pytest.raises(EngineUnavailable) as caught:
-        Engine.connect()
+        ContainerEngine.connect()
     message = str(caught.value)
     assert f"tcp://127.0.0.1:{closed_port} (from DOCKER_HOST): connection refused" in message
     assert "docker.sock" not in message
@@ -70,10 +70,10 @@ def test_docker_host_that_does_not_answer_is_not_replaced(
 
 
 def test_an_argument_wins_over_docker_host(
-    monkeypatch: pytest.MonkeyPatch, closed_port: int, engine: Engine
+    monkeypatch: pytest.MonkeyPatch, closed_port: int, engine: ContainerEngine
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{closed_port}")
-    with Engine.connect(engine.endpoint) as connected:
+    with ContainerEngine.connect(engine.endpoint) as connected:
         assert connected.description == engine.description
 
 
@@ -86,7 +86,7 @@ def test_all_usual_addresses_are_named_with_their_reasons(
     usual = [f"unix://{tmp_path}/missing.sock", f"unix://{dead}", f"tcp://127.0.0.1:{closed_port}"]
     monkeypatch.setattr(endpoints, "_usual_addresses", lambda: iter(usual))
     with pytest.raises(EngineUnavailable) as caught:
-        Engine.connect()
+        ContainerEngine.connect()
     message = str(caught.value)
     assert f"{usual[0]} (a usual address): there is no such socket" in message
     assert f"{usual[1]} (a usual address): connection refused" in message
@@ -94,11 +94,11 @@ def test_all_usual_addresses_are_named_with_their_reasons(
 
 
 def test_the_next_usual_address_is_tried(
-    monkeypatch: pytest.MonkeyPatch, docker_config: Path, tmp_path: Path, engine: Engine
+    monkeypatch: pytest.MonkeyPatch, docker_config: Path, tmp_path: Path, engine: ContainerEngine
 ) -> None:
     usual = [f"unix://{tmp_path}/missing.sock", engine.endpoint]
     monkeypatch.setattr(endpoints, "_usual_addresses", lambda: iter(usual))
-    with Engine.connect() as connected:
+    with ContainerEngine.connect() as connected:
         assert connected.endpoint == engine.endpoint
 
 
@@ -130,15 +130,15 @@ def test_the_docker_context_is_used_and_not_replaced(
     else:
         (docker_config / "config.json").write_text('{"currentContext": "mine"}')
     with pytest.raises(EngineUnavailable) as caught:
-        Engine.connect()
+        ContainerEngine.connect()
     assert f"tcp://127.0.0.1:{closed_port} (docker context 'mine')" in str(caught.value)
     assert "docker.sock" not in str(caught.value)
 
 
-def test_a_docker_context_leads_to_its_engine(docker_config: Path, engine: Engine) -> None:
+def test_a_docker_context_leads_to_its_engine(docker_config: Path, engine: ContainerEngine) -> None:
     add_context(docker_config, "good", engine.endpoint)
     (docker_config / "config.json").write_text('{"currentContext": "good"}')
-    with Engine.connect() as connected:
+    with ContainerEngine.connect() as connected:
         assert connected.endpoint == engine.endpoint
 
 
@@ -147,7 +147,7 @@ def test_an_unknown_docker_context_is_an_error(
 ) -> None:
     monkeypatch.setenv("DOCKER_CONTEXT", "nobody")
     with pytest.raises(EngineUnavailable, match=r"docker context .* does not exist"):
-        Engine.connect()
+        ContainerEngine.connect()
 
 
 def test_a_damaged_docker_context_is_an_error(docker_config: Path) -> None:
@@ -156,14 +156,14 @@ def test_a_damaged_docker_context_is_an_error(docker_config: Path) -> None:
     meta = next(docker_config.glob("contexts/meta/*/meta.json"))
     meta.write_text("{")
     with pytest.raises(EngineUnavailable, match="docker context cannot be read"):
-        Engine.connect()
+        ContainerEngine.connect()
 
 
 def test_an_engine_that_hangs_is_given_up_soon() -> None:
     with serving(lambda connection, head: False) as address:
         began = time.monotonic()
         with pytest.raises(EngineUnavailable, match="no answer within 3 s"):
-            Engine.connect(address)
+            ContainerEngine.connect(address)
         assert time.monotonic() - began < 5
 
 
@@ -179,7 +179,7 @@ def test_what_is_no_engine_is_not_taken_for_one(garbage: bytes) -> None:
         return True
 
     with serving(answer) as address, pytest.raises(EngineUnavailable) as caught:
-        Engine.connect(address)
+        ContainerEngine.connect(address)
     assert address in str(caught.value)
 
 
@@ -188,7 +188,7 @@ def test_what_is_no_engine_is_not_taken_for_one(garbage: bytes) -> None:
 )
 def test_an_address_that_cannot_be_used_is_an_error(address: str) -> None:
     with pytest.raises(EngineUnavailable) as caught:
-        Engine.connect(address)
+        ContainerEngine.connect(address)
     assert address in str(caught.value)
 
 
@@ -196,14 +196,14 @@ def test_calls_to_an_engine_that_hangs_later_are_bounded(tmp_path: Path) -> None
     def answer(connection: socket.socket, head: bytes) -> bool:
         return b"/version" in head.splitlines()[0] and reply(connection, VERSION)
 
-    with serving(answer) as address, Engine.connect(address, call_timeout=1) as engine:
+    with serving(answer) as address, ContainerEngine.connect(address, call_timeout=1) as engine:
         began = time.monotonic()
         with pytest.raises(EngineUnavailable, match=r"create container .* no answer within 1 s"):
             Container.start(engine, ContainerSpec(image="any"), log_path=tmp_path / "log")
         assert time.monotonic() - began < 5
 
 
-def test_an_engine_that_refuses_is_quoted(engine: Engine) -> None:
+def test_an_engine_that_refuses_is_quoted(engine: ContainerEngine) -> None:
     words = "could not pause container x: No such container: x"
     with pytest.raises(SandboxError, match=words), engine.calling("pause container x"):
         engine.client.api.pause("x")

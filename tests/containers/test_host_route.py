@@ -13,7 +13,7 @@ import pytest
 
 from pytest_agent_sandbox.containers.cleanup import prefixed, remove_labelled
 from pytest_agent_sandbox.containers.endpoints import Endpoint
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.host.host_route import HostRoute
 from tests.support.fake_engine import VERSION, reply, serving
@@ -41,11 +41,11 @@ def web_server(address: str) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def virtual_machine(info: dict[str, str]) -> Iterator[Engine]:
+def virtual_machine(info: dict[str, str]) -> Iterator[ContainerEngine]:
     def answer(connection: socket.socket, head: bytes) -> bool:
         return reply(connection, info if b"/info" in head.splitlines()[0] else VERSION)
 
-    with serving(answer) as address, Engine.connect(address) as engine:
+    with serving(answer) as address, ContainerEngine.connect(address) as engine:
         yield engine
 
 
@@ -68,7 +68,9 @@ def refused(address: str, port: int) -> bool:
     return False
 
 
-def test_containers_reach_the_server_and_others_do_not(engine: Engine, start: Start) -> None:
+def test_containers_reach_the_server_and_others_do_not(
+    engine: ContainerEngine, start: Start
+) -> None:
     route = engine.host_route()
     with web_server(route.bind_address) as port:
         assert "hello from the host" in fetch(start, route, port)
@@ -84,7 +86,7 @@ def test_containers_reach_the_server_and_others_do_not(engine: Engine, start: St
 
 @pytest.mark.parametrize("internal", [False, True])
 def test_a_network_has_its_own_route(
-    internal: bool, engine: Engine, start: Start, run_label: str
+    internal: bool, engine: ContainerEngine, start: Start, run_label: str
 ) -> None:
     name = f"agent-sandbox-test-{run_label}"
     labels = {"run": run_label, "network": "yes"}
@@ -99,7 +101,7 @@ def test_a_network_has_its_own_route(
         assert remove_labelled(engine, {"run": run_label}) == 2, "the container and its network"
 
 
-def test_an_address_given_by_the_user_is_used(engine: Engine) -> None:
+def test_an_address_given_by_the_user_is_used(engine: ContainerEngine) -> None:
     assert engine.host_route("192.0.2.7") == HostRoute("192.0.2.7", "192.0.2.7")
     assert engine.host_route("ci.example") == HostRoute("ci.example", "ci.example")
     wildcard = engine.host_route("0.0.0.0")
@@ -123,8 +125,8 @@ def test_an_engine_in_a_virtual_machine_forwards_loopback(info: dict[str, str]) 
 @pytest.mark.parametrize(
     "address", ["tcp://192.0.2.1:2376", "ssh://me@build.example", "https://build.example"]
 )
-def test_a_remote_engine_needs_an_address(engine: Engine, address: str) -> None:
-    remote = Engine(engine.client, Endpoint(address, "test"))
+def test_a_remote_engine_needs_an_address(engine: ContainerEngine, address: str) -> None:
+    remote = ContainerEngine(engine.client, Endpoint(address, "test"))
     assert remote.is_remote
     assert not remote.is_virtual_machine
     with pytest.raises(SettingsError, match=r"another machine.*give it"):
@@ -144,12 +146,12 @@ def test_a_gateway_elsewhere_is_an_error_that_says_what_to_do() -> None:
     words = r"203\.0\.113\.1.*Give the address"
     with (
         serving(answer) as address,
-        Engine.connect(address) as engine,
+        ContainerEngine.connect(address) as engine,
         pytest.raises(SettingsError, match=words),
     ):
         engine.host_route()
 
 
-def test_no_network_has_no_route(engine: Engine) -> None:
+def test_no_network_has_no_route(engine: ContainerEngine) -> None:
     with pytest.raises(SettingsError, match="'none'"):
         engine.host_route(network="none")

@@ -20,7 +20,7 @@ import pytest
 
 from pytest_agent_sandbox.containers import pulling
 from pytest_agent_sandbox.containers.building import add_name
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import (
     BUILT_REPOSITORY,
     DEFAULT_AGENT_SERVER_VERSION,
@@ -67,14 +67,14 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 
 @pytest.fixture
-def name(engine: Engine, registry: Registry) -> Iterator[str]:
+def name(engine: ContainerEngine, registry: Registry) -> Iterator[str]:
     """A name in the registry that nothing else uses; off the engine again after the test."""
     name = f"tests/{uuid.uuid4().hex[:12]}"
     yield name
     forget(engine, f"{registry.address}/{name}")
 
 
-def forget(engine: Engine, repository: str) -> None:
+def forget(engine: ContainerEngine, repository: str) -> None:
     """Removes whatever the engine has of a repository, by tag or by digest."""
     for image in engine.client.images.list(name=repository):
         for reference in {*image.tags, *image.attrs["RepoDigests"]}:
@@ -83,12 +83,12 @@ def forget(engine: Engine, repository: str) -> None:
                     engine.client.images.remove(reference)
 
 
-def other_platform(engine: Engine) -> str:
+def other_platform(engine: ContainerEngine) -> str:
     return "linux/arm64" if engine.platform != "linux/arm64" else "linux/amd64"
 
 
 def test_pulled_with_progress_then_found_in_one_call(
-    engine: Engine, registry: Registry, name: str
+    engine: ContainerEngine, registry: Registry, name: str
 ) -> None:
     content = os.urandom(20_000_000)
     digest = registry.push(name, platform=engine.platform, content=content)
@@ -111,7 +111,9 @@ def test_pulled_with_progress_then_found_in_one_call(
     assert len(registry.log_path.read_text().splitlines()) == requests
 
 
-def test_always_asks_the_registry_again(engine: Engine, registry: Registry, name: str) -> None:
+def test_always_asks_the_registry_again(
+    engine: ContainerEngine, registry: Registry, name: str
+) -> None:
     reference = f"{registry.address}/{name}:1"
     old = registry.push(name, platform=engine.platform, content=b"old")
     assert ensure_image(engine, reference).digest == old
@@ -120,7 +122,7 @@ def test_always_asks_the_registry_again(engine: Engine, registry: Registry, name
     assert ensure_image(engine, reference, pull="always").digest == new
 
 
-def test_by_digest_and_by_id(engine: Engine, registry: Registry, name: str) -> None:
+def test_by_digest_and_by_id(engine: ContainerEngine, registry: Registry, name: str) -> None:
     digest = registry.push(name, platform=engine.platform)
     reference = f"{registry.address}/{name}@{digest}"
     image = ensure_image(engine, reference)
@@ -132,7 +134,9 @@ def test_by_digest_and_by_id(engine: Engine, registry: Registry, name: str) -> N
         ensure_image(engine, image.id)
 
 
-def test_name_without_tag_means_latest_only(engine: Engine, registry: Registry, name: str) -> None:
+def test_name_without_tag_means_latest_only(
+    engine: ContainerEngine, registry: Registry, name: str
+) -> None:
     registry.push(name, platform=engine.platform, tag="1")
     registry.push(name, platform=engine.platform, tag="latest")
     image = ensure_image(engine, f"{registry.address}/{name}")
@@ -140,12 +144,12 @@ def test_name_without_tag_means_latest_only(engine: Engine, registry: Registry, 
     assert find_local(engine, f"{registry.address}/{name}:1") is None
 
 
-def test_not_found(engine: Engine, registry: Registry, name: str) -> None:
+def test_not_found(engine: ContainerEngine, registry: Registry, name: str) -> None:
     with pytest.raises(ImageNotFound, match=r"does not exist.*manifest unknown"):
         ensure_image(engine, f"{registry.address}/{name}:1")
 
 
-def test_never_pulled(engine: Engine, registry: Registry, name: str) -> None:
+def test_never_pulled(engine: ContainerEngine, registry: Registry, name: str) -> None:
     registry.push(name, platform=engine.platform)
     with pytest.raises(ImageNotFound, match="--sandbox-pull=never"):
         ensure_image(engine, f"{registry.address}/{name}:1", pull="never")
@@ -153,7 +157,7 @@ def test_never_pulled(engine: Engine, registry: Registry, name: str) -> None:
 
 
 def test_registry_has_it_for_another_platform_only(
-    engine: Engine, registry: Registry, name: str
+    engine: ContainerEngine, registry: Registry, name: str
 ) -> None:
     other = other_platform(engine)
     registry.push(name, platform=other)
@@ -164,7 +168,7 @@ def test_registry_has_it_for_another_platform_only(
 
 
 def test_registry_has_it_for_several_other_platforms(
-    engine: Engine, registry: Registry, name: str
+    engine: ContainerEngine, registry: Registry, name: str
 ) -> None:
     registry.push_list(name, ["linux/s390x", "linux/ppc64le"])
     with pytest.raises(ImageNotFound, match="linux/ppc64le, linux/s390x") as caught:
@@ -172,7 +176,9 @@ def test_registry_has_it_for_several_other_platforms(
     assert f"does not exist for {engine.platform}" in str(caught.value)
 
 
-def test_engine_has_it_for_another_platform(engine: Engine, registry: Registry, name: str) -> None:
+def test_engine_has_it_for_another_platform(
+    engine: ContainerEngine, registry: Registry, name: str
+) -> None:
     """What is there for the wrong platform is pulled for the right one, where that exists."""
     other = other_platform(engine)
     registry.push_list(name, [engine.platform, other])
@@ -184,7 +190,7 @@ def test_engine_has_it_for_another_platform(engine: Engine, registry: Registry, 
 
 
 def test_engine_has_it_for_another_platform_and_registry_is_gone(
-    engine: Engine, image: str
+    engine: ContainerEngine, image: str
 ) -> None:
     reference = f"127.0.0.1:9/tests/{uuid.uuid4().hex[:12]}:1"
     local = find_local(engine, image)
@@ -198,7 +204,7 @@ def test_engine_has_it_for_another_platform_and_registry_is_gone(
     assert "out of reach" in str(caught.value)
 
 
-def test_registry_out_of_reach(engine: Engine) -> None:
+def test_registry_out_of_reach(engine: ContainerEngine) -> None:
     with pytest.raises(ImagePullFailed, match=r"127.0.0.1:9 is out of reach.*connection refused"):
         ensure_image(engine, "127.0.0.1:9/tests/x:1")
 
@@ -230,7 +236,7 @@ def test_default_image_out_of_reach_names_the_way_out() -> None:
 )
 @pytest.mark.parametrize("pull", ["missing", "always", "never"])
 def test_an_image_that_is_built_here_is_asked_of_no_registry(
-    engine: Engine, tag: str, command: str, pull: Pull
+    engine: ContainerEngine, tag: str, command: str, pull: Pull
 ) -> None:
     with pytest.raises(ImageNotFound) as caught:
         ensure_image(engine, f"{BUILT_REPOSITORY}:{tag}", pull=pull)
@@ -240,20 +246,20 @@ def test_an_image_that_is_built_here_is_asked_of_no_registry(
     )
 
 
-def test_an_image_that_is_built_here_for_another_platform(engine: Engine) -> None:
+def test_an_image_that_is_built_here_for_another_platform(engine: ContainerEngine) -> None:
     other = other_platform(engine)
     with pytest.raises(ImageNotFound, match=f"`agent-sandbox build --platform {other}` builds it"):
         ensure_image(engine, f"{BUILT_REPOSITORY}:nobody", platform=other)
 
 
-def test_an_image_that_was_built_here_is_not_asked_for_again(engine: Engine) -> None:
+def test_an_image_that_was_built_here_is_not_asked_for_again(engine: ContainerEngine) -> None:
     built = find_built(engine)
     if built is None:
         pytest.skip("the agent-server image was pulled, not built here")
     assert ensure_image(engine, built.reference, pull="always") == built
 
 
-def test_registry_that_never_answers(engine: Engine) -> None:
+def test_registry_that_never_answers(engine: ContainerEngine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         reference = f"127.0.0.1:{mute.getsockname()[1]}/tests/x:1"
         started = time.monotonic()
@@ -265,13 +271,13 @@ def test_registry_that_never_answers(engine: Engine) -> None:
 @pytest.mark.parametrize(
     "reference", ["", " ", "Upper/Case", "a b", "http://x/y", ":x", "x:", "x@y"]
 )
-def test_malformed_name(engine: Engine, reference: str) -> None:
+def test_malformed_name(engine: ContainerEngine, reference: str) -> None:
     with pytest.raises(SettingsError):
         ensure_image(engine, reference)
 
 
 @pytest.fixture
-def private(engine: Engine, tmp_path: Path) -> Iterator[Registry]:
+def private(engine: ContainerEngine, tmp_path: Path) -> Iterator[Registry]:
     with running_registry(tmp_path, password=True) as registry:
         registry.push("tests/private")
         yield registry
@@ -280,12 +286,12 @@ def private(engine: Engine, tmp_path: Path) -> Iterator[Registry]:
 @contextlib.contextmanager
 def configured(
     monkeypatch: pytest.MonkeyPatch, folder: Path, configuration: dict[str, object]
-) -> Iterator[Engine]:
+) -> Iterator[ContainerEngine]:
     """An engine connection that reads this docker configuration."""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(configuration))
     monkeypatch.setenv("DOCKER_CONFIG", str(folder))
-    with Engine.connect() as engine:
+    with ContainerEngine.connect() as engine:
         yield engine
 
 
@@ -338,7 +344,7 @@ def test_credential_helper_that_is_not_there(
 
 _PULL = """
 import sys
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import ensure_image
 from pytest_agent_sandbox.containers.progress import Silence
 
@@ -348,13 +354,13 @@ class Telling(Silence):
     def note(self, text):
         print("note", text, flush=True)
 
-with Engine.connect() as engine:
+with ContainerEngine.connect() as engine:
     image = ensure_image(engine, sys.argv[1], progress=Telling())
     print("image", image.id, flush=True)
 """
 
 
-def test_two_processes_pull_once(engine: Engine, registry: Registry, name: str) -> None:
+def test_two_processes_pull_once(engine: ContainerEngine, registry: Registry, name: str) -> None:
     registry.push(name, platform=engine.platform)
     reference = f"{registry.address}/{name}:1"
     subject = f"the image {reference} ({engine.platform})"
@@ -374,7 +380,7 @@ def test_two_processes_pull_once(engine: Engine, registry: Registry, name: str) 
     assert all(re.search(r"^image sha256:", output, re.MULTILINE) for output in outputs)
 
 
-def test_waiting_for_another_process_is_bounded(engine: Engine) -> None:
+def test_waiting_for_another_process_is_bounded(engine: ContainerEngine) -> None:
     subject = uuid.uuid4().hex
     with (
         machine_lock(engine, subject, Silence()),
@@ -385,7 +391,7 @@ def test_waiting_for_another_process_is_bounded(engine: Engine) -> None:
 
 
 def test_what_was_built_here_is_the_default(
-    engine: Engine, image: str, monkeypatch: pytest.MonkeyPatch
+    engine: ContainerEngine, image: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = f"0.0.{uuid.uuid4().int % 10**6}"
     monkeypatch.setattr(

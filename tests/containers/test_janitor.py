@@ -12,7 +12,7 @@ import pytest
 from pytest_agent_sandbox.containers import janitor_inside
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.janitor import Janitor, first_files, home_of, memory_options
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError
 
@@ -24,13 +24,13 @@ SHOW = (
 
 
 @pytest.fixture(scope="module")
-def files(engine: Engine, agent_server_image: str) -> dict[str, bytes]:
+def files(engine: ContainerEngine, agent_server_image: str) -> dict[str, bytes]:
     return first_files(engine, agent_server_image, FOLDERS, None)
 
 
 @pytest.fixture(scope="module")
 def container(
-    engine: Engine,
+    engine: ContainerEngine,
     agent_server_image: str,
     files: dict[str, bytes],
     run_label: str,
@@ -51,7 +51,9 @@ def container(
 
 
 @pytest.fixture(scope="module")
-def janitor(engine: Engine, container: Container, files: dict[str, bytes]) -> Iterator[Janitor]:
+def janitor(
+    engine: ContainerEngine, container: Container, files: dict[str, bytes]
+) -> Iterator[Janitor]:
     janitor = Janitor(engine, container)
     janitor.restore(files)
     janitor.remember()
@@ -63,7 +65,7 @@ Run = Callable[..., str]
 
 
 @pytest.fixture
-def run(engine: Engine, container: Container) -> Run:
+def run(engine: ContainerEngine, container: Container) -> Run:
     """Runs a shell script in the container; returns its output."""
 
     def run(script: str, user: str = "openhands", *, detach: bool = False) -> str:
@@ -134,7 +136,9 @@ def test_files(run: Run, janitor: Janitor, script: str, user: str) -> None:
     ],
     ids=range(8),
 )
-def test_processes(run: Run, janitor: Janitor, engine: Engine, container: Container, script: str):
+def test_processes(
+    run: Run, janitor: Janitor, engine: ContainerEngine, container: Container, script: str
+):
     def processes() -> int:
         return len(engine.client.api.top(container.id)["Processes"])
 
@@ -157,7 +161,7 @@ def test_it_takes_milliseconds(run: Run, janitor: Janitor) -> None:
 
 
 def test_what_cannot_be_brought_back_is_said(
-    engine: Engine, agent_server_image: str, run_label: str, tmp_path: Path
+    engine: ContainerEngine, agent_server_image: str, run_label: str, tmp_path: Path
 ) -> None:
     spec = ContainerSpec(
         image=agent_server_image,
@@ -201,7 +205,7 @@ def test_another_mount_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_janitor_that_was_killed_is_noticed(
-    engine: Engine, agent_server_image: str, run_label: str, tmp_path: Path
+    engine: ContainerEngine, agent_server_image: str, run_label: str, tmp_path: Path
 ) -> None:
     spec = ContainerSpec(
         image=agent_server_image,
@@ -225,7 +229,7 @@ def test_a_janitor_that_was_killed_is_noticed(
 
 
 def test_a_container_without_python_says_so(
-    engine: Engine, start: Callable[..., Container]
+    engine: ContainerEngine, start: Callable[..., Container]
 ) -> None:
     # It has one, which is made hard to find.
     script = "rm /usr/bin/python3; echo gone; sleep 600"

@@ -16,7 +16,7 @@ import pytest
 
 from pytest_agent_sandbox.containers.cleanup import find, prefixed, remove_left_behind
 from pytest_agent_sandbox.containers.container import Container
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.watcher import Watcher
 from pytest_agent_sandbox.host.ownership import OWNER, PLACE, Owner, owner_file, owner_state
 
@@ -27,13 +27,13 @@ import json, os, signal, sys, time
 from pathlib import Path
 from pytest_agent_sandbox.containers.cleanup import prefixed
 from pytest_agent_sandbox.containers.container import Container
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.watcher import Watcher
 
 image, folder, watched = sys.argv[1:]
 folder = Path(folder)
-engine = Engine.connect()
+engine = ContainerEngine.connect()
 watcher = Watcher(engine.owner.id, [folder / "scratch"]) if watched == "yes" else None
 (folder / "scratch").mkdir()
 (folder / "scratch" / "a.txt").write_text("x")
@@ -91,7 +91,7 @@ def tell(process: subprocess.Popen[str], word: str) -> None:
     process.wait(30)
 
 
-def names(engine: Engine, owner: str) -> list[str]:
+def names(engine: ContainerEngine, owner: str) -> list[str]:
     return [one.name for one in find(engine, {"owner": owner})]
 
 
@@ -107,7 +107,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 
 @posix
 @pytest.mark.parametrize("word", ["die", "fork"])
-def test_the_watcher_cleans_up(engine: Engine, begin: Begin, word: str) -> None:
+def test_the_watcher_cleans_up(engine: ContainerEngine, begin: Begin, word: str) -> None:
     process, found = begin()
     bystander, other = begin()
     assert len(names(engine, found["owner"])) == 2
@@ -131,7 +131,7 @@ def test_the_watcher_cleans_up(engine: Engine, begin: Begin, word: str) -> None:
 
 
 @posix
-def test_a_later_run_cleans_up(engine: Engine, begin: Begin) -> None:
+def test_a_later_run_cleans_up(engine: ContainerEngine, begin: Begin) -> None:
     process, found = begin(watched=False)
     living, other = begin()
     uses = {one.name: one.use for one in find(engine)}
@@ -150,7 +150,7 @@ def test_a_later_run_cleans_up(engine: Engine, begin: Begin) -> None:
     tell(living, "end")
 
 
-def test_files_of_owners_that_were_killed_go(engine: Engine) -> None:
+def test_files_of_owners_that_were_killed_go(engine: ContainerEngine) -> None:
     """Those that had nothing on the engine any more, so that nothing names them."""
     hours_ago = time.time() - 7200
     killed, just_begun = owner_file("0123abcd"), owner_file("4567ef01")
@@ -168,7 +168,7 @@ def test_files_of_owners_that_were_killed_go(engine: Engine) -> None:
             just_begun.unlink()
 
 
-def test_what_belongs_to_another_machine_stays(engine: Engine, begin: Begin) -> None:
+def test_what_belongs_to_another_machine_stays(engine: ContainerEngine, begin: Begin) -> None:
     with Owner() as owner:
         labels = prefixed({**owner.labels, PLACE: "elsewhere"})
     network = engine.client.api.create_network(f"agent-sandbox-{owner.id}", labels=labels)["Id"]
@@ -194,8 +194,10 @@ def test_a_watcher_that_was_killed_is_no_trouble() -> None:
     watcher.close()
 
 
-def test_an_engines_owner_ends_with_it(engine: Engine, start: Callable[..., Container]) -> None:
-    other = Engine.connect()
+def test_an_engines_owner_ends_with_it(
+    engine: ContainerEngine, start: Callable[..., Container]
+) -> None:
+    other = ContainerEngine.connect()
     container = start("sleep 60", engine=other)
     (found,) = find(engine, {"owner": other.owner.id})
     assert (found.name, found.use) == (container.name, "alive")
@@ -207,7 +209,7 @@ def test_an_engines_owner_ends_with_it(engine: Engine, start: Callable[..., Cont
 
 
 @posix
-def test_prune_shows_and_removes(engine: Engine, begin: Begin) -> None:
+def test_prune_shows_and_removes(engine: ContainerEngine, begin: Begin) -> None:
     process, found = begin(watched=False)
     living, other = begin()
     tell(process, "die")

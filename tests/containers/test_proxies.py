@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.proxies import container_proxies, proxy_before, without_proxy
 from pytest_agent_sandbox.errors import EngineUnavailable
 from tests.support.fake_engine import VERSION, EngineProxy, reply, serving
@@ -122,14 +122,14 @@ def test_the_proxy_before_an_engine(
 
 
 def test_loopback_is_not_asked_for_by_a_proxy(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: ContainerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, DEAD)
         monkeypatch.setenv(name.lower(), DEAD)
     proxy = EngineProxy(engine.endpoint.removeprefix("unix://"))
     try:
-        with Engine.connect(proxy.address) as connected:
+        with ContainerEngine.connect(proxy.address) as connected:
             assert connected.description == engine.description
             assert not connected.is_apart
     finally:
@@ -145,7 +145,7 @@ def test_a_proxy_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with serving(answer) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.replace("tcp", "http"))
-        with Engine.connect("tcp://engine.example:2375") as engine:
+        with ContainerEngine.connect("tcp://engine.example:2375") as engine:
             assert engine.description == "Docker 99.1.0"
     assert asked
     assert all(target.startswith(b"http://engine.example:2375/") for target in asked)
@@ -161,13 +161,13 @@ def test_a_proxy_that_does_not_is_named_without_its_password(
     words = r"it was asked through the proxy {} \(from HTTP_PROXY\), NO_PROXY=engine.example leads"
     monkeypatch.setenv("HTTP_PROXY", "http://me:secret@127.0.0.1:9")
     with pytest.raises(EngineUnavailable, match=words.format("127.0.0.1:9")) as caught:
-        Engine.connect("tcp://engine.example:2375")
+        ContainerEngine.connect("tcp://engine.example:2375")
     assert "connection refused" in str(caught.value)
     assert "secret" not in str(caught.value)
     with serving(refuse) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.replace("tcp", "http"))
         with pytest.raises(EngineUnavailable, match=f"403.*{words.format('127.0.0.1:')[:40]}"):
-            Engine.connect("tcp://engine.example:2375")
+            ContainerEngine.connect("tcp://engine.example:2375")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_proxy_that_does_not_is_named_without_its_password(
 def test_a_proxy_whose_address_cannot_be_read(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", url)
     with pytest.raises(EngineUnavailable) as caught:
-        Engine.connect("tcp://engine.example:2375")
+        ContainerEngine.connect("tcp://engine.example:2375")
     message = str(caught.value)
     assert "the proxy's URL in HTTP_PROXY cannot be read" in message
     assert "NO_PROXY=engine.example" in message
@@ -212,7 +212,7 @@ def test_a_password_for_a_proxy(scheme: str, monkeypatch: pytest.MonkeyPatch) ->
     with serving(answer) as proxy:
         place = proxy.removeprefix("tcp://")
         monkeypatch.setenv("HTTP_PROXY", f"{scheme}me:s3%23cret@{place}")
-        with Engine.connect("tcp://engine.example:2375"):
+        with ContainerEngine.connect("tcp://engine.example:2375"):
             pass
     sent = base64.b64encode(b"me:s3#cret")
     assert heads

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from pytest_agent_sandbox.containers.container import Container
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.tunnel import Tunnel
 from pytest_agent_sandbox.errors import SandboxDied, SandboxStartFailed, SettingsError
 
@@ -127,7 +127,7 @@ def test_the_end_of_the_container_ends_all(echo: Container) -> None:
 
 
 def test_a_tunnel_that_is_ended_from_inside_is_the_sandboxs_end(
-    echo: Container, engine: Engine
+    echo: Container, engine: ContainerEngine
 ) -> None:
     with connect(echo, ECHO) as end:
         end.sendall(b"a")
@@ -145,7 +145,7 @@ def test_a_tunnel_that_is_ended_from_inside_is_the_sandboxs_end(
 
 
 def test_a_tunnel_that_cannot_begin_is_no_hang(
-    engine: Engine, start, monkeypatch: pytest.MonkeyPatch
+    engine: ContainerEngine, start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def no_server(*_: object, **__: object) -> None:
         raise OSError(24, "Too many open files")
@@ -159,21 +159,21 @@ def test_a_tunnel_that_cannot_begin_is_no_hang(
     assert tunnels() == []
 
 
-def test_it_fails_closed(engine: Engine, start) -> None:
+def test_it_fails_closed(engine: ContainerEngine, start) -> None:
     container = start("sleep 60")
     with pytest.raises(SandboxStartFailed, match=r"is not: there is a network interface eth0"):
         Tunnel(engine, container.id, {ECHO: None}, {}, lambda _: None)
     assert tunnels() == []
 
 
-def test_an_image_without_python(engine: Engine, start) -> None:
+def test_an_image_without_python(engine: ContainerEngine, start) -> None:
     container = start("sleep 60", network="none")
     with pytest.raises(SandboxStartFailed, match="there is no Python in it"):
         Tunnel(_without_python(engine), container.id, {ECHO: None}, {}, lambda _: None)
     assert tunnels() == []
 
 
-def _without_python(engine: Engine) -> Engine:
+def _without_python(engine: ContainerEngine) -> ContainerEngine:
     """The engine, which starts processes that find nothing."""
 
     class Api:
@@ -205,7 +205,7 @@ def test_a_port_of_this_machine_that_is_taken(start) -> None:
     assert tunnels() == []
 
 
-def test_a_way_out_leads_where_it_is_said_to(engine: Engine, start) -> None:
+def test_a_way_out_leads_where_it_is_said_to(engine: ContainerEngine, start) -> None:
     said = []
 
     async def allowed() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

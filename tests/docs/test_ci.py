@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from tests.support.fake_engine import EngineProxy
 from tests.support.project import Project
 
@@ -79,7 +79,7 @@ def test_github(project: Project, agent_server_image: str, tmp_path: Path) -> No
 
 
 @pytest.fixture
-def engine_of_a_service(engine: Engine) -> Iterator[str]:
+def engine_of_a_service(engine: ContainerEngine) -> Iterator[str]:
     """The engine, as if it were another machine's: its ports are not this one's."""
     if not engine.endpoint.startswith("unix://"):
         pytest.skip(f"the engine at {engine.endpoint} has no Unix socket")

@@ -8,7 +8,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from tests.support.project import Project
 
 
@@ -36,7 +36,7 @@ def served(project: Project, on_running_server: dict[str, str]) -> None:
 
 
 @pytest.fixture(scope="session")
-def engine_client(engine: Engine) -> docker.DockerClient:
+def engine_client(engine: ContainerEngine) -> docker.DockerClient:
     """Docker's own client of the engine, to see what a project's runs have left there."""
     return engine.client
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from tests.support.fake_engine import EngineProxy
 from tests.support.project import Project
 
@@ -34,7 +34,7 @@ true
 SAID = "agent-sandbox: the engine's ports are out of reach here: all goes over its connection\n"
 
 
-def test_an_engine_on_another_machine(project: Project, engine: Engine) -> None:
+def test_an_engine_on_another_machine(project: Project, engine: ContainerEngine) -> None:
     project.write("test_it.py", SUITE)
     address = engine.host_route().bind_address
     proxy = EngineProxy(engine.endpoint.removeprefix("unix://"), address)
@@ -64,7 +64,7 @@ def copy_packages(folder: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="the engine's socket is mounted")
 def test_a_container_that_has_the_engines_socket(
-    tmp_path: Path, engine: Engine, agent_server_image: str
+    tmp_path: Path, engine: ContainerEngine, agent_server_image: str
 ) -> None:
     copy_packages(tmp_path)
     (tmp_path / "test_it.py").write_text(SUITE)

@@ -12,10 +12,10 @@ DYING = "local/agent-sandbox-test-dying"
 @pytest.fixture(scope="module")
 def odd_images(engine_client):
     """Images of the default base whose "server" never answers, or dies at once."""
-    from pytest_agent_sandbox.containers.engine import Engine
+    from pytest_agent_sandbox.containers.engine import ContainerEngine
     from pytest_agent_sandbox.containers.images import choose_image
 
-    with Engine.connect() as engine:
+    with ContainerEngine.connect() as engine:
         base = choose_image(engine, None)
     made = {
         SLEEPER: ["sh", "-c", "echo I am up && sleep 600"],

@@ -67,9 +67,9 @@ def test_with_workers(with_engine):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ("--sandbox-volumes=/tmp:/x", "--sandbox-volumes = ('/tmp:/x',) needs a container of ours"),
-        ("--sandbox-keep=all", "--sandbox-keep = all needs a container of ours"),
-        ("--sandbox-tmpfs=/x", "--sandbox-tmpfs = ('/x',) needs a container of ours"),
+        ("--sandbox-volumes=/tmp:/x", "--sandbox-volumes = ('/tmp:/x',) is not supported with"),
+        ("--sandbox-keep=all", "--sandbox-keep = all is not supported with"),
+        ("--sandbox-tmpfs=/x", "--sandbox-tmpfs = ('/x',) is not supported with"),
     ],
 )
 def test_what_an_engine_does_not_support_is_refused(with_engine, settings, said):
@@ -96,7 +96,7 @@ def test_a_marker_is_checked_too(with_engine):
     )
     code, output = with_engine.run("--sandbox-engine=memory")
     assert code == 1
-    assert "SettingsError: --sandbox-user = root needs a container of ours" in output
+    assert "SettingsError: --sandbox-user = root is not supported with" in output
 
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)])

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from tests.support.fake_engine import EngineProxy
 
 HANGING = """
@@ -80,7 +80,7 @@ def test_evidence_outlives_the_engine(project, sandboxes, engine_client):
         "        time.sleep(0.05)\n"
         "    assert 0, 'the engine is gone'\n",
     )
-    with Engine.connect() as engine:
+    with ContainerEngine.connect() as engine:
         if not engine.endpoint.startswith("unix://"):
             pytest.skip(f"the engine at {engine.endpoint} has no Unix socket")
         proxy = EngineProxy(engine.endpoint.removeprefix("unix://"))

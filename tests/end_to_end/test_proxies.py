@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from tests.support.project import Project
 
 # Each talks to its agent, whose command goes to a place that only the proxy knows.
@@ -78,7 +78,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def proxy(engine: Engine) -> Iterator[str]:
+def proxy(engine: ContainerEngine) -> Iterator[str]:
     """The address of an HTTP proxy that containers reach; it knows no other place than one."""
     with ThreadingHTTPServer((engine.host_route().bind_address, 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)

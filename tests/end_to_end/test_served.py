@@ -102,7 +102,7 @@ def test_what_needs_a_container_says_so(project, on_server):
         code, output = on_server(option)
         assert code == 4
         name, _, value = option.partition("=")
-        assert f"{name} = {value} needs a container of ours" in output.replace("('HOME',)", "HOME")
+        assert f"{name} = {value} is not supported with" in output.replace("('HOME',)", "HOME")
         assert "INTERNALERROR" not in output
     code, output = on_server("--sandbox-memory=2g", "--sandbox-isolation=recycled")
     assert "not in effect without containers: --sandbox-memory, --sandbox-isolation" in output

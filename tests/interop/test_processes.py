@@ -112,7 +112,7 @@ def test_what_cannot_be(project_of_tests):
     for options, problem in (
         (["--sandbox-engine=process"], "which has no such package"),
         (["--sandbox-engine=process", "--sandbox-python=/no/python"], "/no/python, which has no"),
-        (["--sandbox-engine=process", "--sandbox-network=isolated"], "needs a container of ours"),
+        (["--sandbox-engine=process", "--sandbox-network=isolated"], "is not supported with"),
         (["--sandbox-engine=process", "--sandbox-url=http://127.0.0.1:1"], "leave one of both out"),
         (["--sandbox-engine=podman"], "docker, process"),
     ):

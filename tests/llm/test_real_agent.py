@@ -10,7 +10,7 @@ import httpx
 import pytest
 from docker.models.containers import Container
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, error, say, tool
@@ -20,7 +20,7 @@ KEY = "a-session-key"
 
 
 @pytest.fixture(scope="module")
-def container(engine: Engine, agent_server_image: str) -> Iterator[Container]:
+def container(engine: ContainerEngine, agent_server_image: str) -> Iterator[Container]:
     container = engine.client.containers.run(
         agent_server_image,
         detach=True,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from pytest_agent_sandbox import DockerWorkspace
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.engines.docker.security import Profile
 
 PROFILES: tuple[Profile, ...] = get_args(Profile)
@@ -36,7 +36,7 @@ class Outcome:
 Outcomes = dict[tuple[Profile, str], dict[str, Outcome]]
 
 
-def check(engine: Engine, image: str, profile: Profile) -> Outcomes:
+def check(engine: ContainerEngine, image: str, profile: Profile) -> Outcomes:
     """Tries everything in one sandbox."""
     with DockerWorkspace(server_image=image, engine=engine, security=profile) as workspace:
         workspace.write_text("checks.py", _PROGRAM.read_text("utf-8"))

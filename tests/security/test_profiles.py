@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from pytest_agent_sandbox import DockerWorkspace
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.engines.docker.security import Profile
 from pytest_agent_sandbox.errors import SettingsError
 
@@ -39,7 +39,9 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_what_a_profile_holds(engine: Engine, agent_server_image: str, profile: Profile) -> None:
+def test_what_a_profile_holds(
+    engine: ContainerEngine, agent_server_image: str, profile: Profile
+) -> None:
     outcomes = check(engine, agent_server_image, profile)
     for user in USERS:
         found = outcomes[profile, user]
@@ -64,7 +66,7 @@ def test_the_table_is_of_these_checks() -> None:
 
 
 def test_ports_are_on_loopback_only_and_want_the_key(
-    engine: Engine, agent_server_image: str
+    engine: ContainerEngine, agent_server_image: str
 ) -> None:
     with DockerWorkspace(server_image=agent_server_image, engine=engine) as workspace:
         port = workspace.host_port
@@ -107,7 +109,9 @@ def _own_addresses() -> set[str]:
     return {str(address) for address in found if not str(address).startswith("127.")}
 
 
-def test_root_is_nobody_in_a_strict_sandbox(engine: Engine, agent_server_image: str) -> None:
+def test_root_is_nobody_in_a_strict_sandbox(
+    engine: ContainerEngine, agent_server_image: str
+) -> None:
     with pytest.raises(SettingsError, match="wants a user other than root"):
         DockerWorkspace(
             server_image=agent_server_image, engine=engine, security="strict", user="0:0"
@@ -118,7 +122,7 @@ def test_root_is_nobody_in_a_strict_sandbox(engine: Engine, agent_server_image: 
         )
 
 
-def test_an_unknown_runtime(engine: Engine, agent_server_image: str) -> None:
+def test_an_unknown_runtime(engine: ContainerEngine, agent_server_image: str) -> None:
     with pytest.raises(SettingsError, match="runtime: the engine has no such runtime"):
         DockerWorkspace(server_image=agent_server_image, engine=engine, runtime="no-such-runtime")
 
@@ -136,7 +140,7 @@ def test_an_unknown_runtime(engine: Engine, agent_server_image: str) -> None:
     ],
 )
 def test_the_engines_socket_is_not_mounted(
-    engine: Engine, agent_server_image: str, source: str
+    engine: ContainerEngine, agent_server_image: str, source: str
 ) -> None:
     with pytest.raises(SettingsError, match="holds the engine's socket"):
         DockerWorkspace(

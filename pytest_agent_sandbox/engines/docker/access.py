@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from pytest_agent_sandbox.containers.cleanup import KEPT_PREFIX
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import (
     FULL_TARGET,
     LABEL_PREFIX,
@@ -32,7 +32,7 @@ _PATIENCE = 10.0
 _PAUSE = 0.1
 
 
-def ways_in(engine: Engine, container: str) -> list[str]:
+def ways_in(engine: ContainerEngine, container: str) -> list[str]:
     """Return lines that say how to look into a sandbox, and how to end one that was kept.
 
     Its addresses hold its session key, and let in whoever reads them. In CI, whose logs many
@@ -50,7 +50,7 @@ def ways_in(engine: Engine, container: str) -> list[str]:
     return [f"  {title:<9} {text}" for title, text in _ways(found)]
 
 
-def test_of(engine: Engine, container: str) -> str:
+def test_of(engine: ContainerEngine, container: str) -> str:
     """Return the test that a container was kept for; its name says so where it served any.
 
     Raises:

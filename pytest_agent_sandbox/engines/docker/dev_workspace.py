@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_agent_sandbox.containers.building import build_agent_server
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import (
     DEFAULT_AGENT_SERVER_VERSION,
     MINIMAL_TARGET,
@@ -58,7 +58,7 @@ class DockerDevWorkspace(DockerWorkspace):
 
     def _prepare_image(
         self,
-        engine: Engine,
+        engine: ContainerEngine,
         reference: str | None,  # noqa: ARG002 - never given: the image is built
         platform: str | None,
         pull: Pull,

@@ -15,7 +15,7 @@ from pytest_agent_sandbox.containers.cleanup import (
     remove_labelled,
     remove_left_behind,
 )
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import choose_image, describe, ensure_image, find_local
 from pytest_agent_sandbox.containers.progress import show_progress
 from pytest_agent_sandbox.containers.watcher import Watcher
@@ -48,7 +48,7 @@ class DockerEngine(SandboxEngine):
     def __init__(self, context: EngineContext) -> None:
         super().__init__(context)
         self._closing = ExitStack()
-        self._connection: Engine | EngineUnavailable | None = None
+        self._connection: ContainerEngine | EngineUnavailable | None = None
         self._supply: SandboxSupply | None = None
         self._gateways: dict[tuple[str | None, str], HostGateway] = {}
         self._pulled: set[tuple[str, str | None, str]] = set()
@@ -57,7 +57,7 @@ class DockerEngine(SandboxEngine):
         self._lock = threading.RLock()
 
     @property
-    def connection(self) -> Engine:
+    def connection(self) -> ContainerEngine:
         """The engine; it is looked for once, however often it is asked for.
 
         Raises:
@@ -68,7 +68,7 @@ class DockerEngine(SandboxEngine):
                 raise self._connection.with_traceback(None)
             if self._connection is None:
                 try:
-                    self._connection = self._closing.enter_context(Engine.connect())
+                    self._connection = self._closing.enter_context(ContainerEngine.connect())
                 except EngineUnavailable as error:
                     self._connection = error
                     raise
@@ -215,7 +215,7 @@ class DockerEngine(SandboxEngine):
         return self._plans[request]
 
 
-def _pool_size(engine: Engine, workers: int) -> int:
+def _pool_size(engine: ContainerEngine, workers: int) -> int:
     """Return how many sandboxes each of the run's processes should have ready.
 
     As many as the engine has cores, for a start takes one for five seconds; shared among the
@@ -228,14 +228,14 @@ def _pool_size(engine: Engine, workers: int) -> int:
     return max(0, min(max(1, cores // workers), by_memory))
 
 
-def _kept(engine: Engine, name: str) -> list[str]:
+def _kept(engine: ContainerEngine, name: str) -> list[str]:
     try:
         return [test_of(engine, name), *ways_in(engine, name)]
     except SandboxError as error:
         return [f"{name}: {error}"]
 
 
-def _remove_left_behind(engine: Engine) -> None:
+def _remove_left_behind(engine: ContainerEngine) -> None:
     try:
         remove_left_behind(engine)
     except SandboxError:  # it was another run's

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_agent_sandbox.containers.effective_settings import effective_settings
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import VERSION_LABEL
 from pytest_agent_sandbox.engines.docker.sandbox import Sandbox
 from pytest_agent_sandbox.errors import SandboxError
@@ -16,7 +16,7 @@ from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE
 logger = logging.getLogger(__name__)
 
 
-def facts_of(sandbox: Sandbox, engine: Engine) -> dict[str, Any]:
+def facts_of(sandbox: Sandbox, engine: ContainerEngine) -> dict[str, Any]:
     """Return what there is to know of a sandbox that has started."""
     plan, image = sandbox.plan, sandbox.plan.image
     facts: dict[str, Any] = {

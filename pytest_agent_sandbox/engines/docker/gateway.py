@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.host.host_route import HostRoute
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
@@ -16,7 +16,9 @@ from pytest_agent_sandbox.sandbox.network import (
 )
 
 
-def gateway_for(engine: Engine, *, network: str = OPEN, address: str | None = None) -> HostGateway:
+def gateway_for(
+    engine: ContainerEngine, *, network: str = OPEN, address: str | None = None
+) -> HostGateway:
     """Make the gateway for the containers of an engine.
 
     Args:

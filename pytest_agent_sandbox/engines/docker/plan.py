@@ -18,7 +18,7 @@ from pytest_agent_sandbox.engines.docker.security import (
     Profile,
     check_user,
     chosen_network,
-    container_options,
+    limits_and_privileges,
 )
 from pytest_agent_sandbox.engines.docker.server import (
     SERVER_COMMAND,
@@ -188,7 +188,7 @@ def plan_sandbox(
         gpus=settings.gpu,
         user=settings.user,
         runtime=settings.runtime,
-        **container_options(settings, is_cleaned=isolation == "recycled"),
+        **limits_and_privileges(settings, is_cleaned=isolation == "recycled"),
         labels=labels,
         platform=settings.platform,
     )

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from pytest_agent_sandbox.client.server_state import ServerState
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.containers.container import Container
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.janitor import Janitor
 
 #: Where agent servers keep what is theirs, whoever they run as.
@@ -47,7 +47,7 @@ class Recycler:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: ContainerEngine,
         container: Container,
         address: str,
         session_key: SecretStr,

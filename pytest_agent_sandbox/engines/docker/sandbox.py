@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.container_errors import is_transient
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.proxies import without_proxy
 from pytest_agent_sandbox.containers.readiness import wait_until
 from pytest_agent_sandbox.engines.docker.plan import SandboxPlan
@@ -84,7 +84,7 @@ class Sandbox:
     @classmethod
     def start(
         cls,
-        engine: Engine,
+        engine: ContainerEngine,
         plan: SandboxPlan,
         user: User,
         *,
@@ -114,7 +114,7 @@ class Sandbox:
     @classmethod
     def _start_once(
         cls,
-        engine: Engine,
+        engine: ContainerEngine,
         plan: SandboxPlan,
         user: User,
         dormant: bool,

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.engines.docker.plan import SandboxPlan
 from pytest_agent_sandbox.engines.docker.sandbox import Sandbox, User
 from pytest_agent_sandbox.engines.docker.start import SandboxStarter
@@ -37,7 +37,7 @@ class SandboxSupply(Closing):
 
     def __init__(
         self,
-        engine: Engine,
+        engine: ContainerEngine,
         *,
         size: int,
         most_reuses: int,

@@ -1,4 +1,4 @@
-"""How much a sandbox is trusted: the setting `security`, and what it means for a container.
+"""The limits and privileges of a container, by its settings and the profile of `security`.
 
 What each profile promises is told in SECURITY.md.
 """
@@ -36,8 +36,8 @@ _FOR_SUDO = (
 )
 
 
-def container_options(settings: SandboxSettings, *, is_cleaned: bool) -> dict[str, Any]:
-    """Return what the settings' profile and limits mean, as arguments of `ContainerSpec`.
+def limits_and_privileges(settings: SandboxSettings, *, is_cleaned: bool) -> dict[str, Any]:
+    """Return the limits and privileges that settings mean, as arguments of `ContainerSpec`.
 
     Args:
         settings: The settings.
@@ -53,9 +53,9 @@ def container_options(settings: SandboxSettings, *, is_cleaned: bool) -> dict[st
         "memory": settings.memory or DEFAULT_MEMORY,
         "pids_limit": settings.pids or DEFAULT_PIDS,
         "cpus": settings.cpus,
-        # An engine that knows no such limit is an error where somebody has asked for it, or counts
-        # on it.
-        "wanted_limits": tuple(
+        # The start fails where the engine cannot apply one of these: it was asked for, or strict
+        # relies on it.
+        "required_limits": tuple(
             name for name, limit in asked.items() if limit is not None or is_strict
         ),
         "cap_drop": ("ALL",),

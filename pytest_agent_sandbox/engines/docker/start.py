@@ -14,7 +14,7 @@ from pytest_agent_sandbox.containers.accounts import (
     folders_of,
     handed_over,
 )
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.host_files import folders_above, joined
 from pytest_agent_sandbox.containers.image_files import open_image
 from pytest_agent_sandbox.containers.janitor import (
@@ -42,7 +42,7 @@ class _Accounts(NamedTuple):
 class SandboxStarter:
     """Starts sandboxes on one engine; it looks into each image once."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: ContainerEngine) -> None:
         self._engine = engine
         self._files: dict[Hashable, dict[str, bytes]] = {}
         self._known: dict[Hashable, _Accounts] = {}
@@ -166,7 +166,7 @@ class SandboxStarter:
 class FreshSupply:
     """Starts each sandbox when it is asked for, and removes it after its use: a `Supply`."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: ContainerEngine) -> None:
         self._starter = SandboxStarter(engine)
 
     def take(self, plan: SandboxPlan, user: User) -> Sandbox:

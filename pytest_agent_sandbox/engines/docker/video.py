@@ -9,7 +9,7 @@ from pytest_agent_sandbox.containers.inside import Process, copy_file
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.containers.container import Container
-    from pytest_agent_sandbox.containers.engine import Engine
+    from pytest_agent_sandbox.containers.engine import ContainerEngine
 
 _FILE = "/tmp/agent-sandbox-desktop/desktop.mp4"  # noqa: S108 - in the sandbox
 _RECORD = ("/bin/sh", "/opt/agent-sandbox/record-desktop", _FILE)
@@ -31,7 +31,7 @@ class DesktopVideo:
         SandboxError: The engine refused, or does not answer.
     """
 
-    def __init__(self, engine: Engine, container: Container) -> None:
+    def __init__(self, engine: ContainerEngine, container: Container) -> None:
         self._engine = engine
         self._container = container
         self._recorder = Process(engine, container, _RECORD)

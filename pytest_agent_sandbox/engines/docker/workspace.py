@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.asynchronous import InThread
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.identity import identity
 from pytest_agent_sandbox.containers.images import (
     Image,
@@ -135,7 +135,7 @@ class DockerWorkspace(WorkspaceServices):
         progress: Progress | None = None,
         isolation: Isolation = "fresh",
         supply: Supply | None = None,
-        engine: Engine | None = None,
+        engine: ContainerEngine | None = None,
         gateway: HostGateway | None = None,
     ) -> None:
         settings = SandboxSettings(
@@ -160,7 +160,7 @@ class DockerWorkspace(WorkspaceServices):
         )
         with ExitStack() as undo:
             if engine is None:
-                engine = undo.enter_context(Engine.connect())
+                engine = undo.enter_context(ContainerEngine.connect())
             if gateway is None:
                 place = chosen_network(security, network)
                 gateway = undo.enter_context(gateway_for(engine, network=place))
@@ -195,7 +195,7 @@ class DockerWorkspace(WorkspaceServices):
         request: SandboxRequest,
         plan: SandboxPlan,
         *,
-        engine: Engine,
+        engine: ContainerEngine,
         gateway: HostGateway,
         supply: Supply,
     ) -> DockerWorkspace:
@@ -223,7 +223,7 @@ class DockerWorkspace(WorkspaceServices):
         self,
         request: SandboxRequest,
         plan: SandboxPlan,
-        engine: Engine,
+        engine: ContainerEngine,
         gateway: HostGateway,
         supply: Supply,
         *,
@@ -346,7 +346,7 @@ class DockerWorkspace(WorkspaceServices):
 
     def _prepare_image(
         self,
-        engine: Engine,
+        engine: ContainerEngine,
         reference: str | None,
         platform: str | None,
         pull: Pull,
@@ -361,7 +361,7 @@ class DockerWorkspace(WorkspaceServices):
         )
 
 
-def _try_to_remove(engine: Engine, image: Image) -> None:
+def _try_to_remove(engine: ContainerEngine, image: Image) -> None:
     """Remove an image, unless something else uses it; that is no reason to fail."""
     try:
         remove_image(engine, image)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.containers.container import Container
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.engines.docker.services import (
     SERVER_PORT,
     VNC_PORT,
@@ -29,7 +29,7 @@ class WorkspaceServices(Workspace):
         container: Its container.
     """
 
-    engine: Engine
+    engine: ContainerEngine
     container: Container
     _services: SandboxServices
     _is_recorded: bool

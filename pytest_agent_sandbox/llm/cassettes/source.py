@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pytest_agent_sandbox.errors import CassetteMiss
-from pytest_agent_sandbox.llm.cassettes import miss
+from pytest_agent_sandbox.llm.cassettes import differences
 from pytest_agent_sandbox.llm.cassettes.canonical import (
     CanonicalRequest,
     canonical_request,
@@ -87,7 +87,7 @@ class CassetteSource:
         if self._player.records and self._live is not None:
             return await self._record(exchange, self._live)
         request = canonical_request(request_as_it_came(exchange), self._player.normalise)
-        message = self._miss(request, exchange)
+        message = self._explain_miss(request, exchange)
         if exchange.method != "GET":  # a list of models decides nothing
             self._player.missed = self._player.missed or message
         return exchange.refuse(message)
@@ -186,17 +186,18 @@ class CassetteSource:
         self, recorded: CanonicalRequest, asked: CanonicalRequest, exchange: Exchange
     ) -> None:
         # All later calls repeat what this one says: each drift is reported once.
-        drifted = miss.drifted_messages(recorded, asked)
+        drifted = differences.drifted_messages(recorded, asked)
         if drifted <= self._drifted:
             return
         self._drifted |= drifted
-        difference = miss.describe_difference(recorded, asked)
+        difference = differences.describe_difference(recorded, asked)
         self.drift.append(
             f"call {exchange.call.number} of conversation {self._name} was served from the "
             f"cassette although a tool printed something else:\n{difference}"
         )
 
-    def _miss(self, request: CanonicalRequest, exchange: Exchange) -> str:
+    def _explain_miss(self, request: CanonicalRequest, exchange: Exchange) -> str:
+        """Word why a request has no answer here: no cassette, none left, or the nearest one."""
         player, call = self._player, exchange.call.number
         if not player.is_there:
             return (
@@ -224,7 +225,7 @@ class CassetteSource:
             )
         nearest, number = max(
             unused,
-            key=lambda pair: (miss.likeness(pair[0].request.whole(), request), -pair[1]),
+            key=lambda pair: (differences.likeness(pair[0].request.whole(), request), -pair[1]),
         )
         recorded = nearest.request.whole()
         advice = f"If the change is meant, record anew: {player.how_to_record}."
@@ -233,7 +234,7 @@ class CassetteSource:
                 "Only what a tool printed is different: --llm-match=lenient serves the recording "
                 f"all the same, and a pattern in llm_volatile hides what never stays. {advice}"
             )
-        difference = miss.describe_difference(recorded, request)
+        difference = differences.describe_difference(recorded, request)
         return (
             f"{asked} The nearest is recording {number}, which differs in:\n{difference}\n{advice}"
         )

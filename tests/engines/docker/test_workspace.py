@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_agent_sandbox.containers.cleanup import find
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import find_local
 from pytest_agent_sandbox.engines.docker.dev_workspace import DockerDevWorkspace
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
@@ -27,14 +27,14 @@ exec tini -- /agent-server/.venv/bin/python -m openhands.agent_server "$@"
 
 
 @pytest.fixture(scope="module")
-def workspace(engine: Engine, agent_server_image: str) -> Iterator[DockerWorkspace]:
+def workspace(engine: ContainerEngine, agent_server_image: str) -> Iterator[DockerWorkspace]:
     with DockerWorkspace(
         server_image=agent_server_image, engine=engine, memory="1g", cpus=1.5, pids_limit=300
     ) as workspace:
         yield workspace
 
 
-def inspect(engine: Engine, workspace: DockerWorkspace) -> dict:
+def inspect(engine: ContainerEngine, workspace: DockerWorkspace) -> dict:
     return engine.client.api.inspect_container(workspace.container.id)
 
 

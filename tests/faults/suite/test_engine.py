@@ -8,7 +8,7 @@ import os
 import pytest
 
 from pytest_agent_sandbox import LLM, DockerWorkspace, RemoteConversation, default_agent, say, tool
-from pytest_agent_sandbox.containers.engine import Engine
+from pytest_agent_sandbox.containers.engine import ContainerEngine
 from tests.support.fake_engine import EngineProxy
 
 
@@ -23,7 +23,7 @@ def proxy():
 def behind(proxy, agent_llm, sandbox_image):
     """A conversation in a sandbox of an engine behind the proxy, its tool call begun."""
     with contextlib.ExitStack() as stack:
-        engine = stack.enter_context(Engine.connect(proxy.address))
+        engine = stack.enter_context(ContainerEngine.connect(proxy.address))
         workspace = DockerWorkspace(server_image=sandbox_image, engine=engine, labels=LABELS)
         stack.callback(_remove, workspace)
         agent_llm.script([tool("terminal", command="echo begun; sleep 3"), say("Done.")])

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest, canonical
-from pytest_agent_sandbox.llm.cassettes.miss import describe_difference
+from pytest_agent_sandbox.llm.cassettes.differences import describe_difference
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
 
 NORMALISE = Normaliser()
