@@ -7,7 +7,6 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
 
 from pytest_agent_sandbox.containers.cleanup import KEPT_PREFIX
 from pytest_agent_sandbox.containers.engine import ContainerEngine
@@ -23,6 +22,7 @@ from pytest_agent_sandbox.engines.docker.services import (
     VSCODE_PORT,
     answers,
     desktop_address,
+    vscode_address,
 )
 from pytest_agent_sandbox.host.ci import is_in_ci
 
@@ -91,7 +91,7 @@ def _addresses(found: Mapping[str, Any], folder: str) -> Iterator[tuple[str, str
             continue
         port = int(bindings[0]["HostPort"])
         address = (
-            _vscode_address(port, key, folder)
+            vscode_address(port, key, folder)
             if inner == VSCODE_PORT
             else desktop_address(port, key, scale=True)
         )
@@ -108,11 +108,6 @@ def _key(found: Mapping[str, Any]) -> str:
         if name == _KEY_VARIABLE:
             return value
     return ""
-
-
-def _vscode_address(port: int, key: str, folder: str) -> str:
-    query = urlencode({"tkn": key, "folder": folder}, quote_via=quote, safe="/")
-    return f"http://127.0.0.1:{port}/?{query}"
 
 
 def _comes_up(port: int, patience: float) -> bool:

@@ -80,6 +80,12 @@ def desktop_address(port: int, key: str, *, view_only: bool = False, scale: bool
     return f"http://127.0.0.1:{port}/vnc.html?{urlencode(query)}"
 
 
+def vscode_address(port: int, key: str, folder: str) -> str:
+    """Return the address of VS Code with a folder; it lets in whoever knows it."""
+    query = urlencode({"tkn": key, "folder": folder}, quote_via=quote, safe="/")
+    return f"http://127.0.0.1:{port}/?{query}"
+
+
 def answers(port: int) -> bool:
     """Tell whether an HTTP server answers on a port of 127.0.0.1, if only by a refusal.
 
