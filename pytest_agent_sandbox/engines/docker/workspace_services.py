@@ -113,3 +113,5 @@ class WorkspaceServices(Workspace):
     avscode_url = InThread(vscode_url)
     avnc_url = InThread(vnc_url)
     abrowser_view_url = InThread(browser_view_url)
+    arecord_desktop = InThread(record_desktop)
+    asave_video = InThread(save_video)
