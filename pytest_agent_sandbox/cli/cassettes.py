@@ -50,7 +50,7 @@ class _Collector:
         self.problem: SandboxError | None = None
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
-        """Called for each test, also for those that -k or -m deselect."""
+        """Note each test, also those that -k or -m deselect."""
         try:
             settings = options.for_test(
                 options.resolve(item.config), item.iter_markers(options.MARKER)

@@ -97,7 +97,7 @@ def agent_trial(request: pytest.FixtureRequest) -> int:
 def agent_workspace_factory(
     request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, sandbox_image: str
 ) -> Iterator[WorkspaceFactory]:
-    """Starts workspaces: `agent_workspace_factory(memory="2g")`; closes all of them."""
+    """What starts workspaces: `agent_workspace_factory(memory="2g")`; it closes all of them."""
     from pytest_agent_sandbox.plugin.workspace_factory import WorkspaceFactory
 
     markers = list(request.node.iter_markers(options.MARKER))
@@ -178,7 +178,7 @@ def agent_llm(
 def agent_conversation(
     request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, agent_llm: AgentLLM
 ) -> Iterator[ConversationFactory]:
-    """Starts conversations with an agent in the test's workspace; closes all of them.
+    """What starts conversations with an agent in the test's workspace; it closes all of them.
 
     That is `shared_agent_workspace` for a test that asks for that one and not for its own.
     """
