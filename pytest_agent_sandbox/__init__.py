@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
     from pytest_agent_sandbox.expectations.expect import expect
     from pytest_agent_sandbox.expectations.trajectory import trajectory
+    from pytest_agent_sandbox.host.host_route import HostRoute
     from pytest_agent_sandbox.llm.replies import delay, error, say, tool
-    from pytest_agent_sandbox.sandbox.gateway import LLMEndpoint
+    from pytest_agent_sandbox.sandbox.gateway import HostGateway, LLMEndpoint
     from pytest_agent_sandbox.sandbox.workspace import Workspace
     from pytest_agent_sandbox.standalone import Conversation
 
@@ -34,6 +35,8 @@ _HOMES = {
     "DockerDevWorkspace": "engines.docker.dev_workspace",
     "DockerWorkspace": "engines.docker.workspace",
     "EngineContext": "engines.engine",
+    "HostGateway": "sandbox.gateway",
+    "HostRoute": "host.host_route",
     "LLM": "client.agents",
     "LLMEndpoint": "sandbox.gateway",
     "RemoteConversation": "client.conversation",
@@ -62,6 +65,8 @@ __all__ = [
     "DockerDevWorkspace",
     "DockerWorkspace",
     "EngineContext",
+    "HostGateway",
+    "HostRoute",
     "LLMEndpoint",
     "RemoteConversation",
     "RemoteWorkspace",

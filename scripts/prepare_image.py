@@ -34,7 +34,7 @@ BUILDER_PACKAGES = (DEBIAN_BUILDER, "debian-archive-keyring")
 
 
 def main() -> int:
-    """Makes the image ready, and says which it is."""
+    """Make the image ready, and say which it is."""
     try:
         with ContainerEngine.connect() as engine, show_progress(sys.stderr) as progress:
             made = [prepare(engine, progress)]
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def prepare(engine: ContainerEngine, progress: Progress) -> Image:
-    """The image that the tests use by default, made ready.
+    """Make ready the image that the tests use by default.
 
     One that was built here is built again where this checkout makes another of it.
     """
@@ -64,7 +64,7 @@ def prepare(engine: ContainerEngine, progress: Progress) -> Image:
 
 
 def prepare_full(engine: ContainerEngine, progress: Progress) -> Image:
-    """The image that tests of VS Code, desktop and browser use, made ready."""
+    """Make ready the image that tests of VS Code, desktop and browser use."""
     for target in (MINIMAL_TARGET, FULL_TARGET):
         image = build(engine, target, progress)
         image = add_name(engine, image, target_name(image))
@@ -72,7 +72,7 @@ def prepare_full(engine: ContainerEngine, progress: Progress) -> Image:
 
 
 def build(engine: ContainerEngine, target: str, progress: Progress) -> Image:
-    """An image of the target; where its base image cannot be pulled, with what makes one."""
+    """Build an image of the target; where its base image cannot be pulled, with what makes one."""
     try:
         return build_agent_server(engine, target=target, progress=progress)
     except (ImageNotFound, ImagePullFailed):
@@ -101,12 +101,12 @@ def may_install() -> bool:
 
 
 def as_root() -> tuple[str, ...]:
-    """What to put before a command for root to run it; nothing for root itself."""
+    """Return what to put before a command for root to run it; nothing for root itself."""
     return () if os.geteuid() == 0 else ("sudo", "-n")
 
 
 def run(*command: str) -> None:
-    """Runs a command as root; its output shows only where it fails."""
+    """Run a command as root; its output shows only where it fails."""
     done = subprocess.run(
         [*as_root(), *command], capture_output=True, text=True, check=False, timeout=900
     )

@@ -17,7 +17,7 @@ SIZE = {"width": 1200, "height": 1000}
 
 
 def main() -> int:
-    """Takes the picture; the exit code."""
+    """Take the picture; return the exit code."""
     pages = sorted(ROOT.glob("agent-results/test_fails_on_purpose-*/transcript.html"))
     browser_path = shutil.which("chromium") or shutil.which("google-chrome")
     if not pages or browser_path is None:

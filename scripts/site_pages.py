@@ -41,7 +41,7 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
 
 def made_of(what: str) -> str:
-    """The text for one of the marks."""
+    """Return the text for one of the marks."""
     source, _, heading = what.partition(": ")
     if heading:
         return section(ROOT.joinpath(source).read_text("utf-8"), heading)
@@ -51,7 +51,7 @@ def made_of(what: str) -> str:
 
 
 def section(markdown: str, heading: str) -> str:
-    """What stands under a heading, up to the next one; `its beginning` is what comes before all."""
+    """Return what stands under a heading; `its beginning` is what comes before all."""
     parts: dict[str, list[str]] = {}
     title, in_code = "", False
     for line in markdown.splitlines()[1:]:  # the first is the page's own title
@@ -64,7 +64,7 @@ def section(markdown: str, heading: str) -> str:
 
 
 def in_site(markdown: str, source: str, folder: str) -> str:
-    """The text with its links, relative to a folder of the repository, made to fit the site.
+    """Return the text with its links, relative to a folder of the repository, as the site has them.
 
     Args:
         markdown: The text.
@@ -81,7 +81,7 @@ def in_site(markdown: str, source: str, folder: str) -> str:
 
 
 def place_in_site(path: str) -> tuple[str, str]:
-    """The page, and the anchor in it, that shows a file of the repository."""
+    """Return the page, and the anchor in it, that shows a file of the repository."""
     if path == "README.md":
         return "index.md", ""
     if path == "SECURITY.md":
@@ -93,7 +93,7 @@ def place_in_site(path: str) -> tuple[str, str]:
 
 
 def examples() -> str:
-    """The examples, file by file."""
+    """Return the examples, file by file."""
     folder = ROOT / "examples"
     lines = []
     for file in sorted(folder.rglob("*.py"), key=lambda file: (len(file.parts), file)):
@@ -109,17 +109,17 @@ def examples() -> str:
 
 
 def anchor_of(name: str) -> str:
-    """The anchor of an example, or of a folder of them."""
+    """Return the anchor of an example, or of a folder of them."""
     return name.removesuffix(".py").replace("/", "-")
 
 
 def settings() -> str:
-    """All settings, in the order of their declaration."""
+    """Return all settings, in the order of their declaration."""
     return "\n".join(map(described, SETTINGS))
 
 
 def described(setting: Setting) -> str:
-    """One of them: what it does, and its names."""
+    """Return one of them: what it does, and its names."""
     name = setting.name
     spelled = flag(setting) if setting.parse is switch else f"{flag(setting)}={setting.metavar}"
     marker = "none: it is for the whole run" if setting.run_wide else f"`{name}=…`"
@@ -133,7 +133,7 @@ def described(setting: Setting) -> str:
 
 
 def fixture_functions() -> str:
-    """The fixtures, as their docstrings describe them."""
+    """Return the fixtures, as their docstrings describe them."""
     kind = type(fixtures.agent_workspace)
     names = [name for name, value in vars(fixtures).items() if isinstance(value, kind)]
     options = {
@@ -160,7 +160,7 @@ def api() -> str:
 
 
 def command_line() -> str:
-    """What `agent-sandbox … --help` prints, for each command."""
+    """Return what `agent-sandbox … --help` prints, for each command."""
     parts = []
     for parser in with_commands(make_parser()):
         parser.formatter_class = partial(argparse.HelpFormatter, width=78)
@@ -169,7 +169,7 @@ def command_line() -> str:
 
 
 def with_commands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
-    """A parser, and those of its commands."""
+    """Return a parser, and those of its commands."""
     found = [parser]
     for action in parser._actions:  # argparse has no other way to ask
         if isinstance(action, argparse._SubParsersAction):

@@ -137,8 +137,8 @@ class ContainerSpec:
             raise SettingsError(f"network: {self.network!r} publishes no ports")
         _check_environment(self.environment)
         _check_ports(self.ports)
-        _in_bytes("memory", self.memory)
-        _in_bytes("shm_size", self.shm_size)
+        size_in_bytes("memory", self.memory)
+        size_in_bytes("shm_size", self.shm_size)
         _binds(self.volumes)
 
     @property
@@ -161,7 +161,7 @@ class ContainerSpec:
 
     def create_arguments(self, api: APIClient) -> dict[str, Any]:
         """Return what the docker SDK's ``create_container`` takes, but name and labels."""
-        memory = _in_bytes("memory", self.memory)
+        memory = size_in_bytes("memory", self.memory)
         published = self.ports if self.publishes_ports else {}
         arguments: dict[str, Any] = {
             "image": self.image,
@@ -178,7 +178,7 @@ class ContainerSpec:
                 },
                 binds=_binds(self.volumes),
                 tmpfs=dict(self.tmpfs),
-                shm_size=_in_bytes("shm_size", self.shm_size),
+                shm_size=size_in_bytes("shm_size", self.shm_size),
                 network_mode=self.network,
                 extra_hosts=dict(self.extra_hosts),
                 device_requests=(
@@ -225,7 +225,16 @@ def _check_ports(ports: Mapping[int, int | None]) -> None:
         raise SettingsError("ports: two ports of the container have the same port on this machine")
 
 
-def _in_bytes(name: str, size: int | str | None) -> int | None:
+def size_in_bytes(name: str, size: int | str | None) -> int | None:
+    """Return a size as a number of bytes; None for none.
+
+    Args:
+        name: What messages call it.
+        size: Bytes, or a number with a unit, such as `1.5g`.
+
+    Raises:
+        SettingsError: It is none.
+    """
     if size is None:
         return None
     try:

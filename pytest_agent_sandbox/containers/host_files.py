@@ -23,11 +23,11 @@ def packed(copies: Sequence[str], mounted: Iterable[str]) -> bytes:
     Args:
         copies: Each as `SOURCE:TARGET`: a file or folder here, and its absolute path in the
             container; one that ends in `/` is the folder to copy into.
-        mounted: Folders of the container that volumes are mounted on.
+        mounted: Folders of the container that something is mounted on.
 
     Raises:
         SettingsError: A copy is written otherwise, its source cannot be read, its target is in a
-            volume, or all of them are too large.
+            mounted folder, or all of them are too large.
     """
     if not copies:
         return b""
@@ -36,7 +36,10 @@ def packed(copies: Sequence[str], mounted: Iterable[str]) -> bytes:
         for copy in copies:
             source, target = _parsed(copy)
             if any(posixpath.commonpath([target, folder]) == folder for folder in mounted):
-                raise SettingsError(f"files: {copy!r}: {target} is in a volume; copy it there.")
+                raise SettingsError(
+                    f"files: {copy!r}: {target} is in a volume, or in a folder in memory (tmpfs); "
+                    "upload it in the test."
+                )
             try:
                 members.add(source, target.strip("/"), filter=_of_root)
             except OSError as error:

@@ -13,7 +13,7 @@ from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 from pytest_agent_sandbox.sandbox.workspace import Workspace
-from pytest_agent_sandbox.settings.setting import Setting, flag
+from pytest_agent_sandbox.settings.setting import flag
 from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
 
 
@@ -90,17 +90,15 @@ class SandboxEngine(Closing):
 
     #: The settings that it knows, of those that are refused or ignored elsewhere.
     supports: ClassVar[frozenset[str]] = frozenset()
-    #: The settings that it cannot follow although others can.
-    refuses: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, context: EngineContext) -> None:
         self.context = context
         self.check(context.settings)
 
-    @property
-    def chosen_by(self) -> str:
-        """The option that has chosen it, for messages."""
-        return f"--sandbox-engine={self.context.settings.engine}"
+    @classmethod
+    def chosen_by(cls, settings: SandboxSettings) -> str:
+        """Return the option that has chosen it, for messages."""
+        return f"--sandbox-engine={settings.engine}"
 
     @property
     def statistics(self) -> SandboxStatistics:
@@ -122,8 +120,12 @@ class SandboxEngine(Closing):
         """
         return [f"on {self.context.settings.engine}", *self.not_in_effect()]
 
-    def check(self, settings: SandboxSettings) -> None:
+    @classmethod
+    def check(cls, settings: SandboxSettings) -> None:
         """Refuse settings that promise what this engine cannot keep.
+
+        Called for the run, also in the process that xdist starts the workers from, and for each
+        test.
 
         Args:
             settings: Those of the run, or of a test.
@@ -132,10 +134,13 @@ class SandboxEngine(Closing):
             SettingsError: One does.
         """
         for setting in SETTINGS:
-            if self._is_asked(settings, setting) and self._is_refused(setting):
+            is_unknown = setting.elsewhere == "refused" and setting.name not in cls.supports
+            value = getattr(settings, setting.name)
+            is_asked = value != setting.default and (setting.name, value) != ("network", "open")
+            if is_unknown and is_asked:
                 raise SettingsError(
-                    f"{flag(setting)} = {getattr(settings, setting.name)} is not supported with "
-                    f"{self.chosen_by}. Leave one of both out."
+                    f"{flag(setting)} = {value} is not supported with {cls.chosen_by(settings)}. "
+                    "Leave one of both out."
                 )
 
     def not_in_effect(self) -> list[str]:
@@ -149,13 +154,13 @@ class SandboxEngine(Closing):
         ]
         return [f"not in effect without containers: {', '.join(given)}"] if given else []
 
-    def choose_image(self, settings: SandboxSettings) -> str:  # noqa: ARG002 - of containers
-        """Return the name of the image that settings mean; empty where there are no images.
+    def choose_image(self, settings: SandboxSettings) -> str:
+        """Return the name of the image that settings mean; empty where there is none.
 
         Raises:
             SandboxError: The engine does not answer.
         """
-        return ""
+        return settings.image or "" if "image" in self.supports else ""
 
     def prepare(self, requests: Sequence[SandboxRequest]) -> None:
         """Have sandboxes ready for the tests that come next, in order; replaces what was said.
@@ -182,17 +187,12 @@ class SandboxEngine(Closing):
         """
 
     def kept(self) -> list[str]:
-        """Return what the terminal says of sandboxes of this run that stay after it."""
+        """Return what the terminal says of sandboxes of this run that stay after it.
+
+        With xdist, an engine of the process that started the workers is asked, which has started
+        no sandbox itself.
+        """
         return []
 
     def close(self) -> None:
         """End all that is left, and wait for that; called once, after the last test."""
-
-    def _is_refused(self, setting: Setting) -> bool:
-        is_unknown = setting.elsewhere == "refused" and setting.name not in self.supports
-        return is_unknown or setting.name in self.refuses
-
-    @staticmethod
-    def _is_asked(settings: SandboxSettings, setting: Setting) -> bool:
-        value = getattr(settings, setting.name)
-        return value != setting.default and (setting.name, value) != ("network", "open")

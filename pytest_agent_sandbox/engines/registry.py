@@ -11,10 +11,10 @@ from pytest_agent_sandbox.settings.table import SandboxSettings
 
 #: The entry points by which other distributions add engines.
 GROUP = "pytest_agent_sandbox.engines"
-_REMOTE = "remote"
+_DEFAULT, _REMOTE = "docker", "remote"
 #: Our own, which nothing replaces: each loads on first use.
 _OWN = {
-    "docker": "pytest_agent_sandbox.engines.docker.engine:DockerEngine",
+    _DEFAULT: "pytest_agent_sandbox.engines.docker.engine:DockerEngine",
     "process": "pytest_agent_sandbox.engines.process.engine:ProcessEngine",
     _REMOTE: "pytest_agent_sandbox.engines.remote.engine:RemoteEngine",
 }
@@ -30,13 +30,26 @@ def make_engine(context: EngineContext) -> SandboxEngine:
     return find_engine(context.settings)(context)
 
 
+def check_engine(settings: SandboxSettings) -> None:
+    """Check that there is the engine that settings choose, and that it can follow them.
+
+    Docker, which follows all of them, is not loaded for that: this is called in every run with
+    workers, also where no test asks for a sandbox.
+
+    Raises:
+        SettingsError: There is no such engine, or a setting makes no sense with it.
+    """
+    if settings.engine != _DEFAULT or settings.url is not None:
+        find_engine(settings).check(settings)
+
+
 def find_engine(settings: SandboxSettings) -> type[SandboxEngine]:
     """Return the class of the engine that settings choose; `url` chooses `remote`.
 
     Raises:
         SettingsError: There is no such engine, or it cannot be loaded.
     """
-    if settings.url is not None and settings.engine not in ("docker", _REMOTE):
+    if settings.url is not None and settings.engine not in (_DEFAULT, _REMOTE):
         raise SettingsError(
             f"--sandbox-url names a server that is running, and --sandbox-engine={settings.engine} "
             "starts some: leave one of both out."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -128,7 +129,8 @@ def shared_agent_workspace(
     from pytest_agent_sandbox.plugin.session import SHARED
 
     run = _session(request.config)
-    with run.start_workspace(sandbox_settings, sandbox_image, test=SHARED) as workspace:
+    settings = replace(sandbox_settings, video="none")  # it would be of no test's failure
+    with run.start_workspace(settings, sandbox_image, test=SHARED) as workspace:
         command_agents.follow(run, None, workspace)
         yield workspace
         if run.keeps(failed=run.shared_has_failed):

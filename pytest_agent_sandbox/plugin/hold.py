@@ -80,12 +80,20 @@ def _uncaptured(config: pytest.Config) -> Iterator[None]:
             capture.suspend_global_capture(in_=False)
 
 
-def kept_lines(config: pytest.Config) -> list[str]:
-    """Return what the terminal says of the sandboxes that stay after the run."""
+def kept_lines(config: pytest.Config, run: SandboxSession | None) -> list[str]:
+    """Return what the terminal says of the sandboxes that stay after the run.
+
+    Args:
+        config: pytest's.
+        run: What this process's tests share; None where only workers have run any.
+    """
     try:
-        context = EngineContext(settings=resolve(config), run=run_id(config))
-        with make_engine(context) as engine:
-            lines = engine.kept()
+        if run is not None:
+            lines = run.engine.kept()
+        else:
+            context = EngineContext(settings=resolve(config), run=run_id(config))
+            with make_engine(context) as engine:
+                lines = engine.kept()
     except SandboxError:  # the tests have said so already
         return []
     return [f"agent-sandbox: {lines[0]}", *lines[1:]] if lines else []

@@ -229,7 +229,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if options.resolve(config).keep != "none":
         from pytest_agent_sandbox.plugin import hold
 
-        for line in hold.kept_lines(config):
+        for line in hold.kept_lines(config, config.stash.get(SESSION, None)):
             terminalreporter.write_line(line)
 
 
@@ -250,7 +250,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Give each xdist worker the id of the run, in the process that starts them."""
-    from pytest_agent_sandbox.engines.registry import find_engine
+    from pytest_agent_sandbox.engines.registry import check_engine
     from pytest_agent_sandbox.errors import SettingsError
     from pytest_agent_sandbox.plugin.pytest_run import end_on_sigterm, tell_worker
 
@@ -258,7 +258,7 @@ def pytest_configure_node(node: Any) -> None:
         node.config.stash[fixtures.HAS_WORKERS] = True
         try:
             settings = options.resolve(node.config)
-            find_engine(settings)
+            check_engine(settings)
         except SettingsError as error:  # here, not in each worker
             raise pytest.UsageError(str(error)) from None
         _check_holding(node.config, settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
 import pytest
@@ -124,6 +124,8 @@ class Prestart:
         self._settings = settings
         self._make_request = request
         self._forecast = Forecast(items, workers, self._guess)
+        #: One request for all tests that ask for the same: engines may tell them apart by identity.
+        self._known: dict[Hashable, SandboxRequest] = {}
 
     def begin(self, item: pytest.Item, next_item: pytest.Item | None) -> None:
         """Say which test begins, and which one follows in this process."""
@@ -132,7 +134,7 @@ class Prestart:
 
     def learn(self, test: str, request: SandboxRequest) -> None:
         """Say by which request a test has got a sandbox."""
-        self._forecast.learn(test, request.for_anybody())
+        self._forecast.learn(test, self._for_all(request))
         self.start_ahead()
 
     def start_ahead(self) -> None:
@@ -140,13 +142,19 @@ class Prestart:
         number = self._engine.ahead
         self._engine.prepare(self._forecast.upcoming(number) if number else [])
 
+    def _for_all(self, request: SandboxRequest) -> SandboxRequest:
+        settings = request.settings
+        values = tuple(getattr(settings, name) for name in settings.declared())
+        return self._known.setdefault((request.image, values), request.for_anybody())
+
     def _guess(self, item: pytest.Item) -> SandboxRequest | None:
         """Return what a test will ask for, if nothing but settings decides that."""
         if is_overridden(item):
             return None
         try:
             settings = for_test(self._settings, item.iter_markers(MARKER))
-            return self._make_request(settings, self._engine.choose_image(settings))
+            image = self._engine.choose_image(settings)
+            return self._for_all(self._make_request(settings, image))
         except SandboxError:  # the test itself says so
             return None
 

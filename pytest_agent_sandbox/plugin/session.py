@@ -68,12 +68,12 @@ class SandboxSession:
         self._closing = ExitStack()
         #: What the sandboxes run in.
         self.engine = make_engine(self._context())
-        self._closing.callback(self.engine.close)
+        self._closing.callback(end_on_sigterm())  # undone last: the clean-up is not cut short
+        self._closing.enter_context(self.engine)
         #: Has sandboxes ready for the tests to come.
         self.prestart = Prestart(
             items, self.engine, settings, self.request, workers=worker_count(config)
         )
-        self._closing.callback(end_on_sigterm())
 
     def _context(self) -> EngineContext:
         config = self._config
@@ -137,7 +137,7 @@ class SandboxSession:
         if self._config.get_verbosity() < 0 or self._config.getoption("collectonly"):
             return []
         try:
-            first, *more = self.engine.header()
+            first, *more = self.engine.header() or [""]
         except SandboxError as error:
             return [f"agent-sandbox: {str(error).partition('. ')[0]}."]
         noun = "test" if count == 1 else "tests"

@@ -6,7 +6,7 @@ Standard library only: see `table`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self, TypeVar, dataclass_transform
 
 _Class = TypeVar("_Class")
@@ -81,7 +81,12 @@ class Values:
     @classmethod
     def declared(cls) -> dict[str, Setting]:
         """Return the settings by their names, in the order of their declaration."""
-        return {name: value for name, value in vars(cls).items() if isinstance(value, Setting)}
+        return {
+            name: value
+            for kind in reversed(cls.__mro__)
+            for name, value in vars(kind).items()
+            if isinstance(value, Setting)
+        }
 
     def with_overrides(self, overrides: Mapping[str, Any], *, source: str) -> Self:
         """Return these settings with some values replaced.
@@ -123,7 +128,10 @@ def settings_class(cls: type[_Class]) -> type[_Class]:
     It gets no method of its own, which would take five times as long: most runs of pytest have no
     use for the class.
     """
-    return dataclass(init=False, eq=False, repr=False)(cls)
+    made = dataclass(init=False, eq=False, repr=False, match_args=False)(cls)
+    for one in fields(made):  # type: ignore[arg-type]  # it is one now
+        one.default = made.__dict__[one.name].default
+    return made
 
 
 def checked(setting: Setting, value: Any, where: str) -> Any:

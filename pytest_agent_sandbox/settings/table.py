@@ -162,6 +162,7 @@ class SandboxSettings(Values):
         "NAME,…",
         "environment variables of the host that the sandbox gets too",
         default=(),
+        elsewhere="refused",
     )
     gpu: bool = setting(
         kinds.switch,

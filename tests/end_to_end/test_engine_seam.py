@@ -51,9 +51,25 @@ def test_an_engine_runs_the_fixtures(with_engine):
     (folder,) = with_engine.results
     result = json.loads((folder / "result.json").read_text("utf-8"))
     names = {facts["container"]: facts for facts in result["sandboxes"]}
-    assert names["memory-2"] == {"container": "memory-2", "runs as": "a dict", "memory": None}
+    assert names["memory-2"] == {
+        "container": "memory-2",
+        "runs as": "a dict",
+        "image": "",
+        "memory": None,
+    }
     assert names["memory-3"]["memory"] == "1g"
     assert "+a word" in (folder / "workspace.diff").read_text("utf-8")
+
+
+def test_an_engine_that_supports_images_is_told_which(with_engine):
+    with_engine.write("test_it.py", "def test_it(agent_workspace):\n    assert False\n")
+    with_engine.write(
+        "conftest.py", "import memory_engine\nmemory_engine.MemoryEngine.supports |= {'image'}\n"
+    )
+    with_engine.run("--sandbox-engine=memory", "--sandbox-image=acme/agent:1")
+    (folder,) = with_engine.results
+    result = json.loads((folder / "result.json").read_text("utf-8"))
+    assert result["sandboxes"][0]["image"] == "acme/agent:1"
 
 
 def test_with_workers(with_engine):
@@ -64,17 +80,19 @@ def test_with_workers(with_engine):
     assert code == 0, output
 
 
+@pytest.mark.parametrize("workers", [(), ("-n1",)])
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        ("--sandbox-forward-env=HOME", "--sandbox-forward-env = ('HOME',) is not supported with"),
         ("--sandbox-volumes=/tmp:/x", "--sandbox-volumes = ('/tmp:/x',) is not supported with"),
         ("--sandbox-keep=all", "--sandbox-keep = all is not supported with"),
         ("--sandbox-tmpfs=/x", "--sandbox-tmpfs = ('/x',) is not supported with"),
     ],
 )
-def test_what_an_engine_does_not_support_is_refused(with_engine, settings, said):
+def test_what_an_engine_does_not_support_is_refused(with_engine, settings, said, workers):
     with_engine.write("test_it.py", TESTS)
-    code, output = with_engine.run("--sandbox-engine=memory", settings)
+    code, output = with_engine.run("--sandbox-engine=memory", settings, *workers)
     assert code == 4
     assert f"ERROR: {said}" in output
 

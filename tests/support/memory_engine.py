@@ -23,7 +23,8 @@ class MemoryWorkspace(Workspace):
         return self._name
 
     def facts(self):
-        return {"runs as": "a dict", "memory": self._request.settings.memory}
+        request = self._request
+        return {"runs as": "a dict", "image": request.image, "memory": request.settings.memory}
 
     def alive(self):
         return True

@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import cached_property
 from typing import Any
 
 from pytest_agent_sandbox.containers.cleanup import (
@@ -53,8 +52,10 @@ class DockerEngine(SandboxEngine):
         self._gateways: dict[tuple[str | None, str], HostGateway] = {}
         self._pulled: set[tuple[str, str | None, str]] = set()
         self._plans: dict[SandboxRequest, SandboxPlan] = {}
+        self._ahead: int | None = None
         #: For what is made once: a test may have threads of its own.
         self._lock = threading.RLock()
+        self._pulling = threading.Lock()
 
     @property
     def connection(self) -> ContainerEngine:
@@ -100,9 +101,15 @@ class DockerEngine(SandboxEngine):
         """Return the name of the image that settings mean."""
         return choose_image(self.connection, settings.image, platform=settings.platform)
 
-    @cached_property
+    @property
     def ahead(self) -> int:
         """How many sandboxes to start ahead."""
+        with self._lock:
+            if self._ahead is None:
+                self._ahead = self._choose_ahead()
+            return self._ahead
+
+    def _choose_ahead(self) -> int:
         if not self.context.may_prepare:
             return 0
         if self.context.settings.pool_size is not None:
@@ -117,7 +124,12 @@ class DockerEngine(SandboxEngine):
     def prepare(self, requests: Sequence[SandboxRequest]) -> None:
         """Start sandboxes for the next tests, as far as their images are here."""
         try:
-            plans = [plan for request in requests if (plan := self._plan_ahead(request))]
+            wanted = dict.fromkeys(requests)
+            # Only those are kept: a plan holds the files that are copied into its sandboxes.
+            self._plans = {
+                request: plan for request in wanted if (plan := self._plan_ahead(request))
+            }
+            plans = [self._plans[request] for request in requests if request in self._plans]
             if plans or self._supply is not None:
                 self._sandboxes.prepare(plans)
         except (SandboxError, OSError):  # a test that meets it too says so
@@ -188,7 +200,7 @@ class DockerEngine(SandboxEngine):
     def _pull(self, reference: str, settings: SandboxSettings) -> None:
         """Pull an image as the settings say, once, with its progress past pytest's capture."""
         wanted = (reference, settings.platform, settings.pull)
-        with self._lock:
+        with self._pulling:
             if wanted in self._pulled:
                 return
             with self.context.uncaptured(), show_progress(sys.stderr) as progress:
@@ -203,16 +215,17 @@ class DockerEngine(SandboxEngine):
 
     def _plan_ahead(self, request: SandboxRequest) -> SandboxPlan | None:
         """Return the plan of a request whose image is here; else its test waits for the pull."""
-        if request not in self._plans:
-            settings, engine = request.settings, self.connection
-            try:
-                image = find_local(engine, request.image)
-                if image is None or settings.pull == "always":
-                    return None  # the first test shows its progress
-                self._plans[request] = plan_sandbox(image, self._gateway(settings).way, request)
-            except SandboxError:  # the test itself says so
-                return None
-        return self._plans[request]
+        if request in self._plans:
+            return self._plans[request]
+        settings = request.settings
+        is_pulled = (request.image, settings.platform, settings.pull) in self._pulled
+        try:
+            image = find_local(self.connection, request.image)
+            if image is None or (settings.pull == "always" and not is_pulled):
+                return None  # the first test shows its progress
+            return plan_sandbox(image, self._gateway(settings).way, request)
+        except SandboxError:  # the test itself says so
+            return None
 
 
 def _pool_size(engine: ContainerEngine, workers: int) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
-from pytest_agent_sandbox.containers.container_spec import ContainerSpec
+from pytest_agent_sandbox.containers.container_spec import ContainerSpec, size_in_bytes
 from pytest_agent_sandbox.containers.host_files import packed
 from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.containers.proxies import NO_PROXY, without_proxy
@@ -38,7 +38,6 @@ from pytest_agent_sandbox.sandbox.network import (
     engine_network,
     network_environment,
 )
-from pytest_agent_sandbox.settings import kinds
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
 Isolation = Literal["fresh", "recycled", "shared"]
@@ -196,7 +195,7 @@ def plan_sandbox(
     for folder in spec.tmpfs:
         if folder in mounted:
             raise SettingsError(f"tmpfs: {folder} is mounted by volumes too: leave one of both out")
-    spec = replace(spec, files=packed(settings.files, mounted))
+    spec = replace(spec, files=packed(settings.files, [*mounted, *spec.tmpfs]))
     return SandboxPlan(
         image=image,
         spec=spec,
@@ -250,13 +249,10 @@ def _in_memory(folders: Iterable[str]) -> dict[str, str]:
     """Return folders in memory and their mount options, of a setting such as `/scratch:512m`."""
     options = {}
     for given in folders:
-        folder, colon, size = given.partition(":")
-        if not folder.startswith("/") or not folder.strip("/"):
+        name, colon, size = given.partition(":")
+        folder = posixpath.normpath(name)
+        if not name.startswith("/") or not folder.strip("/"):
             raise SettingsError(f"tmpfs: {given!r} is not of the form /folder[:size]")
-        try:
-            limit = f",size={kinds.size(size)}" if colon else ""
-        except ValueError as error:
-            raise SettingsError(f"tmpfs: {given!r}: the size {error}") from None
-        # As much is executable elsewhere; every user may write there.
-        options[posixpath.normpath(folder)] = f"exec,mode=1777{limit}"
+        limit = f",size={size_in_bytes(f'tmpfs: {given!r}', size)}" if colon else ""
+        options[folder] = f"exec,mode=1777{limit}"  # executable, as files elsewhere are
     return options

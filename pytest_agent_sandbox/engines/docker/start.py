@@ -64,6 +64,7 @@ class SandboxStarter:
             SandboxStartFailed: The container did not start, or its server never answered.
             SandboxError: Whatever else keeps it from starting.
         """
+        plan = self._with_owned_memory(plan)
         accounts = self._accounts(plan)
         copies = self._copies(plan)
         begun, files = plan, self._first_files(plan) if plan.is_in_memory else {}
@@ -148,6 +149,16 @@ class SandboxStarter:
             lacking = [name for name in folders_above(plan.spec.files) if not inside.has(name)]
         root = Account(0, 0, "")
         return joined(folders_of(account, lacking), handed_over(plan.spec.files, root, account))
+
+    def _with_owned_memory(self, plan: SandboxPlan) -> SandboxPlan:
+        """Return the plan with its folders in memory as its user's: the image may have them."""
+        if not plan.spec.tmpfs:
+            return plan
+        image = plan.image
+        account = find_account(self._engine, image.reference, plan.spec.user or image.user)
+        owner = f"uid={account.number},gid={account.group}"
+        tmpfs = {folder: f"{options},{owner}" for folder, options in plan.spec.tmpfs.items()}
+        return replace(plan, spec=replace(plan.spec, tmpfs=tmpfs))
 
     def _first_files(self, plan: SandboxPlan) -> dict[str, bytes]:
         """Return what the image has in the folders that the sandbox has in memory."""

@@ -81,6 +81,8 @@ class DockerWorkspace(WorkspaceServices):
         memory: Memory limit, such as `2g`; by default 4g.
         cpus: CPU limit, such as 1.5.
         pids_limit: Limit on processes and threads; by default 1024.
+        shm_size: Size of `/dev/shm`; by default the engine's.
+        tmpfs: Folders in memory, empty at the start, as `folder[:size]`.
         pull: When to pull the image: `missing`, `always` or `never`.
         user: User of the container; by default the image's.
         labels: Labels of the container, put under the prefix `pytest-agent-sandbox.`.
@@ -126,6 +128,8 @@ class DockerWorkspace(WorkspaceServices):
         memory: str | None = None,
         cpus: float | None = None,
         pids_limit: int | None = None,
+        shm_size: str | None = None,
+        tmpfs: Sequence[str] = (),
         pull: Pull = "missing",
         user: str | None = None,
         labels: Mapping[str, str] | None = None,
@@ -155,6 +159,8 @@ class DockerWorkspace(WorkspaceServices):
             memory=memory,
             cpus=cpus,
             pids=pids_limit,
+            shm_size=shm_size,
+            tmpfs=_listed("tmpfs", tmpfs),
             user=user,
             isolation=isolation,
         )
@@ -375,7 +381,9 @@ def _log_file() -> Iterator[Path]:
         yield Path(folder, "container.log")
 
 
-def _listed(name: str, values: Iterable[str]) -> tuple[str, ...]:
+def _listed(name: str, values: Iterable[str] | None) -> tuple[str, ...]:
+    if values is None:
+        return ()
     if isinstance(values, str):
         raise SettingsError(f"{name}: give a list, not one string")
     if isinstance(values, Mapping):  # as the docker SDK takes volumes

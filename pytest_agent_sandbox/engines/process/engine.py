@@ -64,6 +64,8 @@ _PASSED = {
 class ProcessEngine(SandboxEngine):
     """A server for each test, as a process of this machine; nothing is isolated."""
 
+    supports = frozenset({"forward_env"})
+
     def __init__(self, context: EngineContext) -> None:
         super().__init__(context)
         if os.name == "nt":

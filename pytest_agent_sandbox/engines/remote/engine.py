@@ -19,6 +19,7 @@ from pytest_agent_sandbox.host.host_route import HostRoute
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.sandbox.network import LOOPBACK
 from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace, folder_for
+from pytest_agent_sandbox.settings.table import SandboxSettings
 
 #: The variable with the session key of the server that `url` names.
 KEY_VARIABLE = "SANDBOX_API_KEY"
@@ -30,13 +31,9 @@ _HEADER_TIMEOUT = 5.0
 class RemoteEngine(SandboxEngine):
     """An agent server that is running already, and that all tests share."""
 
-    # A server that is running has the environment that it has.
-    refuses = frozenset({"forward_env"})
-
     def __init__(self, context: EngineContext, environment: Mapping[str, str] = os.environ) -> None:
-        assert context.settings.url is not None
-        self.url = _checked_url(context.settings.url)
         super().__init__(context)
+        self.url = _url(context.settings)
         self._settings = context.settings
         key = environment.get(KEY_VARIABLE, "").strip()  # a file that it comes from ends in a line
         if not (key.isascii() and key.isprintable()) and key:
@@ -47,10 +44,16 @@ class RemoteEngine(SandboxEngine):
         self.api_key = SecretStr(key) if key else None
         self._closing = ExitStack()
 
-    @property
-    def chosen_by(self) -> str:
-        """The option that has chosen it, for messages."""
-        return f"--sandbox-url={self.url}"
+    @classmethod
+    def chosen_by(cls, settings: SandboxSettings) -> str:
+        """Return the option that has chosen it, for messages."""
+        return f"--sandbox-url={_url(settings)}"
+
+    @classmethod
+    def check(cls, settings: SandboxSettings) -> None:
+        """Refuse an address that is none, and what a server that is running cannot keep."""
+        _url(settings)
+        super().check(settings)
 
     def header(self) -> list[str]:
         """Return which server the tests share."""
@@ -105,7 +108,8 @@ class RemoteEngine(SandboxEngine):
         self._closing.close()
 
 
-def _checked_url(url: str) -> str:
+def _url(settings: SandboxSettings) -> str:
+    url = settings.url or ""
     if "@" in url:
         raise SettingsError(
             f"--sandbox-url holds a password. Set the server's key in {KEY_VARIABLE} instead."

@@ -25,8 +25,12 @@ def test_shared_memory():
 
 
 def test_folders_in_memory():
-    spec = plan(tmpfs=("/scratch:512m", "/big/")).spec
-    assert spec.tmpfs == {"/scratch": "exec,mode=1777,size=512m", "/big": "exec,mode=1777"}
+    spec = plan(tmpfs=("/scratch:1.5g", "/big/", "/small:512b")).spec
+    assert spec.tmpfs == {
+        "/scratch": "exec,mode=1777,size=1610612736",  # the kernel takes no fractions, and no "b"
+        "/big": "exec,mode=1777",
+        "/small": "exec,mode=1777,size=512",
+    }
 
 
 def test_a_sandbox_with_folders_in_memory_is_not_used_again():
@@ -39,7 +43,9 @@ def test_a_sandbox_with_folders_in_memory_is_not_used_again():
     [
         ({"tmpfs": ("scratch",)}, r"tmpfs: 'scratch' is not of the form /folder\[:size\]"),
         ({"tmpfs": ("/",)}, "tmpfs: '/' is not of the form"),
-        ({"tmpfs": ("/x:lots",)}, "tmpfs: '/x:lots': the size must be a size such as 512m or 2g"),
+        ({"tmpfs": ("/a/..",)}, "tmpfs: '/a/..' is not of the form"),
+        ({"tmpfs": ("/x:lots",)}, "tmpfs: '/x:lots': 'lots' is not a size such as 2g"),
+        ({"tmpfs": ("/x",), "files": ("conftest.py:/x/y",)}, "/x/y is in a volume, or in a folder"),
         ({"tmpfs": ("/x",), "volumes": ("data:/x",)}, "tmpfs: /x is mounted by volumes too"),
         ({"shm_size": "lots"}, "shm_size: 'lots' is not a size"),
         ({"working_dir": "x"}, "working_dir: 'x' is no absolute path"),

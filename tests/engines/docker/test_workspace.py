@@ -45,6 +45,29 @@ def test_limits_and_labels_are_what_was_asked_for(engine, workspace):
     assert "pytest-agent-sandbox.owner-pid" in attributes["Config"]["Labels"]
 
 
+@pytest.mark.parametrize("security", ["default", "strict"])
+def test_folders_in_memory(engine, agent_server_image, security):
+    with DockerWorkspace(
+        server_image=agent_server_image,
+        engine=engine,
+        security=security,
+        shm_size="10m",
+        tmpfs=["/scratch:30m", "/srv", "/tmp:40m"],  # the image has two of them
+    ) as workspace:
+        sizes = workspace.execute_command("df -m --output=target,size /dev/shm /scratch /tmp")
+        assert sizes.check().stdout.split()[3:] == [
+            "/dev/shm",
+            "10",
+            "/scratch",
+            "30",
+            "/tmp",
+            "40",
+        ]
+        writing = "echo 'echo ran' > {0}/it && chmod +x {0}/it && sh -c {0}/it"
+        for folder in ("/scratch", "/srv", "/tmp"):
+            assert workspace.execute_command(writing.format(folder)).check().stdout == "ran\n"
+
+
 def test_the_server_is_published_on_loopback_only(engine, workspace):
     (binding,) = inspect(engine, workspace)["NetworkSettings"]["Ports"]["8000/tcp"]
     assert binding == {"HostIp": "127.0.0.1", "HostPort": str(workspace.host_port)}
