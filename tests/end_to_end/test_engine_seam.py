@@ -72,6 +72,19 @@ def test_an_engine_that_supports_images_is_told_which(with_engine):
     assert result["sandboxes"][0]["image"] == "acme/agent:1"
 
 
+def test_the_end_is_kept_from_a_second_sigterm(with_engine):
+    with_engine.write("test_it.py", "def test_it(agent_workspace): pass\n")
+    with_engine.write(
+        "conftest.py",
+        "import signal, memory_engine\n"
+        "def close(self):\n"
+        "    print('DEFAULT', signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)\n"
+        "memory_engine.MemoryEngine.close = close\n",
+    )
+    _, output = with_engine.run("--sandbox-engine=memory", "-s")
+    assert "DEFAULT False" in output
+
+
 def test_with_workers(with_engine):
     with_engine.write("test_it.py", TESTS.replace("memory-4", "memory-1"))
     code, output = with_engine.run(

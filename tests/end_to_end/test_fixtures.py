@@ -90,3 +90,9 @@ def test_an_image_of_the_suites_own(project):
     project.write("test_it.py", "def test_x(agent_workspace): pass")
     _, output = project.run("--sandbox-pull=never")
     assert "no-such-image:of-the-suite" in output
+
+
+def test_a_shared_workspace_is_not_recorded(project, agent_server_image):
+    project.write("test_it.py", "def test_it(shared_agent_workspace): pass\n")
+    code, output = project.run("--sandbox-video=failed")  # the image has no desktop
+    assert code == 0, output

@@ -1,5 +1,6 @@
 """Without sandbox tests the plugin is not there: no output, no imports, next to no time."""
 
+import re
 import subprocess
 import sys
 
@@ -33,6 +34,20 @@ def test_no_output_and_no_heavy_import(project):
         *("settings", "settings.kinds", "settings.setting", "settings.table"),
     ]
     assert f"HEAVY [] OURS {[f'pytest_agent_sandbox.{name}' for name in ours]}" in output
+
+
+def test_workers_load_nothing_heavy_either(project):
+    project.write("test_it.py", "def test_x(): pass\ndef test_y(): pass")
+    project.write(
+        "conftest.py",
+        CHECK_IMPORTS.replace("docker", "docker pytest_agent_sandbox.engines.docker").replace(
+            'print("HEAVY", heavy, "OURS", ours)', "print(f'HEAVY {heavy} END')"
+        ),
+    )
+    _, output = project.run("-s", "-n1")
+    (heavy,) = re.findall(r"HEAVY (.*) END", output)  # of the process that starts the workers
+    assert "docker" not in heavy
+    assert "requests" not in heavy
 
 
 def test_collecting_sandbox_tests_starts_nothing(project):

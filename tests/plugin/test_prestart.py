@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pytest_agent_sandbox.plugin.prestart import Forecast, is_overridden, wants_workspace
+from pytest_agent_sandbox.engines.engine import EngineContext, SandboxRequest
+from pytest_agent_sandbox.plugin.prestart import (
+    Forecast,
+    Prestart,
+    is_overridden,
+    wants_workspace,
+)
+from pytest_agent_sandbox.settings.table import SandboxSettings
+from tests.support.memory_engine import MemoryEngine
 
 
 @dataclass(eq=False)
@@ -126,3 +134,28 @@ def test_overridden_fixtures(pytester: pytest.Pytester, name: str) -> None:
     (item,) = pytester.getitems("def test_x(agent_workspace): pass")
     assert is_overridden(item) is (name != "another")
     assert is_overridden(Item("")), "to be on the safe side"
+
+
+def test_tests_that_ask_for_the_same_have_one_request() -> None:
+    """Engines keep what a request means by the request: the files that are copied, say."""
+    asked: list[list[SandboxRequest]] = []
+
+    class Engine(MemoryEngine):
+        ahead = 2
+
+        def prepare(self, requests):
+            asked.append(list(requests))
+
+    def request(settings: SandboxSettings, image: str) -> SandboxRequest:
+        return SandboxRequest(settings=settings, image=image)
+
+    settings = SandboxSettings()
+    tests = [*items(4), *items(2, memory="1g")]
+    engine = Engine(EngineContext(settings=settings, run="1"))
+    prestart = Prestart(tests, engine, settings, request, workers=1)
+    for test, after in zip(tests, [*tests[1:], None], strict=True):
+        prestart.begin(test, after)
+        own = settings if "memory" not in test.nodeid else SandboxSettings(memory="1g")
+        prestart.learn(test.nodeid, SandboxRequest(settings=own, test=test.nodeid))
+    assert len({request for requests in asked for request in requests}) == 2
+    assert {request.test for requests in asked for request in requests} == {""}
