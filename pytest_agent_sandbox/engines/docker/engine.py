@@ -175,7 +175,7 @@ class DockerEngine(SandboxEngine):
         engine = self.connection
         watcher = self._closing.enter_context(Watcher(engine.owner.id))
         owned = {OWNER: engine.owner.id}
-        self._closing.callback(_telling, lambda: remove_labelled(engine, owned))
+        self._closing.callback(_reporting, lambda: remove_labelled(engine, owned))
         supply = SandboxSupply(
             engine,
             size=self.ahead,
@@ -183,7 +183,7 @@ class DockerEngine(SandboxEngine):
             clean_log=self.context.mask,
         )
         watcher.add_file(supply.scratch)
-        self._closing.callback(_telling, supply.close)
+        self._closing.callback(_reporting, supply.close)
         supply.do_later(lambda: _remove_left_behind(engine))
         return supply
 
@@ -255,7 +255,7 @@ def _remove_left_behind(engine: ContainerEngine) -> None:
         _log.debug("what other runs have left behind stays", exc_info=True)
 
 
-def _telling(clean_up: Callable[[], object]) -> None:
+def _reporting(clean_up: Callable[[], object]) -> None:
     """Clean up; what cannot be removed is no reason to fail a run, but is told."""
     try:
         clean_up()
