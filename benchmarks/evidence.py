@@ -23,7 +23,7 @@ from measuring import Report, read_arguments
 from pytest_agent_sandbox.client.events import Event, parse_event
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.host.redaction import Redactor
-from pytest_agent_sandbox.plugin.report.finish import complete
+from pytest_agent_sandbox.plugin.report.complete import complete
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

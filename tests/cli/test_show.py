@@ -14,7 +14,7 @@ from pytest_agent_sandbox.evidence import folders, results_table
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.evidence.result import Result
 from pytest_agent_sandbox.host.redaction import Redactor
-from pytest_agent_sandbox.plugin.report.finish import complete_interrupted
+from pytest_agent_sandbox.plugin.report.complete import complete_interrupted
 
 EVIL = "\x1b[2J\u202e\r\n::error::x ##[group]"
 MESSAGE = {

@@ -18,7 +18,7 @@ from pytest_agent_sandbox.client.events import parse_event
 from pytest_agent_sandbox.evidence import live_view
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.host.redaction import Redactor
-from pytest_agent_sandbox.plugin.report.finish import complete
+from pytest_agent_sandbox.plugin.report.complete import complete
 from tests.support import hostile
 
 

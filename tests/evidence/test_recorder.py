@@ -17,8 +17,7 @@ from pytest_agent_sandbox.host.redaction import Redactor
 from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.observer import News
 from pytest_agent_sandbox.llm.replies import Usage
-from pytest_agent_sandbox.plugin.report import finish
-from pytest_agent_sandbox.plugin.report.finish import complete, complete_interrupted, judge
+from pytest_agent_sandbox.plugin.report.complete import complete, complete_interrupted, judge
 from tests.evidence.images import data_url, encoded, png
 from tests.support.events import action, message
 from tests.support.events import result as observation
@@ -129,7 +128,7 @@ def test_a_story_that_cannot_be_told_has_a_verdict(recorder, monkeypatch):
     def unknown(*_):
         raise KeyError("an event that nobody has thought of")
 
-    monkeypatch.setattr(finish, "build_story", unknown)
+    monkeypatch.setattr("pytest_agent_sandbox.plugin.report.complete.build_story", unknown)
     with pytest.raises(KeyError):
         complete(recorder, {"call": Phase("failed", error="E: no")})
     assert (on_disk(recorder).verdict, on_disk(recorder).headline) == ("failed", "E: no")

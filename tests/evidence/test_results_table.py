@@ -9,7 +9,7 @@ from pytest_agent_sandbox.evidence import folders, results_table
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.evidence.result import Result
 from pytest_agent_sandbox.host.redaction import Redactor
-from pytest_agent_sandbox.plugin.report.finish import complete
+from pytest_agent_sandbox.plugin.report.complete import complete
 
 
 @pytest.fixture

@@ -140,8 +140,8 @@ class RunEvidence(Closing):
 
     def close(self) -> None:
         """Complete what interrupted tests have left, and let go of the terminal."""
-        from pytest_agent_sandbox.plugin.report import finish
+        from pytest_agent_sandbox.plugin.report.complete import complete_interrupted
 
         with self._closing:
             for recorder in self._open_recorders:
-                finish.complete_interrupted(recorder)
+                complete_interrupted(recorder)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_agent_sandbox.evidence import results_table, sections, verdict
+from pytest_agent_sandbox.evidence import results_table, sections
 from pytest_agent_sandbox.evidence.folders import PAGE
-from pytest_agent_sandbox.evidence.page.write import write_page
 from pytest_agent_sandbox.evidence.story_builder import build_story
 from pytest_agent_sandbox.plugin.report import attachments, collect, outcome
-from pytest_agent_sandbox.plugin.report.outcome import Phase
+from pytest_agent_sandbox.plugin.report.complete import complete, judge
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.recorder import Recorder
@@ -24,49 +22,6 @@ if TYPE_CHECKING:
 
 #: Names of properties of a test in JUnit XML and the like.
 EVIDENCE, FAULT = "agent_evidence", "agent_fault"
-
-
-def complete(
-    recorder: Recorder, phases: Mapping[str, Phase], *, keep: bool = True
-) -> list[tuple[str, str]]:
-    """Walk what was recorded of a test to its end: judge, tell, write.
-
-    Args:
-        recorder: The test's.
-        phases: How its phases went, by their names. A test that was interrupted has none.
-        keep: Whether the folder is going to be kept, and so gets its page.
-
-    Returns:
-        The sections of the failure report: pairs of a title and a text, for people.
-
-    Raises:
-        OSError: The disk is full, or the like; the verdict is there all the same.
-    """
-    judge(recorder, phases)
-    recorder.end()
-    try:
-        story = build_story(recorder.folder, recorder.masked_result())
-        recorder.result.hints = [hint.text for hint in story.hints]
-    finally:  # a story that cannot be told has a verdict too
-        recorder.save()
-    if keep:
-        write_page(recorder.folder, story)
-    return sections.of(story, recorder.folder if keep else None)
-
-
-def judge(recorder: Recorder, phases: Mapping[str, Phase]) -> None:
-    """Judge a test by its phases so far; without any, what is known stays."""
-    if phases:
-        recorder.record_phases(phases)
-        found = recorder.result
-        found.verdict, found.fault, found.headline = verdict.judge(found.phases)
-
-
-def complete_interrupted(recorder: Recorder) -> None:
-    """Complete the folder of a test that never came to its end; do nothing where it did."""
-    if not recorder.ended:
-        with suppress(OSError):
-            complete(recorder, {})
 
 
 def show_setup(run: SandboxSession, item: pytest.Item, report: pytest.TestReport) -> None:
