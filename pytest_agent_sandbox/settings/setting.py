@@ -6,7 +6,7 @@ Standard library only: see `table`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import Field, fields, make_dataclass, replace
 from typing import Any, Literal, Self, TypeVar, dataclass_transform
 
 _Class = TypeVar("_Class")
@@ -69,8 +69,27 @@ def setting(
     return Setting(parse, metavar, help_text, default, run_wide, elsewhere)
 
 
+class _Fields:
+    """The fields of a settings class as `dataclasses` knows them, made on first use.
+
+    To make so many takes 0.2 ms, and most runs of pytest have no use for them.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[type[Values], dict[str, Field[Any]]] = {}
+
+    def __get__(self, instance: Values | None, owner: type[Values]) -> dict[str, Field[Any]]:
+        if owner not in self._made:
+            declared = [(one.name, Any, one.default) for one in owner.declared().values()]
+            made = make_dataclass(owner.__name__, declared, init=False, eq=False, repr=False)
+            self._made[owner] = {field.name: field for field in fields(made)}
+        return self._made[owner]
+
+
 class Values:
     """Makes an object of a settings class: of keyword arguments, and defaults for the others."""
+
+    __dataclass_fields__ = _Fields()
 
     def __init__(self, **values: Any) -> None:
         for name, declared in self.declared().items():
@@ -123,15 +142,8 @@ class Values:
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(setting,))
 def settings_class(cls: type[_Class]) -> type[_Class]:
-    """Make a class with declared settings a dataclass, as for `dataclasses.replace`.
-
-    It gets no method of its own, which would take five times as long: most runs of pytest have no
-    use for the class.
-    """
-    made = dataclass(init=False, eq=False, repr=False, match_args=False)(cls)
-    for one in fields(made):  # type: ignore[arg-type]  # it is one now
-        one.default = made.__dict__[one.name].default
-    return made
+    """Say to type checkers that a class with declared settings is a dataclass."""
+    return cls
 
 
 def checked(setting: Setting, value: Any, where: str) -> Any:
