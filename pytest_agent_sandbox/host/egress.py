@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import h11
 
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.host.addresses import why_near
 from pytest_agent_sandbox.host.host_route import CONTAINER_HOST_NAME, host_in_url
 from pytest_agent_sandbox.host.multiplexer import Ends
 
@@ -216,6 +217,8 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def _reach(place: tuple[str, int]) -> Ends:
     """Connect to a place; a name does not lead to this machine, or to what is linked to it.
 
+    A name is looked up once: what is connected to is the address that was looked at.
+
     Raises:
         OSError: It cannot be reached, or its name means an address of that kind.
     """
@@ -226,12 +229,14 @@ async def _reach(place: tuple[str, int]) -> Ends:
     problem = OSError("it has no address")
     for *_, address in found:
         number = ipaddress.ip_address(str(address[0]).partition("%")[0])
-        is_near = number.is_loopback or number.is_link_local or number.is_unspecified
-        if is_near and not _is_number(host):
-            problem = OSError(f"its name means {number}, which has to be allowed itself")
+        if not _is_number(host) and (reason := why_near(number)):
+            problem = OSError(
+                f"its name means {number}, {reason}, which has to be allowed itself; this machine "
+                f"is {CONTAINER_HOST_NAME}"
+            )
             continue
         try:
-            return await asyncio.open_connection(str(address[0]), port)
+            return await asyncio.open_connection(str(number), port)
         except OSError as error:
             problem = error
     raise problem

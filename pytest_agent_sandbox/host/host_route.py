@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.host.addresses import is_own_address
 
 #: The name by which containers know the machine that runs the tests.
 CONTAINER_HOST_NAME = "host.docker.internal"
@@ -61,7 +61,7 @@ def route_by_gateway(network: Mapping[str, Any]) -> HostRoute:
         SettingsError: The network has no end on this machine.
     """
     gateway = _gateway(network)
-    if gateway is None or not _is_own_address(gateway):
+    if gateway is None or not is_own_address(ipaddress.ip_address(gateway)):
         raise SettingsError(
             f"Containers on the network {network['Name']!r} have no known way to this machine: its "
             f"gateway ({gateway or 'none'}) is not an address of this machine. The engine may be "
@@ -76,7 +76,7 @@ def route_by_gateway(network: Mapping[str, Any]) -> HostRoute:
 def has_gateway_here(network: Mapping[str, Any]) -> bool:
     """Tell whether a network's gateway is an address of this machine: see `route_by_gateway`."""
     gateway = _gateway(network)
-    return gateway is not None and _is_own_address(gateway)
+    return gateway is not None and is_own_address(ipaddress.ip_address(gateway))
 
 
 def _gateway(network: Mapping[str, Any]) -> str | None:
@@ -92,12 +92,3 @@ def _gateway(network: Mapping[str, Any]) -> str | None:
         if ipaddress.ip_address(subnet_gateway).version == 4:  # noqa: PLR2004
             return subnet_gateway
     return None
-
-
-def _is_own_address(address: str) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError:
-            return False
-    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -135,6 +136,87 @@ def test_a_name_does_not_lead_to_this_machine(ask: Ask, place: str) -> None:
     assert b"its name means " in answer
     head = f"GET http://host.docker.internal:{port}?a=1#b HTTP/1.1\r\nHost: a\r\n\r\n"
     assert b"GET /?a=1 " in ask(egress, head.encode())
+
+
+Resolve = Callable[[str, list[str]], list[str]]
+
+
+@pytest.fixture
+def resolve(monkeypatch: pytest.MonkeyPatch) -> Resolve:
+    """Gives a name these addresses; returns the names that are looked up from then on."""
+    real = socket.getaddrinfo
+
+    def known(name: str, numbers: list[str]) -> list[str]:
+        asked = []
+
+        def look_up(host: str, port: int, *rest: int, **more: int) -> list[tuple[object, ...]]:
+            if host != name:
+                return [*real(host, port, *rest, **more)]
+            asked.append(host)
+            found = [real(number, port, type=socket.SOCK_STREAM) for number in numbers]
+            return [each for of_one in found for each in of_one]
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        return asked
+
+    return known
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        ("127.0.0.1", "this machine's loopback"),
+        ("::ffff:127.0.0.1", "this machine's loopback"),
+        ("::ffff:169.254.169.254", "a link-local address"),
+        ("::ffff:0.0.0.0", "this machine's loopback"),
+        ("2002:7f00:1::", "this machine's loopback"),
+        ("2001:0:5db8:d822:0:ffff:80ff:fffe", "this machine's loopback"),
+        ("64:ff9b::169.254.169.254", "a link-local address"),
+        ("64:ff9b:1::169.254.169.254", "a link-local address"),
+        ("fd00:ec2::254", "a cloud's metadata service"),
+        ("ff02::1%1", "an address of many"),
+    ],
+)
+def test_an_allowed_name_does_not_lead_to_this_machine(
+    ask: Ask, place: str, resolve: Resolve, number: str, reason: str
+) -> None:
+    """SECURITY.md: whatever form it has, "the name is not followed there"."""
+    name = f"evil.example:{place.partition(':')[2]}"
+    resolve("evil.example", [number])
+    egress = Egress(allowed_places([name]))
+    answer = ask(egress, f"CONNECT {name} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 502 Bad Gateway")
+    assert b"its name means " in answer
+    assert f", {reason}, which has to be allowed itself".encode() in answer
+
+
+def test_a_name_is_looked_up_once(
+    ask: Ask, place: str, resolve: Resolve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SECURITY.md: what is connected to is the address that was looked at."""
+    monkeypatch.setattr("pytest_agent_sandbox.host.egress.why_near", lambda _: "")
+    name = f"site.example:{place.partition(':')[2]}"
+    asked = resolve("site.example", ["127.0.0.1"])
+    answer = ask(
+        Egress(allowed_places([name])), f"GET http://{name}/ HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    )
+    assert answer.startswith(b"HTTP/1.0 200 OK")
+    assert asked == ["site.example"]
+
+
+def test_the_good_ones_of_a_names_addresses_are_used(
+    ask: Ask, place: str, resolve: Resolve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "pytest_agent_sandbox.host.egress.why_near",
+        lambda number: "" if str(number) == "127.0.0.1" else "near",
+    )
+    name = f"site.example:{place.partition(':')[2]}"
+    resolve("site.example", ["::ffff:127.0.0.1", "127.0.0.2", "127.0.0.1"])
+    answer = ask(
+        Egress(allowed_places([name])), f"GET http://{name}/ HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    )
+    assert answer.startswith(b"HTTP/1.0 200 OK")
 
 
 def test_clients_that_go_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
