@@ -64,14 +64,15 @@ def owner_file(owner: str) -> Path:
     """Return the file that a living owner holds a lock on.
 
     Raises:
-        SandboxError: The folder of locks cannot be made.
+        SandboxError: The folder of locks cannot be used.
     """
     return lock_folder() / f"owner-{owner}.lock"
 
 
 def forget(owner: str) -> None:
     """Remove what is left of an owner that has ended."""
-    with suppress(OSError):  # on Windows, where somebody just asks whether it lives
+    # On Windows, somebody may just be asking whether it lives.
+    with suppress(OSError, SandboxError):
         owner_file(owner).unlink(missing_ok=True)
 
 
@@ -98,7 +99,7 @@ def forget_ended() -> None:
     """Remove the files of owners that were killed when they had nothing on an engine any more.
 
     Raises:
-        SandboxError: The folder of locks cannot be made.
+        SandboxError: The folder of locks cannot be used.
     """
     for file in lock_folder().glob("owner-*.lock"):
         with suppress(OSError):  # another process is removing it too
@@ -125,6 +126,8 @@ def _place() -> str:
         with FileLock(file.with_suffix(".lock")):
             if not file.exists():
                 begun = file.with_suffix(".new")
-                begun.write_text(secrets.token_hex(8), "ascii")
+                begun.unlink(missing_ok=True)  # a process was killed here
+                with begun.open("x", encoding="ascii") as new:  # never through a link
+                    new.write(secrets.token_hex(8))
                 begun.replace(file)  # whole from the first moment
     return file.read_text("ascii")

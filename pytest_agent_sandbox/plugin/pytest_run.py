@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_agent_sandbox.evidence import folders
+from pytest_agent_sandbox.host.lock_folder import lock_folder, lock_folder_path
 from pytest_agent_sandbox.plugin.options import resolve
 
 if TYPE_CHECKING:
@@ -65,20 +65,22 @@ def clean_up_run(config: pytest.Config) -> None:
     if is_worker(config) or _RUN not in config.stash:
         return
     folders.drop_if_empty(output_folder(config, resolve(config)))
-    if ledger_file(run_id(config)).exists():
+    spent = _left(_ledger_name(run_id(config)))
+    if spent is not None:
         from pytest_agent_sandbox.llm.budgets import SharedLedger
 
         with suppress(OSError):  # on Windows: a worker that is just ending still has it open
-            SharedLedger(ledger_file(run_id(config))).remove()
+            SharedLedger(spent).remove()
 
 
 def forget_trials(config: pytest.Config) -> None:
     """Remove what the processes of the run told one another of trials. For the main process."""
-    if trials_file(config).exists():
+    told = _left(_trials_name(config))
+    if told is not None:
         from pytest_agent_sandbox.trials.ledger import TrialLedger
 
         with suppress(OSError):  # on Windows: a worker that is just ending still has it open
-            TrialLedger(trials_file(config)).remove()
+            TrialLedger(told).remove()
 
 
 def output_folder(config: pytest.Config, settings: SandboxSettings) -> Path:
@@ -110,10 +112,35 @@ def worker_count(config: pytest.Config) -> int:
 
 
 def trials_file(config: pytest.Config) -> Path:
-    """Return the file by which the processes of the run tell one another of trials."""
-    return Path(tempfile.gettempdir(), f"pytest-agent-sandbox-trials-{run_id(config)}")
+    """Return the file by which the processes of the run tell one another of trials.
+
+    Raises:
+        SandboxError: Its folder cannot be used.
+    """
+    return lock_folder() / _trials_name(config)
 
 
 def ledger_file(run: str) -> Path:
-    """Return the file of what the run has spent on live LLMs, if it has a budget."""
-    return Path(tempfile.gettempdir(), f"pytest-agent-sandbox-spent-{run}")
+    """Return the file of what the run has spent on live LLMs, if it has a budget.
+
+    Raises:
+        SandboxError: Its folder cannot be used.
+    """
+    return lock_folder() / _ledger_name(run)
+
+
+def _trials_name(config: pytest.Config) -> str:
+    return f"trials-{run_id(config)}"
+
+
+def _ledger_name(run: str) -> str:
+    return f"spent-{run}"
+
+
+def _left(name: str) -> Path | None:
+    """Return the file of that name in the folder of locks, which few runs make, if there is one."""
+    file = lock_folder_path() / name
+    try:
+        return file if file.exists() else None
+    except OSError:  # the folder is another user's, so that nothing of the run is in it
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -350,3 +351,17 @@ def test_nothing_is_left_of_a_run_that_breaks_off(project, run, workers):
     assert code == 3
     assert "a broken conftest.py" in output
     assert not list(Path(project.scratch).rglob("*trials*"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="about links of POSIX")
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["locally", "workers"])
+def test_nothing_is_told_in_a_folder_that_somebody_else_may_have_made(project, run, workers):
+    folder = Path(project.scratch, f"pytest-agent-sandbox-{os.geteuid()}")
+    elsewhere = project.folder.with_name("elsewhere")
+    elsewhere.mkdir(mode=0o700)
+    folder.symlink_to(elsewhere)
+    code, output = run("@T(n=2)\ndef test_it(): pass\n", *workers)
+    assert code == 1
+    assert "2 errors in" in output
+    assert f"SandboxError: The lock folder {folder} is a link, so it is not used" in output
+    assert not list(elsewhere.iterdir())

@@ -11,6 +11,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 from _pytest.skipping import xfailed_key
 
+from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.evidence.verdict import Judgement, judge
 from pytest_agent_sandbox.plugin.pytest_run import trials_file
 from pytest_agent_sandbox.plugin.report.outcome import phases
@@ -43,7 +44,11 @@ def run(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """
     trial = trial_of(item)
     assert trial is not None
-    ledger = TrialLedger(trials_file(item.config))
+    try:
+        ledger = TrialLedger(trials_file(item.config))
+    except SandboxError as error:
+        _refuse(item, error)
+        return
     group, items = _group(item)
     place = next(place for place, one in enumerate(items) if one is item)
     stands = standing(trial.plan, len(items), ledger.outcomes(group))
@@ -103,6 +108,17 @@ def _attempts(
         _log(item, failed)
         _forget_failed_fixtures(item)
     return reports, attempt - 1
+
+
+def _refuse(item: pytest.Item, error: SandboxError) -> None:
+    """Report an error of a trial that is not run."""
+
+    def fail() -> None:
+        raise error
+
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    call = pytest.CallInfo.from_call(fail, when="setup")
+    _log(item, [item.ihook.pytest_runtest_makereport(item=item, call=call)])
 
 
 def _forget_failed_fixtures(item: pytest.Item) -> None:
