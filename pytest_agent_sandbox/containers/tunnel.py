@@ -109,11 +109,12 @@ class Tunnel(Closing):
         if self._threads:
             self._stop()
         self._program.close()
-        for server in self._servers.values():
-            server.close()
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(_CLOSE_PATIENCE)
+        # Only now: the loop would fail that finds a socket of its own closed.
+        for server in self._servers.values():
+            server.close()
 
     def _wait_for_the_other_end(self) -> None:
         try:

@@ -1,0 +1,82 @@
+"""The end of a tunnel, at any time: of its own threads, without a container."""
+
+import json
+import socket
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from pytest_agent_sandbox.containers import tunnel
+from pytest_agent_sandbox.containers.tunnel import Tunnel
+
+
+class SilentProgram:
+    """What is in the container: it takes all and sends nothing."""
+
+    def __init__(self, *_arguments, **_options):
+        self._closed = threading.Event()
+
+    def read_line(self, _timeout):
+        return json.dumps({"problems": []}).encode()
+
+    def wait_forever(self):
+        pass
+
+    def send(self, _data):
+        if self._closed.is_set():
+            raise OSError("closed")
+
+    def read(self):
+        self._closed.wait()
+        raise OSError("closed")
+
+    def close(self):
+        self._closed.set()
+
+
+@pytest.fixture
+def failures(monkeypatch):
+    """What has failed in threads."""
+    found = []
+    monkeypatch.setattr(tunnel, "Program", SilentProgram)
+    monkeypatch.setattr(threading, "excepthook", lambda args: found.append(args.exc_value))
+    return found
+
+
+def test_a_tunnel_is_closed_with_traffic_without_a_failure_in_its_threads(failures):
+    for round_ in range(150):
+        made = Tunnel(None, "x", dict.fromkeys((1, 2, 3)), {}, lambda _: None)
+        ends = []
+        for port in list(made.ports.values()) * (round_ % 4):
+            ends.append(socket.create_connection(("127.0.0.1", port)))
+            ends[-1].sendall(b"x" * 100)
+        until = time.monotonic() + 10
+        while len(made._begun.result().ends._connections) < len(ends):
+            assert time.monotonic() < until
+            time.sleep(0.001)
+        made.close()
+        for end in ends:
+            with suppress(OSError):
+                end.close()
+    assert failures == []
+    assert not [one for one in threading.enumerate() if "agent-sandbox-tunnel" in one.name]
+
+
+def test_its_sockets_stay_open_until_its_threads_have_ended(failures, monkeypatch):
+    made = Tunnel(None, "x", {1: None}, {}, lambda _: None)
+    alive = []
+
+    joined = made._threads[0].join
+
+    def join(timeout=None):
+        alive.extend(server.fileno() != -1 for server in made._servers.values())
+        joined(timeout)
+
+    monkeypatch.setattr(made._threads[0], "join", join)
+    made._begun.result().loop.call_soon_threadsafe(lambda: threading.Event().wait(0.2))
+    made.close()
+    assert alive == [True]
+    assert all(server.fileno() == -1 for server in made._servers.values())
+    assert failures == []
