@@ -23,6 +23,7 @@ from pytest_agent_sandbox.containers.images import (
 )
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.ci import is_in_ci
 
 if TYPE_CHECKING:
@@ -72,7 +73,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
-    """Keep the engine from tests without its marker: else they pass only where there is one."""
+    """Keep the engine from tests without its marker: else they pass only where there is one.
+
+    Each test may find any message in the log, whatever others have logged.
+    """
+    seldom.begin_anew()
     with pytest.MonkeyPatch.context() as patch:
         if item.get_closest_marker("engine") is None:
             patch.setenv("DOCKER_HOST", NO_ENGINE)

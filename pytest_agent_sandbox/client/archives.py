@@ -9,7 +9,6 @@ one. Links are made when all files are there. Python's own filters are not used:
 from __future__ import annotations
 
 import io
-import logging
 import os
 import stat
 import sys
@@ -19,10 +18,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from pytest_agent_sandbox.client.folders import Folder, open_folder
+from pytest_agent_sandbox.host import seldom
 
 TarError = tarfile.TarError
 
-logger = logging.getLogger(__name__)
+logger = seldom.logger(__name__, first=10)
 
 # The longest path that Linux takes, and folders deeper than anybody's.
 _LONGEST_PATH = 4096

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from pytest_agent_sandbox.client.events import Event
+from pytest_agent_sandbox.host import seldom
 
-logger = logging.getLogger(__name__)
+logger = seldom.logger(__name__)
 
 #: Called with each event, in order.
 EventCallback = Callable[[Event], object]
@@ -30,7 +30,8 @@ class CallbackDispatcher:
     def __init__(self, callbacks: Sequence[EventCallback], *, name: str) -> None:
         self._callbacks = tuple(callbacks)
         self._waiting: deque[Event] = deque()
-        self._errors: list[BaseException] = []
+        self._error: BaseException | None = None
+        self._error_count = 0
         self._accepted = 0
         self._delivered = 0
         self._closed = False
@@ -71,12 +72,11 @@ class CallbackDispatcher:
     def take_error(self) -> BaseException | None:
         """Return the first error of the callbacks since the last call, with a note of the rest."""
         with self._changed:
-            errors, self._errors = self._errors, []
-        if not errors:
-            return None
-        if len(errors) > 1:
-            errors[0].add_note(f"The callbacks raised {len(errors) - 1} more errors; see the log.")
-        return errors[0]
+            error, self._error = self._error, None
+            count, self._error_count = self._error_count, 0
+        if error is not None and count > 1:
+            error.add_note(f"The callbacks raised {count - 1} more errors.")
+        return error
 
     def close(self, patience: float) -> None:
         """Deliver what there is and end the thread; what takes too long is dropped.
@@ -115,4 +115,5 @@ class CallbackDispatcher:
         except BaseException as error:  # pytest.fail() is no Exception
             logger.warning("A callback failed on %r", event, exc_info=True)
             with self._changed:
-                self._errors.append(error)
+                self._error = self._error or error
+                self._error_count += 1

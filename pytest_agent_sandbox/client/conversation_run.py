@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import time
 from http import HTTPStatus
@@ -25,8 +24,9 @@ from pytest_agent_sandbox.client.transport import (
     is_silence,
 )
 from pytest_agent_sandbox.errors import ConversationTimeout, ServerError
+from pytest_agent_sandbox.host import seldom
 
-logger = logging.getLogger(__name__)
+logger = seldom.logger(__name__)
 
 #: Seconds between two polls of the status, and for one to be answered.
 _POLL_INTERVAL = 1.0

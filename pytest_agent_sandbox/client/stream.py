@@ -25,8 +25,9 @@ from pytest_agent_sandbox.client.events import (
 from pytest_agent_sandbox.client.pages import items
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import SandboxError, ServerError
+from pytest_agent_sandbox.host import seldom
 
-logger = logging.getLogger(__name__)
+logger = seldom.logger(__name__)
 
 #: Gets each new event and whether it belongs to the opening of a connection: the state as it was
 #: when the connection was made, rather than news.
@@ -302,6 +303,6 @@ def _is_full_state(event: Event) -> bool:
 
 def _quiet_logger() -> logging.Logger:
     """Return a logger for websockets, which logs at DEBUG what it sends, the session key too."""
-    quiet = logging.getLogger(f"{__name__}.websockets")
+    quiet = seldom.logger(f"{__name__}.websockets")
     quiet.setLevel(logging.INFO)
     return quiet

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import threading
 import time
@@ -17,11 +16,12 @@ from pytest_agent_sandbox.client import response_bodies
 from pytest_agent_sandbox.client.asynchronous import check_caller
 from pytest_agent_sandbox.client.sockets import GUARD_INTERVAL, Guard, GuardedTransport
 from pytest_agent_sandbox.errors import ServerError
+from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.closing import Closing
 
 __all__ = ["GUARD_GRACE", "GUARD_INTERVAL", "Guard", "ServerConnection", "is_silence"]
 
-logger = logging.getLogger(__name__)
+logger = seldom.logger(__name__)
 
 #: Seconds that a guard gets to notice what has just broken a connection: the socket of a dying
 #: server closes a little before the engine reports the container's end.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from pytest_agent_sandbox.containers.images import (
 from pytest_agent_sandbox.containers.machine_lock import machine_lock
 from pytest_agent_sandbox.containers.progress import Progress, Silence
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.host_network import HostNetwork
 
 BUILD_LABEL = f"{LABEL_PREFIX}build"
@@ -40,7 +40,7 @@ INSTALLER_LABEL = f"{LABEL_PREFIX}installer"
 # The part of the Dockerfile that keeps credentials out of the image.
 _CREDENTIALS_PART = re.compile(r"^# -- with credentials$.*?^# -- end$\n", re.DOTALL | re.MULTILINE)
 
-logger = logging.getLogger(__name__)
+logger = seldom.logger(__name__)
 
 
 def build_agent_server(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 from collections.abc import Callable, Mapping
@@ -29,10 +28,11 @@ from pytest_agent_sandbox.errors import (
     SandboxError,
     SettingsError,
 )
+from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.log_file import LogFile
 from pytest_agent_sandbox.host.multiplexer import Connect
 
-logger = logging.getLogger(__name__)
+logger = seldom.logger(__name__)
 
 # Seconds in which a container without ports must show that it ended.
 _PORTS_GRACE = 5.0

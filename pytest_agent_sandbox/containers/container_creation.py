@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -13,8 +12,9 @@ from pytest_agent_sandbox.containers.container_errors import start_failure
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.host import seldom
 
-logger = logging.getLogger(__name__)
+logger = seldom.logger(__name__)
 
 # How engines name a limit in a warning, where it is not our name.
 _WORDS_FOR_LIMITS = {"cpus": "cpu"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -14,9 +13,10 @@ import urllib3
 
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import EngineUnavailable
+from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.log_file import LogFile
 
-logger = logging.getLogger(__name__)
+logger = seldom.logger(__name__)
 
 _FRAME_HEADER = struct.Struct(">BxxxL")
 

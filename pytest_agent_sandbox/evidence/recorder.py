@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import logging
 import shutil
 import threading
 import time
@@ -19,6 +18,7 @@ from pytest_agent_sandbox.evidence.llm_observer import LLMObserver
 from pytest_agent_sandbox.evidence.picture_files import PictureFiles
 from pytest_agent_sandbox.evidence.records import Records
 from pytest_agent_sandbox.evidence.result import Result
+from pytest_agent_sandbox.host import seldom
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.calls import LLMCall
     from pytest_agent_sandbox.llm.observer import Observer
 
-logger = logging.getLogger(__name__)
+logger = seldom.logger(__name__)
 
 
 class Recorder:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.closing import Closing
 
-logger = logging.getLogger(__name__)
+logger = seldom.logger(__name__)
 # Engines do such work side by side; more at once only take the CPU from the tests.
 _THREADS = 2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
@@ -12,9 +11,10 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.closing import Closing
 
-logger = logging.getLogger(__name__)
+logger = seldom.logger(__name__)
 
 # Failed starts of a kind after which it is no longer started ahead.
 _MOST_FAILURES = 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from collections import defaultdict
@@ -12,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.llm.asgi import body_of, send_answer, token_of, unless_gone
 from pytest_agent_sandbox.llm.connections import Connections
@@ -238,7 +238,7 @@ def _refusal(request: Request, path: str, decoded_path: str) -> Answer | None:
 
 
 def _stranger(method: str, path: str, foreign: str) -> Answer:
-    logging.getLogger(__name__).warning("The LLM gateway refused %r: no valid token.", path)
+    seldom.logger(__name__).warning("The LLM gateway refused %r: no valid token.", path)
     if foreign:  # after a 401, clients would blame the key
         return _error(path, UNSPOKEN, not_spoken(foreign, method, path))
     message = "The API key is none that this gateway knows, or its conversation is over."

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import AsyncGenerator, Mapping
 
 import httpx
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.llm.budgets import Budget
 from pytest_agent_sandbox.llm.encodings import can_decode, decoded, encodings_of, why_unreadable
 from pytest_agent_sandbox.llm.exchange import (
@@ -169,7 +169,7 @@ class LiveSource:
     def _unreachable(self, exchange: Exchange, problem: httpx.HTTPError) -> Answer:
         reason = self._masked(str(problem).encode()).decode() or type(problem).__name__
         message = f"The LLM at {self.base_url} cannot be reached: {reason}"
-        logging.getLogger(__name__).warning("%s", message)
+        seldom.logger(__name__).warning("%s", message)
         return exchange.refuse(message, status=502)
 
     def _masked(self, text: bytes) -> bytes:

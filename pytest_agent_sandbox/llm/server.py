@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import threading
 import time
@@ -16,6 +15,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.host import seldom
 
 #: Seconds.
 _START_TIMEOUT = 10.0
@@ -84,7 +84,7 @@ class ServerThread:
         self._server.should_exit = True
         self._thread.join(_CLOSE_TIMEOUT)
         if self._thread.is_alive():
-            logging.getLogger(__name__).warning("The LLM gateway's thread has not ended.")
+            seldom.logger(__name__).warning("The LLM gateway's thread has not ended.")
 
     def hang_up(self, clients: Collection[object]) -> None:
         """Close the connections of these clients, as soon as they have their answers.
@@ -122,6 +122,8 @@ class _Protocol(H11Protocol):
         super().__init__(*args, **settings)
         # Uvicorn's own switch empties a logger that other servers in this process may use.
         self.access_log = False
+        # Its other servers are not ours to quieten; of this one, sandboxes decide what goes wrong.
+        self.logger = seldom.logger(f"{self.logger.name}.agent_sandbox")
 
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: the application itself answers a client that asks for WebSockets."""

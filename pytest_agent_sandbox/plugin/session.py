@@ -17,6 +17,7 @@ import pytest
 from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
 from pytest_agent_sandbox.engines.registry import make_engine
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
+from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.plugin.prestart import Prestart
 from pytest_agent_sandbox.plugin.pytest_run import (
     end_on_sigterm,
@@ -207,6 +208,7 @@ class SandboxSession:
     def begin_test(self, item: pytest.Item) -> None:
         """Begin the evidence of a test; in the workspace that tests share, no agent was yet."""
         self.current_test = item
+        seldom.begin_anew()
         self.evidence.recorder(item)
         for test, workspace in self._workspaces:
             if test == SHARED:

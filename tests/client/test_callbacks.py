@@ -75,9 +75,12 @@ def test_what_a_callback_raises_is_raised_by_the_run(
 
     conversation = converse(callbacks=[judge, others.append])
     conversation.send_message("go")
-    with pytest.raises(AssertionError, match="something wrong"):
+    with pytest.raises(AssertionError, match="something wrong") as raised:
         conversation.run(timeout=30)
     assert conversation.status == "finished"
+    wrong = sum("Wrong" in str(event) for event in others)
+    notes = getattr(raised.value, "__notes__", [])
+    assert notes == [f"The callbacks raised {wrong - 1} more errors."] * (wrong > 1)
     assert {event.id for event in conversation.events} <= {event.id for event in others}
     assert "callback failed" in caplog.text
     conversation.send_message("again")

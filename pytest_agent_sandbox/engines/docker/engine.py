@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -26,12 +25,13 @@ from pytest_agent_sandbox.engines.docker.security import chosen_network
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
+from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.ownership import OWNER
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
 
-_log = logging.getLogger(__name__)
+_log = seldom.logger(__name__)
 
 # What an idle agent server takes, and some more: 1.58 takes 310 MB.
 _MEMORY_OF_ONE = 450_000_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,9 +10,12 @@ from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import VERSION_LABEL
 from pytest_agent_sandbox.engines.docker.sandbox import Sandbox
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE
 
-logger = logging.getLogger(__name__)
+logger = seldom.logger(__name__)
+#: The most places that are told; a sandbox may ask for any number of them.
+_MOST_PLACES = 10
 
 
 def facts_of(sandbox: Sandbox, engine: ContainerEngine) -> dict[str, Any]:
@@ -58,12 +60,14 @@ def end_facts_of(sandbox: Sandbox) -> dict[str, Any]:
     egress = sandbox.egress
     for title, places in (("connected to", egress.allowed), ("was refused", egress.refused)):
         if places:
-            facts[title] = _counted(places)
+            facts[title] = counted(places)
     return facts
 
 
-def _counted(places: Mapping[str, int]) -> str:
-    return ", ".join(
-        place if count == 1 else f"{place} ({count} times)"
-        for place, count in sorted(places.items(), key=lambda item: -item[1])
-    )
+def counted(places: Mapping[str, int]) -> str:
+    """Name the places that were asked for most, each with how often, and count the others."""
+    often = sorted(places.items(), key=lambda item: -item[1])
+    told = [
+        place if count == 1 else f"{place} ({count} times)" for place, count in often[:_MOST_PLACES]
+    ]
+    return ", ".join(told + [f"{len(often) - len(told)} more"] * (len(often) > len(told)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import threading
 import time
@@ -17,12 +16,13 @@ from pytest_agent_sandbox.engines.docker.plan import SandboxPlan
 from pytest_agent_sandbox.engines.docker.sandbox import Sandbox, User
 from pytest_agent_sandbox.engines.docker.start import SandboxStarter
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.background import Background
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.pool import Pool, Wanted
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 
-_log = logging.getLogger(__name__)
+_log = seldom.logger(__name__)
 
 
 class SandboxSupply(Closing):

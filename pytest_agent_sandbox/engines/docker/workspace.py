@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,6 +37,7 @@ from pytest_agent_sandbox.engines.docker.start import FreshSupply
 from pytest_agent_sandbox.engines.docker.workspace_services import WorkspaceServices
 from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
@@ -372,7 +372,7 @@ def _try_to_remove(engine: ContainerEngine, image: Image) -> None:
     try:
         remove_image(engine, image)
     except SandboxError as error:
-        logging.getLogger(__name__).warning("the image %s stays: %s", image.reference, error)
+        seldom.logger(__name__).warning("the image %s stays: %s", image.reference, error)
 
 
 @contextmanager

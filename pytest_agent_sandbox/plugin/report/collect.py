@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError
+from pytest_agent_sandbox.host import seldom
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.recorder import Recorder
     from pytest_agent_sandbox.sandbox.workspace import Workspace
 
-logger = logging.getLogger(__name__)
+logger = seldom.logger(__name__)
 
 #: A full disk or a folder that somebody removed: the report says so, the clean-up goes on.
 MAY_FAIL = suppress(OSError)

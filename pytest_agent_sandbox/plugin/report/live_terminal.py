@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import sys
 from contextlib import nullcontext, suppress
@@ -13,6 +12,7 @@ import pytest
 
 from pytest_agent_sandbox.evidence import sections
 from pytest_agent_sandbox.evidence.live_view import LiveView
+from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.plugin.pytest_run import is_worker, worker_id
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pytest_agent_sandbox.client.events import Event
 
-logger = logging.getLogger(__name__)
+logger = seldom.logger(__name__)
 
 _STDOUT, _STDERR = 1, 2
 #: What pytest's `--color` means to rich; without it rich looks at the terminal itself.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_agent_sandbox.evidence import folders, results_table
+from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.plugin.options import resolve
 from pytest_agent_sandbox.plugin.pytest_run import is_worker, output_folder, run_id, wanted_folder
 from pytest_agent_sandbox.plugin.report import github_actions
@@ -16,6 +16,7 @@ from pytest_agent_sandbox.plugin.report import github_actions
 if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.story import Row
 
+logger = seldom.logger(__name__)
 _ROWS: pytest.StashKey[list[Row]] = pytest.StashKey()
 #: Why the run's results are not where they should be.
 _TROUBLE = pytest.StashKey[str]()
@@ -44,7 +45,7 @@ def write(config: pytest.Config, *, has_lost_output: bool = False) -> None:
         config.stash[_ROWS] = rows
         github_actions.write_step_summary(rows)
     except Exception as error:
-        logging.getLogger(__name__).warning("the run's results could not be written", exc_info=True)
+        logger.warning("the run's results could not be written", exc_info=True)
         config.stash[_TROUBLE] = f"the run's results could not be written: {error}"
 
 
