@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -18,6 +17,7 @@ from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, Sa
 from pytest_agent_sandbox.engines.registry import make_engine
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
 from pytest_agent_sandbox.host import seldom
+from pytest_agent_sandbox.host.secret_variables import secrets_of
 from pytest_agent_sandbox.plugin.prestart import Prestart
 from pytest_agent_sandbox.plugin.pytest_run import (
     end_on_sigterm,
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.plugin.report.evidence import RunEvidence
     from pytest_agent_sandbox.sandbox.workspace import Workspace
     from pytest_agent_sandbox.settings.table import SandboxSettings
-
-_SECRET_NAME = re.compile("key|token|secret|passw|credential", re.IGNORECASE)
-
 
 #: Whom a workspace is for that tests share, in place of a test.
 SHARED = "(shared)"
@@ -183,9 +180,8 @@ class SandboxSession:
             log_path: File for the server's log.
             clean_log: Given each line of the log before it is written.
         """
-        # A path or a proxy may be forwarded too; only what is named like a secret is masked.
-        secret_names = filter(_SECRET_NAME.search, settings.forward_env)
-        self.redactor.add(*(os.environ.get(name, "") for name in secret_names))
+        variables = {name: os.environ.get(name, "") for name in settings.forward_env}
+        self.redactor.add(*secrets_of(variables))
         engine = self._connected()
         request = self.request(
             settings,

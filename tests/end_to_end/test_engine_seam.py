@@ -1,5 +1,6 @@
 """Engines of other distributions: found by entry points, and asked through the seam alone."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -171,3 +172,40 @@ def test_remote_without_an_address(project):
     code, output = project.run("--sandbox-engine=remote")
     assert code == 4
     assert "give --sandbox-url=URL" in output
+
+
+def test_secrets_of_forwarded_variables_are_in_no_evidence(with_engine):
+    values = {
+        "GH_PAT": "forwarded-pat-0123",
+        "MY_DSN": "whole-dsn-0123",
+        "SERVICE_URL": "amqp://somebody:in-the-url-0123@broker/host",
+    }
+    hidden = ["forwarded-pat-0123", "whole-dsn-0123", "in-the-url-0123"]
+    with_engine.environment |= values
+    with_engine.write(
+        "conftest.py",
+        "import memory_engine\nmemory_engine.MemoryEngine.supports |= {'forward_env'}\n",
+    )
+    with_engine.write(
+        "test_it.py",
+        "import base64, pytest\n"
+        f"@pytest.mark.agent_sandbox(forward_env={list(values)})\n"
+        "def test_it(agent_workspace):\n"
+        f"    for value in {hidden}:\n"
+        "        login = base64.b64encode(f'me:{value}'.encode()).decode()\n"
+        "        agent_workspace.write_text('said', f'{value} {login} said')\n"
+        "        agent_workspace.execute_command('cat said')\n"
+        "    assert 'somebody' == 'broker'\n",
+    )
+    with_engine.run("--sandbox-engine=memory")
+    (folder,) = with_engine.results
+    kept = "".join(
+        file.read_text("utf-8") for file in folder.iterdir() if file.name != "transcript.html"
+    )
+    spelled = [base64.b64encode(value.encode()).decode()[4:12] for value in hidden]
+    spelled += [base64.b64encode(f"me:{value}".encode()).decode()[8:16] for value in hidden]
+    commands = (folder / "commands.jsonl").read_text("utf-8")
+    assert commands.count(" said") >= 3
+    assert not [one for one in spelled if one in kept]
+    assert not [value for value in hidden if value in kept]
+    assert "somebody" in kept
