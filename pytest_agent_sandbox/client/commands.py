@@ -24,6 +24,8 @@ from pytest_agent_sandbox.client.command_wrapper import END, NOT_RUN, Wrapper
 from pytest_agent_sandbox.client.output_tail import OutputTail
 from pytest_agent_sandbox.client.remote_paths import is_utf8, quoted
 from pytest_agent_sandbox.client.server_commands import (
+    ANSWER_GRACE,
+    SILENT_GRACE,
     STOP_GRACE,
     output_of,
     put,
@@ -32,7 +34,7 @@ from pytest_agent_sandbox.client.server_commands import (
     start_folder,
     stop,
 )
-from pytest_agent_sandbox.client.transport import Guard, ServerConnection
+from pytest_agent_sandbox.client.transport import Guard, ServerConnection, is_silence
 from pytest_agent_sandbox.errors import CommandTimeout, SandboxError, ServerError, SettingsError
 
 #: Bytes kept of each output stream. A command that writes more is ended: its output is on disk.
@@ -113,9 +115,11 @@ def run_command(
         SettingsError: The sandbox's user cannot become the one to run as.
         ValueError: The timeout is not positive, or the command holds a NUL.
         OSError: `cwd` does not exist in the sandbox, is no folder, or may not be entered.
-        CommandTimeout: The command's end was not reported well past its timeout.
+        CommandTimeout: The server did not tell of the command any more when its timeout struck, or
+            not of its end within 15 s after it was to be ended.
         SandboxPaused: The sandbox is paused, and the time is over.
-        ServerError: The server refused or could not start the command, or its output is lost.
+        ServerError: The server refused or could not start the command, did not answer to that in
+            the time, or the output is lost.
         BaseException: What `guard` or `on_output` raised; the command was ended.
     """
     if not timeout > 0:
@@ -146,6 +150,15 @@ def run_command(
     )
 
 
+def left_until(end: float) -> float:
+    """Return the seconds until an end; a moment where it is over, for a command to find that out.
+
+    Args:
+        end: By the monotonic clock.
+    """
+    return max(0.001, end - time.monotonic())
+
+
 class _Running:
     """A command on its way."""
 
@@ -158,17 +171,17 @@ class _Running:
         self._command = command
         self._inputs = inputs
         self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+        self._id = ""
         self._wrapper = Wrapper(OUTPUT_LIMIT)
 
     def run(
         self, cwd: str, on_output: Callable[[str], object] | None, guard: Guard | None
     ) -> tuple[str, bool]:
         """Return what the wrapper has printed, and whether the timeout struck."""
-        connection = self._connection
-        deadline = time.monotonic() + self._timeout
         if on_output is not None:
             marks = {"first": self._wrapper.first, "last": self._wrapper.last}
-            self.tail = OutputTail(connection, self._wrapper.output, on_output, **marks)
+            self.tail = OutputTail(self._connection, self._wrapper.output, on_output, **marks)
 
         def watch() -> None:
             if guard is not None:
@@ -176,29 +189,59 @@ class _Running:
             if self.tail is not None:
                 self.tail.poll()
 
-        command_id = ""
+        # All that it takes, down to the sockets, has the command's own time.
+        with self._connection.due(self._deadline, end=self._deadline + ANSWER_GRACE):
+            output = self._output(cwd, watch)
+            if output is not None:
+                return self._completed(*output), False
+        end = time.monotonic() + STOP_GRACE
+        with self._connection.due(self._deadline, end=end):
+            return self._completed(*self._ended(end)), True
+
+    def _output(self, cwd: str, watch: Callable[[], None]) -> tuple[str, int] | None:
+        """Return what the command has printed, and how it ended; None where its timeout struck."""
+        connection = self._connection
         try:
             line = self._prepared(cwd)
             folder = start_folder(connection, cwd)
-            command_id = start(connection, line, folder, self._timeout)
-            output = output_of(connection, command_id, deadline=deadline, watch=watch)
-        except BaseException:
-            with suppress(SandboxError):  # it may not have begun, and nobody waits for it
-                if command_id:
-                    stop(connection, command_id, self._wrapper.folder)
-                if self._has_files:  # if it did not begin, it has not removed them
-                    run_plain(connection, f"rm -rf {self._wrapper.folder}")
-            raise
-        timed_out = output is None
-        if output is None:
-            stop(connection, command_id, self._wrapper.folder)
-            output = output_of(connection, command_id, deadline=time.monotonic() + STOP_GRACE)
-            if output is None:
+            self._id = start(connection, line, folder, self._timeout)
+            return output_of(connection, self._id, deadline=self._deadline, watch=watch)
+        except BaseException as error:
+            self._clean_up()
+            if self._id and isinstance(error, ServerError) and self._is_over and is_silence(error):
                 raise CommandTimeout(
-                    f"The end of command {self._shown} was not reported within {STOP_GRACE:g} s "
-                    f"after its timeout of {self._timeout:g} s."
-                )
-        return self._completed(*output), timed_out
+                    f"The server did not tell of command {self._shown} any more when its timeout "
+                    f"of {self._timeout:g} s struck: {error}"
+                ) from error
+            raise
+
+    def _clean_up(self) -> None:
+        """End what may not have begun, and what nobody waits for."""
+        grace = SILENT_GRACE if self._is_over else STOP_GRACE
+        with (
+            suppress(SandboxError),
+            # Not within the command's own time: it may be over.
+            self._connection.due(self._deadline, end=time.monotonic() + grace, anew=True),
+        ):
+            if self._id:
+                stop(self._connection, self._id, self._wrapper.folder)
+            if self._has_files:  # if it did not begin, it has not removed them
+                run_plain(self._connection, f"rm -rf {self._wrapper.folder}")
+
+    def _ended(self, end: float) -> tuple[str, int]:
+        """End the command, whose timeout has struck, and return what `_output` does."""
+        stop(self._connection, self._id, self._wrapper.folder)
+        output = output_of(self._connection, self._id, deadline=end)
+        if output is None:
+            raise CommandTimeout(
+                f"The end of command {self._shown} was not reported within {STOP_GRACE:g} s "
+                f"after its timeout of {self._timeout:g} s."
+            )
+        return output
+
+    @property
+    def _is_over(self) -> bool:
+        return time.monotonic() >= self._deadline
 
     def _completed(self, text: str, status: int) -> str:
         if status == NOT_RUN:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -13,7 +14,7 @@ from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.answers import an_id
 from pytest_agent_sandbox.client.asynchronous import AwaitableClosing, InThread
 from pytest_agent_sandbox.client.callbacks import EventCallback
-from pytest_agent_sandbox.client.conversation_endpoints import in_clear
+from pytest_agent_sandbox.client.conversation_endpoints import PATIENCE, in_clear
 from pytest_agent_sandbox.client.conversation_feed import ConversationFeed
 from pytest_agent_sandbox.client.conversation_request import conversation_request
 from pytest_agent_sandbox.client.conversation_state import (
@@ -203,19 +204,22 @@ class RemoteConversation(AwaitableClosing):
         """How many tokens the conversation has used so far."""
         return self.state.stats.get_combined_metrics().accumulated_token_usage
 
-    def send_message(self, message: str | Mapping[str, Any] | BaseModel) -> None:
+    def send_message(
+        self, message: str | Mapping[str, Any] | BaseModel, *, timeout: float = PATIENCE
+    ) -> None:
         """Say something to the agent, which answers when it is run.
 
         While a tool runs, the server takes a message only once the tool is done.
 
         Args:
             message: Text, or a message with `content` as the server has it.
+            timeout: Seconds for the server to take it.
 
         Raises:
-            ServerError: The server refused, or cannot be reached.
+            ServerError: The server refused, or did not answer in time.
         """
         self._runs.is_agent_due = True
-        self._endpoints.send(message)
+        self._endpoints.send(message, timeout)
 
     def run(self, blocking: bool = True, timeout: float | None = None) -> None:
         """Let the agent work until it is done.
@@ -251,13 +255,19 @@ class RemoteConversation(AwaitableClosing):
         """
         self._runs.wait(timeout)
 
-    def pause(self) -> None:
+    def pause(self, *, timeout: float = PATIENCE) -> None:
         """Ask the agent to stop after its current step; `run` goes on from there.
 
         The server answers when a running tool is done. An agent that is waiting for its LLM
         may still finish.
+
+        Args:
+            timeout: Seconds for the server to answer.
+
+        Raises:
+            ServerError: The server refused, or did not answer in time.
         """
-        self._endpoints.pause()
+        self._endpoints.pause(timeout)
 
     def interrupt(self) -> None:
         """Stop the agent at once, in the middle of a tool if need be; `run` goes on from there.
@@ -267,19 +277,33 @@ class RemoteConversation(AwaitableClosing):
         """
         self._endpoints.interrupt()
 
-    def accept(self) -> None:
-        """Confirm the tool calls that wait for it; `wait` waits for what comes of them."""
-        self._runs.expect()
-        self._endpoints.accept()
+    def accept(self, *, timeout: float = PATIENCE) -> None:
+        """Confirm the tool calls that wait for it; `wait` waits for what comes of them.
 
-    def reject(self, reason: str = "The user rejected the action.") -> None:
+        Args:
+            timeout: Seconds for the server to answer.
+
+        Raises:
+            ServerError: The server refused, or did not answer in time.
+        """
+        end = time.monotonic() + timeout
+        self._runs.expect(end)
+        self._endpoints.accept(end - time.monotonic())
+
+    def reject(
+        self, reason: str = "The user rejected the action.", *, timeout: float = PATIENCE
+    ) -> None:
         """Refuse the tool calls that wait for confirmation; `run` lets the agent react to it.
 
         Args:
             reason: What the agent is told.
+            timeout: Seconds for the server to answer.
+
+        Raises:
+            ServerError: The server refused, or did not answer in time.
         """
         self._runs.is_agent_due = True
-        self._endpoints.reject(reason)
+        self._endpoints.reject(reason, timeout)
 
     def update_secrets(self, secrets: Mapping[str, str | SecretStr]) -> None:
         """Give the agent values that it may use by name without ever seeing them.

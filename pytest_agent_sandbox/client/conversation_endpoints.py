@@ -14,6 +14,9 @@ from pytest_agent_sandbox.client.answers import an_id, an_object
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import ServerError, SettingsError
 
+#: Seconds for the server to take a message, an answer to a confirmation, or a pause: it may let
+#: them wait until a running tool is done.
+PATIENCE = 600.0
 # Seconds for an interrupt to be answered: the server itself waits five for the run to stop.
 _INTERRUPT_TIMEOUT = 10.0
 
@@ -39,34 +42,36 @@ class ConversationEndpoints:
         answer = self._connection.request("GET", self._path, retry=True, deadline=deadline)
         return an_object(self._connection.decoded(answer), self._path)
 
-    def send(self, message: str | Mapping[str, Any] | BaseModel) -> None:
+    def send(self, message: str | Mapping[str, Any] | BaseModel, timeout: float) -> None:
         """Say something to the agent.
 
         Args:
             message: Text, or a message with `content` as the server has it.
+            timeout: Seconds for the server to take it.
         """
         if isinstance(message, str):
             content: Any = [{"type": "text", "text": message}]
         else:
             fields = message.model_dump(mode="json") if isinstance(message, BaseModel) else message
             content = fields["content"]
-        self._post("events", {"role": "user", "content": content, "run": False})
+        self._post("events", {"role": "user", "content": content, "run": False}, timeout)
 
-    def accept(self) -> None:
+    def accept(self, timeout: float) -> None:
         """Confirm the tool calls that wait for it."""
-        self._post("events/respond_to_confirmation", {"accept": True})
+        self._post("events/respond_to_confirmation", {"accept": True}, timeout)
 
-    def reject(self, reason: str) -> None:
+    def reject(self, reason: str, timeout: float) -> None:
         """Refuse the tool calls that wait for confirmation."""
-        self._post("events/respond_to_confirmation", {"accept": False, "reason": reason})
+        body = {"accept": False, "reason": reason}
+        self._post("events/respond_to_confirmation", body, timeout)
 
     def set_secrets(self, secrets: Mapping[str, str]) -> None:
         """Give the agent values that it may use by name."""
         self._post("secrets", {"secrets": secrets})
 
-    def pause(self) -> None:
+    def pause(self, timeout: float) -> None:
         """Ask the agent to stop after its current step."""
-        self._post("pause")
+        self._post("pause", None, timeout)
 
     def interrupt(self) -> None:
         """Stop the agent at once.
@@ -105,8 +110,11 @@ class ConversationEndpoints:
     def _stop_by(self, action: str) -> None:
         self._connection.request("POST", f"{self._path}/{action}", timeout=_INTERRUPT_TIMEOUT)
 
-    def _post(self, action: str, body: Any = None) -> Any:
-        return self._connection.post_json(f"{self._path}/{action}", body)
+    def _post(self, action: str, body: Any = None, timeout: float = PATIENCE) -> Any:
+        answer = self._connection.request(
+            "POST", f"{self._path}/{action}", json=body, timeout=timeout
+        )
+        return self._connection.decoded(answer)
 
     def _require(self, what: str, since: tuple[int, int]) -> None:
         version = self._connection.version

@@ -45,8 +45,10 @@ _CAPACITY_INTERVAL = 0.5
 _CATCH_UP_PATIENCE = 5.0
 #: Seconds for the server to publish the end of a run that failed or was interrupted.
 _END_PATIENCE = 2.0
-#: Seconds for the server to answer the interrupt that follows a timeout.
+#: Seconds for the server to answer the interrupt that follows a timeout; and where it answers
+#: nothing any more, so that the interrupt is sent at least.
 _INTERRUPT_TIMEOUT = 3.0
+_SILENT_INTERRUPT_TIMEOUT = 0.5
 
 
 class Run:
@@ -264,8 +266,10 @@ class Run:
 
     def _stop(self) -> None:
         action = versions.stopping_action(self._connection.version)
+        is_silent = self._unanswered_since is not None
+        patience = _SILENT_INTERRUPT_TIMEOUT if is_silent else _INTERRUPT_TIMEOUT
         with contextlib.suppress(ServerError):
-            self._connection.request("POST", f"{self._path}/{action}", timeout=_INTERRUPT_TIMEOUT)
+            self._connection.request("POST", f"{self._path}/{action}", timeout=patience)
             self._wait_for_end()
 
 

@@ -97,9 +97,9 @@ def download(connection: ServerConnection, path: str, local: Path) -> None:
         _download_file(connection, path, local, mode & _PERMISSIONS | _OWNER_READS)
 
 
-def make_folder(connection: ServerConnection, path: str) -> None:
+def make_folder(connection: ServerConnection, path: str, timeout: float = _ARCHIVE_TIMEOUT) -> None:
     """Make a folder and those above it, where they are missing; raises what `mkdir` would."""
-    _run(connection, f"mkdir -p -- {quoted(path)}", path)
+    _run(connection, f"mkdir -p -- {quoted(path)}", path, timeout=timeout)
 
 
 def _download_file(connection: ServerConnection, path: str, local: Path, mode: int) -> None:
@@ -187,11 +187,15 @@ def _named(
 
 
 def _run(
-    connection: ServerConnection, command: str, path: str, accepted: tuple[int, ...] = (0,)
+    connection: ServerConnection,
+    command: str,
+    path: str,
+    accepted: tuple[int, ...] = (0,),
+    timeout: float = _ARCHIVE_TIMEOUT,
 ) -> CommandResult:
     """Run a command about a path; raise what a local path would have raised, if it says so."""
     command = f"LC_ALL=C; export LC_ALL; {command}"
-    result = run_command(connection, command, cwd="/", timeout=_ARCHIVE_TIMEOUT)
+    result = run_command(connection, command, cwd="/", timeout=timeout)
     if result.exit_code not in accepted:
         failure = ServerError(f"A copy from or to the sandbox failed. {result}")
         raise told_error(result.stderr, path) or failure from failure

@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from pytest_agent_sandbox.client.commands import OUTPUT_LIMIT, CommandResult, run_command
+from pytest_agent_sandbox.client.commands import (
+    OUTPUT_LIMIT,
+    CommandResult,
+    left_until,
+    run_command,
+)
 from pytest_agent_sandbox.client.remote_paths import quoted
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import ServerError
@@ -115,7 +120,7 @@ class GitScript:
         )
 
     def _run(self, script: str) -> CommandResult:
-        left = max(self._end - time.monotonic(), 1.0)
+        left = left_until(self._end)
         result = run_command(self._connection, script, cwd=self._folder, timeout=left)
         if result.timed_out:
             reason = f"it was not done within {self._timeout:g} s"

@@ -32,7 +32,7 @@ def items(
         path: The list's.
         params: Query parameters.
         page_id: Where to begin; None for the first page.
-        timeout: Seconds of silence to bear; the connection's `read_timeout` by default.
+        timeout: Seconds for a page; by default only silence is limited.
         deadline: When to give up, by the monotonic clock.
 
     Raises:
@@ -64,4 +64,6 @@ def items(
         if not isinstance(page_id, str) or page_id in seen:
             raise ServerError(f"{path} was answered with pages that do not end.")
         seen.add(page_id)
+        if connection.is_over(deadline):
+            raise ServerError(f"{path} was not answered with all of its pages in time.")
     raise ServerError(f"{path} was answered with over {_MOST_PAGES:,} pages.")

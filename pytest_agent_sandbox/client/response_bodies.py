@@ -15,20 +15,17 @@ _DETAIL_LIMIT = 2000
 _LARGEST_BODY = 1024**3
 # The same of a JSON document, which takes several times as much once it is decoded.
 _LARGEST_JSON = 256 * 1024**2
-# Seconds that an answer may take beyond its request's timeout, which limits silence only.
-_GRACE = 5.0
-# Seconds that an answer may take once it has begun.
+# Seconds that an answer may take once it has begun, where its request has no earlier end.
 _LONGEST_ANSWER = 900.0
 # Headers that tell how a body was sent, rather than what it is.
 _OF_THE_WIRE = ("content-encoding", "content-length", "transfer-encoding")
 
 
-def read_whole(response: httpx.Response, timeout: float | None = None) -> httpx.Response:
+def read_whole(response: httpx.Response) -> httpx.Response:
     """Read an answer to its end.
 
     Args:
         response: The answer.
-        timeout: Seconds that the request was given.
 
     Returns:
         The same answer with its body.
@@ -39,8 +36,7 @@ def read_whole(response: httpx.Response, timeout: float | None = None) -> httpx.
     check_plain(response)
     pieces = []
     size = 0
-    longest = _LONGEST_ANSWER if timeout is None else timeout + _GRACE
-    deadline = time.monotonic() + longest
+    deadline = time.monotonic() + _LONGEST_ANSWER
     what = f"{response.request.method} {response.request.url.path}"
     for piece in response.iter_raw():
         size += len(piece)
@@ -50,7 +46,7 @@ def read_whole(response: httpx.Response, timeout: float | None = None) -> httpx.
                 "`download`."
             )
         if time.monotonic() > deadline:
-            raise ServerError(f"{what} was still answering after {longest:g} s.")
+            raise ServerError(f"{what} was still answering after {_LONGEST_ANSWER:g} s.")
         pieces.append(piece)
     headers = [pair for pair in response.headers.multi_items() if pair[0] not in _OF_THE_WIRE]
     return httpx.Response(

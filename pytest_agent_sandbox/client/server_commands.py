@@ -24,8 +24,12 @@ _MOST_PRINTED = 256 * 1024 * 1024
 
 #: Seconds past a command's timeout for its end, and for its output to arrive.
 STOP_GRACE = 15.0
-#: Seconds that a server may be silent when it is to start a command, or to tell of one. Both are
-#: quick: a server that is silent for longer is stuck, or its machine is.
+#: Seconds past a command's timeout for an answer that is on its way then: of its start, of a poll.
+ANSWER_GRACE = 0.5
+#: Seconds past that for its end, where the server says nothing.
+SILENT_GRACE = 0.2
+#: Seconds that a server may take to start a command, or to tell of one, where the command has more
+#: time. Both are quick: a server that takes longer is stuck, or its machine is.
 _START_TIMEOUT = 60.0
 _POLL_TIMEOUT = 20.0
 

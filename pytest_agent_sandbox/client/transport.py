@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.client import response_bodies
 from pytest_agent_sandbox.client.asynchronous import check_caller
-from pytest_agent_sandbox.client.sockets import GUARD_INTERVAL, Guard, GuardedTransport
+from pytest_agent_sandbox.client.sockets import END, GUARD_INTERVAL, Guard, GuardedTransport
 from pytest_agent_sandbox.errors import ServerError
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.closing import Closing
@@ -98,19 +98,27 @@ class ServerConnection(Closing):
             self._guard()
 
     @contextlib.contextmanager
-    def due(self, deadline: float) -> Iterator[None]:
+    def due(self, deadline: float, *, end: float = math.inf, anew: bool = False) -> Iterator[None]:
         """Have the requests of this thread ask why, where there is no answer past a deadline.
 
         They raise what `explain_silence` does then, and are not tried again.
 
         Args:
             deadline: By the monotonic clock.
+            end: When they are over, whatever the server sends by then.
+            anew: Let them have until that end, whatever the caller has: to clean up.
         """
-        before, self._time.deadline = self._time.deadline, min(deadline, self._time.deadline)
+        before = self._time.deadline, self._time.end
+        self._time.deadline = min(deadline, self._time.deadline)
+        self._time.end = end if anew else min(end, self._time.end)
         try:
             yield
         finally:
-            self._time.deadline = before
+            self._time.deadline, self._time.end = before
+
+    def is_over(self, deadline: float = math.inf) -> bool:
+        """Tell whether there is no time for another request of this thread."""
+        return time.monotonic() >= min(deadline, self._time.end)
 
     def _check_silence(self) -> None:
         self.check()
@@ -145,19 +153,20 @@ class ServerConnection(Closing):
             content: Body, sent as it is.
             files: Multipart files, as httpx takes them.
             headers: More headers than those that authenticate.
-            timeout: Seconds of silence to bear; the connection's `read_timeout` by default.
+            timeout: Seconds for all of it: the connection, the answer to its last byte, and further
+                tries. By default only silence is limited, to the connection's `read_timeout`.
             retry: Try again, a few times with short pauses, after a network error, a 429 or a 5xx.
                 For requests that may safely arrive twice.
-            deadline: When to bear no more silence and try no more, by the monotonic clock.
+            deadline: When it is over, by the monotonic clock.
 
         Raises:
             ServerError: The server refused the request or cannot be reached.
             SandboxError: Whatever the guard knows to be the cause.
         """
         delays = iter(_RETRY_DELAYS if retry else ())
+        end = self._end(timeout, deadline)
         while True:
             self.check()
-            timeout = self._until(deadline, timeout)
             try:
                 with self._client.stream(
                     method,
@@ -167,14 +176,15 @@ class ServerConnection(Closing):
                     content=content,
                     files=files,
                     headers=headers,
-                    timeout=self._timeouts(timeout),
+                    timeout=self._timeouts(timeout, end),
+                    extensions={END: end},
                 ) as answer:
-                    response = response_bodies.read_whole(answer, timeout)
+                    response = response_bodies.read_whole(answer)
                 self._raise_for_status(response)
             except (httpx.RequestError, ServerError) as error:
                 is_tried_again = _may_pass(error) and not self._is_overdue
                 delay = next(delays, None) if is_tried_again else None
-                if delay is None or time.monotonic() + delay >= deadline:
+                if delay is None or time.monotonic() + delay >= end:
                     raise self._explain(error, method, path) from error
                 logger.debug("%s %s: %s; trying again", method, path, error)
                 time.sleep(delay)
@@ -192,8 +202,11 @@ class ServerConnection(Closing):
             SandboxError: Whatever the guard knows to be the cause.
         """
         self.check()
+        end = {END: self._end()}
         try:
-            with self._client.stream(method, path, params=_without_none(params)) as response:
+            with self._client.stream(
+                method, path, params=_without_none(params), extensions=end
+            ) as response:
                 response_bodies.check_plain(response)
                 if response.is_error:
                     self._raise_for_status(response_bodies.read_whole(response))
@@ -233,14 +246,15 @@ class ServerConnection(Closing):
         return version if isinstance(version, str) else ""
 
     def probe(self, path: str, *, timeout: float) -> ServerError | None:
-        """Return why a GET of `path` does not succeed right now; None if it does.
+        """Return why a GET of `path` does not succeed within `timeout` seconds; None if it does.
 
         One attempt, for those who poll. Raises only what the guard raises.
         """
         self.check()
+        end = {END: self._end(timeout)}
         try:
-            with self._client.stream("GET", path, timeout=timeout) as answer:
-                response = response_bodies.read_whole(answer, timeout)
+            with self._client.stream("GET", path, timeout=timeout, extensions=end) as answer:
+                response = response_bodies.read_whole(answer)
             self._raise_for_status(response)
         except (httpx.RequestError, ServerError) as error:
             self.check()
@@ -253,17 +267,17 @@ class ServerConnection(Closing):
         """Close all connections to the server. May be called more than once."""
         self._client.close()
 
-    def _until(self, deadline: float, timeout: float | None) -> float | None:
-        """Return the seconds of silence to bear where all is to be over at a time."""
-        if deadline == math.inf:
-            return timeout
-        longest = self._read_timeout if timeout is None else timeout
-        return max(_SHORTEST_TIMEOUT, min(longest, deadline - time.monotonic()))
+    def _end(self, timeout: float | None = None, deadline: float = math.inf) -> float:
+        """Return when a request that begins now is over."""
+        now = time.monotonic()
+        given = math.inf if timeout is None else now + timeout
+        return min(max(now + _SHORTEST_TIMEOUT, min(given, deadline)), self._time.end)
 
-    def _timeouts(self, read: float | None) -> httpx.Timeout:
-        if read is None:
-            read = self._read_timeout
-        return httpx.Timeout(read, connect=min(read, _CONNECT_TIMEOUT), write=_WRITE_TIMEOUT)
+    def _timeouts(self, read: float | None, end: float = math.inf) -> httpx.Timeout:
+        read = self._read_timeout if read is None else max(read, _SHORTEST_TIMEOUT)
+        pool = max(0.0, min(read, end - time.monotonic()))
+        connect = min(read, _CONNECT_TIMEOUT)
+        return httpx.Timeout(read, connect=connect, write=_WRITE_TIMEOUT, pool=pool)
 
     def _raise_for_status(self, response: httpx.Response) -> None:
         if response.is_success:
@@ -281,9 +295,12 @@ class ServerConnection(Closing):
         if isinstance(error, ServerError):
             self.check()
             return error
-        if isinstance(error, httpx.TimeoutException) and self.explain_silence is not None:
+        timed_out = isinstance(error, httpx.TimeoutException)
+        if timed_out and self.explain_silence is not None:
             self.explain_silence()
-        if self._guard is not None:
+        if timed_out:  # the guard was asked all the time, and the caller's is over
+            self.check()
+        elif self._guard is not None:
             deadline = time.monotonic() + GUARD_GRACE
             while time.monotonic() < deadline:
                 self._guard()
@@ -317,9 +334,10 @@ class ServerConnection(Closing):
 
 
 class _Time(threading.local):
-    """The time until which this thread's caller waits."""
+    """The time until which this thread's caller waits, and when its requests are over."""
 
     deadline = math.inf
+    end = math.inf
 
 
 def is_silence(error: ServerError) -> bool:

@@ -15,8 +15,10 @@ from pytest_agent_sandbox.client.asynchronous import AwaitableClosing, InThread
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
 from pytest_agent_sandbox.client.workspace_commands import WorkspaceCommands
 from pytest_agent_sandbox.client.workspace_git import WorkspaceGit
-from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed, SettingsError
+from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed, ServerError, SettingsError
 
+# Seconds for the server to say that it is ready, before it is asked again.
+_PROBE_TIMEOUT = 5.0
 # Seconds for the server to delete a conversation.
 _FORGET_TIMEOUT = 10.0
 
@@ -90,19 +92,21 @@ class RemoteWorkspace(WorkspaceCommands, WorkspaceGit, AwaitableClosing):
         """
         deadline = time.monotonic() + timeout
         while True:
-            left = deadline - time.monotonic()
-            patience = max(0.1, min(left, 5.0))
-            problem = self.connection.probe("/ready", timeout=patience)
+            problem = self._probe("/ready", deadline)
             if problem is not None and problem.status == HTTPStatus.NOT_FOUND:
                 # Agent servers before 1.11 have another name for it.
-                problem = self.connection.probe("/health", timeout=patience)
+                problem = self._probe("/health", deadline)
             if problem is None:
                 return
-            if left <= 0:
+            if time.monotonic() >= deadline:
                 raise SandboxStartFailed(
                     f"The agent server at {self.host} was not ready within {timeout:g} s: {problem}"
                 )
             time.sleep(0.02)
+
+    def _probe(self, path: str, deadline: float) -> ServerError | None:
+        patience = min(deadline - time.monotonic(), _PROBE_TIMEOUT)
+        return self.connection.probe(path, timeout=max(0.1, patience))
 
     def alive(self) -> bool:
         """Return whether the server answers right now (within two seconds)."""

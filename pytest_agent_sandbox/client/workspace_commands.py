@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from pytest_agent_sandbox.client import agent_runs, files
 from pytest_agent_sandbox.client.agent_runs import AgentRun, RunObserver
 from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.command_inputs import CommandInputs
-from pytest_agent_sandbox.client.commands import CommandResult, run_command
+from pytest_agent_sandbox.client.commands import CommandResult, left_until, run_command
 from pytest_agent_sandbox.client.workspace_files import WorkspaceFiles
 
 
@@ -55,9 +57,11 @@ class WorkspaceCommands(WorkspaceFiles):
             SettingsError: A variable's name is none, its value is no text, or the sandbox's user
                 cannot become `user`.
             OSError: `cwd` does not exist in the sandbox, is no folder, or may not be entered.
-            CommandTimeout: The command's end was not reported well past its timeout.
+            CommandTimeout: The server did not tell of the command any more when its timeout struck,
+                or not of its end within 15 s after it was to be ended.
             SandboxPaused: The sandbox is paused, and the time is over.
-            ServerError: The server refused or could not start the command, or its output is lost.
+            ServerError: The server refused or could not start the command, did not answer to that
+                in the time, or the output is lost.
         """
         inputs = CommandInputs(
             env=env or {},
@@ -117,13 +121,14 @@ class WorkspaceCommands(WorkspaceFiles):
             ServerError: The server refused or could not start the command.
         """
         words = agent_runs.words(command)
-        self._make_folder(cwd)
+        end = time.monotonic() + timeout
+        self._make_folder(cwd, timeout)
         observer = self.on_agent_run(words, env or {}) if self.on_agent_run is not None else None
         run = agent_runs.run_agent(
             self.connection,
             words,
             cwd=self.path(cwd or ""),
-            timeout=timeout,
+            timeout=left_until(end),
             variables=(env or {}) if observer is None else observer.variables,
             observer=observer,
         )
@@ -134,26 +139,24 @@ class WorkspaceCommands(WorkspaceFiles):
     def _execute(
         self, command: str, cwd: str | None, timeout: float, inputs: CommandInputs | None = None
     ) -> CommandResult:
+        began = time.monotonic()
+        end = began + timeout
         run = partial(
-            run_command,
-            self.connection,
-            command,
-            cwd=self.path(cwd or ""),
-            timeout=timeout,
-            inputs=inputs,
+            run_command, self.connection, command, cwd=self.path(cwd or ""), inputs=inputs
         )
         try:
-            return run()
+            return run(timeout=timeout)
         except FileNotFoundError:
             if cwd is not None:
                 raise
-        self._make_folder(cwd)
-        return run()
+        self._make_folder(cwd, left_until(end))
+        result = run(timeout=left_until(end))
+        return replace(result, duration=time.monotonic() - began)
 
-    def _make_folder(self, cwd: str | None) -> None:
+    def _make_folder(self, cwd: str | None, timeout: float) -> None:
         """Make `working_dir`, where a command is to run in it."""
         if cwd is None:
-            files.make_folder(self.connection, self.working_dir)
+            files.make_folder(self.connection, self.working_dir, timeout)
 
     # Their awaitable forms.
     aexecute_command = InThread(execute_command)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from pytest_agent_sandbox.client import files, git
 from pytest_agent_sandbox.client.asynchronous import InThread
+from pytest_agent_sandbox.client.commands import left_until
 from pytest_agent_sandbox.client.git import GitChange, GitDiff, Snapshot
 from pytest_agent_sandbox.client.workspace_files import WorkspaceFiles
 
@@ -63,11 +65,12 @@ class WorkspaceGit(WorkspaceFiles):
         Raises:
             ServerError: git failed, is not installed in the sandbox, or was not done in time.
         """
+        end = time.monotonic() + timeout
         try:
             return git.snapshot(self.connection, self.working_dir, timeout=timeout)
         except FileNotFoundError:
-            files.make_folder(self.connection, self.working_dir)
-            return git.snapshot(self.connection, self.working_dir, timeout=timeout)
+            files.make_folder(self.connection, self.working_dir, left_until(end))
+            return git.snapshot(self.connection, self.working_dir, timeout=left_until(end))
 
     def changes_as_diff(self, *, base: str | Snapshot = "HEAD", max_bytes: int = 200_000) -> str:
         """Return all changes below `working_dir` as one text, in git's diff format.
