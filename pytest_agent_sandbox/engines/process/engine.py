@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property, partial
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from pytest_agent_sandbox.client.commands import left_until
 from pytest_agent_sandbox.containers.proxies import without_proxy
 from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
 from pytest_agent_sandbox.engines.process.server import ServerProcess
@@ -158,8 +160,10 @@ class ProcessEngine(SandboxEngine):
                 )
                 closing.callback(workspace.connection.close)
                 try:
+                    end = time.monotonic() + settings.start_timeout
                     workspace.wait_until_ready(settings.start_timeout)
-                    workspace.execute_command("true")  # makes the folder, and needs the key
+                    # It makes the folder, and needs the key.
+                    workspace.execute_command("true", timeout=left_until(end))
                 except SandboxDied as error:
                     closing.close()
                     if attempt < _ATTEMPTS and _is_taken(error.log):

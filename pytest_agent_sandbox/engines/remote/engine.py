@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
@@ -12,9 +13,16 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.answers import an_object
+from pytest_agent_sandbox.client.commands import left_until
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
-from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.errors import (
+    CommandTimeout,
+    SandboxError,
+    SandboxStartFailed,
+    ServerError,
+    SettingsError,
+)
 from pytest_agent_sandbox.host.host_route import HostRoute
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.sandbox.network import LOOPBACK
@@ -59,7 +67,8 @@ class RemoteEngine(SandboxEngine):
         """Return which server the tests share."""
         try:
             with ServerConnection(self.url, self.api_key) as server:
-                answer = server.request("GET", "/server_info", timeout=_HEADER_TIMEOUT)
+                patience = min(self._settings.start_timeout, _HEADER_TIMEOUT)
+                answer = server.request("GET", "/server_info", timeout=patience)
                 info = an_object(server.decoded(answer), "/server_info")
                 version = f"agent server {info.get('version', '?')}"
         except SandboxError as error:
@@ -80,9 +89,14 @@ class RemoteEngine(SandboxEngine):
             gateway=self._gateway,
             place=f"the agent server at {self.url}",
         )
+        timeout = request.settings.start_timeout
+        end = time.monotonic() + timeout
         try:
-            workspace.wait_until_ready(request.settings.start_timeout)
-            workspace.execute_command("true")  # makes the folder
+            workspace.wait_until_ready(timeout)
+            workspace.execute_command("true", timeout=left_until(end))  # makes the folder
+        except (SandboxStartFailed, ServerError, CommandTimeout):
+            workspace.connection.close()  # nothing to clean up, or nobody who answers to that
+            raise
         except BaseException:
             workspace.close()
             raise
