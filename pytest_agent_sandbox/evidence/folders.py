@@ -58,7 +58,7 @@ def begin_run(output: Path, run: str) -> bool:
         Whether the run can use it: another one that still goes on may `hold` it.
     """
     sign, lock = output / SIGN, output / f"{SIGN}.lock"
-    output.mkdir(parents=True, exist_ok=True)
+    _make(output)
     if _is_foreign(output):
         return True
     with FileLock(lock):
@@ -107,7 +107,7 @@ def hold(output: Path, run: str) -> Hold:
         run: The run's id, the same in all its processes.
     """
     for folder in _candidates(output):
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         if _is_foreign(folder):
             return Hold(folder)
         lock = FileLock(folder / f"{SIGN}.{run}.{secrets.token_hex(4)}.lock", thread_local=False)
@@ -131,6 +131,11 @@ def find_run(output: Path, run: str) -> Path:
         if not folder.exists():
             break
     return output
+
+
+def _make(output: Path) -> None:
+    """Make an output folder that nobody else may look into; one that is there stays as it is."""
+    output.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _candidates(output: Path) -> Iterator[Path]:

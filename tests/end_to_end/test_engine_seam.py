@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -209,3 +210,26 @@ def test_secrets_of_forwarded_variables_are_in_no_evidence(with_engine):
     assert not [one for one in spelled if one in kept]
     assert not [value for value in hidden if value in kept]
     assert "somebody" in kept
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_what_a_killed_run_has_left_for_temporary_is_removed_by_the_next(with_engine, tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with_engine.environment["TMPDIR"] = str(temporary)
+
+    def folders():
+        return [path for path in temporary.rglob("*") if path.is_dir() and path.parent != temporary]
+
+    with_engine.write(
+        "test_it.py",
+        "import os, signal\ndef test_it(agent_workspace): os.kill(os.getpid(), signal.SIGKILL)\n",
+    )
+    with_engine.run("--sandbox-engine=memory", "--sandbox-artifacts=none")
+    assert folders()
+    with_engine.write("test_it.py", "def test_it(agent_workspace): pass\n")
+    code, output = with_engine.run("--sandbox-engine=memory", "--sandbox-artifacts=none")
+    assert code == 0, output
+    assert folders() == []
+    own = [path for path in temporary.iterdir() if path.name.startswith("pytest-agent-sandbox")]
+    assert [path for path in temporary.iterdir() if path not in own] == []

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -219,3 +220,25 @@ def test_an_output_folder_that_holds_anything_stays(output, name):
     (output / name).touch()
     drop_if_empty(output)
     assert (output / name).exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions are others there")
+def test_no_other_user_may_look_into_an_output_folder_that_we_make(output):
+    with closing(hold(output, "one")), closing(hold(output, "two")) as second:
+        assert output.stat().st_mode & 0o777 == 0o700
+        assert second.output.stat().st_mode & 0o777 == 0o700
+    # Those on the way to it may be for others too.
+    assert output.parent.stat().st_mode & 0o777 != 0o700
+    begun = output.parent / "begun"
+    begin_run(begun, "three")
+    assert begun.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions are others there")
+def test_an_output_folder_that_is_there_keeps_its_permissions(output):
+    output.mkdir(parents=True)
+    output.chmod(0o755)
+    hold(output, "one").close()
+    assert output.stat().st_mode & 0o777 == 0o755
+    hold(output, "two").close()
+    assert output.stat().st_mode & 0o777 == 0o755

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.background import Background
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.pool import Pool, Wanted
+from pytest_agent_sandbox.host.scratch import ScratchFolder
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 
 _log = seldom.logger(__name__)
@@ -54,8 +54,7 @@ class SandboxSupply(Closing):
         #: For the idle ones and those in use: a test may have threads of its own.
         self._lock = threading.Lock()
         self._closing = ExitStack()
-        scratch = tempfile.TemporaryDirectory(prefix="agent-sandbox-", ignore_cleanup_errors=True)
-        self.scratch = Path(self._closing.enter_context(scratch))
+        self.scratch = self._closing.enter_context(ScratchFolder()).path
         self._background = self._closing.enter_context(Background())
         self._closing.callback(self._remove_idle)
         self._pool = self._closing.enter_context(

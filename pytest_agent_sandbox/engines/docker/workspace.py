@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
@@ -38,6 +37,7 @@ from pytest_agent_sandbox.engines.docker.workspace_services import WorkspaceServ
 from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.host import seldom
+from pytest_agent_sandbox.host.scratch import ScratchFolder
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
@@ -377,8 +377,8 @@ def _try_to_remove(engine: ContainerEngine, image: Image) -> None:
 
 @contextmanager
 def _log_file() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="agent-sandbox-") as folder:
-        yield Path(folder, "container.log")
+    with ScratchFolder() as scratch:
+        yield scratch.path / "container.log"
 
 
 def _listed(name: str, values: Iterable[str] | None) -> tuple[str, ...]:

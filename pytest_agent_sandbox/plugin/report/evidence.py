@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence import folders
 from pytest_agent_sandbox.host.closing import Closing
+from pytest_agent_sandbox.host.scratch import ScratchFolder
 from pytest_agent_sandbox.plugin.pytest_run import is_worker, run_id, wanted_folder, worker_id
 from pytest_agent_sandbox.plugin.report import outcome
 from pytest_agent_sandbox.plugin.report.rerun_command import rerun_command
@@ -86,8 +86,7 @@ class RunEvidence(Closing):
         """
         if self._output is None:
             if self._settings.artifacts == "none":
-                temporary = tempfile.TemporaryDirectory(prefix="agent-results-")
-                self._output = Path(self._closing.enter_context(temporary))
+                self._output = self._closing.enter_context(ScratchFolder()).path
             else:
                 self._output = self._hold()
         elif self._settings.artifacts != "none" and not folders.is_ours(self._output):
