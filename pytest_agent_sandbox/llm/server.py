@@ -122,8 +122,9 @@ class _Protocol(H11Protocol):
         super().__init__(*args, **settings)
         # Uvicorn's own switch empties a logger that other servers in this process may use.
         self.access_log = False
-        # Its other servers are not ours to quieten; of this one, sandboxes decide what goes wrong.
-        self.logger = seldom.logger(f"{self.logger.name}.agent_sandbox")
+        # Uvicorn's own belongs to other servers in this process too, which configure it. What is
+        # said of this one, sandboxes decide.
+        self.logger = seldom.logger(__name__)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: the application itself answers a client that asks for WebSockets."""
