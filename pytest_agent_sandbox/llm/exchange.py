@@ -20,8 +20,13 @@ REFUSED = 400
 UNSPOKEN = 404
 FIRST_ERROR = 400
 
-#: The ends of paths whose requests cost nothing.
-_FREE = ("/count_tokens", "/input_tokens")
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request is refused, and the status of the error that says so."""
+
+    status: int
+    message: str
 
 
 @dataclass
@@ -31,7 +36,7 @@ class Exchange:
     #: The name of the lane that the request came by.
     lane: str
     method: str
-    #: Below `/v1`, percent-encoded as it came: "/chat/completions".
+    #: Below `/v1`: "/chat/completions". It holds nothing that could be read in two ways.
     path: str
     #: Percent-encoded as it came, without the question mark.
     query: str
@@ -45,8 +50,10 @@ class Exchange:
     connections: Connections
     #: The budgets that pay for the call.
     budgets: list[Budget] = field(default_factory=list)
-    #: Why it cannot be read here, if it is in another dialect; mostly empty.
-    unspoken: str = ""
+    #: Why it goes no further than the gateway's door: its dialect is another, or its path.
+    refusal: Refusal | None = None
+    #: Whether it costs nothing, as counting tokens does.
+    is_free: bool = False
     #: The beginning of the body that the client got.
     sent: bytearray = field(default_factory=bytearray, repr=False)
 
@@ -57,7 +64,7 @@ class Exchange:
 
     def charge_to(self, budget: Budget) -> str:
         """Count the call, or return why it has to be refused; empty if it was counted."""
-        if self.method == "GET" or self.path.endswith(_FREE):
+        if self.is_free:
             return ""
         refusal = budget.take_call()
         if not refusal:

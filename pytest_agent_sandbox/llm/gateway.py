@@ -15,18 +15,19 @@ from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.llm.asgi import body_of, send_answer, token_of, unless_gone
 from pytest_agent_sandbox.llm.connections import Connections
-from pytest_agent_sandbox.llm.dialects import DIALECTS, dialect_of
+from pytest_agent_sandbox.llm.dialects import dialect_of
 from pytest_agent_sandbox.llm.dialects.foreign import (
     foreign_dialect,
     foreign_key,
     not_spoken,
-    spoken,
 )
+from pytest_agent_sandbox.llm.door import PREFIX, Entry, enter, form_of
 from pytest_agent_sandbox.llm.exchange import (
     UNSPOKEN,
     Answer,
     BrokenAnswerError,
     Exchange,
+    Refusal,
     Source,
     error_answer,
 )
@@ -34,10 +35,6 @@ from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.observer import Observer
 from pytest_agent_sandbox.llm.pipeline import Policy, note_request, respond
 from pytest_agent_sandbox.llm.server import ServerThread
-
-_PREFIX = "/v1"
-#: Two libraries read the same variable; one of them adds the prefix, and the other does not.
-_WITHOUT_PREFIX = {dialect.path for dialect in DIALECTS}
 
 
 class Gateway(Closing):
@@ -151,6 +148,31 @@ class Gateway(Closing):
         if clients and self._server is not None:
             self._server.hang_up(clients)
 
+    def _exchange(
+        self,
+        lane: Lane,
+        request: Request,
+        path: str,
+        query: str,
+        body: bytes,
+        entry: Entry | Refusal,
+    ) -> Exchange:
+        refused = isinstance(entry, Refusal)
+        return Exchange(
+            lane.name,
+            request.method,
+            path,
+            query,
+            request.headers,
+            # What asks nothing says nothing: no check reads what a GET might hold.
+            b"" if request.method == "GET" else body,
+            form_of(path, request.headers) if refused else dialect_of(path),
+            lane.record(request.method, path),
+            self._connections,
+            refusal=entry if isinstance(entry, Refusal) else None,
+            is_free=isinstance(entry, Entry) and entry.is_free,
+        )
+
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, as an ASGI application."""
         request = Request(scope, receive)
@@ -167,35 +189,26 @@ class Gateway(Closing):
             token = foreign_key(query, request.headers)
         lane = self._lanes.get(token)
         if lane is None:
-            await send_answer(_stranger(request.method, path, foreign), send)
+            await send_answer(_stranger(request, path, foreign), send)
             return
         self._clients[token].add(scope.get("client"))
-        refusal = None if foreign else _refusal(request, path, scope["path"])
-        if refusal is not None:
-            await send_answer(refusal, send)
+        if not foreign and request.headers.get("upgrade", "").lower() == "websocket":
+            # By this code clients know to go on without: any other they take for a failure.
+            await send_answer(_error(request, path, 426, "There are no WebSockets here."), send)
             return
         try:
             body = await body_of(request)
         except ClientDisconnect:
             return
-        unspoken = not_spoken(foreign, request.method, path) if foreign else ""
-        path = path.removeprefix(_PREFIX)
         if body is None:
-            await send_answer(_error(path, 413, "The request's body is over 100 MB."), send)
+            message = "The request's body is over 100 MB."
+            await send_answer(_error(request, path, 413, message), send)
             return
-        call = lane.record(request.method, path)
-        exchange = Exchange(
-            lane.name,
-            request.method,
-            path,
-            query,
-            request.headers,
-            body,
-            dialect_of(path),
-            call,
-            self._connections,
-            unspoken=unspoken,
-        )
+        if foreign:
+            entry: Entry | Refusal = Refusal(UNSPOKEN, not_spoken(foreign, request.method, path))
+        else:
+            entry = enter(request.method, path, query, lane.policy.allow_paths)
+        exchange = self._exchange(lane, request, path.removeprefix(PREFIX), query, body, entry)
         await _answer(lane, exchange, receive, send)
 
 
@@ -224,26 +237,13 @@ async def _answer(lane: Lane, exchange: Exchange, receive: Receive, send: Send) 
         lane.answered(exchange)
 
 
-def _refusal(request: Request, path: str, decoded_path: str) -> Answer | None:
-    method = request.method
-    if request.headers.get("upgrade", "").lower() == "websocket":
-        # By this code clients know to go on without: any other they take for a failure.
-        return _error(path, 426, "There are no WebSockets here.")
-    if not path.startswith(f"{_PREFIX}/") and path not in _WITHOUT_PREFIX:
-        message = f"{method} {path} is not here: the base URL ends with /v1, below which there are "
-        return _error(path, 404, f"{message}{spoken()}.")
-    if {"..", "."} & set(decoded_path.split("/")):
-        return _error(path, 400, "The path holds dots that would lead out of it.")
-    return None
-
-
-def _stranger(method: str, path: str, foreign: str) -> Answer:
+def _stranger(request: Request, path: str, foreign: str) -> Answer:
     seldom.logger(__name__).warning("The LLM gateway refused %r: no valid token.", path)
     if foreign:  # after a 401, clients would blame the key
-        return _error(path, UNSPOKEN, not_spoken(foreign, method, path))
+        return _error(request, path, UNSPOKEN, not_spoken(foreign, request.method, path))
     message = "The API key is none that this gateway knows, or its conversation is over."
-    return _error(path, 401, message)
+    return _error(request, path, 401, message)
 
 
-def _error(path: str, status: int, message: str) -> Answer:
-    return error_answer(dialect_of(path.removeprefix(_PREFIX)), status, message)
+def _error(request: Request, path: str, status: int, message: str) -> Answer:
+    return error_answer(form_of(path, request.headers), status, message)

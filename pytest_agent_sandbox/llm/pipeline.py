@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.dialects.dialect import wants_stream
-from pytest_agent_sandbox.llm.exchange import FIRST_ERROR, UNSPOKEN, Answer, Exchange, Source
+from pytest_agent_sandbox.llm.exchange import FIRST_ERROR, Answer, Exchange, Source
 from pytest_agent_sandbox.llm.fault_injection import Faults
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.sse import EventSplitter, ServerSentEvent, json_object
@@ -28,6 +28,8 @@ class Policy:
     faults: Faults = field(default_factory=Faults)
     #: Whether requests may ask the provider to search the web or to run code.
     provider_tools: bool = False
+    #: Beginnings of paths below `/v1` that are passed on although no dialect here has them.
+    allow_paths: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raise what makes waiting for the agent pointless.
@@ -40,8 +42,8 @@ class Policy:
 
 async def respond(exchange: Exchange, source: Source, policy: Policy) -> Answer:
     """Answer a request: with a refusal, a fault, or the source's own answer."""
-    if exchange.unspoken:
-        return exchange.refuse(exchange.unspoken, UNSPOKEN)
+    if exchange.refusal is not None:
+        return exchange.refuse(exchange.refusal.message, exchange.refusal.status)
     if exchange.method == "GET":  # asks the model nothing
         return await source.answer(exchange)
     if not policy.provider_tools:

@@ -74,7 +74,11 @@ class AgentLLM(Closing):
         self._faults = Faults()
         limits = Limits(own.llm_max_cost, own.llm_max_tokens, own.llm_max_calls)
         self._policy = Policy(
-            Budget("test", limits), prices, self._faults, settings.llm_provider_tools
+            Budget("test", limits),
+            prices,
+            self._faults,
+            settings.llm_provider_tools,
+            settings.llm_allow_paths,
         )
         self._sources = LLMSources(
             test=test,

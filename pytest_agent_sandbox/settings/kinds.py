@@ -76,6 +76,18 @@ def field_names(value: str) -> tuple[str, ...]:
     return found
 
 
+def path_names(value: str) -> tuple[str, ...]:
+    """Read beginnings of URL paths, in whole segments."""
+    found = names(value)
+    for name in found:
+        segments = name.split("/")
+        if {".", ".."} & set(segments) or not all(
+            re.fullmatch(r"[A-Za-z0-9._~-]+", segment) for segment in segments
+        ):
+            raise ValueError(f"must be names such as files or messages/batches, not {name}")
+    return found
+
+
 def switch(value: str) -> bool:
     """Read yes or no."""
     word = value.strip().lower()

@@ -358,6 +358,13 @@ class SandboxSettings(Values):
         "let agents use tools that the LLM's provider runs, such as web search (default: false)",
         default=False,
     )
+    llm_allow_paths: tuple[str, ...] = setting(
+        kinds.path_names,
+        "PATHS",
+        "beginnings of further paths below /v1 at the LLM's provider that agents may use, such as "
+        "files; what is asked there is not checked for tools of the provider; commas between",
+        default=(),
+    )
 
 
 #: All of them, in the order of their declaration.

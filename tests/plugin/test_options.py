@@ -114,6 +114,17 @@ def test_a_field_has_a_name(value):
     assert settings.llm_volatile_fields == ("a", "b.c")
 
 
+@pytest.mark.parametrize("value", ["/files", "files/", "a//b", "..", "a/../b", "v1 files", "a%2f"])
+def test_a_path_that_is_allowed_is_in_whole_segments(value):
+    with pytest.raises(SettingsError, match=r"llm_allow_paths.*must be names such as files"):
+        for_test(SandboxSettings(), [pytest.mark.agent_sandbox(llm_allow_paths=value).mark])
+    marker = pytest.mark.agent_sandbox(llm_allow_paths="files, messages/batches")
+    assert for_test(SandboxSettings(), [marker.mark]).llm_allow_paths == (
+        "files",
+        "messages/batches",
+    )
+
+
 def test_a_marker_with_a_positional_argument_is_refused():
     with pytest.raises(SettingsError, match="keyword arguments only"):
         for_test(SandboxSettings(), [pytest.mark.agent_sandbox("2g").mark])

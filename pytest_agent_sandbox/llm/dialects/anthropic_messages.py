@@ -47,6 +47,7 @@ class AnthropicMessages(Dialect):
 
     name = "anthropic-messages"
     path = "/messages"
+    counting = "/messages/count_tokens"
     turns = "messages"
 
     def completion(self, request: LLMRequest, reply: Reply, label: str) -> dict[str, Any]:

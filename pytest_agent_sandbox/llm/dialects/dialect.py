@@ -33,6 +33,10 @@ class Dialect(ABC):
     name: ClassVar[str]
     #: The path, below `/v1`, at which completions are asked for.
     path: ClassVar[str]
+    #: The path at which the tokens of a request are counted, which costs nothing; may be empty.
+    counting: ClassVar[str] = ""
+    #: Further paths to which requests are posted that cost something.
+    beside: ClassVar[tuple[str, ...]] = ()
     #: The field of a request that holds the conversation so far.
     turns: ClassVar[str]
     #: Whether some servers end a stream without a last event that says so.

@@ -32,6 +32,7 @@ class OpenAIChat(Dialect):
 
     name = "openai-chat"
     path = "/chat/completions"
+    beside = ("/embeddings",)
     turns = "messages"
     may_end_unsaid = True
 

@@ -54,6 +54,8 @@ class OpenAIResponses(Dialect):
 
     name = "openai-responses"
     path = "/responses"
+    counting = "/responses/input_tokens"
+    beside = ("/responses/compact",)
     turns = "input"
 
     def messages(self, content: Mapping[str, Any]) -> Any:

@@ -179,7 +179,7 @@ def test_a_compressed_stream_is_read_as_it_comes(lane: Lane, upstream: Any) -> N
         handler.wfile.write(compressor.flush())
 
     upstream.answer = answer
-    with httpx.stream("GET", url(lane, "/x"), headers={"x-api-key": lane.token}) as got:
+    with httpx.stream("GET", url(lane, "/models"), headers={"x-api-key": lane.token}) as got:
         chunks = got.iter_raw()
         assert next(chunks) == b"data: one\n\n"
         go_on.set()

@@ -87,6 +87,7 @@ class Studio:
         name: str = "1",
         policy: Policy | None = None,
     ) -> Lane:
+        policy = policy or Policy(allow_paths=(ANYTHING.strip("/"),))
         return self._gateway.open_lane(player.source(name, upstream), name, policy)
 
     def client(self, lane: Lane, **settings: Any) -> openai.OpenAI:
@@ -185,6 +186,7 @@ def event(text: str) -> bytes:
     return b"data: " + json.dumps(content).encode() + b"\n\n"
 
 
+#: A path at which answers may have any form.
 ANYTHING = "/anything"
 
 

@@ -257,7 +257,8 @@ def test_models_that_nobody_asks_for_or_that_were_not_recorded_fail_nothing(
     lane = studio.lane(player)
     post(lane, ask("a"))
     other = httpx.get(
-        lane.base_url("127.0.0.1") + "/files", headers={"Authorization": f"Bearer {lane.token}"}
+        lane.base_url("127.0.0.1") + "/models/gpt-5",
+        headers={"Authorization": f"Bearer {lane.token}"},
     )
     assert other.status_code == 400
     player.verify()
