@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pytest_agent_sandbox.llm.dialects import DIALECTS, dialect_of
 from pytest_agent_sandbox.llm.dialects.dialect import Dialect
 from pytest_agent_sandbox.llm.dialects.foreign import spoken
 from pytest_agent_sandbox.llm.exchange import REFUSED, UNSPOKEN, Refusal
+from pytest_agent_sandbox.llm.strict_json import UnclearJSONError, read_object
 
 PREFIX = "/v1"
 #: Two libraries read the same variable; one of them adds the prefix, and the other does not.
@@ -41,8 +43,8 @@ class Entry:
     path: str
     #: Whether it costs nothing: models are listed, tokens are counted.
     is_free: bool
-    #: Whether its path is one of a dialect's own, not just one that a setting names.
-    is_known: bool = True
+    #: Whether its body is JSON that is read here, and passed on as it was read.
+    is_read: bool = False
 
 
 def enter(method: str, path: str, query: str, allowed: Collection[str] = ()) -> Entry | Refusal:
@@ -63,9 +65,9 @@ def enter(method: str, path: str, query: str, allowed: Collection[str] = ()) -> 
     if method == "GET" and _MODELS.fullmatch(path):
         return Entry(path, is_free=True)
     if method == "POST" and path in _COMPLETIONS | _COUNTS | _BESIDE:
-        return Entry(path, is_free=path in _COUNTS)
+        return Entry(path, is_free=path in _COUNTS, is_read=True)
     if any(f"{path}/".startswith(f"/{name}/") for name in allowed):
-        return Entry(path, is_free=method == "GET", is_known=False)
+        return Entry(path, is_free=method == "GET")
     return Refusal(
         UNSPOKEN,
         f"{method} {PREFIX}{path} is not let through to the LLM's provider. There are {spoken()}, "
@@ -84,6 +86,17 @@ def _misleading(path: str, query: str) -> str:
     if _CLIMBS & set(path.split("/")):
         return "The path holds dots that would lead out of it."
     return ""
+
+
+def read_body(body: bytes, headers: Mapping[str, str]) -> tuple[dict[str, Any], bytes] | Refusal:
+    """Read a body as JSON; return it with its text written anew, or why it is refused."""
+    try:
+        return read_object(body)
+    except UnclearJSONError as problem:
+        encoding = headers.get("content-encoding", "identity")
+        if encoding == "identity":
+            return Refusal(REFUSED, str(problem))
+        return Refusal(REFUSED, f"The request's body is encoded ({encoding}): send it as JSON.")
 
 
 def form_of(path: str, headers: Mapping[str, str]) -> Dialect:

@@ -54,6 +54,8 @@ class Exchange:
     refusal: Refusal | None = None
     #: Whether it costs nothing, as counting tokens does.
     is_free: bool = False
+    #: What the body says, if it was read at the door; `body` is then written anew.
+    given: dict[str, Any] | None = None
     #: The beginning of the body that the client got.
     sent: bytearray = field(default_factory=bytearray, repr=False)
 
@@ -74,7 +76,7 @@ class Exchange:
     @cached_property
     def content(self) -> dict[str, Any]:
         """The body as a JSON object; empty if it is not one."""
-        return json_object(self.body)
+        return json_object(self.body) if self.given is None else self.given
 
     def refuse(self, message: str, status: int = REFUSED) -> Answer:
         """Return an error of the gateway's own, in the provider's form."""

@@ -21,7 +21,7 @@ from pytest_agent_sandbox.llm.dialects.foreign import (
     foreign_key,
     not_spoken,
 )
-from pytest_agent_sandbox.llm.door import PREFIX, Entry, enter, form_of
+from pytest_agent_sandbox.llm.door import PREFIX, Entry, enter, form_of, read_body
 from pytest_agent_sandbox.llm.exchange import (
     UNSPOKEN,
     Answer,
@@ -157,6 +157,15 @@ class Gateway(Closing):
         body: bytes,
         entry: Entry | Refusal,
     ) -> Exchange:
+        given = None
+        if request.method == "GET":  # what asks nothing says nothing: no check reads it
+            body = b""
+        if isinstance(entry, Entry) and entry.is_read:
+            read = read_body(body, request.headers)
+            if isinstance(read, Refusal):
+                entry = read
+            else:
+                given, body = read
         refused = isinstance(entry, Refusal)
         return Exchange(
             lane.name,
@@ -164,13 +173,13 @@ class Gateway(Closing):
             path,
             query,
             request.headers,
-            # What asks nothing says nothing: no check reads what a GET might hold.
-            b"" if request.method == "GET" else body,
+            body,
             form_of(path, request.headers) if refused else dialect_of(path),
             lane.record(request.method, path),
             self._connections,
             refusal=entry if isinstance(entry, Refusal) else None,
             is_free=isinstance(entry, Entry) and entry.is_free,
+            given=given,
         )
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 
 import httpx
 from pydantic import SecretStr
@@ -38,20 +38,31 @@ _HOP_BY_HOP = {
 }
 #: Headers of the request that are replaced before it goes to the provider.
 _REPLACED = {"host", "authorization", "x-api-key", "content-length", "accept-encoding", "expect"}
+#: Headers by which some servers take a request for another than its first line says.
+_MISLEADING = {
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+}
+#: Headers that say how to read a body; one that is written anew is plain JSON.
+_OF_BODY = {"content-type", "content-encoding"}
 
 #: Headers that no longer hold once the body is decoded here.
 _ENCODING = {b"content-length", b"content-encoding"}
 
 
 class LiveSource:
-    """A source that passes requests on to a provider as they are.
+    """A source that passes requests on to a provider.
 
-    The path below `/v1` is added to the provider's address, body and headers are left alone, and
-    the answer is passed on chunk by chunk as it comes, errors and rate-limit headers included;
-    redirects are not followed. The lane's token is replaced by the real key, in the header that
-    the client used, so the key never enters a sandbox: should an error of the provider quote it,
-    it is masked. Answers are asked for uncompressed, so that chunks arrive when they are made; one
-    that is compressed all the same is decoded, or passed on with its header where that cannot be.
+    The path below `/v1` is added to the provider's address, the body is sent as the gateway has
+    read it, most headers are left alone, and the answer is passed on chunk by chunk as it comes,
+    errors and rate-limit headers included; redirects are not followed. The lane's token is replaced
+    by the real key, in the header that the client used, so the key never enters a sandbox: should
+    an error of the provider quote it, it is masked. Answers are asked for uncompressed, so that
+    chunks arrive when they are made; one that is compressed all the same is decoded, or passed on
+    with its header where that cannot be.
 
     Args:
         base_url: The provider's address, such as "https://api.openai.com/v1".
@@ -106,7 +117,7 @@ class LiveSource:
         )
         headers = [
             (name.encode("latin-1"), value.encode("latin-1"))
-            for name, value in self._headers(exchange.headers)
+            for name, value in self._headers(exchange)
         ]
         request = httpx.Request(exchange.method, url, headers=headers, content=exchange.body)
         try:
@@ -130,10 +141,14 @@ class LiveSource:
         body = _body(answer, encodings if is_readable else [])
         return Answer(answer.status_code, passed, body, is_framed)
 
-    def _headers(self, given: Mapping[str, str]) -> list[tuple[str, str]]:
-        dropped = _HOP_BY_HOP | _REPLACED | _named_in_connection(given.get("connection", ""))
+    def _headers(self, exchange: Exchange) -> list[tuple[str, str]]:
+        given, is_read = exchange.headers, exchange.given is not None
+        dropped = _HOP_BY_HOP | _REPLACED | _MISLEADING | (_OF_BODY if is_read else set())
+        dropped |= _named_in_connection(given.get("connection", ""))
         headers = [(name, value) for name, value in given.items() if name.lower() not in dropped]
         headers.append(("accept-encoding", "identity"))
+        if is_read:
+            headers.append(("content-type", "application/json"))
         key = self._api_key.get_secret_value()
         if key and "authorization" in given:
             headers.append(("authorization", f"Bearer {key}"))

@@ -150,7 +150,8 @@ def test_unknown_paths_are_404_in_openai_s_form(gateway: Gateway) -> None:
         ("GET", "/v1"),
         ("GET", "/v1beta/models"),
     ]:
-        answer = httpx.request(method, root + path, headers=headers)
+        body = {} if method == "POST" else None
+        answer = httpx.request(method, root + path, headers=headers, json=body)
         assert answer.status_code == 404, path
         assert answer.json()["error"]["type"] == "invalid_request_error"
     text = httpx.get(root, headers=headers).text

@@ -20,6 +20,11 @@ _FAILURES = ("error", "response.failed")
 #: Fields that bring the provider's own tools with them: OpenAI's web search and stored prompts,
 #: OpenRouter's plugins, Anthropic's MCP servers.
 _PROVIDER_FIELDS = ("web_search_options", "prompt", "plugins", "mcp_servers")
+#: The names by which such tools are found. Some servers take them in any case.
+_LOOKED_AT = {
+    *("environment", "input", "messages", "model", "params", "requests", "tools", "type"),
+    *_PROVIDER_FIELDS,
+}
 
 
 class MalformedRequestError(Exception):
@@ -117,7 +122,8 @@ class Dialect(ABC):
     def provider_tools(self, content: Mapping[str, Any]) -> list[str]:
         """Return what the request asks the provider to run: web searches, code, MCP servers."""
         # Items of the input may bring tools with them, and so may each request of a batch.
-        batch = [request.get("params") for request in objects(content.get("requests"))]
+        requests = objects(content.get("requests"))
+        batch = [request.get("params") for request in requests]
         holders = [content, *objects(self.messages(content)), *objects(batch)]
         tools = [tool for holder in holders for tool in objects(holder.get("tools"))]
         model = str(content.get("model"))
@@ -126,6 +132,7 @@ class Dialect(ABC):
             *(str(tool.get("type")) for tool in tools if not self.is_run_by_client(tool)),
             *(field for field in _PROVIDER_FIELDS if content.get(field) not in (None, [])),
             *([f"the model {model}"] if searches else []),
+            *(name for one in [*holders, *requests, *tools] for name in one if _is_disguised(name)),
         ]
 
     @abstractmethod
@@ -139,6 +146,11 @@ class Dialect(ABC):
         Returns:
             Whether there were any arguments.
         """
+
+
+def _is_disguised(name: str) -> bool:
+    """Tell whether only some servers take a field's name for one that is looked at."""
+    return name not in _LOOKED_AT and name.casefold() in _LOOKED_AT
 
 
 def usage_of(request: LLMRequest, reply: Reply) -> Usage:
