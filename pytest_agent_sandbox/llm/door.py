@@ -56,7 +56,7 @@ def enter(method: str, path: str, query: str, allowed: Collection[str] = ()) -> 
         query: Its query as it came, without the question mark.
         allowed: Beginnings of further paths below `/v1`, in whole segments.
     """
-    if not path.startswith(f"{PREFIX}/") and path not in _WITHOUT_PREFIX:
+    if not is_below(path):
         message = f"{method} {path} is not here: the base URL ends with /v1, below which there are "
         return Refusal(UNSPOKEN, f"{message}{spoken()}.")
     if problem := _misleading(path, query):
@@ -74,6 +74,11 @@ def enter(method: str, path: str, query: str, allowed: Collection[str] = ()) -> 
         f"{', '.join(f'POST {PREFIX}{other}' for other in sorted(_COUNTS | _BESIDE))} and "
         f"GET {PREFIX}/models. The setting llm_allow_paths names further paths, such as files.",
     )
+
+
+def is_below(path: str) -> bool:
+    """Tell whether a path is below the base URL; what else programs ask for is no LLM call."""
+    return path.startswith(f"{PREFIX}/") or path in _WITHOUT_PREFIX
 
 
 def _misleading(path: str, query: str) -> str:

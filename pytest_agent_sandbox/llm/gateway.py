@@ -21,7 +21,7 @@ from pytest_agent_sandbox.llm.dialects.foreign import (
     foreign_key,
     not_spoken,
 )
-from pytest_agent_sandbox.llm.door import PREFIX, Entry, enter, form_of, read_body
+from pytest_agent_sandbox.llm.door import PREFIX, Entry, enter, form_of, is_below, read_body
 from pytest_agent_sandbox.llm.exchange import (
     UNSPOKEN,
     Answer,
@@ -205,6 +205,13 @@ class Gateway(Closing):
             # By this code clients know to go on without: any other they take for a failure.
             await send_answer(_error(request, path, 426, "There are no WebSockets here."), send)
             return
+        if foreign:
+            entry: Entry | Refusal = Refusal(UNSPOKEN, not_spoken(foreign, request.method, path))
+        else:
+            entry = enter(request.method, path, query, lane.policy.allow_paths)
+        if isinstance(entry, Refusal) and not (foreign or is_below(path)):
+            await send_answer(_error(request, path, entry.status, entry.message), send)
+            return
         try:
             body = await body_of(request)
         except ClientDisconnect:
@@ -213,10 +220,6 @@ class Gateway(Closing):
             message = "The request's body is over 100 MB."
             await send_answer(_error(request, path, 413, message), send)
             return
-        if foreign:
-            entry: Entry | Refusal = Refusal(UNSPOKEN, not_spoken(foreign, request.method, path))
-        else:
-            entry = enter(request.method, path, query, lane.policy.allow_paths)
         exchange = self._exchange(lane, request, path.removeprefix(PREFIX), query, body, entry)
         await _answer(lane, exchange, receive, send)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from pytest_agent_sandbox.llm.door import Entry, enter, form_of
 
 from .at_the_door import Door, opened
 
+ROOT = Path(__file__).parents[2]
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 COMPLETIONS = [dialect.path for dialect in DIALECTS]
 COUNTS = ["/messages/count_tokens", "/responses/input_tokens"]
@@ -168,6 +170,25 @@ def test_a_refusal_says_what_there_is_and_what_to_set(door: Door) -> None:
     assert "GET /v1/models" in message
     assert "llm_allow_paths" in message
     assert [(call.path, call.problem) for call in lane.calls] == [("/files", message)]
+
+
+def test_security_md_tells_what_a_token_opens() -> None:
+    table = (ROOT / "SECURITY.md").read_text(encoding="utf-8").partition("| request, below")[2]
+    rows = [line.split("|")[1:3] for line in table.split("\n\n")[0].splitlines()]
+    told = {
+        tuple(request.split()): "paid" if counted.strip().startswith("yes") else "free"
+        for requests, counted in rows
+        for request in re.findall(r"`([A-Z]+ /[\w/]+)`", requests)
+    }
+    assert told == {opened: kind for opened, kind in OPEN.items() if "/models/" not in opened[1]}
+
+
+def test_what_is_not_below_the_base_url_is_no_call(door: Door) -> None:
+    """Agents report to their makers' servers there, too: such requests would shift the numbers."""
+    lane = door.open()
+    for target in ("/", "/api/event_logging/batch", "/embeddings"):
+        assert door.ask("POST", target, lane=lane)[0] == 404
+    assert lane.calls == ()
 
 
 def test_a_budget_that_is_used_up_leaves_no_way(door: Door) -> None:
