@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpcore
 import httpx
 
-#: Raises the reason when waiting has become pointless (a `SandboxError`), else returns. Cheap.
-Guard = Callable[[], None]
+from pytest_agent_sandbox.client.guard import GUARD_INTERVAL, Guard
+from pytest_agent_sandbox.client.lookups import addresses_of
 
-#: Longest time, in seconds, that a wait goes without asking the guard.
-GUARD_INTERVAL = 0.25
 #: Seconds that a request and its answer may take together, however much is going on.
 LONGEST_REQUEST = 1800.0
 #: The extension of a request that says when it and its answer end, by the monotonic clock.
@@ -34,11 +33,12 @@ class GuardedTransport(httpx.BaseTransport):
     A request with the extension `END` is over at that time, whatever comes of an answer by then.
     """
 
-    def __init__(self, check: Guard, check_silence: Guard, *, secure: bool) -> None:
+    def __init__(
+        self, check: Guard, check_silence: Guard, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._backend = _GuardedBackend(check, check_silence)
         self._connections = httpcore.ConnectionPool(
-            # Certificates are loaded only where they are used: it takes tens of milliseconds.
-            ssl_context=httpx.create_ssl_context() if secure else None,
+            ssl_context=tls,
             # Each request has a connection of its own: after an error the server closes one with a
             # delay, which would break whatever request came next. On loopback it costs nothing.
             max_keepalive_connections=0,
@@ -123,9 +123,29 @@ class _GuardedBackend(httpcore.NetworkBackend):
         self, host: str, port: int, timeout: float | None = None, *args: Any, **kwargs: Any
     ) -> httpcore.NetworkStream:
         end = min(self.request.end, time.monotonic() + LONGEST_REQUEST)
-        timeout = _shorter(timeout, end)
-        stream = self._backend.connect_tcp(host, port, timeout, *args, **kwargs)
+        until = time.monotonic() + _shorter(timeout, end)
+        try:
+            addresses = addresses_of(host, port, until, self._check)
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(str(error)) from error
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        stream = self._connect_any(addresses, port, until, *args, **kwargs)
         return _GuardedStream(stream, self._check, self._check_silence, end)
+
+    def _connect_any(
+        self, addresses: list[str], port: int, until: float, *args: Any, **kwargs: Any
+    ) -> httpcore.NetworkStream:
+        """Connect to the first address that answers; each gets a share of the time."""
+        while True:
+            address, *others = addresses
+            share = _shorter(None, until) / len(addresses)
+            try:
+                return self._backend.connect_tcp(address, port, share, *args, **kwargs)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if not others:
+                    raise
+            addresses = others
 
 
 class _GuardedStream(httpcore.NetworkStream):

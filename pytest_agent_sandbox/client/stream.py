@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import math
-import socket
 import threading
+import time
 from collections.abc import Callable
 from urllib.parse import quote, urlsplit
 
 from websockets.exceptions import ConnectionClosed, WebSocketException
-from websockets.sync.client import ClientConnection, connect
 
 from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.answers import decode
 from pytest_agent_sandbox.client.event_log import EventLog
+from pytest_agent_sandbox.client.event_socket import EventSocket
 from pytest_agent_sandbox.client.events import (
     ConversationStateUpdateEvent,
     Event,
     parse_event,
 )
+from pytest_agent_sandbox.client.lookups import addresses_of
 from pytest_agent_sandbox.client.pages import items
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import SandboxError, ServerError
@@ -38,16 +37,10 @@ _OPEN_TIMEOUT = 5.0
 #: Seconds to wait for the first frame. The server sends it at once, or once a running tool is done,
 #: or never.
 _READY_TIMEOUT = 2.0
-#: Seconds for a closing handshake. The server loses nothing by an abrupt end.
-_CLOSE_TIMEOUT = 0.02
 #: Seconds for the thread to end.
 _JOIN_TIMEOUT = 0.05
 #: The longest page of events that the server gives.
 _PAGE_SIZE = 100
-#: A whole state grows with the conversation; the library's own limit is 1 MiB.
-_MAX_FRAME = 128 * 1024 * 1024
-#: Frames that wait to be taken. That is quick: only a flood makes more of them.
-_MAX_QUEUE = 8
 #: Bytes that one conversation may send.
 _MOST_BYTES = 2 * 1024**3
 _FIRST_DELAY = 0.05
@@ -88,8 +81,7 @@ class EventStream:
         self._ingesting = threading.Lock()
         self._closing = threading.Event()
         self._ready = threading.Event()
-        self._socket: socket.socket | None = None
-        self._websocket: ClientConnection | None = None
+        self._websocket: EventSocket | None = None
         self._connections = 0
         self._current: int | None = None
         self._error: SandboxError | None = None
@@ -158,9 +150,6 @@ class EventStream:
         self._closing.set()
         if self._websocket is not None:
             self._websocket.close()
-        elif self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(_JOIN_TIMEOUT)
 
@@ -191,27 +180,34 @@ class EventStream:
 
     def _follow(self) -> None:
         """Make one connection and take what it brings, until it ends."""
-        opened = self._open_socket()
-        if opened is None:
-            return
-        with connect(
-            self._connection.websocket_url(self._path()),
-            sock=opened,
-            proxy=None,
-            open_timeout=_OPEN_TIMEOUT,
-            close_timeout=_CLOSE_TIMEOUT,
-            max_size=_MAX_FRAME,
-            max_queue=_MAX_QUEUE,
-            compression=None,  # on loopback it saves nothing, and a small frame stays small
-            ping_interval=None,  # the server pings, and it takes a thread
-            logger=_quiet_logger(),
-        ) as websocket:
+        with self._connect() as websocket:
             self._websocket = websocket
             if self._closing.is_set():
                 return
-            if self._key and self._key_in_frame:
-                websocket.send(json.dumps({"type": "auth", "session_api_key": self._key}))
+            websocket.wait_until_open()
             self._take(websocket)
+
+    def _connect(self) -> EventSocket:
+        url = self._connection.websocket_url(self._path())
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "wss" else 80)
+        end = time.monotonic() + _OPEN_TIMEOUT
+        first = ""
+        if self._key and self._key_in_frame:
+            first = json.dumps({"type": "auth", "session_api_key": self._key})
+        return EventSocket(
+            url,
+            addresses_of(parts.hostname or "", port, end, self._check_open),
+            first=first,
+            timeout=_OPEN_TIMEOUT,
+            tls=self._connection.tls,
+            name=f"event-socket-{self._conversation_id}",
+        )
+
+    def _check_open(self) -> None:
+        self._connection.check()
+        if self._closing.is_set():
+            raise ServerError("The event stream has been closed.")
 
     @property
     def _key(self) -> str:
@@ -224,22 +220,7 @@ class EventStream:
             return f"{path}?session_api_key={quote(self._key)}"
         return path
 
-    def _open_socket(self) -> socket.socket | None:
-        """Return a connected socket; None when the stream was closed in the meantime.
-
-        It is made here so that `close` can shut it down while the server's answer is outstanding.
-        """
-        address = urlsplit(self._connection.host)
-        port = address.port or (443 if address.scheme == "https" else 80)
-        opened = socket.create_connection((address.hostname or "", port), timeout=_OPEN_TIMEOUT)
-        opened.settimeout(None)
-        self._socket = opened
-        if self._closing.is_set():
-            opened.close()
-            return None
-        return opened
-
-    def _take(self, websocket: ClientConnection) -> None:
+    def _take(self, websocket: EventSocket) -> None:
         """Complete the log, then pass on whatever comes, until the connection breaks."""
         try:
             event = self._next(websocket, _READY_TIMEOUT)
@@ -267,7 +248,7 @@ class EventStream:
             and not self._message_first
         )
 
-    def _next(self, websocket: ClientConnection, timeout: float | None = None) -> Event:
+    def _next(self, websocket: EventSocket, timeout: float | None = None) -> Event:
         """Return the next event of a connection.
 
         Raises:
@@ -275,7 +256,7 @@ class EventStream:
             ConnectionClosed: There will be none.
             SandboxError: The server sends without end.
         """
-        frame = websocket.recv(timeout)
+        frame = websocket.receive(timeout)
         self._received += len(frame)
         if self._received > _MOST_BYTES:
             raise SandboxError(
@@ -299,10 +280,3 @@ class EventStream:
 
 def _is_full_state(event: Event) -> bool:
     return isinstance(event, ConversationStateUpdateEvent) and event.is_full
-
-
-def _quiet_logger() -> logging.Logger:
-    """Return a logger for websockets, which logs at DEBUG what it sends, the session key too."""
-    quiet = seldom.logger(f"{__name__}.websockets")
-    quiet.setLevel(logging.INFO)
-    return quiet

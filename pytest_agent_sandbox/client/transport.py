@@ -14,7 +14,8 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.client import response_bodies
 from pytest_agent_sandbox.client.asynchronous import check_caller
-from pytest_agent_sandbox.client.sockets import END, GUARD_INTERVAL, Guard, GuardedTransport
+from pytest_agent_sandbox.client.guard import GUARD_INTERVAL, Guard
+from pytest_agent_sandbox.client.sockets import END, GuardedTransport
 from pytest_agent_sandbox.errors import ServerError
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.closing import Closing
@@ -69,13 +70,15 @@ class ServerConnection(Closing):
         #: The server's version, once it is known.
         self.known_version = version
         self._tells_no_version = False
+        # Certificates are loaded only where they are used: it takes tens of milliseconds.
+        is_secure = self.host.startswith("https:")
+        #: What TLS needs to know; None without it.
+        self.tls = httpx.create_ssl_context() if is_secure else None
         self._client = httpx.Client(
             base_url=self.host,
             # Uncompressed: so no small answer can unfold to a large one.
             headers={**self.headers, "Accept-Encoding": "identity"},
-            transport=GuardedTransport(
-                self.check, self._check_silence, secure=self.host.startswith("https:")
-            ),
+            transport=GuardedTransport(self.check, self._check_silence, self.tls),
             trust_env=False,  # servers are reached directly, whatever proxies there are
             timeout=self._timeouts(read_timeout),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -25,7 +26,8 @@ from .timing import eventually
 class FakeServer:
     """The events of one conversation, served as a test wants them."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
+        self._scheme = "http" if certificate is None else "https"
         self.log: list[dict[str, Any]] = []
         self.frames: list[Any] = []  # the frames of the next connections, each a list
         self.first_frames: list[str] = []
@@ -43,6 +45,7 @@ class FakeServer:
                 log_level="critical",
                 lifespan="off",
                 timeout_graceful_shutdown=0,
+                ssl_certfile=certificate,
             )
         )
         self._thread = threading.Thread(target=self._server.run)
@@ -51,7 +54,7 @@ class FakeServer:
         self._thread.start()
         eventually(lambda: self._server.started)
         port = self._server.servers[0].sockets[0].getsockname()[1]
-        self.host = f"http://127.0.0.1:{port}"
+        self.host = f"{self._scheme}://127.0.0.1:{port}"
         return self
 
     def __exit__(self, *_: object) -> None:

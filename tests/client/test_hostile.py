@@ -27,6 +27,7 @@ from pytest_agent_sandbox.client import (
     command_wrapper,
     commands,
     conversation_feed,
+    event_socket,
     pages,
     response_bodies,
     sockets,
@@ -387,7 +388,7 @@ def test_a_frame_of_100_megabytes(fake: FakeServer) -> None:
 def test_a_frame_that_is_too_large_is_not_read(
     fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "_MAX_FRAME", 1_000_000)
+    monkeypatch.setattr(event_socket, "_MAX_FRAME", 1_000_000)
     fake.frames = [[STATE, "x" * 5_000_000], [STATE, fact(0)]]
     with Following(fake) as following:
         eventually(lambda: "e0" in following.ids)

@@ -145,10 +145,10 @@ def _gone() -> bytes:
 
 
 @contextlib.contextmanager
-def full_listener() -> Iterator[str]:
+def full_listener(address: tuple[str, int] = ("127.0.0.1", 0)) -> Iterator[str]:
     """The address of a listener that takes no connection: its queue is full."""
     with contextlib.ExitStack() as closing:
-        listener = closing.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        listener = closing.enter_context(socket.create_server(address, backlog=0))
         for _ in range(8):
             one = closing.enter_context(socket.socket())
             one.setblocking(False)
