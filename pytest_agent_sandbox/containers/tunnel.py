@@ -23,6 +23,9 @@ _LOOPBACK = "127.0.0.1"
 # Seconds for the container's end to answer: Python has to start there, maybe beside many others.
 _PATIENCE = 30.0
 _CLOSE_PATIENCE = 5.0
+# Seconds for connections that have just come to be closed: all of them, and a single step.
+_SETTLE_PATIENCE = 1.0
+_STEP_PATIENCE = 0.05
 _POLL = 0.2
 
 
@@ -82,6 +85,7 @@ class Tunnel(Closing):
             patience=_PATIENCE,
         )
         self._servers: dict[int, socket.socket] = {}
+        self._listening: list[asyncio.Server] = []
         self._is_over = threading.Event()
         self._begun: Future[_Carrying] = Future()
         self._threads: list[threading.Thread] = []
@@ -131,7 +135,11 @@ class Tunnel(Closing):
     def _carry(self) -> None:
         """Do everything but reading, in a thread of its own."""
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner() as runner:
+                try:
+                    runner.run(self._serve())
+                finally:
+                    runner.run(self._stop_listening())
         except BaseException as error:
             if not self._begun.done():
                 self._begun.set_exception(error)
@@ -152,17 +160,30 @@ class Tunnel(Closing):
                 await loop.run_in_executor(writing, self._program.send, data)
 
             ends = Multiplexer(send, self._connect, 1)
-            servers = [
-                await asyncio.start_server(partial(ends.accept, port), sock=server)
-                for port, server in self._servers.items()
-            ]
+            for port, server in self._servers.items():
+                accept = partial(ends.accept, port)
+                self._listening.append(await asyncio.start_server(accept, sock=server))
             self._begun.set_result(_Carrying(loop, task, ends))
             try:
                 await ends.run()
             finally:
                 self._program.close()  # which ends what is being sent
-                for listening in servers:
-                    listening.close()
+
+    async def _stop_listening(self) -> None:
+        """Close what listens, once the connections that have just come are closed.
+
+        asyncio takes a connection in several steps, and forgets to close the one in whose midst
+        what listens is closed, or a task is cancelled before it has begun.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _SETTLE_PATIENCE
+        while loop.time() < until:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            if not others or not (await asyncio.wait(others, timeout=_STEP_PATIENCE))[0]:
+                break
+        for listening in self._listening:
+            listening.close()
+        await asyncio.sleep(0)  # connections are closed a turn later
 
     def _stop(self) -> None:
         # Each step raises if it comes too late: the loop never began, or has ended already.

@@ -57,6 +57,7 @@ class Multiplexer:
         self._outgoing: asyncio.Queue[bytes] = asyncio.Queue()
         self._waiting = 0
         self._received = bytearray()
+        self._has_ended = False
 
     async def run(self) -> None:
         """Send what there is to send, until cancelled; then all connections end."""
@@ -69,6 +70,7 @@ class Multiplexer:
                 await self._send(data)
                 self._waiting -= len(data)
         finally:
+            self._has_ended = True
             tasks = [connection.task for connection in self._connections.values()]
             for task in tasks:
                 task.cancel()
@@ -76,7 +78,7 @@ class Multiplexer:
 
     async def accept(self, port: int, reader: asyncio.StreamReader, writer: Any) -> None:
         """Carry a connection that was made here to a port at the other end."""
-        if self._count(self._of_the_other ^ 1) >= _MOST_CONNECTIONS:
+        if self._has_ended or self._count(self._of_the_other ^ 1) >= _MOST_CONNECTIONS:
             writer.close()
             return
         number, self._next = self._next, self._next + 2

@@ -1,9 +1,13 @@
 """The end of a tunnel, at any time: of its own threads, without a container."""
 
+import gc
 import json
+import logging
 import socket
+import sys
 import threading
 import time
+import warnings
 from contextlib import suppress
 
 import pytest
@@ -38,10 +42,13 @@ class SilentProgram:
 
 @pytest.fixture
 def failures(monkeypatch):
-    """What has failed in threads."""
+    """What has failed in threads, and in callbacks of their loops."""
     found = []
     monkeypatch.setattr(tunnel, "Program", SilentProgram)
     monkeypatch.setattr(threading, "excepthook", lambda args: found.append(args.exc_value))
+    monkeypatch.setattr(
+        logging.getLogger("asyncio"), "error", lambda *told, **_: found.append(told)
+    )
     return found
 
 
@@ -79,4 +86,60 @@ def test_its_sockets_stay_open_until_its_threads_have_ended(failures, monkeypatc
     made.close()
     assert alive == [True]
     assert all(server.fileno() == -1 for server in made._servers.values())
+    assert failures == []
+
+
+@pytest.fixture
+def left_open(monkeypatch):
+    """What was let go of without being closed."""
+    found = []
+    gc.collect()
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: found.append(args.exc_value))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        yield found
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_a_connection_that_comes_in_the_moment_of_its_end_is_closed(failures, left_open, turns):
+    made = Tunnel(None, "x", {1: None}, {}, lambda _: None)
+    loop = made._begun.result().loop
+    may_go_on = threading.Event()
+    in_the_loop = threading.Event()
+
+    def hold(left):
+        in_the_loop.set()
+        may_go_on.wait(5)
+        if left:  # so many turns of the loop, in which the connection is taken step by step
+            loop.call_soon(hold, left - 1)
+
+    loop.call_soon_threadsafe(hold, turns)
+    in_the_loop.wait()
+    with socket.create_connection(("127.0.0.1", made.ports[1])) as end:
+        closing = threading.Thread(target=made.close)
+        if turns:
+            may_go_on.set()
+            closing.start()
+        else:
+            closing.start()
+            time.sleep(0.1)
+            may_go_on.set()
+        closing.join()
+        end.settimeout(5)
+        with suppress(ConnectionError):
+            assert end.recv(1) == b""
+    gc.collect()
+    assert left_open == []
+    assert failures == []
+
+
+def test_many_connections_that_come_while_it_ends_are_closed(failures, left_open):
+    for _ in range(100):
+        made = Tunnel(None, "x", {1: None}, {}, lambda _: None)
+        ends = [socket.create_connection(("127.0.0.1", made.ports[1])) for _ in range(5)]
+        made.close()
+        for end in ends:
+            end.close()
+    gc.collect()
+    assert left_open == []
     assert failures == []
