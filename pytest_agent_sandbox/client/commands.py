@@ -105,8 +105,9 @@ def run_command(
         connection: The server.
         command: A shell command line, of any length.
         cwd: Absolute path of an existing folder in the sandbox.
-        timeout: Seconds, fractions included. Then the command and its background processes get
-            SIGTERM, and SIGKILL a second later. The output until then is kept.
+        timeout: Seconds, fractions included, of those that the caller has. Then the command and its
+            background processes get SIGTERM, and SIGKILL a second later. The output until then is
+            kept.
         inputs: What else it is given: by default nothing, its standard input is empty.
         on_output: Called with whole lines of the output as they come.
         guard: Asked while waiting, in addition to the connection's.
@@ -126,8 +127,9 @@ def run_command(
         raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}")
     if "\0" in command:
         raise ValueError("command: it holds a NUL, which no shell can take")
+    timeout = connection.time.left(timeout)
     started = time.monotonic()
-    with connection.due(started + timeout):
+    with connection.time.due(started + timeout):
         inputs = inputs or CommandInputs()
         running = _Running(connection, command, inputs, timeout)
         text, timed_out = running.run(cwd, on_output, guard)
@@ -190,12 +192,13 @@ class _Running:
                 self.tail.poll()
 
         # All that it takes, down to the sockets, has the command's own time.
-        with self._connection.due(self._deadline, end=self._deadline + ANSWER_GRACE):
+        end = self._deadline + ANSWER_GRACE
+        with self._connection.time.due(self._deadline, end=end, anew=True):
             output = self._output(cwd, watch)
             if output is not None:
                 return self._completed(*output), False
         end = time.monotonic() + STOP_GRACE
-        with self._connection.due(self._deadline, end=end):
+        with self._connection.time.due(self._deadline, end=end, anew=True):
             return self._completed(*self._ended(end)), True
 
     def _output(self, cwd: str, watch: Callable[[], None]) -> tuple[str, int] | None:
@@ -221,7 +224,7 @@ class _Running:
         with (
             suppress(SandboxError),
             # Not within the command's own time: it may be over.
-            self._connection.due(self._deadline, end=time.monotonic() + grace, anew=True),
+            self._connection.time.to_clean_up(grace),
         ):
             if self._id:
                 stop(self._connection, self._id, self._wrapper.folder)

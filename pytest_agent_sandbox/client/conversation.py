@@ -8,19 +8,15 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 
 from pytest_agent_sandbox.client import versions
-from pytest_agent_sandbox.client.answers import an_id
 from pytest_agent_sandbox.client.asynchronous import AwaitableClosing, InThread
 from pytest_agent_sandbox.client.callbacks import EventCallback
-from pytest_agent_sandbox.client.conversation_endpoints import PATIENCE, in_clear
+from pytest_agent_sandbox.client.conversation_calls import ConversationCalls
+from pytest_agent_sandbox.client.conversation_endpoints import PATIENCE
 from pytest_agent_sandbox.client.conversation_feed import ConversationFeed
-from pytest_agent_sandbox.client.conversation_request import conversation_request
-from pytest_agent_sandbox.client.conversation_state import (
-    ConversationStats,
-    TokenUsage,
-)
+from pytest_agent_sandbox.client.conversation_start import start_or_find
 from pytest_agent_sandbox.client.conversation_workspace import ConversationWorkspace
 from pytest_agent_sandbox.client.server_log import ServerLog
 from pytest_agent_sandbox.client.skills import Skill
@@ -28,8 +24,11 @@ from pytest_agent_sandbox.client.transport import Guard, ServerConnection
 from pytest_agent_sandbox.errors import ServerError
 from pytest_agent_sandbox.host.redaction import Redactor
 
+# Seconds past a call's time to have the server delete a conversation that nobody gets.
+_FORGET_GRACE = 0.3
 
-class RemoteConversation(AwaitableClosing):
+
+class RemoteConversation(ConversationCalls, AwaitableClosing):
     """A conversation between a test and an agent.
 
     Example:
@@ -63,12 +62,13 @@ class RemoteConversation(AwaitableClosing):
             `session_end`; a list of matchers, as the server has them, chooses by tool.
         guard: Asked while waiting, in addition to the workspace's.
         run_timeout: Seconds for a run that is given no timeout of its own; None for no limit.
+        start_timeout: Seconds for all that the server is asked until the conversation is there.
         redactor: Masks what an error quotes of the server's log, and learns each value that
             `secrets` and `update_secrets` give; one of the conversation's own by default.
 
     Raises:
         SettingsError: The agent, or what it is given, cannot be used.
-        ServerError: The server refused, or cannot be reached.
+        ServerError: The server refused, cannot be reached, or was not done in time.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class RemoteConversation(AwaitableClosing):
         hooks: Mapping[str, Any] | None = None,
         guard: Guard | None = None,
         run_timeout: float | None = None,
+        start_timeout: float = PATIENCE,
         redactor: Redactor | None = None,
     ) -> None:
         #: Where the agent works.
@@ -97,25 +98,15 @@ class RemoteConversation(AwaitableClosing):
         self.forks: list[RemoteConversation] = []
         self._guard = guard
         self._closed = threading.Event()
-        shared = workspace.connection
-        versions.warn_if_untested(shared.version)
-        # A connection of its own ends its requests when the conversation is closed.
-        self._connection = ServerConnection(
-            shared.host,
-            shared.api_key,
-            guard=self._check_connection,
-            explain_silence=workspace.connection.explain_silence,
-            version=shared.version,
-        )
-        try:
-            if agent is None:
-                info = self._connection.get_json(f"/api/conversations/{conversation_id}")
-            else:
-                body = conversation_request(
+        end = time.monotonic() + start_timeout
+        self._connection = self._own_connection(end)
+        with self._connection.time.due(end, end=end):
+            try:
+                #: The conversation's id on the server.
+                self.id = start_or_find(
                     self._connection,
+                    workspace,
                     agent,
-                    working_dir=workspace.working_dir,
-                    has_desktop=workspace.has_desktop,
                     conversation_id=conversation_id,
                     max_iterations=max_iterations,
                     confirm=confirm,
@@ -123,20 +114,17 @@ class RemoteConversation(AwaitableClosing):
                     skills=skills,
                     hooks=hooks,
                 )
-                info = self._connection.post_json("/api/conversations", body)
-            #: The conversation's id on the server.
-            self.id = an_id(info, "The start of a conversation")
-        except BaseException:
-            self._connection.close()
-            raise
-        self._feed = ConversationFeed(
-            self._connection,
-            self.id,
-            callbacks,
-            guard=guard,
-            run_timeout=run_timeout,
-            server_log=lambda: ServerLog(workspace.log_tail, self._redactor),
-        )
+            except BaseException:
+                self._connection.close()
+                raise
+            self._feed = ConversationFeed(
+                self._connection,
+                self.id,
+                callbacks,
+                guard=guard,
+                run_timeout=run_timeout,
+                server_log=lambda: ServerLog(workspace.log_tail, self._redactor),
+            )
         #: What the server told of the conversation's state.
         self.state = self._feed.state
         #: The conversation's events so far, in order.
@@ -144,14 +132,33 @@ class RemoteConversation(AwaitableClosing):
         self._endpoints = self._feed.endpoints
         self._runs = self._feed.runs
         try:
-            self._feed.wait_until_ready()
+            self._feed.wait_until_ready(end)
             if secrets:
-                self.update_secrets(secrets)
+                self.update_secrets(secrets, timeout=end - time.monotonic())
         except BaseException:
             self.close()
             if agent is not None:  # nobody else is going to know of it
-                workspace.forget(self.id)
+                self._forget(self.id, end)
             raise
+
+    def _own_connection(self, end: float) -> ServerConnection:
+        """Return a connection of its own, which ends its requests when this is closed."""
+        shared = self.workspace.connection
+        with shared.time.due(end, end=end):
+            version = shared.version
+        versions.warn_if_untested(version)
+        return ServerConnection(
+            shared.host,
+            shared.api_key,
+            guard=self._check_connection,
+            explain_silence=shared.explain_silence,
+            version=version,
+        )
+
+    def _forget(self, conversation_id: str, end: float) -> None:
+        """Have the server forget a conversation that began and could not be had in time."""
+        left = max(_FORGET_GRACE, end - time.monotonic())
+        self.workspace.forget(conversation_id, timeout=left)
 
     @classmethod
     def attach(
@@ -161,6 +168,7 @@ class RemoteConversation(AwaitableClosing):
         *,
         callbacks: Sequence[EventCallback] = (),
         run_timeout: float | None = None,
+        start_timeout: float = PATIENCE,
         guard: Guard | None = None,
     ) -> RemoteConversation:
         """Join a conversation that exists; the callbacks get its earlier events too.
@@ -170,10 +178,11 @@ class RemoteConversation(AwaitableClosing):
             conversation_id: The conversation.
             callbacks: Called with each event.
             run_timeout: As for a new conversation.
+            start_timeout: As for a new conversation.
             guard: Asked while waiting, in addition to the workspace's.
 
         Raises:
-            ServerError: There is no such conversation, or the server cannot be reached.
+            ServerError: There is no such conversation, or the server did not answer in time.
         """
         return cls(
             workspace,
@@ -181,144 +190,13 @@ class RemoteConversation(AwaitableClosing):
             conversation_id=conversation_id,
             callbacks=callbacks,
             run_timeout=run_timeout,
+            start_timeout=start_timeout,
             guard=guard,
         )
 
-    @property
-    def status(self) -> str:
-        """What the conversation is doing: an `ExecutionStatus`, which equals its text."""
-        return self.state.execution_status
-
-    @property
-    def conversation_stats(self) -> ConversationStats:
-        """What the conversation has cost so far, by the usage ids of its LLMs."""
-        return self.state.stats
-
-    @property
-    def cost(self) -> float:
-        """What the conversation has cost so far, in US dollars; 0 for an LLM of unknown price."""
-        return self.state.stats.get_combined_metrics().accumulated_cost
-
-    @property
-    def tokens(self) -> TokenUsage:
-        """How many tokens the conversation has used so far."""
-        return self.state.stats.get_combined_metrics().accumulated_token_usage
-
-    def send_message(
-        self, message: str | Mapping[str, Any] | BaseModel, *, timeout: float = PATIENCE
-    ) -> None:
-        """Say something to the agent, which answers when it is run.
-
-        While a tool runs, the server takes a message only once the tool is done.
-
-        Args:
-            message: Text, or a message with `content` as the server has it.
-            timeout: Seconds for the server to take it.
-
-        Raises:
-            ServerError: The server refused, or did not answer in time.
-        """
-        self._runs.is_agent_due = True
-        self._endpoints.send(message, timeout)
-
-    def run(self, blocking: bool = True, timeout: float | None = None) -> None:
-        """Let the agent work until it is done.
-
-        Where the conversation waits for a confirmation, this is the confirmation. Where the agent
-        is at work already, this joins it.
-
-        Args:
-            blocking: False to return as soon as the agent is at work; `wait` waits for it then.
-            timeout: Seconds for the agent to be done; the conversation's `run_timeout` by default.
-                A run that takes longer is interrupted, so that it does not go on spending.
-
-        Raises:
-            ConversationFailed: The run ended in `error` or `stuck`.
-            ConversationTimeout: The run did not end in time.
-            ServerError: The server refused, or no longer answers.
-            SandboxError: Whatever a guard knows to have made waiting pointless.
-        """
-        self._runs.run(timeout, blocking=blocking)
-
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait until the agent is done, where it is at work.
-
-        Args:
-            timeout: Seconds for the agent to be done; the conversation's `run_timeout` by default.
-                A run that takes longer is interrupted, so that it does not go on spending.
-
-        Raises:
-            ConversationFailed: The run ended in `error` or `stuck`.
-            ConversationTimeout: The run did not end in time.
-            ServerError: The server no longer answers.
-            SandboxError: Whatever a guard knows to have made waiting pointless.
-        """
-        self._runs.wait(timeout)
-
-    def pause(self, *, timeout: float = PATIENCE) -> None:
-        """Ask the agent to stop after its current step; `run` goes on from there.
-
-        The server answers when a running tool is done. An agent that is waiting for its LLM
-        may still finish.
-
-        Args:
-            timeout: Seconds for the server to answer.
-
-        Raises:
-            ServerError: The server refused, or did not answer in time.
-        """
-        self._endpoints.pause(timeout)
-
-    def interrupt(self) -> None:
-        """Stop the agent at once, in the middle of a tool if need be; `run` goes on from there.
-
-        Raises:
-            ServerError: The server is too old for it (before 1.23), or cannot be reached.
-        """
-        self._endpoints.interrupt()
-
-    def accept(self, *, timeout: float = PATIENCE) -> None:
-        """Confirm the tool calls that wait for it; `wait` waits for what comes of them.
-
-        Args:
-            timeout: Seconds for the server to answer.
-
-        Raises:
-            ServerError: The server refused, or did not answer in time.
-        """
-        end = time.monotonic() + timeout
-        self._runs.expect(end)
-        self._endpoints.accept(end - time.monotonic())
-
-    def reject(
-        self, reason: str = "The user rejected the action.", *, timeout: float = PATIENCE
-    ) -> None:
-        """Refuse the tool calls that wait for confirmation; `run` lets the agent react to it.
-
-        Args:
-            reason: What the agent is told.
-            timeout: Seconds for the server to answer.
-
-        Raises:
-            ServerError: The server refused, or did not answer in time.
-        """
-        self._runs.is_agent_due = True
-        self._endpoints.reject(reason, timeout)
-
-    def update_secrets(self, secrets: Mapping[str, str | SecretStr]) -> None:
-        """Give the agent values that it may use by name without ever seeing them.
-
-        Args:
-            secrets: Values by name. A value that is there already is replaced.
-
-        Raises:
-            SettingsError: A value is no text.
-        """
-        clear = in_clear(secrets)
-        self._redactor.add(*clear.values())
-        self._endpoints.set_secrets(clear)
-
-    def fork(self, *, callbacks: Sequence[EventCallback] = ()) -> RemoteConversation:
+    def fork(
+        self, *, callbacks: Sequence[EventCallback] = (), timeout: float = PATIENCE
+    ) -> RemoteConversation:
         """Return a new conversation with this one's history. Its costs begin at zero.
 
         A fork of a conversation that was attached to has its API keys only where the server was
@@ -326,19 +204,28 @@ class RemoteConversation(AwaitableClosing):
 
         Args:
             callbacks: Called with each event of the new conversation, the history included.
+            timeout: Seconds for the server to make it and to send its events.
 
         Raises:
-            ServerError: The server is too old for it (before 1.18), or cannot be reached.
+            ServerError: The server is too old for it (before 1.18), or was not done in time.
         """
-        fork = RemoteConversation(
-            self.workspace,
-            None,
-            conversation_id=self._endpoints.fork(self._agent),
-            callbacks=callbacks,
-            run_timeout=self._run_timeout,
-            guard=self._guard,
-            redactor=self._redactor,
-        )
+        end = time.monotonic() + timeout
+        with self._connection.time.within(timeout):
+            fork_id = self._endpoints.fork(self._agent)
+        try:
+            fork = RemoteConversation(
+                self.workspace,
+                None,
+                conversation_id=fork_id,
+                callbacks=callbacks,
+                run_timeout=self._run_timeout,
+                start_timeout=end - time.monotonic(),
+                guard=self._guard,
+                redactor=self._redactor,
+            )
+        except BaseException:  # nobody else is going to know of it
+            self._forget(fork_id, end)
+            raise
         self.forks.append(fork)
         return fork
 
@@ -366,15 +253,7 @@ class RemoteConversation(AwaitableClosing):
         self._feed.close()
         self._connection.close()
 
-    # Their awaitable forms. Where `arun` or `await_end` are cancelled, the agent is interrupted.
-    asend_message = InThread(send_message)
-    arun = InThread(run)
-    await_end = InThread(wait)  # "await" is taken
-    apause = InThread(pause)
-    ainterrupt = InThread(interrupt)
-    aaccept = InThread(accept)
-    areject = InThread(reject)
-    aupdate_secrets = InThread(update_secrets)
+    # Their awaitable forms.
     afork = InThread(fork)
     acheck_callbacks = InThread(check_callbacks)
 

@@ -14,11 +14,10 @@ from pytest_agent_sandbox.client.answers import an_id, an_object
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import ServerError, SettingsError
 
-#: Seconds for the server to take a message, an answer to a confirmation, or a pause: it may let
-#: them wait until a running tool is done.
+#: Seconds for the server to answer: it may let requests wait until a running tool is done.
 PATIENCE = 600.0
-# Seconds for an interrupt to be answered: the server itself waits five for the run to stop.
-_INTERRUPT_TIMEOUT = 10.0
+#: Seconds for an interrupt to be answered: the server itself waits five for the run to stop.
+INTERRUPT_TIMEOUT = 10.0
 
 
 class ConversationEndpoints:
@@ -37,9 +36,11 @@ class ConversationEndpoints:
         """Return what the server tells of the conversation.
 
         Args:
-            deadline: When to give up, by the monotonic clock.
+            deadline: When to give up, by the monotonic clock; after `PATIENCE` at the latest.
         """
-        answer = self._connection.request("GET", self._path, retry=True, deadline=deadline)
+        answer = self._connection.request(
+            "GET", self._path, retry=True, timeout=PATIENCE, deadline=deadline
+        )
         return an_object(self._connection.decoded(answer), self._path)
 
     def send(self, message: str | Mapping[str, Any] | BaseModel, timeout: float) -> None:
@@ -65,29 +66,31 @@ class ConversationEndpoints:
         body = {"accept": False, "reason": reason}
         self._post("events/respond_to_confirmation", body, timeout)
 
-    def set_secrets(self, secrets: Mapping[str, str]) -> None:
+    def set_secrets(self, secrets: Mapping[str, str], timeout: float) -> None:
         """Give the agent values that it may use by name."""
-        self._post("secrets", {"secrets": secrets})
+        self._post("secrets", {"secrets": secrets}, timeout)
 
     def pause(self, timeout: float) -> None:
         """Ask the agent to stop after its current step."""
         self._post("pause", None, timeout)
 
-    def interrupt(self) -> None:
+    def interrupt(self, timeout: float) -> None:
         """Stop the agent at once.
 
         Raises:
             ServerError: The server is too old for it, or cannot be reached.
         """
-        self._require("interrupt a run", versions.INTERRUPT)
-        self._stop_by("interrupt")
+        with self._connection.time.within(timeout):
+            self._require("interrupt a run", versions.INTERRUPT)
+            self._stop_by("interrupt")
 
     def stop(self) -> None:
         """Stop the agent as fast as this server can."""
-        self._stop_by(versions.stopping_action(self._connection.version))
+        with self._connection.time.within(INTERRUPT_TIMEOUT):
+            self._stop_by(versions.stopping_action(self._connection.version))
 
     def fork(self, agent: object | None) -> str:
-        """Have the server copy the conversation, and return the copy's id.
+        """Have the server copy the conversation, in the caller's time, and return the copy's id.
 
         Args:
             agent: The conversation's agent, where it is known.
@@ -108,9 +111,9 @@ class ConversationEndpoints:
         return fork_id
 
     def _stop_by(self, action: str) -> None:
-        self._connection.request("POST", f"{self._path}/{action}", timeout=_INTERRUPT_TIMEOUT)
+        self._connection.request("POST", f"{self._path}/{action}")
 
-    def _post(self, action: str, body: Any = None, timeout: float = PATIENCE) -> Any:
+    def _post(self, action: str, body: Any = None, timeout: float | None = None) -> Any:
         answer = self._connection.request(
             "POST", f"{self._path}/{action}", json=body, timeout=timeout
         )

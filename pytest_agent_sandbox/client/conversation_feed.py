@@ -70,20 +70,24 @@ class ConversationFeed:
         )
         self._stream.start()
 
-    def wait_until_ready(self) -> None:
-        """Wait until the server sends the events.
+    def wait_until_ready(self, end: float) -> None:
+        """Wait until the server sends the events, for 30 s at most.
+
+        Args:
+            end: When to give up, by the monotonic clock.
 
         Raises:
             ServerError: It does not.
             SandboxError: Whatever makes waiting pointless.
         """
-        deadline = time.monotonic() + _READY_TIMEOUT
-        while not self._stream.wait_until_ready(GUARD_INTERVAL):
+        began = time.monotonic()
+        patience = max(0.0, min(_READY_TIMEOUT, end - began))
+        while not self._stream.wait_until_ready(min(GUARD_INTERVAL, patience)):
             self._check()
-            if time.monotonic() > deadline:
+            if time.monotonic() > began + patience:
                 raise ServerError(
                     f"The server did not send the events of conversation {self.state.id} within "
-                    f"{_READY_TIMEOUT:.0f} s."
+                    f"{round(patience, 1):g} s."
                 )
 
     def take_callback_error(self, patience: float = 0.0) -> BaseException | None:

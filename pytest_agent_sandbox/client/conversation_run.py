@@ -265,11 +265,12 @@ class Run:
         return error
 
     def _stop(self) -> None:
-        action = versions.stopping_action(self._connection.version)
         is_silent = self._unanswered_since is not None
         patience = _SILENT_INTERRUPT_TIMEOUT if is_silent else _INTERRUPT_TIMEOUT
         with contextlib.suppress(ServerError):
-            self._connection.request("POST", f"{self._path}/{action}", timeout=patience)
+            with self._connection.time.within(patience):
+                action = versions.stopping_action(self._connection.version)
+                self._connection.request("POST", f"{self._path}/{action}")
             self._wait_for_end()
 
 

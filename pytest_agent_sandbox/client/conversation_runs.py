@@ -152,7 +152,7 @@ class ConversationRuns:
     def _waiting(self, deadline: float) -> Iterator[None]:
         """Interrupt the agent where whoever waits for it is cancelled."""
         try:
-            with self._connection.due(deadline):
+            with self._connection.time.due(deadline):
                 yield
         except CallerGone:
             with suppress(SandboxError):

@@ -25,5 +25,5 @@ class ConversationWorkspace(Protocol):
     def log_tail(self, lines: int) -> str:
         """Return the last lines of the server's log; none where it is out of reach."""
 
-    def forget(self, conversation_id: str) -> None:
+    def forget(self, conversation_id: str, *, timeout: float = 10.0) -> None:
         """Have the server delete a conversation."""

@@ -17,13 +17,15 @@ from typing import IO
 from pytest_agent_sandbox.client import archives, versions
 from pytest_agent_sandbox.client.commands import CommandResult, run_command
 from pytest_agent_sandbox.client.remote_paths import is_utf8, path_error, quoted, told_error
-from pytest_agent_sandbox.client.server_commands import put
+from pytest_agent_sandbox.client.server_commands import put, start
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import SandboxError, ServerError
 
 #: Seconds that it may take to pack or unpack a folder in the sandbox, and to look at a path.
 _ARCHIVE_TIMEOUT = 600.0
 _LOOK_TIMEOUT = 30.0
+#: Seconds past a call's time to have a folder removed in the sandbox.
+_GRACE = 0.1
 
 _READABLE_FOR_OTHERS = 0o044
 _OWNER_READS, _PERMISSIONS = 0o400, 0o777
@@ -167,8 +169,13 @@ def _private_folder(connection: ServerConnection) -> Iterator[str]:
     try:
         yield folder
     finally:
+        remove = f"rm -rf {folder}"
         with suppress(SandboxError):
-            run_command(connection, f"rm -rf {folder}", cwd="/", timeout=_LOOK_TIMEOUT)
+            if connection.time.is_over():  # only a moment, and not for its end
+                with connection.time.to_clean_up(_GRACE):
+                    start(connection, remove, "/", _LOOK_TIMEOUT)
+            else:
+                run_command(connection, remove, cwd="/", timeout=_LOOK_TIMEOUT)
 
 
 @contextmanager
@@ -233,8 +240,8 @@ def _look(connection: ServerConnection, path: str, *, is_read: bool) -> int:
 def _read_error(connection: ServerConnection, error: ServerError, path: str) -> Exception:
     """Return the error that a local file would have raised, or `error` itself."""
     told = _passed_on(error, path)
-    if told is not None:
-        return told
+    if told is not None or connection.time.is_over():
+        return told or error
     try:
         if stat.S_ISDIR(_look(connection, path, is_read=True)):
             return path_error(errno.EISDIR, path)

@@ -19,7 +19,8 @@ from pytest_agent_sandbox.client.git_script import GitScript, words
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import ServerError
 
-_TIMEOUT = 120.0
+#: Seconds that it may take to look at a folder.
+TIMEOUT = 120.0
 _MOST_TOLD = 20
 
 
@@ -90,16 +91,19 @@ class GitDiff:
         )
 
 
-def changes(connection: ServerConnection, folder: str, base: str = "HEAD") -> list[GitChange]:
+def changes(
+    connection: ServerConnection, folder: str, base: str = "HEAD", *, timeout: float = TIMEOUT
+) -> list[GitChange]:
     """Return what differs between the commit `base` and the files below `folder`, by path.
 
     Files that git ignores are left out. Nothing where `folder` is in no repository.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ServerError: git failed, is not installed, knows no such commit, or cannot tell it all.
+        ServerError: git failed, is not installed, knows no such commit, cannot tell it all, or was
+            not done in time.
     """
-    git = GitScript(connection, folder, _TIMEOUT)
+    git = GitScript(connection, folder, timeout)
     inner, left_out = git.repositories()
     answer = git.ask(
         f"take_all {words(*inner)}\nunversioned=$outer\n"
@@ -122,7 +126,7 @@ def changes(connection: ServerConnection, folder: str, base: str = "HEAD") -> li
     return found
 
 
-def snapshot(connection: ServerConnection, folder: str, *, timeout: float = _TIMEOUT) -> Snapshot:
+def snapshot(connection: ServerConnection, folder: str, *, timeout: float = TIMEOUT) -> Snapshot:
     """Keep the files below `folder` as they are now, those that git ignores left out.
 
     Raises:
@@ -137,7 +141,12 @@ def snapshot(connection: ServerConnection, folder: str, *, timeout: float = _TIM
 
 
 def changes_as_diff(
-    connection: ServerConnection, folder: str, *, base: str | Snapshot = "HEAD", max_bytes: int
+    connection: ServerConnection,
+    folder: str,
+    *,
+    base: str | Snapshot = "HEAD",
+    max_bytes: int,
+    timeout: float = TIMEOUT,
 ) -> str:
     """Return what `changes` finds as one text in git's diff format.
 
@@ -149,12 +158,13 @@ def changes_as_diff(
         folder: Absolute path of the folder.
         base: The commit or snapshot to compare with.
         max_bytes: Length after which the text is cut, with a note that says so.
+        timeout: Seconds that it may take.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ServerError: git failed, is not installed, or knows no such commit.
+        ServerError: git failed, is not installed, knows no such commit, or was not done in time.
     """
-    git = GitScript(connection, folder, _TIMEOUT)
+    git = GitScript(connection, folder, timeout)
     inner, left_out = git.repositories()
     if isinstance(base, Snapshot):
         new = [path for path in inner if path not in base.repositories]
@@ -181,7 +191,9 @@ def changes_as_diff(
     return f"{text}[Incomplete, git says: {problems}]\n" if problems else text
 
 
-def diff(connection: ServerConnection, path: str, base: str = "HEAD") -> GitDiff:
+def diff(
+    connection: ServerConnection, path: str, base: str = "HEAD", *, timeout: float = TIMEOUT
+) -> GitDiff:
     """Return both texts of the file at the absolute `path`: in the commit `base`, and now.
 
     Raises:
@@ -189,7 +201,7 @@ def diff(connection: ServerConnection, path: str, base: str = "HEAD") -> GitDiff
         IsADirectoryError: It is a folder.
         ServerError: git failed, is not installed, or knows no such commit.
     """
-    git = GitScript(connection, "/", _TIMEOUT)
+    git = GitScript(connection, "/", timeout)
     there, text = git.ask(f"print_file {words(base, path)}", fields=2).fields
     original = text if there == "yes" else None
     modified = None

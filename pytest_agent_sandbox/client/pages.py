@@ -64,6 +64,6 @@ def items(
         if not isinstance(page_id, str) or page_id in seen:
             raise ServerError(f"{path} was answered with pages that do not end.")
         seen.add(page_id)
-        if connection.is_over(deadline):
+        if connection.time.is_over(deadline):
             raise ServerError(f"{path} was not answered with all of its pages in time.")
     raise ServerError(f"{path} was answered with over {_MOST_PAGES:,} pages.")

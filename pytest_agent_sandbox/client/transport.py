@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,7 +13,9 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.client import response_bodies
 from pytest_agent_sandbox.client.asynchronous import check_caller
+from pytest_agent_sandbox.client.caller_time import CallerTime
 from pytest_agent_sandbox.client.guard import GUARD_INTERVAL, Guard
+from pytest_agent_sandbox.client.request_errors import is_silence, may_pass
 from pytest_agent_sandbox.client.sockets import END, GuardedTransport
 from pytest_agent_sandbox.errors import ServerError
 from pytest_agent_sandbox.host import seldom
@@ -65,7 +66,8 @@ class ServerConnection(Closing):
         self.api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         self._guard = guard
         self.explain_silence = explain_silence
-        self._time = _Time()
+        #: The time of those who wait, each for its own thread.
+        self.time = CallerTime()
         self._read_timeout = read_timeout
         #: The server's version, once it is known.
         self.known_version = version
@@ -100,29 +102,6 @@ class ServerConnection(Closing):
         if self._guard is not None:
             self._guard()
 
-    @contextlib.contextmanager
-    def due(self, deadline: float, *, end: float = math.inf, anew: bool = False) -> Iterator[None]:
-        """Have the requests of this thread ask why, where there is no answer past a deadline.
-
-        They raise what `explain_silence` does then, and are not tried again.
-
-        Args:
-            deadline: By the monotonic clock.
-            end: When they are over, whatever the server sends by then.
-            anew: Let them have until that end, whatever the caller has: to clean up.
-        """
-        before = self._time.deadline, self._time.end
-        self._time.deadline = min(deadline, self._time.deadline)
-        self._time.end = end if anew else min(end, self._time.end)
-        try:
-            yield
-        finally:
-            self._time.deadline, self._time.end = before
-
-    def is_over(self, deadline: float = math.inf) -> bool:
-        """Tell whether there is no time for another request of this thread."""
-        return time.monotonic() >= min(deadline, self._time.end)
-
     def _check_silence(self) -> None:
         self.check()
         if self.explain_silence is not None and self._is_overdue:
@@ -130,7 +109,7 @@ class ServerConnection(Closing):
 
     @property
     def _is_overdue(self) -> bool:
-        return time.monotonic() >= self._time.deadline
+        return time.monotonic() >= self.time.deadline
 
     def request(
         self,
@@ -185,7 +164,7 @@ class ServerConnection(Closing):
                     response = response_bodies.read_whole(answer)
                 self._raise_for_status(response)
             except (httpx.RequestError, ServerError) as error:
-                is_tried_again = _may_pass(error) and not self._is_overdue
+                is_tried_again = may_pass(error) and not self._is_overdue
                 delay = next(delays, None) if is_tried_again else None
                 if delay is None or time.monotonic() + delay >= end:
                     raise self._explain(error, method, path) from error
@@ -274,7 +253,7 @@ class ServerConnection(Closing):
         """Return when a request that begins now is over."""
         now = time.monotonic()
         given = math.inf if timeout is None else now + timeout
-        return min(max(now + _SHORTEST_TIMEOUT, min(given, deadline)), self._time.end)
+        return min(max(now + _SHORTEST_TIMEOUT, min(given, deadline)), self.time.end)
 
     def _timeouts(self, read: float | None, end: float = math.inf) -> httpx.Timeout:
         read = self._read_timeout if read is None else max(read, _SHORTEST_TIMEOUT)
@@ -334,27 +313,6 @@ class ServerConnection(Closing):
         for spelled in (key, repr(key)[1:-1]):  # an error shows a key with a line break by its repr
             text = text.replace(spelled, "***") if spelled else text
         return text
-
-
-class _Time(threading.local):
-    """The time until which this thread's caller waits, and when its requests are over."""
-
-    deadline = math.inf
-    end = math.inf
-
-
-def is_silence(error: ServerError) -> bool:
-    """Tell whether the server took a request and answered nothing in time."""
-    return isinstance(error.__cause__, httpx.ReadTimeout)
-
-
-def _may_pass(error: Exception) -> bool:
-    """Tell whether the same request may succeed a moment later."""
-    if not isinstance(error, ServerError):
-        return True
-    return error.status == httpx.codes.TOO_MANY_REQUESTS or httpx.codes.is_server_error(
-        error.status or 0
-    )
 
 
 def _without_none(params: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -19,7 +19,8 @@ from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed, Server
 
 # Seconds for the server to say that it is ready, before it is asked again.
 _PROBE_TIMEOUT = 5.0
-# Seconds for the server to delete a conversation.
+# Seconds for the server to say what it is, and to delete a conversation.
+_INFO_TIMEOUT = 60.0
 _FORGET_TIMEOUT = 10.0
 
 
@@ -108,10 +109,14 @@ class RemoteWorkspace(WorkspaceCommands, WorkspaceGit, AwaitableClosing):
         patience = min(deadline - time.monotonic(), _PROBE_TIMEOUT)
         return self.connection.probe(path, timeout=max(0.1, patience))
 
-    def alive(self) -> bool:
-        """Return whether the server answers right now (within two seconds)."""
+    def alive(self, *, timeout: float = 2.0) -> bool:
+        """Return whether the server answers right now.
+
+        Args:
+            timeout: Seconds for it to answer.
+        """
         try:
-            return self.connection.probe("/alive", timeout=2.0) is None
+            return self.connection.probe("/alive", timeout=timeout) is None
         except SandboxError:  # the guard's
             return False
 
@@ -119,21 +124,27 @@ class RemoteWorkspace(WorkspaceCommands, WorkspaceGit, AwaitableClosing):
         """Return the last lines of the server's log; none where it is out of reach."""
         return ""
 
-    def server_info(self) -> dict[str, Any]:
-        """Return what the server says about itself: `version`, `usable_tools` and more."""
-        return an_object(self.connection.get_json("/server_info"), "/server_info")
+    def server_info(self, *, timeout: float = _INFO_TIMEOUT) -> dict[str, Any]:
+        """Return what the server says about itself: `version`, `usable_tools` and more.
 
-    def forget(self, conversation_id: str) -> None:
+        Args:
+            timeout: Seconds for it to answer.
+        """
+        with self.connection.time.within(timeout):
+            return an_object(self.connection.get_json("/server_info"), "/server_info")
+
+    def forget(self, conversation_id: str, *, timeout: float = _FORGET_TIMEOUT) -> None:
         """Have the server delete a conversation, and end its terminal; as far as it can.
 
         A server that goes on serves others, and each conversation that it knows takes processes.
 
         Args:
             conversation_id: The conversation.
+            timeout: Seconds for it to answer.
         """
         with suppress(SandboxError):
             path = f"/api/conversations/{conversation_id}"
-            self.connection.request("DELETE", path, timeout=_FORGET_TIMEOUT)
+            self.connection.request("DELETE", path, timeout=timeout)
 
     def as_openhands(self) -> Any:
         """Return this workspace as one of openhands-sdk, for its own `Conversation`.

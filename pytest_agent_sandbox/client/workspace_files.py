@@ -9,6 +9,11 @@ from pytest_agent_sandbox.client import files
 from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.transport import ServerConnection
 
+#: Seconds for a file: some hooks of agents keep the server from answering for minutes.
+FILE_TIMEOUT = 600.0
+#: Seconds for a copy, which may be large.
+COPY_TIMEOUT = 1800.0
+
 
 class WorkspaceFiles:
     """A workspace whose files are read, written and copied.
@@ -21,21 +26,23 @@ class WorkspaceFiles:
     connection: ServerConnection
     working_dir: str
 
-    def read_text(self, path: str) -> str:
+    def read_text(self, path: str, *, timeout: float = FILE_TIMEOUT) -> str:
         """Return the content of a file in the sandbox, decoded as UTF-8.
 
         Args:
             path: Path of the file; a relative one starts from `working_dir`, here and below.
+            timeout: Seconds that it may take, here and below.
 
         Raises:
             FileNotFoundError: There is no such file.
             IsADirectoryError: It is a folder.
             PermissionError: The server's user may not read it.
             OSError: What else is wrong with the path.
+            ServerError: The server did not answer in time.
         """
-        return self.read_bytes(path).decode()
+        return self.read_bytes(path, timeout=timeout).decode()
 
-    def write_text(self, path: str, text: str) -> None:
+    def write_text(self, path: str, text: str, *, timeout: float = FILE_TIMEOUT) -> None:
         """Write a file in the sandbox, encoded as UTF-8, making its folders.
 
         Raises:
@@ -43,18 +50,21 @@ class WorkspaceFiles:
             NotADirectoryError: A part of the path is a file.
             PermissionError: The server's user may not write there.
             OSError: What else is wrong with the path, or that the disk is full.
+            ServerError: The server did not answer in time.
         """
-        self.write_bytes(path, text.encode())
+        self.write_bytes(path, text.encode(), timeout=timeout)
 
-    def read_bytes(self, path: str) -> bytes:
+    def read_bytes(self, path: str, *, timeout: float = FILE_TIMEOUT) -> bytes:
         """Return the content of a file in the sandbox. Raises as `read_text` does."""
-        return files.read_bytes(self.connection, self.path(path))
+        with self.connection.time.within(timeout):
+            return files.read_bytes(self.connection, self.path(path))
 
-    def write_bytes(self, path: str, content: bytes) -> None:
+    def write_bytes(self, path: str, content: bytes, *, timeout: float = FILE_TIMEOUT) -> None:
         """Write a file in the sandbox, making its folders. Raises as `write_text` does."""
-        files.write_bytes(self.connection, self.path(path), content)
+        with self.connection.time.within(timeout):
+            files.write_bytes(self.connection, self.path(path), content)
 
-    def upload(self, local: str | Path, remote: str) -> None:
+    def upload(self, local: str | Path, remote: str, *, timeout: float = COPY_TIMEOUT) -> None:
         """Copy a local file or folder into the sandbox, in pieces, with its permissions.
 
         What nobody else may read is not readable for others at any moment. A link to a folder is
@@ -64,14 +74,17 @@ class WorkspaceFiles:
             local: The file or folder.
             remote: The copy's own path, its name included. In a folder that exists already, files
                 of the same name are replaced and others stay.
+            timeout: Seconds that it may take.
 
         Raises:
             OSError: As `write_text` does; and where `local` cannot be read.
-            ServerError: The copy failed on the sandbox's side, which does not say why.
+            ServerError: The copy failed on the sandbox's side, which does not say why, or was not
+                done in time.
         """
-        files.upload(self.connection, Path(local), self.path(remote))
+        with self.connection.time.within(timeout):
+            files.upload(self.connection, Path(local), self.path(remote))
 
-    def download(self, remote: str, local: str | Path) -> None:
+    def download(self, remote: str, local: str | Path, *, timeout: float = COPY_TIMEOUT) -> None:
         """Copy a file or folder out of the sandbox, in pieces, with its permissions.
 
         Permissions are those that the owner, its group and others have; the owner may read all.
@@ -81,12 +94,15 @@ class WorkspaceFiles:
         Args:
             remote: The file or folder.
             local: The copy's own path, its name included; its parent folders are made.
+            timeout: Seconds that it may take.
 
         Raises:
             OSError: As `read_text` does; and where `local` cannot be written.
-            ServerError: The copy failed on the sandbox's side, which does not say why.
+            ServerError: The copy failed on the sandbox's side, which does not say why, or was not
+                done in time.
         """
-        files.download(self.connection, self.path(remote), Path(local))
+        with self.connection.time.within(timeout):
+            files.download(self.connection, self.path(remote), Path(local))
 
     def path(self, path: str) -> str:
         """Return the absolute path in the sandbox; relative ones start from `working_dir`."""

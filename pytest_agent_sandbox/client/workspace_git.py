@@ -15,7 +15,9 @@ from pytest_agent_sandbox.client.workspace_files import WorkspaceFiles
 class WorkspaceGit(WorkspaceFiles):
     """A workspace that tells what changed in it, by the sandbox's own git."""
 
-    def git_changes(self, path: str | None = None, *, base: str = "HEAD") -> list[GitChange]:
+    def git_changes(
+        self, path: str | None = None, *, base: str = "HEAD", timeout: float = git.TIMEOUT
+    ) -> list[GitChange]:
         """Return which files differ from a commit, those that git does not know yet included.
 
         Also those that git was told not to look at (`assume-unchanged`, `skip-worktree`).
@@ -24,35 +26,44 @@ class WorkspaceGit(WorkspaceFiles):
             path: A folder; `working_dir` by default. Repositories inside of it are looked into:
                 submodules since the commit that is noted of them, others since their last one.
             base: The commit to compare with.
+            timeout: Seconds that it may take.
 
         Returns:
             One entry per file, by path from the folder. Nothing where that is no repository.
 
         Raises:
             FileNotFoundError: There is no such folder.
-            ServerError: git failed, is not installed in the sandbox, or cannot tell it all: a
-                folder may not be read, a filter such as git-crypt is missing. It names what can be
-                told.
+            ServerError: git failed, is not installed in the sandbox, was not done in time, or
+                cannot tell it all: a folder may not be read, a filter such as git-crypt is missing.
+                It names what can be told.
         """
+        folder = self.path(path or "")
         try:
-            return git.changes(self.connection, self.path(path or ""), base)
+            with self.connection.time.within(timeout):
+                return git.changes(self.connection, folder, base, timeout=timeout)
         except FileNotFoundError:
             if path is None:  # nothing was done in it yet
                 return []
             raise
 
-    def git_diff(self, path: str, *, base: str = "HEAD") -> GitDiff:
+    def git_diff(self, path: str, *, base: str = "HEAD", timeout: float = git.TIMEOUT) -> GitDiff:
         """Return both texts of a file: in a commit, and now; `.unified()` compares them.
+
+        Args:
+            path: The file.
+            base: The commit.
+            timeout: Seconds that it may take.
 
         Raises:
             FileNotFoundError: The file exists neither there nor here.
             IsADirectoryError: It is a folder.
-            ServerError: git is not installed in the sandbox.
+            ServerError: git is not installed in the sandbox, or was not done in time.
         """
-        absolute = self.path(path)
-        return replace(git.diff(self.connection, absolute, base), path=path)
+        with self.connection.time.within(timeout):
+            found = git.diff(self.connection, self.path(path), base, timeout=timeout)
+        return replace(found, path=path)
 
-    def snapshot(self, *, timeout: float = 120.0) -> Snapshot:
+    def snapshot(self, *, timeout: float = git.TIMEOUT) -> Snapshot:
         """Keep the files below `working_dir` as they are now, to compare with later.
 
         Ignored files are left out. The repository, if there is one, stays as it is; what git needs
@@ -72,7 +83,13 @@ class WorkspaceGit(WorkspaceFiles):
             files.make_folder(self.connection, self.working_dir, left_until(end))
             return git.snapshot(self.connection, self.working_dir, timeout=left_until(end))
 
-    def changes_as_diff(self, *, base: str | Snapshot = "HEAD", max_bytes: int = 200_000) -> str:
+    def changes_as_diff(
+        self,
+        *,
+        base: str | Snapshot = "HEAD",
+        max_bytes: int = 200_000,
+        timeout: float = git.TIMEOUT,
+    ) -> str:
         """Return all changes below `working_dir` as one text, in git's diff format.
 
         New files are included, ignored ones are not; binary files are only named, and those over
@@ -82,17 +99,23 @@ class WorkspaceGit(WorkspaceFiles):
         Args:
             base: The commit to compare with, or what `snapshot` returned.
             max_bytes: Length after which the text is cut, with a note that says so.
+            timeout: Seconds that it may take.
 
         Returns:
             The diff; at its end a note of what git cannot tell, if there is such.
 
         Raises:
-            ServerError: git failed, or is not installed in the sandbox.
+            ServerError: git failed, is not installed in the sandbox, or was not done in time.
         """
         try:
-            return git.changes_as_diff(
-                self.connection, self.working_dir, base=base, max_bytes=max_bytes
-            )
+            with self.connection.time.within(timeout):
+                return git.changes_as_diff(
+                    self.connection,
+                    self.working_dir,
+                    base=base,
+                    max_bytes=max_bytes,
+                    timeout=timeout,
+                )
         except FileNotFoundError:
             return ""
 

@@ -38,9 +38,10 @@ def test_many_streams_over_tls_open_and_close(fake: FakeServer) -> None:
     for number in range(MANY):
         with Following(fake) as following:
             eventually(lambda: "e0" in following.ids, timeout=5)
-            closing = following.stream
-            with measured(at_most=0.2):
-                closing.close()
+            stream = following.stream
+            with measured(at_most=1):
+                stream.close()
+            eventually(lambda stream=stream: not stream._thread.is_alive(), timeout=5)
         assert fake.connections == number + 1
     eventually(lambda: set(threading.enumerate()) <= before)
 

@@ -15,6 +15,7 @@ import pytest
 
 from pytest_agent_sandbox.client import conversation_run, run_watch
 from pytest_agent_sandbox.client.callbacks import CallbackDispatcher
+from pytest_agent_sandbox.client.caller_time import CallerTime
 from pytest_agent_sandbox.client.conversation_run import Run
 from pytest_agent_sandbox.client.conversation_runs import ConversationRuns
 from pytest_agent_sandbox.client.conversation_state import ConversationState
@@ -225,6 +226,7 @@ class IdleServer:
 
     def __init__(self, *answers: ServerError | int | None) -> None:
         self.version = "1.58.0"
+        self.time = CallerTime()
         self.answers = iter(answers)
         self.asked = 0
 
