@@ -155,11 +155,14 @@ class Recorder:
     def record_llm_call(self, record: dict[str, Any], ended: LLMCall | None = None) -> None:
         """Append a record to llm-calls.jsonl; a call that has ended counts in the totals."""
         with self._lock:
+            record = self._pictures.take_out(record)
+        line = self._llm_calls.line(record)  # without the lock, for it may be of megabytes
+        with self._lock:
             if ended is not None:
                 self.result.llm.add(ended)
             if self.ended:
                 return
-            self._llm_calls.add(self._pictures.take_out(record))
+            self._llm_calls.add_line(line)
             if ended is not None:
                 self.save()
 

@@ -51,8 +51,19 @@ class Records:
         Raises:
             OSError: The disk is full, or the like.
         """
+        self.add_line(self.line(record))
+
+    def line(self, record: dict[str, Any]) -> str:
+        """Return a record as a line, with secrets masked; from any thread."""
         # In ASCII: half a surrogate pair, which JSON from elsewhere may hold, is no text in UTF-8.
-        line = json.dumps(limits.change_texts(record, self._shown))
+        return json.dumps(limits.change_texts(record, self._shown))
+
+    def add_line(self, line: str) -> None:
+        """Append a record as `line` returns it, on disk when this returns.
+
+        Raises:
+            OSError: The disk is full, or the like.
+        """
         if self._last or self.left_out or len(line) > self._room:
             self._keep(line)
             return

@@ -11,11 +11,13 @@ from starlette.types import Receive, Send
 
 from pytest_agent_sandbox.llm.exchange import Answer, Exchange
 from pytest_agent_sandbox.llm.observer import ANSWER_LIMIT
+from pytest_agent_sandbox.llm.room import BodyRoom, NoRoomError
 
 _T = TypeVar("_T")
 
-#: Long conversations with screenshots stay well below; an endless body does not.
-_LARGEST_BODY = 100 * 1024 * 1024
+#: Seconds that a body may take to come.
+_SLOWEST_BODY = 300.0
+_TIMED_OUT = 408
 
 
 def token_of(request: Request) -> str:
@@ -26,13 +28,23 @@ def token_of(request: Request) -> str:
     return request.headers.get("x-api-key", "")
 
 
-async def body_of(request: Request) -> bytes | None:
-    """Return the whole body; None if it is too large."""
+async def body_of(request: Request, room: BodyRoom) -> bytes:
+    """Return the whole body.
+
+    Raises:
+        NoRoomError: It is too large, there is no room for it, or it does not come.
+        ClientDisconnect: The client went away.
+    """
+    room.expect(int(request.headers.get("content-length", 0)))
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LARGEST_BODY:
-            return None
+    try:
+        async with asyncio.timeout(_SLOWEST_BODY):
+            async for chunk in request.stream():
+                room.grow(len(chunk))
+                body += chunk
+    except TimeoutError:
+        message = f"The request's body did not come within {_SLOWEST_BODY:g} s."
+        raise NoRoomError(_TIMED_OUT, message) from None
     return bytes(body)
 
 

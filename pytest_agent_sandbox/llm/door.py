@@ -15,7 +15,12 @@ from pytest_agent_sandbox.llm.dialects import DIALECTS, dialect_of
 from pytest_agent_sandbox.llm.dialects.dialect import Dialect
 from pytest_agent_sandbox.llm.dialects.foreign import spoken
 from pytest_agent_sandbox.llm.exchange import REFUSED, UNSPOKEN, Refusal
-from pytest_agent_sandbox.llm.strict_json import UnclearJSONError, read_object
+from pytest_agent_sandbox.llm.strict_json import (
+    UnclearJSONError,
+    has_too_many,
+    read_object,
+    too_many,
+)
 
 PREFIX = "/v1"
 #: Two libraries read the same variable; one of them adds the prefix, and the other does not.
@@ -93,8 +98,19 @@ def _misleading(path: str, query: str) -> str:
     return ""
 
 
-def read_body(body: bytes, headers: Mapping[str, str]) -> tuple[dict[str, Any], bytes] | Refusal:
-    """Read a body as JSON; return it with its text written anew, or why it is refused."""
+def read_body(
+    body: bytes, headers: Mapping[str, str], *, is_read: bool
+) -> tuple[dict[str, Any] | None, bytes] | Refusal:
+    """Read a body as JSON; return it with its text written anew, or why it is refused.
+
+    Args:
+        body: The body.
+        headers: The request's headers.
+        is_read: Whether it has to be JSON; any other stays as it is, and is looked at where it is.
+    """
+    if not is_read:
+        is_object = body.lstrip().startswith(b"{")
+        return Refusal(REFUSED, too_many()) if is_object and has_too_many(body) else (None, body)
     try:
         return read_object(body)
     except UnclearJSONError as problem:

@@ -18,6 +18,8 @@ from pytest_agent_sandbox.llm.replies import (
 )
 
 _LONGEST_DESCRIPTION = 120
+#: How many times as many characters are looked at, for white space goes.
+_SPLIT = 20
 
 
 def check_entry(entry: Any, where: str, *, functions: bool = True) -> None:
@@ -74,8 +76,12 @@ def describe(entry: Entry) -> str:
 
 def shorten(text: str, longest: int = _LONGEST_DESCRIPTION) -> str:
     """Return a text on one line of at most so many characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+    # Only its beginning is split into words: the rest may be megabytes.
+    begin = text[: _SPLIT * longest]
+    line = " ".join(begin.split())
+    if len(line) <= longest and len(begin) == len(text):
+        return line
+    return f"{line[: longest - 1]}…"
 
 
 def _check_reply(reply: Reply, where: str) -> None:

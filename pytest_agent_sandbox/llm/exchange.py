@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pytest_agent_sandbox.llm.budgets import Budget
 from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.connections import Connections
 from pytest_agent_sandbox.llm.dialects.dialect import Dialect
+from pytest_agent_sandbox.llm.heavy import LARGE, HeavyWork
 from pytest_agent_sandbox.llm.sse import is_event_stream, json_object
+
+_T = TypeVar("_T")
 
 #: The status of what the gateway refuses: no client tries such a request again.
 REFUSED = 400
@@ -58,6 +61,12 @@ class Exchange:
     given: dict[str, Any] | None = None
     #: The beginning of the body that the client got.
     sent: bytearray = field(default_factory=bytearray, repr=False)
+    #: Where its lane does what takes long.
+    heavy: HeavyWork = field(default_factory=HeavyWork, repr=False)
+
+    async def work(self, function: Callable[[], _T], *, is_heavy: bool = False) -> _T:
+        """Do what takes long for a large body; in a thread then, and if it always is heavy."""
+        return await self.heavy.do(function, is_heavy=is_heavy or len(self.body) > LARGE)
 
     @property
     def asks_model(self) -> bool:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import Self
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.host import seldom
@@ -31,9 +31,11 @@ from pytest_agent_sandbox.llm.exchange import (
     Source,
     error_answer,
 )
+from pytest_agent_sandbox.llm.heavy import LARGE, HeavyWork, new_threads
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.observer import Observer
 from pytest_agent_sandbox.llm.pipeline import Policy, note_request, respond
+from pytest_agent_sandbox.llm.room import SERVICE_BODY, LaneRoom, NoRoomError, Room
 from pytest_agent_sandbox.llm.server import ServerThread
 
 
@@ -62,7 +64,9 @@ class Gateway(Closing):
         self._server: ServerThread | None = None
         self._connections = Connections()
         self._lanes: dict[str, Lane] = {}
-        self._services: dict[str, ASGIApp] = {}
+        self._services: dict[str, tuple[ASGIApp, LaneRoom]] = {}
+        self._room = Room()
+        self._threads = new_threads()
         #: The clients that have shown each token. An agent server never closes its connections.
         self._clients: defaultdict[str, set[object]] = defaultdict(set)
 
@@ -115,7 +119,16 @@ class Gateway(Closing):
         Raises:
             SettingsError: The name cannot be part of an id.
         """
-        lane = Lane(source, name, lambda: self.port, self._forget, policy or Policy(), observer)
+        lane = Lane(
+            source,
+            name,
+            lambda: self.port,
+            self._forget,
+            policy or Policy(),
+            observer,
+            self._room.of_lane(),
+            HeavyWork(self._threads),
+        )
         self._lanes[lane.token] = lane
         return lane
 
@@ -127,7 +140,7 @@ class Gateway(Closing):
                 events are not sent.
         """
         token = secrets.token_urlsafe(32)
-        self._services[token] = application
+        self._services[token] = application, self._room.of_lane(SERVICE_BODY)
         return token
 
     def close_service(self, token: str) -> None:
@@ -148,30 +161,30 @@ class Gateway(Closing):
         if clients and self._server is not None:
             self._server.hang_up(clients)
 
-    def _exchange(
-        self,
-        lane: Lane,
-        request: Request,
-        path: str,
-        query: str,
-        body: bytes,
-        entry: Entry | Refusal,
+    async def _exchange(
+        self, lane: Lane, request: Request, path: str, body: bytes, entry: Entry | Refusal
     ) -> Exchange:
         given = None
         if request.method == "GET":  # what asks nothing says nothing: no check reads it
             body = b""
-        if isinstance(entry, Entry) and entry.is_read:
-            read = read_body(body, request.headers)
+        if isinstance(entry, Entry):
+            is_read = entry.is_read
+            read = await lane.heavy.do(
+                lambda: read_body(body, request.headers, is_read=is_read),
+                is_heavy=len(body) > LARGE,
+            )
             if isinstance(read, Refusal):
                 entry = read
             else:
                 given, body = read
         refused = isinstance(entry, Refusal)
+        if refused and len(body) > LARGE:  # it goes nowhere, and is not worth reading
+            body = b""
         return Exchange(
             lane.name,
             request.method,
             path,
-            query,
+            request.scope["query_string"].decode("latin-1"),
             request.headers,
             body,
             form_of(path, request.headers) if refused else dialect_of(path),
@@ -180,6 +193,7 @@ class Gateway(Closing):
             refusal=entry if isinstance(entry, Refusal) else None,
             is_free=isinstance(entry, Entry) and entry.is_free,
             given=given,
+            heavy=lane.heavy,
         )
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -190,7 +204,7 @@ class Gateway(Closing):
         service = self._services.get(token)
         if service is not None:
             self._clients[token].add(scope.get("client"))
-            await service(scope, receive, send)
+            await _serve_service(*service, request, send)
             return
         query = scope["query_string"].decode("latin-1")
         foreign = foreign_dialect(path, query, request.headers)
@@ -213,15 +227,16 @@ class Gateway(Closing):
             await send_answer(_error(request, path, entry.status, entry.message), send)
             return
         try:
-            body = await body_of(request)
+            with lane.room.request() as room:
+                body = await body_of(request, room)
+                path = path.removeprefix(PREFIX)
+                reading = self._exchange(lane, request, path, body, entry)
+                del body  # what is passed on was written anew
+                await _answer(lane, await unless_gone(reading, receive), receive, send)
+        except NoRoomError as problem:
+            await send_answer(_no_room(request, path, problem), send)
         except ClientDisconnect:
-            return
-        if body is None:
-            message = "The request's body is over 100 MB."
-            await send_answer(_error(request, path, 413, message), send)
-            return
-        exchange = self._exchange(lane, request, path.removeprefix(PREFIX), query, body, entry)
-        await _answer(lane, exchange, receive, send)
+            pass
 
 
 async def _answer(lane: Lane, exchange: Exchange, receive: Receive, send: Send) -> None:
@@ -229,11 +244,10 @@ async def _answer(lane: Lane, exchange: Exchange, receive: Receive, send: Send) 
     call, started = exchange.call, time.monotonic()
 
     async def work() -> None:
+        await exchange.work(lambda: _note(lane, exchange))
         await send_answer(await respond(exchange, lane.source, lane.policy), send, exchange)
         call.duration = time.monotonic() - started
 
-    note_request(exchange)
-    lane.asked(exchange)
     try:
         await unless_gone(work(), receive)
     except BrokenAnswerError as problem:
@@ -247,6 +261,38 @@ async def _answer(lane: Lane, exchange: Exchange, receive: Receive, send: Send) 
             call.duration = time.monotonic() - started
             call.problem = call.problem or "The client went away before its answer was complete."
         lane.answered(exchange)
+
+
+def _note(lane: Lane, exchange: Exchange) -> None:
+    note_request(exchange)
+    lane.asked(exchange)
+
+
+async def _serve_service(
+    application: ASGIApp, room: LaneRoom, request: Request, send: Send
+) -> None:
+    """Let a service answer, once the request's body is here."""
+    try:
+        with room.request() as body_room:
+            pieces = [await body_of(request, body_room)]
+
+            async def receive() -> Message:
+                if pieces:
+                    return {"type": "http.request", "body": pieces.pop(), "more_body": False}
+                return await request.receive()
+
+            await application(request.scope, receive, send)
+    except NoRoomError as problem:
+        await send_answer(_no_room(request, request.url.path, problem), send)
+    except ClientDisconnect:
+        pass
+
+
+def _no_room(request: Request, path: str, problem: NoRoomError) -> Answer:
+    seldom.logger(__name__).warning("The LLM gateway refused a request: %s", problem)
+    answer = _error(request, path, problem.status, str(problem))
+    answer.headers.append((b"retry-after", b"1"))
+    return answer
 
 
 def _stranger(request: Request, path: str, foreign: str) -> Answer:

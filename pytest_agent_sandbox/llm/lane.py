@@ -12,9 +12,11 @@ from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.host_route import host_in_url
 from pytest_agent_sandbox.llm.calls import LLMCall
 from pytest_agent_sandbox.llm.exchange import Exchange, Source
+from pytest_agent_sandbox.llm.heavy import HeavyWork
 from pytest_agent_sandbox.llm.models import speaks_anthropic
 from pytest_agent_sandbox.llm.observer import Observer, Reader
 from pytest_agent_sandbox.llm.pipeline import Policy
+from pytest_agent_sandbox.llm.room import LaneRoom, Room
 
 #: Providers hold ids to letters, digits, "-" and "_", and tool-call ids to 40 characters.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,20}")
@@ -30,6 +32,8 @@ class Lane(Closing):
         on_close: Called once with the lane's token.
         policy: Decides about its requests before they reach the source.
         observer: Told of each call.
+        room: Where the bodies of its requests are; by default in no gateway's.
+        heavy: Where what takes long is done.
     """
 
     def __init__(
@@ -40,6 +44,8 @@ class Lane(Closing):
         on_close: Callable[[str], None],
         policy: Policy,
         observer: Observer | None = None,
+        room: LaneRoom | None = None,
+        heavy: HeavyWork | None = None,
     ) -> None:
         if not _NAME.fullmatch(name):
             raise SettingsError(
@@ -48,6 +54,8 @@ class Lane(Closing):
         self.name = name
         self.source = source
         self.policy = policy
+        self.room = room or Room().of_lane()
+        self.heavy = heavy or HeavyWork()
         self._token = secrets.token_urlsafe(32)
         self._port = port
         self._on_close = on_close

@@ -8,11 +8,19 @@ from dataclasses import dataclass, field, replace
 
 from pytest_agent_sandbox.llm.budgets import Budget, Limits
 from pytest_agent_sandbox.llm.dialects.dialect import wants_stream
-from pytest_agent_sandbox.llm.exchange import FIRST_ERROR, Answer, Exchange, Source
+from pytest_agent_sandbox.llm.exchange import (
+    FIRST_ERROR,
+    Answer,
+    BrokenAnswerError,
+    Exchange,
+    Source,
+)
 from pytest_agent_sandbox.llm.fault_injection import Faults
 from pytest_agent_sandbox.llm.prices import Prices
 from pytest_agent_sandbox.llm.sse import EventSplitter, ServerSentEvent, json_object
 
+#: Bytes. Pictures that a model makes stay well below; an answer without an end does not.
+_LARGEST_ANSWER = 128 * 1024 * 1024
 _COST_HEADER = b"x-litellm-response-cost"
 
 
@@ -47,7 +55,7 @@ async def respond(exchange: Exchange, source: Source, policy: Policy) -> Answer:
     if exchange.method == "GET":  # asks the model nothing
         return await source.answer(exchange)
     if not policy.provider_tools:
-        wanted = exchange.dialect.provider_tools(exchange.content)
+        wanted = await exchange.work(lambda: exchange.dialect.provider_tools(exchange.content))
         if wanted:
             return exchange.refuse(
                 f"The request wants the provider to run {', '.join(wanted)}, which would reach "
@@ -81,9 +89,13 @@ async def _accounted(
     """Yield the answer's body, and book its cost before its end is passed on."""
     call, dialect = exchange.call, exchange.dialect
     splitter, whole = EventSplitter(), bytearray()
-    is_complete = False
+    is_complete, size = False, 0
     try:
         async for chunk in answer.chunks:
+            size += len(chunk)
+            if size > _LARGEST_ANSWER:
+                limit = _LARGEST_ANSWER // 1024**2
+                raise BrokenAnswerError(f"The provider's answer was cut off at {limit} MB.")
             if answer.is_stream:
                 for event in splitter.feed(chunk):
                     _note_usage(exchange, event)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from pytest_agent_sandbox.errors import LLMScriptExhausted, LLMScriptUnused, SettingsError
 from pytest_agent_sandbox.llm import asides
@@ -25,6 +25,7 @@ from pytest_agent_sandbox.llm.exchange import (
     json_answer,
     raw_headers,
 )
+from pytest_agent_sandbox.llm.heavy import in_own_thread
 from pytest_agent_sandbox.llm.replies import (
     DelayedReply,
     Entry,
@@ -34,8 +35,6 @@ from pytest_agent_sandbox.llm.replies import (
     ScriptedToolCall,
 )
 from pytest_agent_sandbox.llm.sse import MEDIA_TYPE
-
-_T = TypeVar("_T")
 
 #: Characters of the agent's last message that a complaint quotes.
 _LONGEST_QUOTE = 300
@@ -157,7 +156,7 @@ class Script:
     async def _complete(self, exchange: Exchange) -> Answer:
         call, dialect = exchange.call, exchange.dialect
         try:
-            request, entry = self._take(exchange)
+            request, entry = await exchange.work(lambda: self._take(exchange))
         except MalformedRequestError as problem:
             return exchange.refuse(str(problem))
         # The status of both refusals is one that no client retries: a retry would end the same way.
@@ -172,7 +171,7 @@ class Script:
         if isinstance(reply, ErrorReply):
             call.problem = reply.message
             return error_answer(dialect, reply.status, reply.message, reply.headers)
-        call.usage = usage_of(request, reply)
+        call.usage = await exchange.work(lambda: usage_of(request, reply))
         label = f"{exchange.lane}_{call.number}"
         if wants_stream(request.body):
             chunks = _each(dialect.stream(request, reply, label))
@@ -181,10 +180,13 @@ class Script:
 
     def _take(self, exchange: Exchange) -> tuple[LLMRequest, Entry | None]:
         """Take the next reply; return it with the parsed request, or None if no reply is left."""
+        # Read before the lock is taken: others must not wait while a large request is read.
+        asked = exchange.dialect.parse(exchange.content, 0)
+        question = asides.Question.of(asked)
         with self._lock:
-            request = exchange.dialect.parse(exchange.body, self._requests + 1)
             self._requests += 1
-            self._questions.append(asides.Question.of(request))
+            request = replace(asked, number=self._requests)
+            self._questions.append(replace(question, number=request.number))
         if request.number <= len(self):
             return request, self._replies[request.number - 1]
         self._fail(
@@ -220,7 +222,7 @@ class Script:
                 return None
             return result
 
-        result = await _in_own_thread(ask)
+        result = await in_own_thread(ask)
         if result is None:
             raise _FunctionFailedError
         return await self._resolve(result, request)
@@ -234,27 +236,6 @@ class Script:
 
 class _FunctionFailedError(Exception):
     """A function of the script raised, or returned no reply; `check` has the reason."""
-
-
-async def _in_own_thread(function: Callable[[], _T]) -> _T:
-    """Call a function that may block, even for ever: nothing, not even exit, waits for its thread.
-
-    An executor's threads are joined when the interpreter ends, so none of them would do.
-    """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[_T] = loop.create_future()
-
-    def deliver(result: _T) -> None:
-        if not answer.done():
-            answer.set_result(result)
-
-    def run() -> None:
-        result = function()
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(deliver, result)
-
-    threading.Thread(target=run, name="agent-sandbox-reply", daemon=True).start()
-    return await answer
 
 
 async def _each(chunks: Iterable[bytes]) -> AsyncGenerator[bytes, None]:

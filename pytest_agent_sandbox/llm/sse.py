@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from pytest_agent_sandbox.llm.strict_json import has_too_many
+
 MEDIA_TYPE = "text/event-stream"
 
 #: An empty line. Each of its two line ends may be any of three; "\r\n" is never taken for two.
 _END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 #: Bytes at the end of what came that may be the beginning of an empty line.
 _LONGEST_LINE_END = 2
+#: Characters that cannot hold too many values.
+_MANY = 250_000
 #: Without the other line ends that Unicode knows.
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
@@ -93,8 +97,10 @@ def encode_event(content: Any, name: str = "") -> bytes:
 
 
 def json_object(text: str | bytes) -> dict[str, Any]:
-    """Parse a text as a JSON object; empty if it is not one."""
+    """Parse a text as a JSON object; empty if it is not one, or one with too many values."""
     try:
+        if len(text) > _MANY and has_too_many(text):
+            return {}
         content = json.loads(text)
     except (ValueError, RecursionError):
         return {}

@@ -9,12 +9,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from typing import Any, NoReturn
 
 #: Schemas of tools stay below 50. What reads a body later is recursive.
 _DEEPEST = 200
 _LONGEST_NAME = 100
+#: Values and names in one body. A conversation of a million tokens has some 50,000. What reads or
+#: writes JSON holds up every thread meanwhile: for 50 ms if it has so many.
+_MOST_VALUES = 250_000
+#: What stands before each value, and how a text begins.
+_SIGNS = ",:[{"
+_SIGN = re.compile(rf'["{re.escape(_SIGNS)}]')
+#: A part of what is in a text: in pieces, for a text may be as large as the body.
+_IN_TEXT = re.compile(r'(?s)(?:[^"\\]{1,4096}+|\\.){0,256}+')
 
 
 class UnclearJSONError(Exception):
@@ -28,8 +37,11 @@ def read_object(body: bytes) -> tuple[dict[str, Any], bytes]:
         UnclearJSONError: It cannot be read, or programs may read it differently.
     """
     try:
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        if has_too_many(text):
+            raise UnclearJSONError(too_many())
         content = json.loads(
-            body, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float
+            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float
         )
     except RecursionError as problem:
         raise UnclearJSONError(_too_deep()) from problem
@@ -40,6 +52,36 @@ def read_object(body: bytes) -> tuple[dict[str, Any], bytes]:
     if _is_deeper(content, _DEEPEST):
         raise UnclearJSONError(_too_deep())
     return content, _written(content)
+
+
+def has_too_many(body: str | bytes) -> bool:
+    """Tell whether there are more values in JSON than anybody can need.
+
+    They take far more memory than their text, and time that no other thread gets.
+    """
+    text = body.decode("latin-1") if isinstance(body, bytes) else body
+    if sum(map(text.count, _SIGNS)) <= _MOST_VALUES:  # wherever they stand
+        return False
+    values, at = 0, 0
+    while values <= _MOST_VALUES and (sign := _SIGN.search(text, at)):
+        at = sign.end()
+        if sign[0] == '"':
+            at = _end_of_text(text, at)
+        else:
+            values += 1
+    return values > _MOST_VALUES
+
+
+def too_many() -> str:
+    """Return why such a body is refused."""
+    return f"The request's body holds more than {_MOST_VALUES:,} values."
+
+
+def _end_of_text(text: str, at: int) -> int:
+    """Return where a text of JSON ends."""
+    while (part := _IN_TEXT.match(text, at)) and part.end() > at:
+        at = part.end()
+    return at + 1
 
 
 def _written(content: dict[str, Any]) -> bytes:

@@ -25,7 +25,6 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
-from pytest_agent_sandbox.llm import asgi
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, delay, say
@@ -296,20 +295,6 @@ def test_a_client_that_wants_a_websocket_is_told_to_go_on_without(
     assert not caplog.records
     assert lane.calls == ()
     lane.check()
-
-
-def test_a_body_has_a_bound(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asgi, "_LARGEST_BODY", 100)
-    lane = gateway.open_lane(Script([say("Hello.")]))
-    assert post(lane, Authorization=f"Bearer {lane.token}").status_code == 200
-    long = {**ASKED, "messages": [{"role": "user", "content": "x" * 200}]}
-    answer = httpx.post(
-        f"{lane.base_url('127.0.0.1')}/chat/completions",
-        json=long,
-        headers={"x-api-key": lane.token},
-    )
-    assert answer.status_code == 413
-    assert "100 MB" in answer.json()["error"]["message"]
 
 
 def test_a_large_body_is_served(gateway: Gateway) -> None:

@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_agent_sandbox.llm.sse import EventSplitter, ServerSentEvent, is_event_stream
+from pytest_agent_sandbox.llm.sse import (
+    EventSplitter,
+    ServerSentEvent,
+    is_event_stream,
+    json_object,
+)
 
 LINE_ENDS = [b"\n", b"\r\n", b"\r"]
 #: Any two of them, but for those that would be one.
@@ -77,3 +82,8 @@ def test_a_large_event_in_small_pieces_takes_little_time() -> None:
 )
 def test_the_case_of_a_media_type_does_not_matter(media_type: str, expected: bool) -> None:
     assert is_event_stream(media_type) is expected
+
+
+def test_an_answer_of_hundreds_of_thousands_of_values_is_not_read() -> None:
+    assert json_object('{"a":[' + "[]," * 100_000 + "1]}") != {}
+    assert json_object('{"a":[' + "[]," * 200_000 + "1]}") == {}

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_agent_sandbox.llm.strict_json import UnclearJSONError, read_object
+from pytest_agent_sandbox.llm import strict_json
+from pytest_agent_sandbox.llm.strict_json import UnclearJSONError, has_too_many, read_object
 
 from .at_the_door import Door, opened
 
@@ -227,3 +228,58 @@ def test_however_a_provider_reads_it_no_tool_of_its_own_is_asked_for(
             holders = [content, *(i for i in content.get("input") or [] if isinstance(i, dict))]
             tools = [tool for holder in holders for tool in holder.get("tools") or []]
             assert all(tool["type"] == "function" for tool in tools), body
+
+
+def _signs(content: Any) -> int:
+    """How many signs stand before values and names in JSON, by reading what it says."""
+    match content:
+        case dict():
+            return 1 + sum(1 + _signs(value) for value in content.values()) + _between(content)
+        case list():
+            return 1 + sum(map(_signs, content)) + _between(content)
+    return 0
+
+
+def _between(items: Any) -> int:
+    return max(0, len(items) - 1)
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(st.sampled_from('a,:[{"\\\n\u00e4')),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(st.sampled_from(',"\\')), inner),
+        max_leaves=20,
+    ),
+    st.booleans(),
+)
+def test_values_are_counted_and_signs_in_texts_are_not(content: Any, is_ascii: bool) -> None:
+    text, signs = json.dumps(content, ensure_ascii=is_ascii), _signs(content)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for most in (signs - 1, signs):
+            monkeypatch.setattr(strict_json, "_MOST_VALUES", most)
+            assert has_too_many(text) == has_too_many(text.encode()) == (signs > most)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"a":[' + b"[]," * 200_000 + b"1]}", b"{" + b'"":0,' * 200_000 + b'"":0}'],
+    ids=["lists", "names"],
+)
+def test_a_body_of_hundreds_of_thousands_of_values_is_refused(body: bytes) -> None:
+    """They take ten times the memory of their text, and time in which nobody else is served."""
+    with pytest.raises(UnclearJSONError, match="more than 250,000 values"):
+        read_object(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["a,b:" * 2_000_000, "{" * 4_000_000, '",' * 2_000_000, "\\" * 4_000_000],
+    ids=["commas", "brackets", "escaped quotes", "backslashes"],
+)
+def test_signs_in_a_text_are_no_values(body: str) -> None:
+    assert read_object(json.dumps({"a": body}).encode())[0] == {"a": body}
+
+
+@pytest.mark.parametrize("text", ['{"a":"' + "," * 300_000, '"' + '\\"' * 9 + "," * 300_000])
+def test_a_text_without_an_end_is_looked_through_once(text: str) -> None:
+    assert not has_too_many(text)

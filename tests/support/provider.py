@@ -56,7 +56,7 @@ class Provider:
         if exchange.path.endswith("/count_tokens"):
             return json_answer({"input_tokens": 42})
         dialect = exchange.dialect
-        request = dialect.parse(exchange.body, len(self.requests) + 1)
+        request = dialect.parse(exchange.content, len(self.requests) + 1)
         self.requests.append(request)
         reply = self._reply(request)
         label = uuid.uuid4().hex[:24]

@@ -51,6 +51,10 @@ _MESSAGES = {"input", "messages", "system"}
 _TIME_FIELD = re.compile(r"(?:^|_)(?:time|timestamp|created|updated|started|at|ts)(?:_ms)?$")
 _TIMES = (1_700_000_000, 1_920_000_000)
 
+#: Characters of a request in which something is looked for that differs from run to run: more than
+#: any model reads. The rest is left as it is, but for secrets.
+_MOST_NORMALISED = 8 * 1024 * 1024
+
 #: The part of a request that a value is in: the `request` itself, its `messages`, or its other
 #: fields, the `settings`. In `arguments` and in a `schema`, names mean whatever a tool says.
 _Part = Literal["request", "messages", "settings", "arguments", "schema"]
@@ -175,12 +179,13 @@ class _Walk:
     def __init__(self, normalise: Normaliser) -> None:
         self._normalise = normalise
         self._ids: dict[str, str] = {}
+        self._left = _MOST_NORMALISED
 
     def canonical(self, value: Any, place: _Place = _OUTSIDE) -> Any:
         """Return any JSON without what differs from run to run."""
         match value:
             case str():
-                return self._normalise(value)
+                return self._text(value)
             case float() if value.is_integer():
                 return int(value)  # 1.0 and 1 are the same number
             case list():
@@ -188,6 +193,10 @@ class _Walk:
             case dict():
                 return self._object(value, place)
         return value
+
+    def _text(self, text: str) -> str:
+        self._left -= len(text)
+        return self._normalise(text) if self._left >= 0 else self._normalise.scrub(text)
 
     def _object(self, value: dict[str, Any], place: _Place) -> dict[str, Any]:
         content: dict[str, Any] = {}
@@ -198,7 +207,7 @@ class _Walk:
             # In these parts, a field that is null counts as missing.
             if item is None and place.part in ("request", "messages"):
                 continue
-            normalised = self._normalise(name)
+            normalised = self._text(name)
             while normalised in content:  # two names with dates, for example, have become one
                 normalised += "'"
             content[normalised] = self._field(value, name, place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -19,12 +20,18 @@ from pytest_agent_sandbox.llm.cassettes.canonical import (
 _WORD = re.compile(r"\w+|[^\w\s]")
 #: Words shown before and after a difference.
 _CONTEXT = 6
-#: If more words than that are between the first and the last difference, they are shown as one.
+#: Between the first and the last difference: how many words are compared, and how many pairs of
+#: equal ones are looked at. If there are more, they are shown as one difference.
 _MOST_WORDS = 20_000
+_MOST_PAIRS = 200_000
+#: Characters of a text that are compared, from a little before the first difference.
+_LONGEST_COMPARED = 500_000
 _MOST_DIFFERENCES = 8
 #: Characters that must not or cannot reach a terminal: controls and halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _LONGEST_SIDE = 400
+#: How many times as many characters of it are looked at, for white space goes.
+_SPLIT = 20
 _LONGEST_DESCRIPTION = 8_000
 _TURNS = ("messages", "input")
 #: Stands for a missing value, which null may be mistaken for.
@@ -136,7 +143,8 @@ def _places(title: str, recorded: Any, asked: Any) -> Iterator[str]:
 def _place(title: str, recorded: Any, asked: Any) -> str:
     # A text and another value may look alike, as "1" and 1 do: JSON tells them apart.
     flat = _flat if isinstance(recorded, str) and isinstance(asked, str) else _as_json
-    before, now = _Words(flat(recorded)), _Words(flat(asked))
+    one, other = _from_difference(flat(recorded), flat(asked))
+    before, now = _Words(one), _Words(other)
     if before.words == now.words:
         return f"  {title}: only the white space is different"
     # Most of two long prompts is the same: only what is between the ends is compared.
@@ -157,12 +165,34 @@ def _changes(
         before.words[start : len(before.words) - end],
         now.words[start : len(now.words) - end],
     )
-    if len(old) + len(new) > _MOST_WORDS:
+    if len(old) + len(new) > _MOST_WORDS or _pairs(old, new) > _MOST_PAIRS:
         yield (start, start + len(old)), (start, start + len(new))
         return
     for tag, i, j, k, m in difflib.SequenceMatcher(None, old, new).get_opcodes():
         if tag != "equal":
             yield (start + i, start + j), (start + k, start + m)
+
+
+def _pairs(old: Sequence[str], new: Sequence[str]) -> int:
+    """Return how many pairs of equal words there are: the time that comparing takes grows so."""
+    counts = Counter(new)
+    return sum(counts[word] * count for word, count in Counter(old).items())
+
+
+def _from_difference(one: str, other: str) -> tuple[str, str]:
+    """Leave out what two very long texts have in common before they differ, and their far ends."""
+    if max(len(one), len(other)) <= _LONGEST_COMPARED:
+        return one, other
+    low, high = 0, min(len(one), len(other))
+    while low < high:  # in steps that no other thread waits for
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    start = max(0, low - _LONGEST_SIDE)
+    stop = start + _LONGEST_COMPARED
+    return one[start:stop], other[start:stop]
 
 
 class _Words:
@@ -202,7 +232,7 @@ def _as_json(value: Any) -> str:
 
 
 def _cut(text: str) -> str:
-    line = " ".join(text.split())
-    if len(line) <= _LONGEST_SIDE:
-        return line
-    return f"{line[:_LONGEST_SIDE]}… ({len(line) - _LONGEST_SIDE} more characters)"
+    begin = text[: _SPLIT * _LONGEST_SIDE]  # the rest may be megabytes
+    line = " ".join(begin.split())
+    more = max(0, len(line) - _LONGEST_SIDE) + len(text) - len(begin)
+    return f"{line[:_LONGEST_SIDE]}… ({more} more characters)" if more else line

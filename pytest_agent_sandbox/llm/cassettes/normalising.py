@@ -112,6 +112,15 @@ _LATER_PATTERNS = {
 #: Fields of agents that are known to differ as a whole: Codex says when it has made an item.
 _VOLATILE_FIELDS = ("internal_chat_message_metadata_passthrough.create_time",)
 
+#: Characters of a text that is left as it is, but for secrets: it is a file.
+_TOO_LONG = 1024 * 1024
+#: Characters that are searched while no other thread has its turn: our own patterns take 1 ms for
+#: 1 KB of the worst text. No match that counts is longer than the second number.
+_STEP = 8 * 1024
+_LONGEST_MATCH = 1024
+#: Characters of all texts that are remembered.
+_REMEMBERED = 16 * 1024 * 1024
+
 #: Placeholders, to which the user's patterns are not applied.
 _PLACEHOLDER = re.compile(
     rf"(<(?:{'|'.join(_PATTERNS | _LATER_PATTERNS)}"
@@ -147,6 +156,7 @@ class Normaliser:
         self._values: re.Pattern[str] | None = None
         # Each request of a conversation repeats all earlier texts.
         self._cache: dict[str, str] = {}
+        self._room = _REMEMBERED
         self.learn(known or {})
 
     def learn(self, known: Mapping[str, str]) -> None:
@@ -155,15 +165,19 @@ class Normaliser:
         values = "|".join(re.escape(value) for value in sorted(self._known, key=len, reverse=True))
         # Not inside of a longer word or number: 172.17.0.2 is not in 172.17.0.25.
         self._values = re.compile(rf"(?<!\w)(?:{values})(?!\w)") if values else None
-        self._cache = {}  # another thread may be filling the old one
+        self._cache, self._room = {}, _REMEMBERED  # another thread may be filling the old one
 
     def __call__(self, text: str) -> str:
         """Return the text as it would be worded in any other run."""
         text = self._scrub(text)  # each time: more secrets may be known by now
+        if len(text) > _TOO_LONG:
+            return text
         cache = self._cache
-        if text not in cache:
-            cache[text] = self._normalised(text)
-        return cache[text]
+        known = cache.get(text)
+        if known is None:
+            known = self._normalised(text)
+            self._remember(text, known)
+        return known
 
     def ignores(self, name: str, path: str, entry: int | None = None) -> bool:
         """Tell whether a field differs from run to run as a whole.
@@ -184,16 +198,53 @@ class Normaliser:
         """Return the text without secrets, and otherwise as it is."""
         return self._scrub(text)
 
+    def _remember(self, text: str, normalised: str) -> None:
+        self._room -= len(text)
+        if self._room < 0:
+            self._cache, self._room = {}, _REMEMBERED - len(text)
+        if self._room >= 0:
+            self._cache[text] = normalised
+
     def _normalised(self, text: str) -> str:
         if self._values is not None:
-            text = self._values.sub(lambda match: f"<{self._known[match[0]]}>", text)
+            longest = max(map(len, self._known)) + 1
+            text = _replaced(
+                self._values, lambda match: f"<{self._known[match[0]]}>", text, longest
+            )
         for pattern in self._own:
-            parts = _PLACEHOLDER.split(text)
-            parts[::2] = [pattern.sub("<volatile>", part) for part in parts[::2]]
-            text = "".join(parts)
+            text = _without_own(pattern, text)
         for usual in self._usual:
-            text = usual.sub(_named, text)
+            text = _replaced(usual, _named, text, _LONGEST_MATCH)
         return text
+
+
+def _without_own(pattern: re.Pattern[str], text: str) -> str:
+    parts = _PLACEHOLDER.split(text)
+    parts[::2] = [pattern.sub("<volatile>", part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _replaced(
+    pattern: re.Pattern[str], by: Callable[[re.Match[str]], str], text: str, longest: int
+) -> str:
+    """Do what `pattern.sub(by, text)` does, in steps between which other threads have their turn.
+
+    Args:
+        pattern: Matches no empty text.
+        by: Returns what replaces a match.
+        text: The text.
+        longest: Characters of the longest match, and of what it looks at behind itself.
+    """
+    parts, done, start = [], 0, 0
+    while start < len(text):
+        stop = start + _STEP
+        for match in pattern.finditer(text, start, stop + longest):
+            if match.start() >= stop:
+                break
+            parts += [text[done : match.start()], by(match)]
+            done = match.end()
+        start = max(stop, done)
+    return "".join([*parts, text[done:]])
 
 
 def _compiled(patterns: Mapping[str, str]) -> re.Pattern[str]:

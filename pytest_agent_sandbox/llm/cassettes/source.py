@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
     from pytest_agent_sandbox.llm.exchange import Answer, Exchange, Source
 
+#: Bytes of a body whose canonical form is made while the event loop waits: in 20 ms at most.
+_LARGE = 16 * 1024
+
 Match = Literal["strict", "lenient"]
 
 
@@ -77,17 +80,18 @@ class CassetteSource:
     async def answer(self, exchange: Exchange) -> Answer:
         """Return the recorded answer, or the provider's if the player records."""
         if self.recorded:
-            request = canonical_request(request_as_it_came(exchange), self._player.normalise)
-            interaction = self._find(request, exchange)
+            request = await self._canonical(exchange)
+            interaction = await exchange.work(lambda: self._take_next(request))
+            if interaction is None:
+                interaction = await exchange.work(
+                    lambda: self._take_any(request, exchange), is_heavy=True
+                )
             if interaction is not None:
-                if not interaction.is_used:
-                    self.used.append(interaction)
-                interaction.is_used = True
                 return replay(interaction.answer, exchange)
         if self._player.records and self._live is not None:
             return await self._record(exchange, self._live)
-        request = canonical_request(request_as_it_came(exchange), self._player.normalise)
-        message = self._explain_miss(request, exchange)
+        request = await self._canonical(exchange)
+        message = await exchange.work(lambda: self._explain_miss(request, exchange), is_heavy=True)
         if exchange.method != "GET":  # a list of models decides nothing
             self._player.missed = self._player.missed or message
         return exchange.refuse(message)
@@ -153,9 +157,23 @@ class CassetteSource:
     def _new(self) -> list[NewInteraction]:
         return [used for used in self.used if isinstance(used, NewInteraction)]
 
+    def _unused(self, request: CanonicalRequest) -> Iterator[StoredInteraction]:
+        return (one for one in self.recorded if not one.is_used or request.method == "GET")
+
+    async def _canonical(self, exchange: Exchange) -> CanonicalRequest:
+        """Return an exchange's request in canonical form, with its key made."""
+
+        def make() -> CanonicalRequest:
+            request = canonical_request(request_as_it_came(exchange), self._player.normalise)
+            _ = request.key
+            return request
+
+        return await exchange.work(make, is_heavy=len(exchange.body) > _LARGE)
+
     async def _record(self, exchange: Exchange, live: Source) -> Answer:
-        request = self._new_requests.add(request_as_it_came(exchange))
-        interaction = NewInteraction(exchange, request)
+        interaction = await exchange.work(
+            lambda: NewInteraction(exchange, self._new_requests.add(request_as_it_came(exchange)))
+        )
         self.used.append(interaction)
         try:
             answer = await live.answer(exchange)
@@ -168,19 +186,31 @@ class CassetteSource:
         exchange.call.origin = "recorded"
         return interaction.keep(answer)
 
-    def _find(self, request: CanonicalRequest, exchange: Exchange) -> StoredInteraction | None:
-        """Return the interaction to replay, if there is one."""
-        unused = [one for one in self.recorded if not one.is_used or request.method == "GET"]
+    def _take_next(self, request: CanonicalRequest) -> StoredInteraction | None:
+        """Take the next interaction, if it is the one to replay: most often it is."""
+        interaction = next(self._unused(request), None)
+        is_found = interaction is not None and interaction.request.key == request.key
+        return self._taken(interaction) if interaction is not None and is_found else None
+
+    def _take_any(self, request: CanonicalRequest, exchange: Exchange) -> StoredInteraction | None:
+        """Take the interaction to replay, if there is one."""
+        unused = list(self._unused(request))
         for interaction in unused:
             if interaction.request.key == request.key:
-                return interaction
+                return self._taken(interaction)
         if self._player.match == "strict":
             return None
         for interaction in unused:
             if interaction.request.skeleton == request.skeleton:
                 self._note_drift(interaction.request.whole(), request, exchange)
-                return interaction
+                return self._taken(interaction)
         return None
+
+    def _taken(self, interaction: StoredInteraction) -> StoredInteraction:
+        if not interaction.is_used:
+            self.used.append(interaction)
+        interaction.is_used = True
+        return interaction
 
     def _note_drift(
         self, recorded: CanonicalRequest, asked: CanonicalRequest, exchange: Exchange

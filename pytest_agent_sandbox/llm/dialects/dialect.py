@@ -47,22 +47,16 @@ class Dialect(ABC):
     #: Whether some servers end a stream without a last event that says so.
     may_end_unsaid: ClassVar[bool] = False
 
-    def parse(self, body: bytes, number: int) -> LLMRequest:
+    def parse(self, content: dict[str, Any], number: int) -> LLMRequest:
         """Read a request for a completion.
 
         Args:
-            body: The body as it came.
+            content: The body.
             number: The number of the request, among those to the script.
 
         Raises:
-            MalformedRequestError: The body is not JSON, or lacks a model or messages.
+            MalformedRequestError: The body lacks a model or messages.
         """
-        try:
-            content = json.loads(body)
-        except (ValueError, RecursionError) as problem:
-            raise MalformedRequestError(f"The request's body is not JSON: {problem}.") from problem
-        if not isinstance(content, dict):
-            raise MalformedRequestError("The request's body is not a JSON object.")
         model, messages = content.get("model"), self.messages(content)
         tools = content.get("tools") or []
         if not isinstance(model, str) or not model:
