@@ -36,16 +36,17 @@ _HOP_BY_HOP = {
     "transfer-encoding",
     "upgrade",
 }
-#: Headers of the request that are replaced before it goes to the provider.
-_REPLACED = {"host", "authorization", "x-api-key", "content-length", "accept-encoding", "expect"}
-#: Headers by which some servers take a request for another than its first line says.
-_MISLEADING = {
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-url",
-    "x-rewrite-url",
+#: The headers of a request that go to the provider: what says how to answer, and who asks. What
+#: would choose whose money is spent (`openai-organization`), say who is there (`cookie`), or turn
+#: the request into another (`x-http-method-override`) is the sandbox's to say nowhere.
+_PASSED = {
+    *("accept", "accept-language", "user-agent", "idempotency-key"),
+    *("anthropic-version", "anthropic-beta", "openai-beta"),
+    # OpenRouter's names of the program that asks, Codex's and Claude Code's of themselves
+    *("http-referer", "x-title", "originator", "version", "session_id", "conversation_id", "x-app"),
 }
+#: How the libraries of OpenAI and Anthropic begin the names of what they say of themselves.
+_PASSED_BEGINNING = "x-stainless-"
 #: Headers that say how to read a body; one that is written anew is plain JSON.
 _OF_BODY = {"content-type", "content-encoding"}
 
@@ -143,9 +144,14 @@ class LiveSource:
 
     def _headers(self, exchange: Exchange) -> list[tuple[str, str]]:
         given, is_read = exchange.headers, exchange.given is not None
-        dropped = _HOP_BY_HOP | _REPLACED | _MISLEADING | (_OF_BODY if is_read else set())
-        dropped |= _named_in_connection(given.get("connection", ""))
-        headers = [(name, value) for name, value in given.items() if name.lower() not in dropped]
+        passed = (_PASSED if is_read else _PASSED | _OF_BODY) - _named_in_connection(
+            given.get("connection", "")
+        )
+        headers = [
+            (name, value)
+            for name, value in given.items()
+            if name.lower() in passed or name.lower().startswith(_PASSED_BEGINNING)
+        ]
         headers.append(("accept-encoding", "identity"))
         if is_read:
             headers.append(("content-type", "application/json"))

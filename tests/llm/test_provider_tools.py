@@ -24,6 +24,17 @@ BODIES: dict[str, Any] = {
 }
 
 #: Path, what the request has, and how the refusal calls it.
+PICTURE = "data:image/png;base64,iVBORw0KGgo="
+
+
+def said(part: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [part]}]}
+
+
+def inputs(part: dict[str, Any]) -> dict[str, Any]:
+    return {"input": [{"role": "user", "content": [part]}]}
+
+
 PROVIDER_S = [
     (CHAT, {"web_search_options": {}}, "web_search_options"),
     (CHAT, {"web_search_options": {"search_context_size": "low"}}, "web_search_options"),
@@ -49,9 +60,30 @@ PROVIDER_S = [
     (MESSAGES, {"tools": [{"type": "mcp_toolset"}]}, "mcp_toolset"),
     (MESSAGES, {"mcp_servers": [{"url": "https://x"}]}, "mcp_servers"),
     (MESSAGES, {"tools": [{"type": "custom"}, {"type": "of_tomorrow"}]}, "of_tomorrow"),
+    # A picture's address can carry out whatever is written into it.
+    (CHAT, said({"type": "image_url", "image_url": {"url": "https://x/?s"}}), "image_url"),
+    (CHAT, said({"type": "image_url", "image_url": "HTTP://x"}), "image_url"),
+    (CHAT, said({"type": "image_url", "Image_URL": {"URL": " https://x"}}), "Image_URL"),
+    (CHAT, said({"type": "video_url", "video_url": {"url": "gs://x"}}), "video_url"),
+    (CHAT, said({"type": "file", "file": {"file_data": "https://x/a.pdf"}}), "file_data"),
+    (RESPONSES, inputs({"type": "input_image", "image_url": "https://x"}), "image_url"),
+    (RESPONSES, inputs({"type": "input_file", "file_url": "https://x"}), "file_url"),
+    (MESSAGES, said({"type": "image", "source": {"type": "url", "url": "https://x"}}), "url"),
+    (
+        MESSAGES,
+        said({"type": "tool_result", "content": [{"source": {"type": "url", "url": "http://x"}}]}),
+        "url",
+    ),
 ]
 
 CLIENT_S = [
+    (CHAT, said({"type": "image_url", "image_url": {"url": PICTURE, "detail": "low"}})),
+    (CHAT, said({"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA"}})),
+    (CHAT, said({"type": "text", "text": "Look at https://x.example."})),
+    (RESPONSES, inputs({"type": "input_image", "image_url": PICTURE})),
+    (RESPONSES, inputs({"annotations": [{"type": "url_citation", "url": "https://x"}]})),
+    (MESSAGES, said({"type": "tool_use", "name": "x", "input": {"image_url": "https://x"}})),
+    (MESSAGES, said({"type": "image", "source": {"type": "base64", "data": "AAAA"}})),
     (CHAT, {}),
     (CHAT, {"tools": []}),
     (CHAT, {"tools": None, "web_search_options": None}),

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+from pytest_agent_sandbox.llm.dialects.downloads import downloads
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage
 from pytest_agent_sandbox.llm.sse import ServerSentEvent
 
@@ -20,6 +21,8 @@ _FAILURES = ("error", "response.failed")
 #: Fields that bring the provider's own tools with them: OpenAI's web search and stored prompts,
 #: OpenRouter's plugins, Anthropic's MCP servers.
 _PROVIDER_FIELDS = ("web_search_options", "prompt", "plugins", "mcp_servers")
+#: Fields of a request that hold what is said.
+_SAID = {"messages", "input", "system"}
 #: The names by which such tools are found. Some servers take them in any case.
 _LOOKED_AT = {
     *("environment", "input", "messages", "model", "params", "requests", "tools", "type"),
@@ -126,6 +129,11 @@ class Dialect(ABC):
             *(str(tool.get("type")) for tool in tools if not self.is_run_by_client(tool)),
             *(field for field in _PROVIDER_FIELDS if content.get(field) not in (None, [])),
             *([f"the model {model}"] if searches else []),
+            *(
+                f"a download ({name})"
+                for one in [content, *objects(batch)]
+                for name in downloads(_said(one))
+            ),
             *(name for one in [*holders, *requests, *tools] for name in one if _is_disguised(name)),
         ]
 
@@ -140,6 +148,11 @@ class Dialect(ABC):
         Returns:
             Whether there were any arguments.
         """
+
+
+def _said(content: Mapping[str, Any]) -> list[Any]:
+    """Return the parts of a request that may hold pictures and files."""
+    return [item for name, item in content.items() if name.casefold() in _SAID]
 
 
 def _is_disguised(name: str) -> bool:

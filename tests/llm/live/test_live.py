@@ -83,6 +83,38 @@ def test_a_request_is_passed_on_as_it_was_read(lane: Lane, upstream: Any) -> Non
     assert lane.token not in str(sent)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("OpenAI-Organization", "OpenAI-Project", "Cookie", "X-Forwarded-For", "Forwarded"),
+        *("X-HTTP-Method-Override", "X-Original-URL", "X-Rewrite-URL", "Proxy-Authorization"),
+        *("X-LiteLLM-API-Key", "API-Key", "X-Goog-Api-Key", "ChatGPT-Account-Id", "Expect"),
+        *("Content-Encoding", "Content-Language", "Range", "X-Anything", "Via"),
+    ],
+)
+def test_a_header_that_no_provider_needs_stays_here(lane: Lane, upstream: Any, name: str) -> None:
+    """A sandbox may not choose whose money is spent by the key, nor turn a request into another."""
+    content = {} if name == "Content-Encoding" else {name: "x-1"}
+    httpx.post(url(lane, "/messages"), json=ASKED, headers={"x-api-key": lane.token, **content})
+    assert name.lower() not in upstream.requests[-1][2]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("User-Agent", "Accept", "Accept-Language", "Idempotency-Key", "X-Stainless-Retry-Count"),
+        *("Anthropic-Version", "Anthropic-Beta", "OpenAI-Beta", "HTTP-Referer", "X-Title"),
+        *("originator", "session_id", "conversation_id", "X-App"),
+    ],
+)
+def test_a_header_that_clients_and_providers_agree_on_is_passed_on(
+    lane: Lane, upstream: Any, name: str
+) -> None:
+    headers = {"x-api-key": lane.token, name: "x-1"}
+    httpx.post(url(lane, "/messages"), json=ASKED, headers=headers)
+    assert upstream.requests[-1][2][name.lower()] == "x-1"
+
+
 def test_the_key_goes_in_the_header_that_the_client_used(lane: Lane, upstream: Any) -> None:
     httpx.post(url(lane, "/messages"), json=ASKED, headers={"x-api-key": lane.token})
     sent = upstream.requests[0][2]
