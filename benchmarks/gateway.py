@@ -4,6 +4,7 @@ As in a run, there are three processes: the client, as an agent in its container
 gateway, in this one; and an upstream, which answers in 20 pieces with a pause before each. Direct
 calls to the upstream take turns with those through the gateway, live and recorded; then the same
 calls are replayed. Each answer has to be the one to its own request and its own conversation.
+At last, hostile conversations send large bodies, and others are asked meanwhile.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
+from hostile_calls import measure_hostile
 from measuring import Report, read_arguments
 from pydantic import SecretStr
 
@@ -331,6 +333,13 @@ def main() -> None:
         bench = Bench(report, gateway, upstream, client, Path(folder))
         bench.measure_in_turn(arguments.rounds)
         bench.measure_at_once(max(1, arguments.rounds // 10))
+        measure_hostile(
+            report,
+            gateway,
+            client,
+            rounds=max(1, arguments.rounds // 20),
+            is_quick=arguments.quick,
+        )
     report.finish(arguments.json)
 
 

@@ -87,6 +87,11 @@ class Exchange:
         """The body as a JSON object; empty if it is not one."""
         return json_object(self.body) if self.given is None else self.given
 
+    @cached_property
+    def provider_tools(self) -> list[str]:
+        """What the request asks the provider to run."""
+        return self.dialect.provider_tools(self.content)
+
     def refuse(self, message: str, status: int = REFUSED) -> Answer:
         """Return an error of the gateway's own, in the provider's form."""
         self.call.problem = message

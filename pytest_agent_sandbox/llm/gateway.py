@@ -265,6 +265,8 @@ async def _answer(lane: Lane, exchange: Exchange, receive: Receive, send: Send) 
 
 def _note(lane: Lane, exchange: Exchange) -> None:
     note_request(exchange)
+    if exchange.refusal is None and not lane.policy.provider_tools:
+        _ = exchange.provider_tools  # looked for here, where it holds up nobody
     lane.asked(exchange)
 
 

@@ -55,7 +55,7 @@ async def respond(exchange: Exchange, source: Source, policy: Policy) -> Answer:
     if exchange.method == "GET":  # asks the model nothing
         return await source.answer(exchange)
     if not policy.provider_tools:
-        wanted = await exchange.work(lambda: exchange.dialect.provider_tools(exchange.content))
+        wanted = exchange.provider_tools
         if wanted:
             return exchange.refuse(
                 f"The request wants the provider to run {', '.join(wanted)}, which would reach "

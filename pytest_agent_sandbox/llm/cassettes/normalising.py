@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 _WEEKDAY = r"(?:Mon|Tue(?:s)?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?"
 _MONTH = (
@@ -178,6 +179,17 @@ class Normaliser:
             known = self._normalised(text)
             self._remember(text, known)
         return known
+
+    def new_in(self, value: Any) -> int:
+        """Return how many characters of the texts in some JSON were not met before."""
+        match value:
+            case str():
+                return 0 if value in self._cache else len(value)
+            case list():
+                return sum(map(self.new_in, value))
+            case dict():
+                return sum(map(self.new_in, value.values()))
+        return 0
 
     def ignores(self, name: str, path: str, entry: int | None = None) -> bool:
         """Tell whether a field differs from run to run as a whole.

@@ -19,13 +19,14 @@ from pytest_agent_sandbox.llm.cassettes.replay import replay
 from pytest_agent_sandbox.llm.cassettes.request_store import RequestStore
 from pytest_agent_sandbox.llm.cassettes.scrubbing import scrubbed_answer
 from pytest_agent_sandbox.llm.encodings import why_unreadable
+from pytest_agent_sandbox.llm.heavy import LARGE
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
     from pytest_agent_sandbox.llm.exchange import Answer, Exchange, Source
 
-#: Bytes of a body whose canonical form is made while the event loop waits: in 20 ms at most.
-_LARGE = 16 * 1024
+#: Characters that are normalised while the event loop waits: in 10 ms at most.
+_MOST_NEW = 8 * 1024
 
 Match = Literal["strict", "lenient"]
 
@@ -81,7 +82,7 @@ class CassetteSource:
         """Return the recorded answer, or the provider's if the player records."""
         if self.recorded:
             request = await self._canonical(exchange)
-            interaction = await exchange.work(lambda: self._take_next(request))
+            interaction = await exchange.work(lambda: self._take_known(request))
             if interaction is None:
                 interaction = await exchange.work(
                     lambda: self._take_any(request, exchange), is_heavy=True
@@ -168,7 +169,9 @@ class CassetteSource:
             _ = request.key
             return request
 
-        return await exchange.work(make, is_heavy=len(exchange.body) > _LARGE)
+        is_large = len(exchange.body) > LARGE
+        is_heavy = is_large or self._player.normalise.new_in(exchange.content) > _MOST_NEW
+        return await exchange.work(make, is_heavy=is_heavy)
 
     async def _record(self, exchange: Exchange, live: Source) -> Answer:
         interaction = await exchange.work(
@@ -186,11 +189,14 @@ class CassetteSource:
         exchange.call.origin = "recorded"
         return interaction.keep(answer)
 
-    def _take_next(self, request: CanonicalRequest) -> StoredInteraction | None:
-        """Take the next interaction, if it is the one to replay: most often it is."""
-        interaction = next(self._unused(request), None)
-        is_found = interaction is not None and interaction.request.key == request.key
-        return self._taken(interaction) if interaction is not None and is_found else None
+    def _take_known(self, request: CanonicalRequest) -> StoredInteraction | None:
+        """Take the interaction to replay, if it is one of the next whose keys are known."""
+        for number, interaction in enumerate(self._unused(request)):
+            if number and not interaction.request.has_key:
+                return None
+            if interaction.request.key == request.key:
+                return self._taken(interaction)
+        return None
 
     def _take_any(self, request: CanonicalRequest, exchange: Exchange) -> StoredInteraction | None:
         """Take the interaction to replay, if there is one."""

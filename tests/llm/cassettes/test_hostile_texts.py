@@ -117,6 +117,15 @@ def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
     assert sum(map(len, normalise._cache)) <= 1000
 
 
+def test_it_is_known_how_much_of_a_request_is_new() -> None:
+    normalise = Normaliser()
+    body = {"messages": [{"content": "Hello?"}, {"content": [{"text": "Hi"}], "n": 1}]}
+    assert normalise.new_in(body) == 8
+    canonical("d", "POST", "/p", body, normalise)
+    assert normalise.new_in(body) == 0
+    assert normalise.new_in({**body, "input": "more"}) == 4
+
+
 def test_a_text_of_megabytes_stays_as_it_is_but_for_secrets() -> None:
     normalise = Normaliser(lambda text: text.replace("secret", "***"), patterns=["volatile"])
     text = "2026-11-24 volatile secret "
