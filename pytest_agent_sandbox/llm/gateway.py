@@ -231,8 +231,10 @@ class Gateway(Closing):
                 body = await body_of(request, room)
                 path = path.removeprefix(PREFIX)
                 reading = self._exchange(lane, request, path, body, entry)
+                if len(body) > LARGE:  # else nothing is waited for
+                    reading = unless_gone(reading, receive)
                 del body  # what is passed on was written anew
-                await _answer(lane, await unless_gone(reading, receive), receive, send)
+                await _answer(lane, await reading, receive, send)
         except NoRoomError as problem:
             await send_answer(_no_room(request, path, problem), send)
         except ClientDisconnect:

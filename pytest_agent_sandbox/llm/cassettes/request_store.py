@@ -91,11 +91,6 @@ class StoredRequest:
         """See `CanonicalRequest`."""
         return self.whole().key
 
-    @property
-    def has_key(self) -> bool:
-        """True if its key was asked for before: the first time takes as long as it is large."""
-        return "key" in vars(self)
-
     @cached_property
     def skeleton(self) -> str:
         """See `CanonicalRequest`."""

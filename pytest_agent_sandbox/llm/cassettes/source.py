@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
     from pytest_agent_sandbox.llm.exchange import Answer, Exchange, Source
 
-#: Characters that are normalised while the event loop waits: in 10 ms at most.
-_MOST_NEW = 8 * 1024
+#: Characters that are normalised while the event loop waits: in 10 ms, at worst in 40.
+_MOST_NEW = 32 * 1024
+#: Seconds that the event loop waits for a recording to be found.
+_AT_ONCE = 0.01
 
 Match = Literal["strict", "lenient"]
 
@@ -82,7 +85,7 @@ class CassetteSource:
         """Return the recorded answer, or the provider's if the player records."""
         if self.recorded:
             request = await self._canonical(exchange)
-            interaction = await exchange.work(lambda: self._take_known(request))
+            interaction = await exchange.work(lambda: self._take_near(request))
             if interaction is None:
                 interaction = await exchange.work(
                     lambda: self._take_any(request, exchange), is_heavy=True
@@ -189,13 +192,14 @@ class CassetteSource:
         exchange.call.origin = "recorded"
         return interaction.keep(answer)
 
-    def _take_known(self, request: CanonicalRequest) -> StoredInteraction | None:
-        """Take the interaction to replay, if it is one of the next whose keys are known."""
-        for number, interaction in enumerate(self._unused(request)):
-            if number and not interaction.request.has_key:
-                return None
+    def _take_near(self, request: CanonicalRequest) -> StoredInteraction | None:
+        """Take the interaction to replay, if it is found at once: most often it is the next."""
+        deadline = time.monotonic() + _AT_ONCE
+        for interaction in self._unused(request):
             if interaction.request.key == request.key:
                 return self._taken(interaction)
+            if time.monotonic() > deadline:
+                return None
         return None
 
     def _take_any(self, request: CanonicalRequest, exchange: Exchange) -> StoredInteraction | None:
