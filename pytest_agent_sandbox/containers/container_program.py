@@ -84,7 +84,9 @@ class Program:
         # The SDK returns a file around a socket; on Windows, something that behaves like a socket.
         self._socket: Any = getattr(self._stream, "_sock", self._stream)
         self._socket.settimeout(patience)
+        self._patience: float | None = patience
         self._rest = b""
+        self._line = b""
         self._complaint = ""
         texts = [Path(str(module.__file__)).read_text("utf-8") for module in modules]
         try:
@@ -105,6 +107,7 @@ class Program:
 
     def wait_forever(self) -> None:
         """Have `read` and `send` wait for as long as the program runs."""
+        self._patience = None
         self._socket.settimeout(None)
 
     def read(self, deadline: float = math.inf) -> bytes:
@@ -134,12 +137,35 @@ class Program:
         Raises:
             OSError: It is gone, or does not print one.
         """
+        line = self.poll_line(timeout)
+        if line is None:
+            raise TimeoutError("it does not answer")
+        return line
+
+    def poll_line(self, timeout: float) -> bytes | None:
+        """Return the next line of its standard output; None where it is still to come.
+
+        Args:
+            timeout: Seconds to wait for it.
+
+        Raises:
+            OSError: It is gone.
+        """
         deadline = time.monotonic() + timeout
-        line = b""
-        while not line.endswith(b"\n"):
-            line += self.read(deadline)
-            if len(line) > _LONGEST_LINE:
+        while not self._line.endswith(b"\n"):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self._socket.settimeout(left)
+            try:
+                self._line += self.read(deadline)
+            except TimeoutError:
+                return None
+            finally:
+                self._socket.settimeout(self._patience)
+            if len(self._line) > _LONGEST_LINE:
                 raise ConnectionError("it answers without end")
+        line, self._line = self._line, b""
         return line
 
     def why_gone(self, error: object) -> str:

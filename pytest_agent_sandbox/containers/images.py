@@ -58,6 +58,7 @@ class Image:
         labels: Its labels.
         size: Bytes, unpacked.
         user: The user of its containers; empty for root.
+        entrypoint: The words that its containers' command begins with.
         environment: The variables of its containers.
     """
 
@@ -68,6 +69,7 @@ class Image:
     labels: Mapping[str, str] = field(default_factory=dict, repr=False)
     size: int = 0
     user: str = ""
+    entrypoint: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -89,6 +91,7 @@ class Image:
             ),
             labels=dict(config.get("Labels") or {}),
             user=str(config.get("User") or ""),
+            entrypoint=tuple(map(str, config.get("Entrypoint") or ())),
             environment={
                 name: value
                 for name, _, value in (str(each).partition("=") for each in config.get("Env") or ())

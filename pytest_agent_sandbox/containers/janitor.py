@@ -15,6 +15,7 @@ from pytest_agent_sandbox.containers.container_program import Program
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.image_files import open_image
 from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.host.closing import Closing
 
 #: The capabilities that the container's root needs to clean up after others.
 CAPABILITIES = (
@@ -127,7 +128,7 @@ def by_owner(files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
     return owners
 
 
-class Janitor:
+class Janitor(Closing):
     """The cleaner of one container: it ends processes, wipes what can be written to, and checks.
 
     The container has a read-only root file system, and writes to memory only. The janitor is a
@@ -174,14 +175,6 @@ class Janitor:
             SandboxError: It is not one that can be brought back, or the janitor is gone.
         """
         self._order("remember", volumes=list(volumes))
-
-    def kill(self) -> None:
-        """End all processes that were not there at first.
-
-        Raises:
-            SandboxError: The janitor is gone.
-        """
-        self._order("kill")
 
     def reset(self) -> list[str]:
         """Bring the first state back; return what could not be, in words.

@@ -33,7 +33,6 @@ _OF_THE_KERNEL = (
     "securityfs",
     "debugfs",
 )
-_OF_A_PROCESS = ("limits", "oom_score_adj")
 # Seconds in which what was killed has to be gone.
 _PATIENCE = 3.0
 # Bytes of a file that are kept to put it back; the first state holds no larger ones that change.
@@ -57,7 +56,6 @@ class Janitor:
         self.processes: Processes = {}
         self.files: Dict[str, Files] = {}
         self.mounts: List[Mount] = []
-        self.limits: Dict[int, List[str]] = {}
 
     def restore(self, archives: Mapping[str, str]) -> Answer:
         """Fill folders in memory with what the image has in their place."""
@@ -87,7 +85,6 @@ class Janitor:
             and place not in volumes
         ]
         self.processes = {pid: facts for pid, facts in _processes().items() if pid not in self.own}
-        self.limits = _limits(self.processes)
         self.files = {place: _scan(place) for place in _places(self.mounts)}
         return {"problems": problems, "places": sorted(self.files)}
 
@@ -98,11 +95,6 @@ class Janitor:
             _wipe(place, files)
         _remove_ipc()
         return {"problems": self.check()}
-
-    def kill(self) -> Answer:
-        """End all processes that were not there at first."""
-        self._end_others()
-        return {}
 
     def _end_others(self) -> None:
         """End all processes that were not there at first.
@@ -139,8 +131,6 @@ class Janitor:
             for pid, facts in self.processes.items()
             if now.get(pid, {}).get("began") != facts["began"] or now[pid]["state"] == "Z"
         ]
-        if _limits(self.processes) != self.limits:
-            problems.append("the limits of the server's process have changed")
         if _mounts() != self.mounts:
             problems.append("there are other mounts")
         for place, files in self.files.items():
@@ -168,28 +158,6 @@ def _processes() -> Processes:
             "state": fields[0],
             "began": fields[19],  # field 22 of proc(5): ticks since the machine's start
         }
-    return found
-
-
-def _limits(pids: Iterable[int]) -> Dict[int, List[str]]:
-    """Return what a process may use: anybody of its user can change that."""
-    return {pid: [_read(pid, name) for name in _OF_A_PROCESS] + _scheduling(pid) for pid in pids}
-
-
-def _read(pid: int, name: str) -> str:
-    try:
-        with open(f"/proc/{pid}/{name}") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def _scheduling(pid: int) -> List[str]:
-    """Return a process's nice value, policy and CPUs."""
-    found = []
-    with suppress(OSError):
-        found += [str(os.getpriority(os.PRIO_PROCESS, pid)), str(os.sched_getscheduler(pid))]
-        found.append(str(sorted(os.sched_getaffinity(pid))))
     return found
 
 
@@ -362,7 +330,6 @@ def main() -> None:
     orders: Dict[str, Callable[..., Answer]] = {
         "restore": janitor.restore,
         "remember": janitor.remember,
-        "kill": janitor.kill,
         "reset": janitor.reset,
     }
     for line in sys.stdin:

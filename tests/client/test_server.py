@@ -1,10 +1,9 @@
-"""The server itself: that it is up, which it is, whom it lets in, and what it keeps."""
+"""The server itself: that it is up, which it is, and whom it lets in."""
 
 from __future__ import annotations
 
 import pytest
 
-from pytest_agent_sandbox.client.server_state import ServerState
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import find_local, server_version
@@ -29,12 +28,3 @@ def test_it_wants_the_key(server: Server) -> None:
         pytest.raises(ServerError, match="401"),
     ):
         workspace.execute_command("true")
-
-
-def test_what_a_test_left_can_be_cleared(fresh_server: Server) -> None:
-    """On a server of its own: conversations of other tests, at work perhaps, are not its to end."""
-    with RemoteWorkspace(fresh_server.host, fresh_server.api_key) as workspace:
-        state = ServerState(workspace.connection)
-        workspace.execute_command("echo something")
-        assert state.clear() == []
-        assert state.changes() == []

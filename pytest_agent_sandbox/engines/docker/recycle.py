@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from pytest_agent_sandbox.client.server_state import ServerState
-from pytest_agent_sandbox.client.transport import ServerConnection
+from pytest_agent_sandbox.containers.accounts import Account
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.janitor import Janitor
+from pytest_agent_sandbox.containers.template import Server, Template
+from pytest_agent_sandbox.host.closing import Closing
+from pytest_agent_sandbox.sandbox.agent_server import secret_environment
 
 #: Where agent servers keep what is theirs, whoever they run as.
 SERVER_FOLDER = "/workspace"
@@ -30,56 +34,83 @@ def folders_in_memory(working_dir: str) -> list[str]:
     return list(PLACES) if is_inside else [*PLACES, working_dir]
 
 
-class Recycler:
-    """Knows a sandbox as it was at first, and brings it back to that.
+@dataclass(frozen=True, kw_only=True)
+class FirstState:
+    """What a recycled sandbox is before its first server.
+
+    Attributes:
+        server: Its servers.
+        account: Their user.
+        has_groups: Whether the user is also in the groups that the image's files tell.
+        gains: Whether their programs may gain privileges, as by `sudo`.
+        files: What its image has in its folders in memory.
+        volumes: The folders in it that are the host's, or volumes.
+    """
+
+    server: Server
+    account: Account
+    has_groups: bool
+    gains: bool
+    files: Mapping[str, bytes]
+    volumes: Sequence[str]
+
+
+class Recycler(Closing):
+    """Starts the servers of a sandbox, and brings it back to what it was before the first one.
 
     Args:
         engine: The container's engine.
-        container: The sandbox's container, its server answering.
-        address: The server's address.
-        session_key: What its clients have to show.
-        files: What its image has in its folders in memory.
-        volumes: The folders in it that are the host's, or volumes.
+        container: The sandbox's container, in which nothing runs yet.
+        state: What it is to be.
+        timeout: Seconds that loading the server may take.
+        check: Called while waiting; what it raises ends that.
 
     Raises:
-        SandboxError: Its state is not one that can be brought back.
+        SandboxError: Its state is not one that can be brought back, or the server cannot be loaded.
     """
 
     def __init__(
         self,
         engine: ContainerEngine,
         container: Container,
-        address: str,
-        session_key: SecretStr,
-        files: Mapping[str, bytes],
-        volumes: Sequence[str],
+        state: FirstState,
+        timeout: float,
+        check: Callable[[], None],
     ) -> None:
-        self._janitor = Janitor(engine, container)
-        try:
-            self._connection = ServerConnection(address, session_key, guard=container.check)
-            try:
-                self._janitor.restore(files)
-                self._server = ServerState(self._connection)
-                self._janitor.remember(volumes)
-            except BaseException:
-                self._connection.close()
-                raise
-        except BaseException:
-            self._janitor.close()
-            raise
+        with ExitStack() as closing:
+            self._template = closing.enter_context(
+                Template(
+                    engine,
+                    container,
+                    state.server,
+                    state.account,
+                    has_groups=state.has_groups,
+                    gains=state.gains,
+                )
+            )
+            self._janitor = closing.enter_context(Janitor(engine, container))
+            self._janitor.restore(state.files)
+            self._template.load(timeout, check)
+            self._janitor.remember(state.volumes)
+            self._closing = closing.pop_all()
 
-    def reset(self) -> list[str]:
-        """Bring the first state back; return what is not as it was, in words.
+    def serve(self, session_key: SecretStr, secret_key: SecretStr) -> None:
+        """Begin a server; it is still to answer.
 
         Raises:
-            SandboxError: The server or the janitor does not answer.
+            SandboxError: The template does not answer.
         """
-        # First the processes: what they do to the server, and what it remembers of their end, is
-        # cleared after that.
-        self._janitor.kill()
-        return self._server.clear() + self._janitor.reset() + self._server.changes()
+        self._template.serve(secret_environment(session_key, secret_key))
+
+    def reset(self) -> list[str]:
+        """End the server and bring the first state back; return what is not as it was, in words.
+
+        Raises:
+            SandboxError: The template or the janitor does not answer.
+        """
+        self._template.stop()
+        return self._janitor.reset()
 
     def close(self) -> None:
         """Let go of the sandbox."""
-        self._connection.close()
-        self._janitor.close()
+        self._closing.close()

@@ -19,7 +19,7 @@ from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.proxies import without_proxy
 from pytest_agent_sandbox.containers.readiness import wait_until
 from pytest_agent_sandbox.engines.docker.plan import SandboxPlan
-from pytest_agent_sandbox.engines.docker.recycle import Recycler
+from pytest_agent_sandbox.engines.docker.recycle import FirstState, Recycler
 from pytest_agent_sandbox.engines.docker.services import SERVER_PORT
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartFailed
 from pytest_agent_sandbox.host.egress import Egress
@@ -28,6 +28,8 @@ from pytest_agent_sandbox.sandbox.network import ways_out
 
 # Seconds for one question whether the server answers.
 _PROBE_TIMEOUT = 2.0
+# Seconds for a server that is forked: a moment, but the machine may be busy.
+_RENEWAL_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Sandbox:
         *,
         dormant: bool = False,
         check: Callable[[], None] = lambda: None,
+        state: FirstState | None = None,
     ) -> Sandbox:
         """Start a container until its server answers; once more after a transient failure.
 
@@ -99,17 +102,18 @@ class Sandbox:
             user: Whom it is for.
             dormant: Whether its user is not known yet: see `hand_over`.
             check: Called while waiting; what it raises ends that.
+            state: Its first state, where it is to be brought back to that.
 
         Raises:
             SandboxStartFailed: The container did not start, or its server never answered.
             SandboxError: Whatever else keeps it from starting.
         """
         try:
-            return cls._start_once(engine, plan, user, dormant, check)
+            return cls._start_once(engine, plan, user, dormant, check, state)
         except SandboxError as error:
             if not is_transient(error):
                 raise
-            return cls._start_once(engine, plan, user, dormant, check)
+            return cls._start_once(engine, plan, user, dormant, check, state)
 
     @classmethod
     def _start_once(
@@ -119,13 +123,15 @@ class Sandbox:
         user: User,
         dormant: bool,
         check: Callable[[], None],
+        state: FirstState | None,
     ) -> Sandbox:
         began = time.monotonic()
         session_key, secret_key = _new_secret(), _new_secret()
         if user.on_secret is not None:
             user.on_secret(session_key.get_secret_value())
-        own = DORMANT if dormant else plan.variables
-        own = {**own, **secret_environment(session_key, secret_key)}
+        own = dict(DORMANT if dormant else plan.variables)
+        if state is None:
+            own |= secret_environment(session_key, secret_key)
         environment = {**plan.spec.environment, **own}
         told = [plan.image.environment, engine.container_proxies, environment]
         spec = replace(
@@ -135,6 +141,7 @@ class Sandbox:
             tunneled=engine.is_apart,
         )
         egress = Egress(plan.allow)
+        recycler = None
         try:
             with ExitStack() as undo:
                 container = undo.enter_context(
@@ -147,13 +154,20 @@ class Sandbox:
                         outwards=ways_out(plan.network, plan.gateway, egress),
                     )
                 )
-                _wait_for_server(container, plan.timeout, check)
+                if state is not None:
+                    recycler = undo.enter_context(
+                        Recycler(engine, container, state, plan.timeout, check)
+                    )
+                    recycler.serve(session_key, secret_key)
+                _wait_for_server(container, began + plan.timeout - time.monotonic(), check)
                 undo.pop_all()
         except SandboxDied as death:
             # The log is a note of its own: the first error's notes do not show.
             raise SandboxStartFailed(f"While starting: {death}", log=death.log) from None
         seconds = time.monotonic() - began
-        return cls(plan, container, session_key, secret_key, seconds, egress, is_dormant=dormant)
+        sandbox = cls(plan, container, session_key, secret_key, seconds, egress, is_dormant=dormant)
+        sandbox.recycler = recycler
+        return sandbox
 
     @property
     def address(self) -> str:
@@ -169,6 +183,22 @@ class Sandbox:
         """Let go of its server; its container is still to be removed."""
         if self.recycler is not None:
             self.recycler.close()
+
+    def renew(self) -> list[str]:
+        """Bring it back to its first state, with a new server; return what is not as it was.
+
+        Raises:
+            SandboxError: It cannot be brought back, or the new server does not answer.
+        """
+        assert self.recycler is not None
+        problems = self.recycler.reset()
+        if problems:
+            return problems
+        # What has survived, or what somebody has written down, opens nothing any more.
+        self.session_key, self._secret_key = _new_secret(), _new_secret()
+        self.recycler.serve(self.session_key, self._secret_key)
+        _wait_for_server(self.container, _RENEWAL_TIMEOUT, lambda: None)
+        return []
 
     def hand_over(self, plan: SandboxPlan, user: User) -> None:
         """Make it a user's, who did not start it.

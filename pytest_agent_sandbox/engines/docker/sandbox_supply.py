@@ -205,9 +205,8 @@ class SandboxSupply(Closing):
             return "" if sandbox.answers() else "its server does not answer"
         if sandbox.uses > self._most_reuses:
             return f"it was used again {self._most_reuses} times"
-        assert sandbox.recycler is not None
         began = time.monotonic()
-        problems = sandbox.recycler.reset()
+        problems = sandbox.renew()
         self.statistics.resets.append(time.monotonic() - began)
         return problems[0] if problems else ""
 

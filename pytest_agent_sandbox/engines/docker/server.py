@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_agent_sandbox.client import versions
-from pytest_agent_sandbox.containers.images import Image, server_version
+from pytest_agent_sandbox.containers.images import FULL_TARGET, TARGET_LABEL, Image, server_version
+from pytest_agent_sandbox.containers.template import Server
 from pytest_agent_sandbox.engines.docker.services import (
     SERVER_PORT,
     VNC_PORT,
@@ -20,6 +21,39 @@ _OF_THE_START = ("OH_", "OPENHANDS_", "LOG_", "LITELLM_", "PYTHON", "AGENT_SANDB
 
 #: The arguments of the image's entry point.
 SERVER_COMMAND = ("--host", "0.0.0.0", "--port", str(SERVER_PORT))  # noqa: S104 - inside it
+
+_MODULE = "openhands.agent_server"
+# The entry point of our full images starts the desktop too, if that is asked for, before this.
+_OUR_ENTRYPOINT = ("/agent-server/.venv/bin/python", "-m", _MODULE)
+# First processes that only look after the second one.
+_INITS = ("tini", "dumb-init", "docker-init", "catatonit")
+# Of 1.58. Routers read no configuration when they are loaded, the module that serves them does.
+_IMPORTS_OF = (f"{_MODULE}.api",)
+# What a server loads when it first serves, and with its first conversation.
+_ALSO = (
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.auto",
+    "uvicorn.protocols.http.auto",
+    "uvicorn.protocols.websockets.wsproto_impl",
+    "uvicorn.loops.asyncio",
+    "posthog",
+    "openhands.tools.preset.default",
+    "openhands.tools.browser_use.impl",
+)
+
+
+def forked_server(image: Image) -> Server:
+    """Return how the image's server is forked, or started anew where it is no Python program."""
+    entry = image.entrypoint
+    if image.labels.get(TARGET_LABEL) == FULL_TARGET:
+        entry = _OUR_ENTRYPOINT
+    elif entry and entry[0].rpartition("/")[2] in _INITS:
+        entry = entry[entry.index("--") + 1 :] if "--" in entry else entry[1:]
+    words = (*entry, *SERVER_COMMAND)
+    place = entry.index("-m") if "-m" in entry else -1
+    if place < 1 or entry[place + 1 : place + 2] != (_MODULE,):
+        return Server(words)
+    return Server(words, entry[:place], _MODULE, _IMPORTS_OF, _ALSO)
 
 
 def server_environment(image: Image, *, extra_ports: bool, has_desktop: bool) -> dict[str, str]:

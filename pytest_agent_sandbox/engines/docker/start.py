@@ -27,10 +27,11 @@ from pytest_agent_sandbox.engines.docker.plan import WORKING_DIR_LABEL, SandboxP
 from pytest_agent_sandbox.engines.docker.recycle import (
     SERVER_FOLDER,
     SERVER_FOLDERS,
-    Recycler,
+    FirstState,
     folders_in_memory,
 )
 from pytest_agent_sandbox.engines.docker.sandbox import Sandbox, User
+from pytest_agent_sandbox.engines.docker.server import forked_server
 from pytest_agent_sandbox.errors import SettingsError
 
 
@@ -79,9 +80,15 @@ class SandboxStarter:
         if copies:
             own = begun.spec.files if accounts is not None else b""
             begun = replace(begun, spec=replace(begun.spec, files=joined(own, copies)))
-        sandbox = Sandbox.start(self._engine, begun, user, dormant=dormant, check=check)
+        state = None
+        if plan.isolation == "recycled":
+            state = self._first_state(begun, files)
+            begun = _forking(begun, state)
+        sandbox = Sandbox.start(
+            self._engine, begun, user, dormant=dormant, check=check, state=state
+        )
         sandbox.plan = plan
-        if not plan.is_in_memory:
+        if not plan.is_in_memory or state is not None:
             return sandbox
         try:
             self._fill(sandbox, files)
@@ -93,16 +100,6 @@ class SandboxStarter:
 
     def _fill(self, sandbox: Sandbox, files: Mapping[str, bytes]) -> None:
         """Put the image's files into the folders in memory."""
-        if sandbox.plan.isolation == "recycled":
-            sandbox.recycler = Recycler(
-                self._engine,
-                sandbox.container,
-                sandbox.address,
-                sandbox.session_key,
-                files,
-                sandbox.plan.spec.volume_targets(),
-            )
-            return
         self._check_user(sandbox)
         # Nobody in it has a capability, root neither: each user's files are that user's to make.
         for owner, mine in by_owner(files).items():
@@ -111,6 +108,18 @@ class SandboxStarter:
                 janitor.restore(mine)
             finally:
                 janitor.close()
+
+    def _first_state(self, plan: SandboxPlan, files: Mapping[str, bytes]) -> FirstState:
+        """Return what a sandbox is before its first server."""
+        image, user = plan.image, plan.spec.user or plan.image.user
+        return FirstState(
+            server=forked_server(image),
+            account=find_account(self._engine, image.reference, user),
+            has_groups=":" not in user,
+            gains=plan.security == "sudo",
+            files=files,
+            volumes=plan.spec.volume_targets(),
+        )
 
     def _check_user(self, sandbox: Sandbox) -> None:
         """Raise `SettingsError` where a user's name, which is not root's, means root after all."""
@@ -207,6 +216,19 @@ def _with_folders(plan: SandboxPlan, account: Account) -> SandboxPlan:
         # The user's own shell may be one that lets nobody in, and tmux goes by it.
         environment={"HOME": home, "SHELL": "/bin/bash", **plan.spec.environment},
         files=b"" if plan.is_in_memory else folders_of(account, folders),
+    )
+    return replace(plan, spec=spec)
+
+
+def _forking(plan: SandboxPlan, state: FirstState) -> SandboxPlan:
+    """Return the plan with a first process of root, which forks the user's servers."""
+    home = {"HOME": state.account.home} if state.account.home else {}
+    spec = replace(
+        plan.spec,
+        user="0",
+        entrypoint=state.server.entrypoint,
+        command=(),
+        environment={**home, **plan.spec.environment},
     )
     return replace(plan, spec=spec)
 

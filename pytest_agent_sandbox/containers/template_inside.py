@@ -1,0 +1,251 @@
+"""The template's half inside of a container: it keeps a pristine process, and forks servers of it.
+
+It is the container's first process, of root: out of reach for those that it starts. It is a program
+of its own and runs there by the server's Python, or by any Python >= 3.8 where the server is no
+Python program; with the standard library only. Orders come as lines of JSON, and are answered by
+lines of JSON.
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import gc
+import grp
+import importlib
+import importlib.util
+import json
+import os
+import pwd
+import runpy
+import select
+import signal
+import sys
+import time
+import traceback
+from contextlib import contextmanager, suppress
+from typing import Any, Dict, Iterator, List, Optional, Set
+
+# prctl(2).
+_PR_SET_DUMPABLE, _PR_SET_NAME, _PR_SET_NO_NEW_PRIVS = 4, 15, 38
+# Seconds in which what was killed has to be gone.
+_PATIENCE = 3.0
+
+Environment = Dict[str, str]
+
+
+class Template:
+    """A process that has loaded what a server is made of, and never serves.
+
+    Args:
+        link: The connection to whoever gives orders.
+        words: The server's command line.
+        module: The Python module that it runs; empty where it is not to be loaded beforehand.
+        parts: Modules to load with it, and those whose imports are loaded, but not they themselves,
+            for they read their configuration then.
+        account: The number and group of the server's user.
+        has_groups: Whether the user is in the groups that the container's files tell.
+        gains: Whether its programs may gain privileges, as by `sudo`.
+    """
+
+    def __init__(
+        self,
+        link: Any,
+        words: List[str],
+        module: str,
+        parts: Dict[str, List[str]],
+        account: Dict[str, Any],
+        has_groups: bool,
+        gains: bool,
+    ) -> None:
+        self._link = link
+        self._words = words
+        self._module = module
+        self._parts = parts
+        self._account = account
+        self._has_groups = has_groups
+        self._gains = gains
+        self._server = 0
+        self._woken, waker = os.pipe()
+        os.set_blocking(waker, False)
+        signal.set_wakeup_fd(waker)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._pass_on)
+
+    def obey(self) -> Optional[Environment]:
+        """Do as told until the server has ended; in a forked process, return its environment."""
+        rest = b""
+        watched = [self._woken, self._link]
+        while True:
+            ready, _, _ = select.select(watched, [], [])
+            if self._woken in ready:
+                os.read(self._woken, 1024)
+                self._reap()
+            if self._link not in ready:
+                continue
+            chunk = self._link.recv(65536)
+            if not chunk:
+                watched.remove(self._link)  # whoever gave orders is gone; the server goes on
+            rest += chunk
+            while b"\n" in rest:
+                line, _, rest = rest.partition(b"\n")
+                order = json.loads(line)
+                if order["do"] == "serve":
+                    if not self._fork():
+                        return order["environment"]  # type: ignore[no-any-return]
+                    self._answer({})
+                else:
+                    self._answer(self._load() if order["do"] == "load" else self._stop())
+
+    def become_server(self, environment: Environment) -> None:
+        """Run the server in this process, which was forked."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._link.close()
+        os.close(self._woken)
+        os.setsid()
+        os.setgroups(self._groups())
+        os.setgid(self._account["group"])
+        os.setuid(self._account["number"])
+        if not self._gains:
+            _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        os.environ.update(environment)
+        if not self._module:
+            os.execvp(self._words[0], self._words)
+        # Its memory and environment are nobody's to read, nor to write, but root's.
+        _prctl(_PR_SET_DUMPABLE, 0)
+        _prctl(_PR_SET_NAME, ctypes.c_char_p(b"agent-server"))
+        sys.argv = self._words[self._words.index("-m") + 1 :]
+        runpy.run_module(self._module, run_name="__main__", alter_sys=True)
+
+    def _answer(self, answer: Dict[str, Any]) -> None:
+        with suppress(OSError):
+            self._link.sendall(json.dumps(answer).encode() + b"\n")
+
+    def _load(self) -> Dict[str, Any]:
+        """Load what the server is made of, as its user: what is written then is the user's."""
+        if not self._module:
+            return {}
+        gc.disable()  # nothing of all that is loaded ever becomes garbage
+        try:
+            with self._as_user():
+                for name in _names(self._module, self._parts):
+                    importlib.import_module(name)
+        except BaseException as error:  # noqa: BLE001 - told; the container is thrown away
+            traceback.print_exc()
+            return {"problem": f"{type(error).__name__}: {error}"}
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+        threads = len(os.listdir("/proc/self/task"))
+        if threads > 1:  # a fork would be without them
+            self._module = ""
+        return {"threads": threads}
+
+    @contextmanager
+    def _as_user(self) -> Iterator[None]:
+        os.setegid(self._account["group"])
+        os.seteuid(self._account["number"])
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+
+    def _fork(self) -> int:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid:
+            self._server = pid
+        return pid
+
+    def _stop(self) -> Dict[str, Any]:
+        """End the server; what it has started is another's to end."""
+        server, self._server = self._server, 0
+        if not server:
+            return {}
+        with suppress(OSError):
+            os.kill(server, signal.SIGKILL)
+        deadline = time.monotonic() + _PATIENCE
+        while server not in self._reap() and time.monotonic() < deadline:
+            if not os.path.exists(f"/proc/{server}"):
+                break
+            time.sleep(0.001)
+        return {}
+
+    def _reap(self) -> Set[int]:
+        """Take note of processes that have ended; the server's end is the container's."""
+        ended = set()
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    break
+                ended.add(pid)
+                if pid == self._server:
+                    code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
+                    os._exit(code or (128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0))
+        return ended
+
+    def _pass_on(self, number: int, _frame: object) -> None:
+        """Pass a signal on to the server, where it is one that ends; without a server, end."""
+        if number == signal.SIGCHLD:
+            return
+        if not self._server:
+            os._exit(128 + number)
+        with suppress(OSError):
+            os.kill(self._server, number)
+
+    def _groups(self) -> List[int]:
+        """Return the groups that engines give to a user."""
+        group = int(self._account["group"])
+        if not self._has_groups:
+            return [group]
+        with suppress(KeyError):
+            name = pwd.getpwuid(self._account["number"]).pw_name
+            others = [each.gr_gid for each in grp.getgrall() if name in each.gr_mem]
+            return sorted({group, *others})
+        return [group]
+
+
+def _names(module: str, parts: Dict[str, List[str]]) -> Iterator[str]:
+    """Yield the modules to load."""
+    yield f"{module}.__main__"
+    for part in parts["imports_of"]:
+        found = importlib.util.find_spec(part)
+        if found is None or not found.origin:
+            continue
+        with open(found.origin, encoding="utf-8") as file:
+            tree = ast.parse(file.read())
+        for statement in tree.body:
+            if isinstance(statement, ast.Import):
+                for each in statement.names:
+                    yield each.name
+            elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
+                yield statement.module
+    for name in parts["also"]:
+        try:
+            there = importlib.util.find_spec(name)
+        except ImportError:
+            continue
+        if there is not None:
+            yield name
+
+
+def _prctl(option: int, value: Any) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), f"prctl({option})")
+
+
+def main(link: Any, **arguments: Any) -> None:
+    """Be the template; in what it forks, be the server."""
+    if sys.path[:1] == [""]:  # of `python -c`; of `python -m` it is this folder
+        sys.path[0] = os.getcwd()
+    template = Template(link, **arguments)
+    link.sendall(b"{}\n")
+    environment = template.obey()
+    if environment is not None:
+        template.become_server(environment)
