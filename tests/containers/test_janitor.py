@@ -179,10 +179,6 @@ def test_what_cannot_be_brought_back_is_said(
     with Container.start(engine, spec, log_path=tmp_path / "log") as container:
         janitor = Janitor(engine, container)
         janitor.remember()
-        for change in ("prlimit --pid 1 --nofile=50:100", "renice 5 1", "taskset -pc 0 1"):
-            janitor.remember()
-            run(change)
-            assert janitor.reset() == ["the limits of the server's process have changed"]
         run("pkill -x sleep")
         assert "the process sleep has ended" in janitor.reset()
         api.kill(container.id)
@@ -196,7 +192,6 @@ def test_another_mount_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     # Not in a container: to mount in one, an engine has to be allowed more than most are.
     janitor = janitor_inside.Janitor()
     janitor.processes = janitor_inside._processes()
-    janitor.limits = janitor_inside._limits(janitor.processes)
     janitor.mounts = mounts = janitor_inside._mounts()
     monkeypatch.setattr(janitor_inside, "_mounts", lambda: mounts)
     assert "there are other mounts" not in janitor.check()

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("agent_server_image")
 
 # The second test is told what the first has seen and done, by a file on this side.
 HOSTILE = """
-import json, os, time
+import json, os, re, time
 from pathlib import Path
 import pytest
 from pytest_agent_sandbox import say, tool
@@ -44,6 +44,8 @@ def look(workspace):
     conversations = info.get_json("/api/conversations/search")
     # Files of the commands that this test itself runs.
     lines = [line for line in seen.splitlines() if "ommand" not in line]
+    # Each server has a number of its own, and a folder for it.
+    lines = [re.sub(r"(server|downloads)-[0-9a-f]+", r"\\1-N", line) for line in lines]
     return [lines, settings, secrets, conversations]
 
 def talk(agent_conversation):
@@ -93,7 +95,7 @@ def test_recycled_shows_nothing_of_what_was_before(project: Project) -> None:
     assert code == 0
     assert len(set(containers(output))) == 1
     assert len(containers(output)) == 3
-    assert re.search(r"1 sandbox started .*, 2 reused \(cleaned in \d+ ms\)", output)
+    assert re.search(r"1 sandbox started .*, 2 reused \(cleaned in [\d.]+ m?s\)", output)
     assert "thrown away" not in output
 
 
@@ -177,13 +179,13 @@ def test_for_which_it_is_used_up(agent_workspace):
     )
     assert code == 0
     names = containers(output)
-    assert len(set(names[:4])) == 4
-    assert names[3] == names[4] == names[6]
-    assert len(set(names)) == 6
+    assert len(set(names[:3])) == 3
+    assert names[2] == names[3] == names[4], "a new server does not mind what its last one was"
+    assert names[6] == names[7]
+    assert len(set(names)) == 5
     for reason in (
         "janitor of container",
         "its container has ended",
-        "got no answer",
         "used again 2 times",
     ):
         assert re.search(rf"thrown away instead of reused: 1 \(.*{reason}", output), reason

@@ -102,13 +102,20 @@ class Recycler(Closing):
         """
         self._template.serve(secret_environment(session_key, secret_key))
 
-    def reset(self) -> list[str]:
-        """End the server and bring the first state back; return what is not as it was, in words.
+    def stop(self) -> None:
+        """End the server.
 
         Raises:
-            SandboxError: The template or the janitor does not answer.
+            SandboxError: The template does not answer.
         """
         self._template.stop()
+
+    def clean(self) -> list[str]:
+        """Bring the first state back; return what is not as it was, in words.
+
+        Raises:
+            SandboxError: The janitor does not answer.
+        """
         return self._janitor.reset()
 
     def close(self) -> None:

@@ -184,20 +184,33 @@ class Sandbox:
         if self.recycler is not None:
             self.recycler.close()
 
-    def renew(self) -> list[str]:
+    def end_use(self) -> None:
+        """End its server, where it is going to be renewed; nothing more of its use is logged.
+
+        Raises:
+            SandboxError: It cannot be ended.
+        """
+        if self.recycler is not None:
+            self.recycler.stop()
+
+    def renew(self, check: Callable[[], None]) -> list[str]:
         """Bring it back to its first state, with a new server; return what is not as it was.
+
+        Args:
+            check: Called while waiting; what it raises ends that.
 
         Raises:
             SandboxError: It cannot be brought back, or the new server does not answer.
         """
         assert self.recycler is not None
-        problems = self.recycler.reset()
+        problems = self.recycler.clean()
         if problems:
             return problems
+        check()
         # What has survived, or what somebody has written down, opens nothing any more.
         self.session_key, self._secret_key = _new_secret(), _new_secret()
         self.recycler.serve(self.session_key, self._secret_key)
-        _wait_for_server(self.container, _RENEWAL_TIMEOUT, lambda: None)
+        _wait_for_server(self.container, _RENEWAL_TIMEOUT, check)
         return []
 
     def hand_over(self, plan: SandboxPlan, user: User) -> None:
@@ -220,7 +233,9 @@ class Sandbox:
         self.plan = plan
         self.egress.forget()
         self.container.rename(plan.name_prefix)
-        self.container.move_log(user.log_path, user.clean_log, with_past=self.uses == 0)
+        # What was printed since its last use is of the server that the user gets.
+        is_all_of_the_user = self.uses == 0 or self.recycler is not None
+        self.container.move_log(user.log_path, user.clean_log, with_past=is_all_of_the_user)
 
 
 class Supply(Protocol):

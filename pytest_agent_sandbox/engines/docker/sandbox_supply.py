@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -18,11 +19,15 @@ from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.background import Background
 from pytest_agent_sandbox.host.closing import Closing
-from pytest_agent_sandbox.host.pool import Pool, Wanted
+from pytest_agent_sandbox.host.pool import Pool, PoolClosedError, Wanted
 from pytest_agent_sandbox.host.scratch import ScratchFolder
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 
 _log = seldom.logger(__name__)
+
+# Milliseconds that tests have waited for used sandboxes of a kind to be renewed, from which on there
+# is a second one: one is renewed while the other one is used.
+_WORTH_ANOTHER = 1000
 
 
 class SandboxSupply(Closing):
@@ -49,10 +54,14 @@ class SandboxSupply(Closing):
         self._clean_log = clean_log
         self._numbers = count(1)
         self._idle: list[Sandbox] = []
-        self._most_idle = max(1, size)
+        self._most_idle = max(1, size) + 1
         self._in_use: Counter[Hashable] = Counter()
-        #: For the idle ones and those in use: a test may have threads of its own.
-        self._lock = threading.Lock()
+        self._in_renewal: Counter[Hashable] = Counter()
+        #: Milliseconds that tests have waited for renewals.
+        self._waited: Counter[Hashable] = Counter()
+        #: For all of these: a test may have threads of its own.
+        self._changed = threading.Condition()
+        self._is_closing = threading.Event()
         self._closing = ExitStack()
         self.scratch = self._closing.enter_context(ScratchFolder()).path
         self._background = self._closing.enter_context(Background())
@@ -60,6 +69,7 @@ class SandboxSupply(Closing):
         self._pool = self._closing.enter_context(
             Pool[Sandbox](size, is_good=_is_alive, discard=self._discard)
         )
+        self._renewals = self._closing.enter_context(Background())
 
     def prepare(self, plans: Sequence[SandboxPlan]) -> None:
         """Have sandboxes ready for the next tests, as far as there are to be any.
@@ -68,12 +78,14 @@ class SandboxSupply(Closing):
             plans: Theirs, in order.
         """
         wanted: list[Wanted[Sandbox]] = []
-        with self._lock:
-            reusable = Counter(sandbox.plan.kind for sandbox in self._idle) + self._in_use
+        with self._changed:
+            idle = Counter(sandbox.plan.kind for sandbox in self._idle)
+            reusable = idle + self._in_use + self._in_renewal
+            scarce = {kind for kind, waited in self._waited.items() if waited > _WORTH_ANOTHER}
         for plan in plans:
             kind = plan.kind
             if plan.isolation != "fresh":
-                if reusable[kind]:
+                if reusable[kind] > (kind in scarce):
                     continue
                 reusable[kind] += 1
             wanted.append(Wanted(kind, self._start_later(plan.for_anybody())))
@@ -89,7 +101,7 @@ class SandboxSupply(Closing):
         sandbox, origin = self._find(plan, user)
         sandbox.uses += 1
         if plan.isolation != "fresh":
-            with self._lock:
+            with self._changed:
                 self._in_use[plan.kind] += 1
         waited = time.monotonic() - began
         self.statistics.add(plan.test, origin, waited, sandbox.start_seconds)
@@ -103,7 +115,7 @@ class SandboxSupply(Closing):
         """
         plan, container = sandbox.plan, sandbox.container
         if plan.isolation != "fresh":
-            with self._lock:
+            with self._changed:
                 self._in_use[plan.kind] -= 1
             if not container.is_kept and self._is_put_aside(sandbox):
                 return
@@ -123,14 +135,15 @@ class SandboxSupply(Closing):
         Raises:
             SandboxError: Something could not be removed.
         """
+        self._is_closing.set()
         self._closing.close()
 
     def _find(self, plan: SandboxPlan, user: User) -> tuple[Sandbox, str]:
         kind = plan.kind
-        while (used := self._take_idle(kind)) is not None:
+        is_ready = self._pool.is_ready(kind)
+        while (used := self._take_idle(kind, wait=not is_ready)) is not None:
             if self._hand_over(used, plan, user):
                 return used, "reused"
-        is_ready = self._pool.is_ready(kind)
         while (warm := self._pool.take(kind)) is not None:
             if self._hand_over(warm, plan, user):
                 return warm, "warm" if is_ready else "awaited"
@@ -142,13 +155,20 @@ class SandboxSupply(Closing):
             sandbox.container.rename(plan.name_prefix)
         return sandbox, "started"
 
-    def _take_idle(self, kind: Hashable) -> Sandbox | None:
-        with self._lock:
-            for sandbox in self._idle:
-                if sandbox.plan.kind == kind:
-                    self._idle.remove(sandbox)
-                    return sandbox
-        return None
+    def _take_idle(self, kind: Hashable, *, wait: bool) -> Sandbox | None:
+        """Return a used one that is as new; with `wait`, also one that is being renewed."""
+        began = time.monotonic()
+        with self._changed:
+            while True:
+                for sandbox in self._idle:
+                    if sandbox.plan.kind == kind:
+                        self._idle.remove(sandbox)
+                        return sandbox
+                if not (wait and self._in_renewal[kind]):
+                    return None
+                self._changed.wait()  # each renewal bounds itself
+                self._waited[kind] += int(1000 * (time.monotonic() - began))
+                began = time.monotonic()
 
     def _hand_over(self, sandbox: Sandbox, plan: SandboxPlan, user: User) -> bool:
         """Hand a sandbox to its new user; remove it and return False where that cannot be."""
@@ -177,6 +197,7 @@ class SandboxSupply(Closing):
         try:
             reason = self._why_not_again(sandbox)
             if not reason:
+                sandbox.end_use()
                 sandbox.container.move_log(self._new_log(), self._clean_log, with_past=False)
         except (SandboxError, OSError) as error:
             reason = str(error)
@@ -184,19 +205,18 @@ class SandboxSupply(Closing):
             self._remove(sandbox)
             raise
         if reason:
-            # It counts how often which reason was: so it must not name the container.
-            reason = reason.replace(sandbox.container.name, "…")
-            self.statistics.thrown_away.append(reason.partition("\n")[0])
+            self._note_thrown_away(sandbox, reason)
             return False
-        with self._lock:
-            self._idle.append(sandbox)
-            surplus, self._idle = self._idle[: -self._most_idle], self._idle[-self._most_idle :]
-        for one in surplus:
-            self._remove(one)
+        if sandbox.recycler is None:
+            self._put_aside(sandbox)
+            return True
+        with self._changed:
+            self._in_renewal[sandbox.plan.kind] += 1
+        self._renewals.do(partial(self._renew, sandbox))
         return True
 
     def _why_not_again(self, sandbox: Sandbox) -> str:
-        """Bring a sandbox back to its first state; return why it cannot be used again, if so."""
+        """Return why a sandbox cannot be used again, if so."""
         if not _is_alive(sandbox):
             return "its container has ended"
         if sandbox.container.is_paused:
@@ -205,16 +225,53 @@ class SandboxSupply(Closing):
             return "" if sandbox.answers() else "its server does not answer"
         if sandbox.uses > self._most_reuses:
             return f"it was used again {self._most_reuses} times"
+        return ""
+
+    def _renew(self, sandbox: Sandbox) -> None:
+        """Bring a sandbox back to its first state, while the next test has another one perhaps."""
         began = time.monotonic()
-        problems = sandbox.renew()
+        try:
+            problems = sandbox.renew(self._check_open)
+        except PoolClosedError:
+            self._put_aside(sandbox, is_good=False)
+            return
+        except (SandboxError, OSError) as error:
+            problems = [str(error)]
+        except BaseException:
+            self._put_aside(sandbox, is_good=False)
+            raise
         self.statistics.resets.append(time.monotonic() - began)
-        return problems[0] if problems else ""
+        if problems:
+            self._note_thrown_away(sandbox, problems[0])
+        self._put_aside(sandbox, is_good=not problems)
+
+    def _check_open(self) -> None:
+        if self._is_closing.is_set():
+            raise PoolClosedError("It is not needed any more.")
+
+    def _put_aside(self, sandbox: Sandbox, *, is_good: bool = True) -> None:
+        surplus = [] if is_good else [sandbox]
+        with self._changed:
+            if sandbox.recycler is not None:
+                self._in_renewal[sandbox.plan.kind] -= 1
+            if is_good:
+                self._idle.append(sandbox)
+                surplus = self._idle[: -self._most_idle]
+                self._idle = self._idle[-self._most_idle :]
+            self._changed.notify_all()
+        for one in surplus:
+            self._remove(one)
+
+    def _note_thrown_away(self, sandbox: Sandbox, reason: str) -> None:
+        # It counts how often which reason was: so it must not name the container.
+        reason = reason.replace(sandbox.container.name, "…")
+        self.statistics.thrown_away.append(reason.partition("\n")[0])
 
     def _new_log(self) -> Path:
         return self.scratch / f"{next(self._numbers)}.log"
 
     def _remove_idle(self) -> None:
-        with self._lock:
+        with self._changed:
             idle, self._idle = self._idle, []
         for sandbox in idle:
             self._remove(sandbox)
