@@ -1,4 +1,4 @@
-"""A container whose first process forks servers of memory that no server has used."""
+"""A container whose first process forks servers, and can end one and begin another."""
 
 from __future__ import annotations
 
@@ -82,16 +82,34 @@ class Server:
         return ["/bin/sh", "-c", _ANY_PYTHON, _WAIT, *self.words]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """How servers are started in a container.
+
+    Attributes:
+        server: The servers.
+        account: Their user, where the container is root's; None for the container's user.
+        has_groups: Whether the user is also in the groups that the container's files tell.
+        gains: Whether their programs may gain privileges, as by `sudo`.
+        is_quiet: Whether Python looks for no garbage while modules are loaded, which it does for a
+            seventh of that time otherwise.
+    """
+
+    server: Server
+    account: Account | None = None
+    has_groups: bool = True
+    gains: bool = True
+    is_quiet: bool = True
+
+
 class Template(Closing):
     """A container's first process, which forks one server after the other.
 
     Args:
         engine: The container's engine.
-        container: The container, of root, whose entry point is the server's.
-        server: The server.
-        account: The server's user.
-        has_groups: Whether the user is also in the groups that the container's files tell.
-        gains: Whether the server's programs may gain privileges, as by `sudo`.
+        container: The container, whose entry point is the server's.
+        launch: How servers are started in it.
+        environment: Variables of all of them, beside the container's; they may be secrets.
 
     Raises:
         SandboxError: The engine refused, or the container has ended.
@@ -101,11 +119,8 @@ class Template(Closing):
         self,
         engine: ContainerEngine,
         container: Container,
-        server: Server,
-        account: Account,
-        *,
-        has_groups: bool,
-        gains: bool,
+        launch: Launch,
+        environment: Mapping[str, str],
     ) -> None:
         self._container = container
         self._link = Program(
@@ -116,13 +131,16 @@ class Template(Closing):
             [_ADDRESS, _PATIENCE],
             patience=_PATIENCE,
         )
+        server, account = launch.server, launch.account
         arguments = {
             "words": list(server.words),
             "module": server.module,
             "parts": {"imports_of": list(server.imports_of), "also": list(server.also)},
-            "account": {"number": account.number, "group": account.group},
-            "has_groups": has_groups,
-            "gains": gains,
+            "environment": dict(environment),
+            "account": account and {"number": account.number, "group": account.group},
+            "has_groups": launch.has_groups,
+            "gains": launch.gains,
+            "is_quiet": launch.is_quiet,
         }
         text = Path(template_inside.__file__).read_text("utf-8")
         try:
@@ -133,7 +151,7 @@ class Template(Closing):
             raise
 
     def load(self, timeout: float, check: Callable[[], None]) -> None:
-        """Load what the server is made of.
+        """Load what servers are made of now, and not for each of them.
 
         Args:
             timeout: Seconds that it may take.
@@ -143,13 +161,7 @@ class Template(Closing):
             SandboxStartFailed: It cannot be loaded, or not in time.
             SandboxDied: The container has ended.
         """
-        answer = self._ask({"do": "load"}, "load", timeout, check)
-        if "problem" in answer:
-            raise SandboxStartFailed(
-                f"The server of container {self._container.name} could not be loaded: "
-                f"{answer['problem']}",
-                log=self._container.log_tail(),
-            )
+        self._ask({"do": "load"}, "load", timeout, check)
 
     def serve(self, environment: Mapping[str, str]) -> None:
         """Fork a server.
@@ -162,13 +174,16 @@ class Template(Closing):
         """
         self._ask({"do": "serve", "environment": dict(environment)}, "serve", _PATIENCE)
 
-    def stop(self) -> None:
+    def stop(self, grace: float = 0.0) -> None:
         """End the server, not what it has started.
 
+        Args:
+            grace: Seconds that it has to end by itself, before it is killed.
+
         Raises:
-            SandboxError: The template is gone.
+            SandboxError: The template is gone, or the server does not end.
         """
-        self._ask({"do": "stop"}, "stop", _PATIENCE)
+        self._ask({"do": "stop", "grace": grace}, "stop", grace + _PATIENCE)
 
     def close(self) -> None:
         """Give no more orders; a server goes on until its container ends."""
@@ -180,7 +195,7 @@ class Template(Closing):
         what: str,
         timeout: float,
         check: Callable[[], None] = lambda: None,
-    ) -> dict[str, Any]:
+    ) -> None:
         deadline = time.monotonic() + timeout
         try:
             if order is not None:
@@ -197,7 +212,12 @@ class Template(Closing):
             answer: dict[str, Any] = json.loads(line)
         except (OSError, ValueError) as error:
             self._raise_gone(error)
-        return answer
+        if "problem" in answer:
+            raise SandboxStartFailed(
+                f"The template of container {self._container.name} could not {what}: "
+                f"{answer['problem']}",
+                log=self._container.log_tail(),
+            )
 
     def _raise_gone(self, error: Exception) -> NoReturn:
         """Raise why the template does not answer, where `error` is all that is known otherwise."""

@@ -1,9 +1,8 @@
-"""The template's half inside of a container: it keeps a pristine process, and forks servers of it.
+"""The template's half inside of a container: it forks servers, and looks after them.
 
-It is the container's first process, of root: out of reach for those that it starts. It is a program
-of its own and runs there by the server's Python, or by any Python >= 3.8 where the server is no
-Python program; with the standard library only. Orders come as lines of JSON, and are answered by
-lines of JSON.
+It is the container's first process, which no other one there can end. It is a program of its
+own and runs there by the server's Python, or by any Python >= 3.8 where the server is none;
+with the standard library only. Orders come as lines of JSON, and are answered by lines of JSON.
 """
 
 from __future__ import annotations
@@ -30,12 +29,14 @@ from typing import Any, Dict, Iterator, List, Optional, Set
 _PR_SET_DUMPABLE, _PR_SET_NAME, _PR_SET_NO_NEW_PRIVS = 4, 15, 38
 # Seconds in which what was killed has to be gone.
 _PATIENCE = 3.0
+# Processes whose end is remembered, while one of them is waited for.
+_MOST_ENDED = 10_000
 
 Environment = Dict[str, str]
 
 
 class Template:
-    """A process that has loaded what a server is made of, and never serves.
+    """A process that never serves, and forks those that do.
 
     Args:
         link: The connection to whoever gives orders.
@@ -43,9 +44,11 @@ class Template:
         module: The Python module that it runs; empty where it is not to be loaded beforehand.
         parts: Modules to load with it, and those whose imports are loaded, but not they themselves,
             for they read their configuration then.
-        account: The number and group of the server's user.
+        environment: Variables of all servers, beside the container's.
+        account: The number and group of the servers' user; None for this process's own.
         has_groups: Whether the user is in the groups that the container's files tell.
         gains: Whether its programs may gain privileges, as by `sudo`.
+        is_quiet: Whether no garbage is looked for while modules are loaded.
     """
 
     def __init__(
@@ -54,9 +57,11 @@ class Template:
         words: List[str],
         module: str,
         parts: Dict[str, List[str]],
-        account: Dict[str, Any],
+        environment: Environment,
+        account: Optional[Dict[str, int]],
         has_groups: bool,
         gains: bool,
+        is_quiet: bool,
     ) -> None:
         self._link = link
         self._words = words
@@ -65,7 +70,11 @@ class Template:
         self._account = account
         self._has_groups = has_groups
         self._gains = gains
+        self._is_quiet = is_quiet
+        self._is_loaded = False
         self._server = 0
+        self._ended: Set[int] = set()
+        os.environ.update(environment)
         self._woken, waker = os.pipe()
         os.set_blocking(waker, False)
         signal.set_wakeup_fd(waker)
@@ -95,7 +104,9 @@ class Template:
                         return order["environment"]  # type: ignore[no-any-return]
                     self._answer({})
                 else:
-                    self._answer(self._load() if order["do"] == "load" else self._stop())
+                    self._answer(
+                        self._load() if order["do"] == "load" else self._stop(order["grace"])
+                    )
 
     def become_server(self, environment: Environment) -> None:
         """Run the server in this process, which was forked."""
@@ -106,9 +117,10 @@ class Template:
         self._link.close()
         os.close(self._woken)
         os.setsid()
-        os.setgroups(self._groups())
-        os.setgid(self._account["group"])
-        os.setuid(self._account["number"])
+        if self._account is not None:
+            os.setgroups(self._groups(self._account))
+            os.setgid(self._account["group"])
+            os.setuid(self._account["number"])
         if not self._gains:
             _prctl(_PR_SET_NO_NEW_PRIVS, 1)
         os.environ.update(environment)
@@ -117,6 +129,8 @@ class Template:
         # Its memory and environment are nobody's to read, nor to write, but root's.
         _prctl(_PR_SET_DUMPABLE, 0)
         _prctl(_PR_SET_NAME, ctypes.c_char_p(b"agent-server"))
+        if not self._is_loaded:
+            self._load_modules()
         sys.argv = self._words[self._words.index("-m") + 1 :]
         runpy.run_module(self._module, run_name="__main__", alter_sys=True)
 
@@ -125,27 +139,35 @@ class Template:
             self._link.sendall(json.dumps(answer).encode() + b"\n")
 
     def _load(self) -> Dict[str, Any]:
-        """Load what the server is made of, as its user: what is written then is the user's."""
+        """Load what the servers are made of, as their user: what is written then is the user's."""
         if not self._module:
             return {}
-        gc.disable()  # nothing of all that is loaded ever becomes garbage
         try:
             with self._as_user():
-                for name in _names(self._module, self._parts):
-                    importlib.import_module(name)
+                self._load_modules()
         except BaseException as error:  # noqa: BLE001 - told; the container is thrown away
             traceback.print_exc()
             return {"problem": f"{type(error).__name__}: {error}"}
-        gc.collect()
-        gc.freeze()
-        gc.enable()
+        self._is_loaded = True
         threads = len(os.listdir("/proc/self/task"))
-        if threads > 1:  # a fork would be without them
+        if threads > 1:  # a fork would be without them: each server is started anew
             self._module = ""
-        return {"threads": threads}
+        return {}
+
+    def _load_modules(self) -> None:
+        if self._is_quiet:
+            gc.disable()  # hardly anything of all that is loaded becomes garbage
+        for name in _names(self._module, self._parts):
+            importlib.import_module(name)
+        if self._is_quiet:
+            gc.freeze()
+            gc.enable()
 
     @contextmanager
     def _as_user(self) -> Iterator[None]:
+        if self._account is None:
+            yield
+            return
         os.setegid(self._account["group"])
         os.seteuid(self._account["number"])
         try:
@@ -162,33 +184,43 @@ class Template:
             self._server = pid
         return pid
 
-    def _stop(self) -> Dict[str, Any]:
-        """End the server; what it has started is another's to end."""
+    def _stop(self, grace: float) -> Dict[str, Any]:
+        """End the server; what it has started is another's to end.
+
+        Args:
+            grace: Seconds that it has to end by itself.
+        """
         server, self._server = self._server, 0
         if not server:
             return {}
-        with suppress(OSError):
-            os.kill(server, signal.SIGKILL)
-        deadline = time.monotonic() + _PATIENCE
-        while server not in self._reap() and time.monotonic() < deadline:
-            if not os.path.exists(f"/proc/{server}"):
-                break
-            time.sleep(0.001)
-        return {}
+        self._ended.discard(server)
+        for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, _PATIENCE)):
+            if not seconds:
+                continue
+            with suppress(OSError):
+                os.kill(server, number)
+                os.kill(server, signal.SIGCONT)
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                self._reap()
+                if server in self._ended:
+                    return {}
+                time.sleep(0.001)
+        return {"problem": "the server does not end"}
 
-    def _reap(self) -> Set[int]:
+    def _reap(self) -> None:
         """Take note of processes that have ended; the server's end is the container's."""
-        ended = set()
         with suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
                     break
-                ended.add(pid)
+                self._ended.add(pid)
                 if pid == self._server:
-                    code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
-                    os._exit(code or (128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0))
-        return ended
+                    ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+                    os._exit(128 + ended_by if ended_by else os.WEXITSTATUS(status))
+        if len(self._ended) > _MOST_ENDED:
+            self._ended.clear()
 
     def _pass_on(self, number: int, _frame: object) -> None:
         """Pass a signal on to the server, where it is one that ends; without a server, end."""
@@ -199,15 +231,14 @@ class Template:
         with suppress(OSError):
             os.kill(self._server, number)
 
-    def _groups(self) -> List[int]:
+    def _groups(self, account: Dict[str, int]) -> List[int]:
         """Return the groups that engines give to a user."""
-        group = int(self._account["group"])
-        if not self._has_groups:
-            return [group]
-        with suppress(KeyError):
-            name = pwd.getpwuid(self._account["number"]).pw_name
-            others = [each.gr_gid for each in grp.getgrall() if name in each.gr_mem]
-            return sorted({group, *others})
+        group = account["group"]
+        if self._has_groups:
+            with suppress(KeyError):
+                name = pwd.getpwuid(account["number"]).pw_name
+                others = [each.gr_gid for each in grp.getgrall() if name in each.gr_mem]
+                return sorted({group, *others})
         return [group]
 
 

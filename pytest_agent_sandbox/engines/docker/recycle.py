@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
-from pydantic import SecretStr
-
-from pytest_agent_sandbox.containers.accounts import Account
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.janitor import Janitor
-from pytest_agent_sandbox.containers.template import Server, Template
+from pytest_agent_sandbox.containers.template import Template
 from pytest_agent_sandbox.host.closing import Closing
-from pytest_agent_sandbox.sandbox.agent_server import secret_environment
 
 #: Where agent servers keep what is theirs, whoever they run as.
 SERVER_FOLDER = "/workspace"
@@ -39,28 +34,21 @@ class FirstState:
     """What a recycled sandbox is before its first server.
 
     Attributes:
-        server: Its servers.
-        account: Their user.
-        has_groups: Whether the user is also in the groups that the image's files tell.
-        gains: Whether their programs may gain privileges, as by `sudo`.
         files: What its image has in its folders in memory.
         volumes: The folders in it that are the host's, or volumes.
     """
 
-    server: Server
-    account: Account
-    has_groups: bool
-    gains: bool
     files: Mapping[str, bytes]
     volumes: Sequence[str]
 
 
 class Recycler(Closing):
-    """Starts the servers of a sandbox, and brings it back to what it was before the first one.
+    """Brings a sandbox back to what it was before its first server.
 
     Args:
         engine: The container's engine.
-        container: The sandbox's container, in which nothing runs yet.
+        container: The sandbox's container, in which no server runs yet.
+        template: Its template, which loads the server for all of its uses.
         state: What it is to be.
         timeout: Seconds that loading the server may take.
         check: Called while waiting; what it raises ends that.
@@ -73,45 +61,22 @@ class Recycler(Closing):
         self,
         engine: ContainerEngine,
         container: Container,
+        template: Template,
         state: FirstState,
         timeout: float,
         check: Callable[[], None],
     ) -> None:
-        with ExitStack() as closing:
-            self._template = closing.enter_context(
-                Template(
-                    engine,
-                    container,
-                    state.server,
-                    state.account,
-                    has_groups=state.has_groups,
-                    gains=state.gains,
-                )
-            )
-            self._janitor = closing.enter_context(Janitor(engine, container))
+        self._janitor = Janitor(engine, container)
+        try:
             self._janitor.restore(state.files)
-            self._template.load(timeout, check)
+            template.load(timeout, check)
             self._janitor.remember(state.volumes)
-            self._closing = closing.pop_all()
-
-    def serve(self, session_key: SecretStr, secret_key: SecretStr) -> None:
-        """Begin a server; it is still to answer.
-
-        Raises:
-            SandboxError: The template does not answer.
-        """
-        self._template.serve(secret_environment(session_key, secret_key))
-
-    def stop(self) -> None:
-        """End the server.
-
-        Raises:
-            SandboxError: The template does not answer.
-        """
-        self._template.stop()
+        except BaseException:
+            self._janitor.close()
+            raise
 
     def clean(self) -> list[str]:
-        """Bring the first state back; return what is not as it was, in words.
+        """Bring the first state back, once the server has ended; return what is not as it was.
 
         Raises:
             SandboxError: The janitor does not answer.
@@ -120,4 +85,4 @@ class Recycler(Closing):
 
     def close(self) -> None:
         """Let go of the sandbox."""
-        self._closing.close()
+        self._janitor.close()

@@ -18,6 +18,7 @@ from pytest_agent_sandbox.containers.container_errors import is_transient
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.proxies import without_proxy
 from pytest_agent_sandbox.containers.readiness import wait_until
+from pytest_agent_sandbox.containers.template import Launch, Template
 from pytest_agent_sandbox.engines.docker.plan import SandboxPlan
 from pytest_agent_sandbox.engines.docker.recycle import FirstState, Recycler
 from pytest_agent_sandbox.engines.docker.services import SERVER_PORT
@@ -58,6 +59,7 @@ class Sandbox:
         session_key: What the server's clients have to show.
         start_seconds: Seconds from the container's start to the server's first answer.
         uses: How many users it has had.
+        template: Starts its servers; None where its container has started the only one.
         recycler: Brings it back to its first state; None where it cannot be.
         egress: Counts what it has asked for of the outside, where it is isolated.
     """
@@ -79,6 +81,7 @@ class Sandbox:
         self.start_seconds = start_seconds
         self.egress = egress
         self.uses = 0
+        self.template: Template | None = None
         self.recycler: Recycler | None = None
         self._secret_key = secret_key
         self._is_dormant = is_dormant
@@ -92,6 +95,7 @@ class Sandbox:
         *,
         dormant: bool = False,
         check: Callable[[], None] = lambda: None,
+        launch: Launch | None = None,
         state: FirstState | None = None,
     ) -> Sandbox:
         """Start a container until its server answers; once more after a transient failure.
@@ -102,6 +106,7 @@ class Sandbox:
             user: Whom it is for.
             dormant: Whether its user is not known yet: see `hand_over`.
             check: Called while waiting; what it raises ends that.
+            launch: How its servers are started; None for a container that starts one itself.
             state: Its first state, where it is to be brought back to that.
 
         Raises:
@@ -109,11 +114,11 @@ class Sandbox:
             SandboxError: Whatever else keeps it from starting.
         """
         try:
-            return cls._start_once(engine, plan, user, dormant, check, state)
+            return cls._start_once(engine, plan, user, dormant, check, launch, state)
         except SandboxError as error:
             if not is_transient(error):
                 raise
-            return cls._start_once(engine, plan, user, dormant, check, state)
+            return cls._start_once(engine, plan, user, dormant, check, launch, state)
 
     @classmethod
     def _start_once(
@@ -123,6 +128,7 @@ class Sandbox:
         user: User,
         dormant: bool,
         check: Callable[[], None],
+        launch: Launch | None,
         state: FirstState | None,
     ) -> Sandbox:
         began = time.monotonic()
@@ -130,18 +136,19 @@ class Sandbox:
         if user.on_secret is not None:
             user.on_secret(session_key.get_secret_value())
         own = dict(DORMANT if dormant else plan.variables)
-        if state is None:
-            own |= secret_environment(session_key, secret_key)
+        keys = secret_environment(session_key, secret_key)
         environment = {**plan.spec.environment, **own}
         told = [plan.image.environment, engine.container_proxies, environment]
+        own |= without_proxy(told, plan.gateway.direct)
         spec = replace(
             plan.spec,
-            environment={**environment, **without_proxy(told, plan.gateway.direct)},
+            # What may be secret goes to the server alone where that can be, not to its container.
+            environment={**plan.spec.environment, **({**own, **keys} if launch is None else {})},
             name_prefix=plan.name_prefix,
             tunneled=engine.is_apart,
         )
         egress = Egress(plan.allow)
-        recycler = None
+        template = recycler = None
         try:
             with ExitStack() as undo:
                 container = undo.enter_context(
@@ -154,11 +161,13 @@ class Sandbox:
                         outwards=ways_out(plan.network, plan.gateway, egress),
                     )
                 )
-                if state is not None:
-                    recycler = undo.enter_context(
-                        Recycler(engine, container, state, plan.timeout, check)
-                    )
-                    recycler.serve(session_key, secret_key)
+                if launch is not None:
+                    template = undo.enter_context(Template(engine, container, launch, own))
+                    if state is not None:
+                        recycler = undo.enter_context(
+                            Recycler(engine, container, template, state, plan.timeout, check)
+                        )
+                    template.serve(keys)
                 _wait_for_server(container, began + plan.timeout - time.monotonic(), check)
                 undo.pop_all()
         except SandboxDied as death:
@@ -166,7 +175,7 @@ class Sandbox:
             raise SandboxStartFailed(f"While starting: {death}", log=death.log) from None
         seconds = time.monotonic() - began
         sandbox = cls(plan, container, session_key, secret_key, seconds, egress, is_dormant=dormant)
-        sandbox.recycler = recycler
+        sandbox.template, sandbox.recycler = template, recycler
         return sandbox
 
     @property
@@ -181,8 +190,9 @@ class Sandbox:
 
     def close(self) -> None:
         """Let go of its server; its container is still to be removed."""
-        if self.recycler is not None:
-            self.recycler.close()
+        for part in (self.recycler, self.template):
+            if part is not None:
+                part.close()
 
     def end_use(self) -> None:
         """End its server, where it is going to be renewed; nothing more of its use is logged.
@@ -190,8 +200,8 @@ class Sandbox:
         Raises:
             SandboxError: It cannot be ended.
         """
-        if self.recycler is not None:
-            self.recycler.stop()
+        if self.recycler is not None and self.template is not None:
+            self.template.stop()
 
     def renew(self, check: Callable[[], None]) -> list[str]:
         """Bring it back to its first state, with a new server; return what is not as it was.
@@ -203,13 +213,14 @@ class Sandbox:
             SandboxError: It cannot be brought back, or the new server does not answer.
         """
         assert self.recycler is not None
+        assert self.template is not None
         problems = self.recycler.clean()
         if problems:
             return problems
         check()
         # What has survived, or what somebody has written down, opens nothing any more.
         self.session_key, self._secret_key = _new_secret(), _new_secret()
-        self.recycler.serve(self.session_key, self._secret_key)
+        self.template.serve(secret_environment(self.session_key, self._secret_key))
         _wait_for_server(self.container, _RENEWAL_TIMEOUT, check)
         return []
 

@@ -25,8 +25,8 @@ from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 
 _log = seldom.logger(__name__)
 
-# Milliseconds that tests have waited for used sandboxes of a kind to be renewed, from which on there
-# is a second one: one is renewed while the other one is used.
+# Milliseconds that tests have waited for used sandboxes of a kind to be renewed, from which on
+# there is a second one: one is renewed while the other one is used.
 _WORTH_ANOTHER = 1000
 
 

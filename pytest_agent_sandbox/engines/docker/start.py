@@ -23,6 +23,7 @@ from pytest_agent_sandbox.containers.janitor import (
     first_files,
     memory_options,
 )
+from pytest_agent_sandbox.containers.template import Launch
 from pytest_agent_sandbox.engines.docker.plan import WORKING_DIR_LABEL, SandboxPlan
 from pytest_agent_sandbox.engines.docker.recycle import (
     SERVER_FOLDER,
@@ -80,12 +81,13 @@ class SandboxStarter:
         if copies:
             own = begun.spec.files if accounts is not None else b""
             begun = replace(begun, spec=replace(begun.spec, files=joined(own, copies)))
-        state = None
+        launch, state = self._launch(begun), None
         if plan.isolation == "recycled":
-            state = self._first_state(begun, files)
-            begun = _forking(begun, state)
+            state = FirstState(files=files, volumes=begun.spec.volume_targets())
+        if launch is not None:
+            begun = _launched(begun, launch)
         sandbox = Sandbox.start(
-            self._engine, begun, user, dormant=dormant, check=check, state=state
+            self._engine, begun, user, dormant=dormant, check=check, launch=launch, state=state
         )
         sandbox.plan = plan
         if not plan.is_in_memory or state is not None:
@@ -109,16 +111,18 @@ class SandboxStarter:
             finally:
                 janitor.close()
 
-    def _first_state(self, plan: SandboxPlan, files: Mapping[str, bytes]) -> FirstState:
-        """Return what a sandbox is before its first server."""
-        image, user = plan.image, plan.spec.user or plan.image.user
-        return FirstState(
-            server=forked_server(image),
+    def _launch(self, plan: SandboxPlan) -> Launch | None:
+        """Return how a sandbox's servers are started; None where its image can start but one."""
+        image = plan.image
+        server = forked_server(image)
+        if plan.isolation != "recycled":
+            return Launch(server=server) if server.python and not plan.has_desktop else None
+        user = plan.spec.user or image.user
+        return Launch(
+            server=server,
             account=find_account(self._engine, image.reference, user),
             has_groups=":" not in user,
             gains=plan.security == "sudo",
-            files=files,
-            volumes=plan.spec.volume_targets(),
         )
 
     def _check_user(self, sandbox: Sandbox) -> None:
@@ -220,15 +224,19 @@ def _with_folders(plan: SandboxPlan, account: Account) -> SandboxPlan:
     return replace(plan, spec=spec)
 
 
-def _forking(plan: SandboxPlan, state: FirstState) -> SandboxPlan:
-    """Return the plan with a first process of root, which forks the user's servers."""
-    home = {"HOME": state.account.home} if state.account.home else {}
+def _launched(plan: SandboxPlan, launch: Launch) -> SandboxPlan:
+    """Return the plan with a first process that starts its servers."""
+    user, environment = plan.spec.user, plan.spec.environment
+    if launch.account is not None:
+        user = "0"
+        if launch.account.home:
+            environment = {"HOME": launch.account.home, **environment}
     spec = replace(
         plan.spec,
-        user="0",
-        entrypoint=state.server.entrypoint,
+        user=user,
+        entrypoint=launch.server.entrypoint,
         command=(),
-        environment={**home, **plan.spec.environment},
+        environment=environment,
     )
     return replace(plan, spec=spec)
 
