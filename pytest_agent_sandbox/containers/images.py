@@ -20,6 +20,7 @@ from pytest_agent_sandbox.errors import (
     SandboxError,
     SettingsError,
 )
+from pytest_agent_sandbox.host import seldom
 
 Pull = Literal["missing", "always", "never"]
 
@@ -313,3 +314,11 @@ def _version_in(reference: str) -> str:
     tag = reference.partition("@")[0].rpartition("/")[2].partition(":")[2]
     found = _VERSION_IN_TAG.search(tag)
     return found.group(1) if found else ""
+
+
+def try_to_remove_image(engine: ContainerEngine, image: Image) -> None:
+    """Remove an image, unless something else uses it; that is no reason to fail."""
+    try:
+        remove_image(engine, image)
+    except SandboxError as error:
+        seldom.logger(__name__).warning("the image %s stays: %s", image.reference, error)

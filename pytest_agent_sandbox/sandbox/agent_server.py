@@ -12,6 +12,8 @@ from pytest_agent_sandbox.errors import SettingsError
 
 # Seconds for a dormant server to begin its work, which takes 0.05.
 _WAKE_TIMEOUT = 10.0
+# Characters of a key, which is masked wherever it is seen.
+_SHORTEST_KEY = 16
 
 #: What has a server wait for `wake`; nothing else can be asked of it.
 DORMANT = {"OH_DEFERRED_INIT": "true"}
@@ -28,6 +30,9 @@ SERVER_SETTINGS = {
     "OH_ACP_SKILL_SOURCING": "openhands_managed",
     "ACP_PROMPT_MAX_RETRIES": "0",
     "ACP_USAGE_UPDATE_TIMEOUT": "0.2",
+    # Seconds for which nobody else may have a conversation whose server has been killed: its next
+    # server, which has the same files, would wait for 45 s. While a server lives, it is not asked.
+    "OH_LEASE_TTL_SECONDS": "2",
 }
 
 
@@ -44,6 +49,21 @@ def forwarded(names: Iterable[str]) -> dict[str, str]:
                 f"forward_env names {name!r}, which is not set in this process's environment."
             )
     return {name: os.environ[name] for name in names}
+
+
+def secret_key(name: str | None) -> SecretStr | None:
+    """Return the key in a variable of this process; None for no name.
+
+    Raises:
+        SettingsError: The variable is not set, or too short to be a key.
+    """
+    if name is None:
+        return None
+    value = os.environ.get(name, "")
+    if len(value) < _SHORTEST_KEY:
+        problem = f"has fewer than {_SHORTEST_KEY} characters" if value else "is not set"
+        raise SettingsError(f"secret_key_env: the variable {name} {problem}.")
+    return SecretStr(value)
 
 
 def secret_environment(session_key: SecretStr, secret_key: SecretStr) -> dict[str, str]:

@@ -102,6 +102,17 @@ class Workspace(RemoteWorkspace):
         """
         self._refuse("resumed")
 
+    def restart(self, *, timeout: float = 120.0) -> None:  # noqa: ARG002 - of engines that can
+        """End the sandbox's server and start another one; files stay.
+
+        Args:
+            timeout: Seconds for the new server to answer.
+
+        Raises:
+            ServiceUnavailable: The engine cannot do that.
+        """
+        self._refuse("restarted")
+
     def keep(self) -> None:
         """Let the sandbox go on when this is closed, so that people can look into it.
 

@@ -164,6 +164,15 @@ class SandboxSettings(Values):
         default=(),
         elsewhere="refused",
     )
+    secret_key_env: str | None = setting(
+        kinds.text,
+        "NAME",
+        "environment variable of the host with the key that the server encrypts secrets with, so "
+        "that a conversation kept on a volume has its secrets in another sandbox (default: a new "
+        "key for each sandbox)",
+        default=None,
+        elsewhere="refused",
+    )
     gpu: bool = setting(
         kinds.switch,
         "true|false",

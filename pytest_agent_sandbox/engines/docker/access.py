@@ -16,7 +16,12 @@ from pytest_agent_sandbox.containers.images import (
     MINIMAL_TARGET,
     TARGET_LABEL,
 )
-from pytest_agent_sandbox.engines.docker.plan import ANY_TEST, TEST_LABEL, WORKING_DIR_LABEL
+from pytest_agent_sandbox.engines.docker.plan import (
+    ANY_TEST,
+    TEST_LABEL,
+    USER_LABEL,
+    WORKING_DIR_LABEL,
+)
 from pytest_agent_sandbox.engines.docker.services import (
     VNC_PORT,
     VSCODE_PORT,
@@ -68,7 +73,9 @@ def _ways(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     folder = str(labels.get(f"{LABEL_PREFIX}{WORKING_DIR_LABEL}", "/"))
     yield "container", f"{name}, of {found['Config']['Image']}"
     if found["State"]["Running"]:
-        yield "shell", f"docker exec -it -w {shlex.quote(folder)} {name} bash"
+        user = labels.get(f"{LABEL_PREFIX}{USER_LABEL}")
+        option = f"-u {user} " if user else ""
+        yield "shell", f"docker exec -it {option}-w {shlex.quote(folder)} {name} bash"
         yield from _addresses(found, folder)
     else:
         yield "ended", f"with exit code {found['State']['ExitCode']}"

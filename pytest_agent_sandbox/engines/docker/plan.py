@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+from pydantic import SecretStr
+
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec, size_in_bytes
 from pytest_agent_sandbox.containers.host_files import packed
 from pytest_agent_sandbox.containers.images import Image
@@ -30,7 +32,7 @@ from pytest_agent_sandbox.engines.docker.services import has_services, lacks_ser
 from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.errors import ServiceUnavailable, SettingsError
 from pytest_agent_sandbox.host.egress import allowed_places
-from pytest_agent_sandbox.sandbox.agent_server import forwarded
+from pytest_agent_sandbox.sandbox.agent_server import forwarded, secret_key
 from pytest_agent_sandbox.sandbox.network import (
     OPEN,
     WayToGateway,
@@ -44,6 +46,8 @@ Isolation = Literal["fresh", "recycled", "shared"]
 
 #: The label that holds a workspace's folder.
 WORKING_DIR_LABEL = "working-dir"
+#: The label that holds the user of what runs in a container, where the container is root's.
+USER_LABEL = "user"
 #: The label that holds the id of the test a container was started for, and what it holds where that
 #: was not known yet.
 TEST_LABEL, ANY_TEST = "test", "(any)"
@@ -61,6 +65,7 @@ class SandboxPlan:
         image: What it runs from.
         spec: Its container, without secrets.
         variables: Variables of this process that the server gets too; they may be secrets.
+        secret_key: What the server encrypts with; None for a key of its own.
         has_services: Whether it starts more than the server.
         has_desktop: Whether it starts a desktop.
         isolation: What of an earlier use it may show, where it is used again.
@@ -74,6 +79,7 @@ class SandboxPlan:
     image: Image
     spec: ContainerSpec
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secret_key: SecretStr | None = None
     has_services: bool = False
     has_desktop: bool = False
     isolation: Isolation = "fresh"
@@ -119,6 +125,7 @@ class SandboxPlan:
             hashlib.sha256(spec.files).digest(),
             tuple(sorted(spec.environment.items())),
             variables,
+            self.secret_key,
             self.isolation,
             self.security,
             self.network,
@@ -200,6 +207,7 @@ def plan_sandbox(
         image=image,
         spec=spec,
         variables=variables,
+        secret_key=secret_key(settings.secret_key_env),
         has_services=extra_ports or has_desktop,
         has_desktop=has_desktop,
         timeout=settings.start_timeout,

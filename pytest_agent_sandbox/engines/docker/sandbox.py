@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -22,13 +22,24 @@ from pytest_agent_sandbox.containers.template import Launch, Template
 from pytest_agent_sandbox.engines.docker.plan import SandboxPlan
 from pytest_agent_sandbox.engines.docker.recycle import FirstState, Recycler
 from pytest_agent_sandbox.engines.docker.services import SERVER_PORT
-from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartFailed
+from pytest_agent_sandbox.errors import (
+    SandboxDied,
+    SandboxError,
+    SandboxStartFailed,
+    ServiceUnavailable,
+)
 from pytest_agent_sandbox.host.egress import Egress
 from pytest_agent_sandbox.sandbox.agent_server import DORMANT, secret_environment, wake
 from pytest_agent_sandbox.sandbox.network import ways_out
 
 # Seconds for one question whether the server answers.
 _PROBE_TIMEOUT = 2.0
+#: Seconds for a server to be up again.
+RESTART_TIMEOUT = 120.0
+# Seconds for a server to give up what it holds, such as its leases of conversations.
+_GRACE = 10.0
+# Seconds for that of one that leaves its conversations on a volume, at the end of a test.
+_GRACE_AT_END = 3.0
 # Seconds for a server that is forked: a moment, but the machine may be busy.
 _RENEWAL_TIMEOUT = 30.0
 
@@ -132,9 +143,10 @@ class Sandbox:
         state: FirstState | None,
     ) -> Sandbox:
         began = time.monotonic()
-        session_key, secret_key = _new_secret(), _new_secret()
+        session_key, secret_key = _new_secret(), plan.secret_key or _new_secret()
         if user.on_secret is not None:
             user.on_secret(session_key.get_secret_value())
+            user.on_secret(secret_key.get_secret_value())
         own = dict(DORMANT if dormant else plan.variables)
         keys = secret_environment(session_key, secret_key)
         environment = {**plan.spec.environment, **own}
@@ -190,9 +202,35 @@ class Sandbox:
 
     def close(self) -> None:
         """Let go of its server; its container is still to be removed."""
+        if self.template is not None and self.plan.spec.volume_targets():
+            # Another sandbox may go on with what this one has left there.
+            with suppress(SandboxError):
+                self.template.stop(_GRACE_AT_END)
         for part in (self.recycler, self.template):
             if part is not None:
                 part.close()
+
+    def restart(self, timeout: float) -> None:
+        """End its server, which may take its time for that, and start another one like it.
+
+        Args:
+            timeout: Seconds for the new server to answer.
+
+        Raises:
+            ServiceUnavailable: Its container can start one server only.
+            SandboxError: The old server does not end, or the new one does not answer in time.
+        """
+        if self.template is None:
+            what = "VS Code or a desktop" if self.plan.has_services else "an entry point"
+            raise ServiceUnavailable(
+                f"The server of container {self.container.name} cannot be restarted: the image "
+                f"{self.plan.image.reference} starts it together with {what} of its own."
+            )
+        self.template.stop(_GRACE)
+        # One that was dormant has had its variables from `wake`.
+        awake = {**dict.fromkeys(DORMANT, "false"), **self.plan.variables}
+        self.template.serve(awake | secret_environment(self.session_key, self._secret_key))
+        _wait_for_server(self.container, timeout, lambda: None)
 
     def end_use(self) -> None:
         """End its server, where it is going to be renewed; nothing more of its use is logged.
@@ -219,7 +257,8 @@ class Sandbox:
             return problems
         check()
         # What has survived, or what somebody has written down, opens nothing any more.
-        self.session_key, self._secret_key = _new_secret(), _new_secret()
+        self.session_key = _new_secret()
+        self._secret_key = self.plan.secret_key or _new_secret()
         self.template.serve(secret_environment(self.session_key, self._secret_key))
         _wait_for_server(self.container, _RENEWAL_TIMEOUT, check)
         return []
@@ -237,6 +276,7 @@ class Sandbox:
         self.container.check()
         if user.on_secret is not None:
             user.on_secret(self.session_key.get_secret_value())
+            user.on_secret(self._secret_key.get_secret_value())
         if self._is_dormant:
             with ServerConnection(self.address, guard=self.container.check) as connection:
                 wake(connection, self._secret_key, plan.variables)

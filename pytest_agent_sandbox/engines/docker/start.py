@@ -24,7 +24,7 @@ from pytest_agent_sandbox.containers.janitor import (
     memory_options,
 )
 from pytest_agent_sandbox.containers.template import Launch
-from pytest_agent_sandbox.engines.docker.plan import WORKING_DIR_LABEL, SandboxPlan
+from pytest_agent_sandbox.engines.docker.plan import USER_LABEL, WORKING_DIR_LABEL, SandboxPlan
 from pytest_agent_sandbox.engines.docker.recycle import (
     SERVER_FOLDER,
     SERVER_FOLDERS,
@@ -116,7 +116,8 @@ class SandboxStarter:
         image = plan.image
         server = forked_server(image)
         if plan.isolation != "recycled":
-            return Launch(server=server) if server.python and not plan.has_desktop else None
+            # What starts beside a server is not ours to start.
+            return Launch(server=server) if server.python and not plan.has_services else None
         user = plan.spec.user or image.user
         return Launch(
             server=server,
@@ -226,9 +227,10 @@ def _with_folders(plan: SandboxPlan, account: Account) -> SandboxPlan:
 
 def _launched(plan: SandboxPlan, launch: Launch) -> SandboxPlan:
     """Return the plan with a first process that starts its servers."""
-    user, environment = plan.spec.user, plan.spec.environment
+    user, environment, labels = plan.spec.user, plan.spec.environment, dict(plan.spec.labels)
     if launch.account is not None:
         user = "0"
+        labels[USER_LABEL] = f"{launch.account.number}:{launch.account.group}"
         if launch.account.home:
             environment = {"HOME": launch.account.home, **environment}
     spec = replace(
@@ -237,6 +239,7 @@ def _launched(plan: SandboxPlan, launch: Launch) -> SandboxPlan:
         entrypoint=launch.server.entrypoint,
         command=(),
         environment=environment,
+        labels=labels,
     )
     return replace(plan, spec=spec)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,24 +19,23 @@ from pytest_agent_sandbox.containers.images import (
     Pull,
     choose_image,
     ensure_image,
-    remove_image,
     server_version,
+    try_to_remove_image,
 )
-from pytest_agent_sandbox.containers.progress import Progress, show_progress
+from pytest_agent_sandbox.containers.progress import Progress
 from pytest_agent_sandbox.containers.silence import explain_silence
 from pytest_agent_sandbox.engines.docker.access import ways_in
 from pytest_agent_sandbox.engines.docker.facts import end_facts_of, facts_of
 from pytest_agent_sandbox.engines.docker.gateway import gateway_for
+from pytest_agent_sandbox.engines.docker.output import log_file, shown, to_stderr
 from pytest_agent_sandbox.engines.docker.plan import Isolation, SandboxPlan, plan_sandbox
-from pytest_agent_sandbox.engines.docker.sandbox import Supply, User
+from pytest_agent_sandbox.engines.docker.sandbox import RESTART_TIMEOUT, Supply, User
 from pytest_agent_sandbox.engines.docker.security import Profile, chosen_network
 from pytest_agent_sandbox.engines.docker.services import SandboxServices
 from pytest_agent_sandbox.engines.docker.start import FreshSupply
 from pytest_agent_sandbox.engines.docker.workspace_services import WorkspaceServices
 from pytest_agent_sandbox.engines.engine import SandboxRequest
-from pytest_agent_sandbox.errors import SandboxError, SettingsError
-from pytest_agent_sandbox.host import seldom
-from pytest_agent_sandbox.host.scratch import ScratchFolder
+from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
@@ -65,7 +63,9 @@ class DockerWorkspace(WorkspaceServices):
         volumes: Folders of this machine to mount, as `host:container[:ro]`.
         files: Files and folders of this machine to copy into the container before its server
             starts, as `host:path`; they belong to its user.
-        forward_env: Names of environment variables that the container gets with their values.
+        forward_env: Names of environment variables that the server gets with their values.
+        secret_key_env: Name of an environment variable with the key that the server encrypts
+            secrets with: those of a conversation on a volume, for another sandbox.
         network: What the sandbox can reach: `open` (the default), whatever the engine's network
             lets it; `isolated`, its LLM and what `allow` names; `none`; or the name of a network
             of the engine to join.
@@ -116,6 +116,7 @@ class DockerWorkspace(WorkspaceServices):
         volumes: Sequence[str] = (),
         files: Sequence[str] = (),
         forward_env: Iterable[str] = (),
+        secret_key_env: str | None = None,
         network: str | None = None,
         allow: Sequence[str] = (),
         security: Profile = "default",
@@ -150,6 +151,7 @@ class DockerWorkspace(WorkspaceServices):
             volumes=_listed("volumes", volumes),
             files=_listed("files", files),
             forward_env=_listed("forward_env", forward_env),
+            secret_key_env=secret_key_env,
             network=network,
             allow=_listed("allow", allow),
             security=security,
@@ -171,11 +173,11 @@ class DockerWorkspace(WorkspaceServices):
                 place = chosen_network(security, network)
                 gateway = undo.enter_context(gateway_for(engine, network=place))
             if log_path is None:
-                log_path = undo.enter_context(_log_file())
-            with _shown(progress) as shown:
-                image = self._prepare_image(engine, server_image, platform, pull, shown)
+                log_path = undo.enter_context(log_file())
+            with shown(progress) as told:
+                image = self._prepare_image(engine, server_image, platform, pull, told)
             if cleanup_image:
-                undo.callback(_try_to_remove, engine, image)
+                undo.callback(try_to_remove_image, engine, image)
             request = SandboxRequest(
                 settings=settings,
                 image=image.reference,
@@ -190,7 +192,7 @@ class DockerWorkspace(WorkspaceServices):
                 engine,
                 gateway,
                 FreshSupply(engine) if supply is None else supply,
-                echo=None if detach_logs else _to_stderr,
+                echo=None if detach_logs else to_stderr,
                 read_timeout=read_timeout,
             )
             self._closing = undo.pop_all()
@@ -220,7 +222,7 @@ class DockerWorkspace(WorkspaceServices):
         workspace = cls.__new__(cls)
         with ExitStack() as undo:
             if request.log_path is None:
-                request = replace(request, log_path=undo.enter_context(_log_file()))
+                request = replace(request, log_path=undo.enter_context(log_file()))
             workspace._start(request, plan, engine, gateway, supply)
             workspace._closing = undo.pop_all()
         return workspace
@@ -317,6 +319,22 @@ class DockerWorkspace(WorkspaceServices):
         """Let a paused container go on."""
         self.container.unpause()
 
+    def restart(self, *, timeout: float = RESTART_TIMEOUT) -> None:
+        """End the sandbox's server and start another one, as after a crash or an update.
+
+        Files stay, and with them the conversations that the server kept; so do the address, the
+        keys, and processes that do not belong to the server. `RemoteConversation.attach` joins a
+        conversation again.
+
+        Args:
+            timeout: Seconds for the new server to answer.
+
+        Raises:
+            ServiceUnavailable: The image can start one server only.
+            SandboxError: The old server does not end, or the new one does not answer in time.
+        """
+        self.sandbox.restart(timeout)
+
     def keep(self) -> None:
         """Let the container go on when this is closed, so that people can look into it.
 
@@ -349,6 +367,7 @@ class DockerWorkspace(WorkspaceServices):
     # Their awaitable forms.
     apause = InThread(pause)
     aresume = InThread(resume)
+    arestart = InThread(restart)
 
     def _prepare_image(
         self,
@@ -367,20 +386,6 @@ class DockerWorkspace(WorkspaceServices):
         )
 
 
-def _try_to_remove(engine: ContainerEngine, image: Image) -> None:
-    """Remove an image, unless something else uses it; that is no reason to fail."""
-    try:
-        remove_image(engine, image)
-    except SandboxError as error:
-        seldom.logger(__name__).warning("the image %s stays: %s", image.reference, error)
-
-
-@contextmanager
-def _log_file() -> Iterator[Path]:
-    with ScratchFolder() as scratch:
-        yield scratch.path / "container.log"
-
-
 def _listed(name: str, values: Iterable[str] | None) -> tuple[str, ...]:
     if values is None:
         return ()
@@ -389,12 +394,3 @@ def _listed(name: str, values: Iterable[str] | None) -> tuple[str, ...]:
     if isinstance(values, Mapping):  # as the docker SDK takes volumes
         return values  # type: ignore[return-value]
     return tuple(values)
-
-
-def _to_stderr(output: bytes) -> None:
-    sys.stderr.write(output.decode(errors="replace"))
-    sys.stderr.flush()
-
-
-def _shown(progress: Progress | None) -> AbstractContextManager[Progress]:
-    return show_progress(sys.stderr) if progress is None else nullcontext(progress)
