@@ -22,7 +22,13 @@ MODEL = "openai/gpt-4o-mini"
 KEY = 'api_key="…"'
 #: Pages whose examples start sandboxes of their own, or ask for what only those have. The others
 #: are about agents and tests: they share a server that runs already, which spares them its start.
-WITH_SANDBOXES = ("README.md", "docs/full-sandbox.md", "docs/recording.md", "docs/reference/")
+WITH_SANDBOXES = (
+    "README.md",
+    "docs/full-sandbox.md",
+    "docs/recording.md",
+    "docs/restarts.md",
+    "docs/reference/",
+)
 #: Examples that cannot be run are bad examples.
 MOST_NOT_RUN = 3
 
