@@ -173,6 +173,14 @@ class SandboxSettings(Values):
         default=None,
         elsewhere="refused",
     )
+    quiet_boot: bool = setting(
+        kinds.switch,
+        "true|false",
+        "look for no garbage while a server's modules are loaded, which saves a seventh of its "
+        "start (default: true)",
+        default=True,
+        elsewhere="ignored",
+    )
     gpu: bool = setting(
         kinds.switch,
         "true|false",

@@ -66,6 +66,7 @@ class SandboxPlan:
         spec: Its container, without secrets.
         variables: Variables of this process that the server gets too; they may be secrets.
         secret_key: What the server encrypts with; None for a key of its own.
+        is_quiet: Whether Python looks for no garbage while a server is loaded.
         has_services: Whether it starts more than the server.
         has_desktop: Whether it starts a desktop.
         isolation: What of an earlier use it may show, where it is used again.
@@ -80,6 +81,7 @@ class SandboxPlan:
     spec: ContainerSpec
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     secret_key: SecretStr | None = None
+    is_quiet: bool = True
     has_services: bool = False
     has_desktop: bool = False
     isolation: Isolation = "fresh"
@@ -126,6 +128,7 @@ class SandboxPlan:
             tuple(sorted(spec.environment.items())),
             variables,
             self.secret_key,
+            self.is_quiet,
             self.isolation,
             self.security,
             self.network,
@@ -208,6 +211,7 @@ def plan_sandbox(
         spec=spec,
         variables=variables,
         secret_key=secret_key(settings.secret_key_env),
+        is_quiet=settings.quiet_boot,
         has_services=extra_ports or has_desktop,
         has_desktop=has_desktop,
         timeout=settings.start_timeout,

@@ -117,13 +117,16 @@ class SandboxStarter:
         server = forked_server(image)
         if plan.isolation != "recycled":
             # What starts beside a server is not ours to start.
-            return Launch(server=server) if server.python and not plan.has_services else None
+            if not server.python or plan.has_services:
+                return None
+            return Launch(server=server, is_quiet=plan.is_quiet)
         user = plan.spec.user or image.user
         return Launch(
             server=server,
             account=find_account(self._engine, image.reference, user),
             has_groups=":" not in user,
             gains=plan.security == "sudo",
+            is_quiet=plan.is_quiet,
         )
 
     def _check_user(self, sandbox: Sandbox) -> None:

@@ -64,6 +64,7 @@ class DockerWorkspace(WorkspaceServices):
         files: Files and folders of this machine to copy into the container before its server
             starts, as `host:path`; they belong to its user.
         forward_env: Names of environment variables that the server gets with their values.
+        quiet_boot: Whether Python looks for no garbage while the server is loaded.
         secret_key_env: Name of an environment variable with the key that the server encrypts
             secrets with: those of a conversation on a volume, for another sandbox.
         network: What the sandbox can reach: `open` (the default), whatever the engine's network
@@ -116,6 +117,7 @@ class DockerWorkspace(WorkspaceServices):
         volumes: Sequence[str] = (),
         files: Sequence[str] = (),
         forward_env: Iterable[str] = (),
+        quiet_boot: bool = True,
         secret_key_env: str | None = None,
         network: str | None = None,
         allow: Sequence[str] = (),
@@ -151,6 +153,7 @@ class DockerWorkspace(WorkspaceServices):
             volumes=_listed("volumes", volumes),
             files=_listed("files", files),
             forward_env=_listed("forward_env", forward_env),
+            quiet_boot=quiet_boot,
             secret_key_env=secret_key_env,
             network=network,
             allow=_listed("allow", allow),
