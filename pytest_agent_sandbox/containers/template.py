@@ -66,6 +66,7 @@ class Server:
         module: The module that it runs then.
         imports_of: Modules that it loads when it is configured; what they import is loaded before.
         also: Modules that are loaded before too, where they are there.
+        later: Modules that are, where they are loaded once for all servers of a container.
     """
 
     words: Sequence[str]
@@ -73,6 +74,7 @@ class Server:
     module: str = ""
     imports_of: Sequence[str] = ()
     also: Sequence[str] = ()
+    later: Sequence[str] = ()
 
     @property
     def entrypoint(self) -> list[str]:
@@ -135,7 +137,11 @@ class Template(Closing):
         arguments = {
             "words": list(server.words),
             "module": server.module,
-            "parts": {"imports_of": list(server.imports_of), "also": list(server.also)},
+            "parts": {
+                "imports_of": list(server.imports_of),
+                "also": list(server.also),
+                "later": list(server.later),
+            },
             "environment": dict(environment),
             "account": account and {"number": account.number, "group": account.group},
             "has_groups": launch.has_groups,

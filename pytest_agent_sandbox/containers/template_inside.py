@@ -42,8 +42,9 @@ class Template:
         link: The connection to whoever gives orders.
         words: The server's command line.
         module: The Python module that it runs; empty where it is not to be loaded beforehand.
-        parts: Modules to load with it, and those whose imports are loaded, but not they themselves,
-            for they read their configuration then.
+        parts: Modules to load with it (`also`), or only where they are loaded once for all servers
+            (`later`); and those whose imports are loaded, but not they themselves, for they read
+            their configuration then (`imports_of`).
         environment: Variables of all servers, beside the container's.
         account: The number and group of the servers' user; None for this process's own.
         has_groups: Whether the user is in the groups that the container's files tell.
@@ -130,7 +131,7 @@ class Template:
         _prctl(_PR_SET_DUMPABLE, 0)
         _prctl(_PR_SET_NAME, ctypes.c_char_p(b"agent-server"))
         if not self._is_loaded:
-            self._load_modules()
+            self._load_modules(later=False)
         sys.argv = self._words[self._words.index("-m") + 1 :]
         runpy.run_module(self._module, run_name="__main__", alter_sys=True)
 
@@ -144,7 +145,7 @@ class Template:
             return {}
         try:
             with self._as_user():
-                self._load_modules()
+                self._load_modules(later=True)
         except BaseException as error:  # noqa: BLE001 - told; the container is thrown away
             traceback.print_exc()
             return {"problem": f"{type(error).__name__}: {error}"}
@@ -154,10 +155,10 @@ class Template:
             self._module = ""
         return {}
 
-    def _load_modules(self) -> None:
+    def _load_modules(self, later: bool) -> None:
         if self._is_quiet:
             gc.disable()  # hardly anything of all that is loaded becomes garbage
-        for name in _names(self._module, self._parts):
+        for name in _names(self._module, self._parts, later):
             importlib.import_module(name)
         if self._is_quiet:
             gc.freeze()
@@ -242,7 +243,7 @@ class Template:
         return [group]
 
 
-def _names(module: str, parts: Dict[str, List[str]]) -> Iterator[str]:
+def _names(module: str, parts: Dict[str, List[str]], later: bool) -> Iterator[str]:
     """Yield the modules to load."""
     yield f"{module}.__main__"
     for part in parts["imports_of"]:
@@ -257,7 +258,7 @@ def _names(module: str, parts: Dict[str, List[str]]) -> Iterator[str]:
                     yield each.name
             elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
                 yield statement.module
-    for name in parts["also"]:
+    for name in parts["also"] + (parts["later"] if later else []):
         try:
             there = importlib.util.find_spec(name)
         except ImportError:

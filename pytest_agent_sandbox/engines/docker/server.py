@@ -29,16 +29,28 @@ _OUR_ENTRYPOINT = ("/agent-server/.venv/bin/python", "-m", _MODULE)
 _INITS = ("tini", "dumb-init", "docker-init", "catatonit")
 # Of 1.58. Routers read no configuration when they are loaded, the module that serves them does.
 _IMPORTS_OF = (f"{_MODULE}.api",)
-# What a server loads when it first serves, and with its first conversation.
+# What a server loads when it begins to serve.
 _ALSO = (
     "uvicorn.lifespan.on",
     "uvicorn.loops.auto",
+    "uvicorn.loops.asyncio",
     "uvicorn.protocols.http.auto",
     "uvicorn.protocols.websockets.wsproto_impl",
-    "uvicorn.loops.asyncio",
     "posthog",
-    "openhands.tools.preset.default",
     "openhands.tools.browser_use.impl",
+)
+# What it loads with its first conversation.
+_LATER = (
+    "openhands.tools.preset.default",
+    "anyio._backends._asyncio",
+    "litellm.integrations.prometheus_services",
+    "litellm.llms.litellm_proxy.chat.transformation",
+    "litellm.llms.openai.chat.gpt_audio_transformation",
+    "litellm.llms.openai_like.dynamic_config",
+    "litellm.llms.vertex_ai.vertex_ai_partner_models.anthropic.transformation",
+    "litellm.responses.mcp.chat_completions_handler",
+    "openai.lib.streaming.chat",
+    "openai.resources",
 )
 
 
@@ -53,7 +65,7 @@ def forked_server(image: Image) -> Server:
     place = entry.index("-m") if "-m" in entry else -1
     if place < 1 or entry[place + 1 : place + 2] != (_MODULE,):
         return Server(words)
-    return Server(words, entry[:place], _MODULE, _IMPORTS_OF, _ALSO)
+    return Server(words, entry[:place], _MODULE, _IMPORTS_OF, _ALSO, _LATER)
 
 
 def server_environment(image: Image, *, extra_ports: bool, has_desktop: bool) -> dict[str, str]:
