@@ -23,12 +23,18 @@ _END_GRACE = 1.0
 _POLL = 0.02
 # Characters of what the program complained of that an error quotes.
 _SHOWN = 500
-# The program comes as the first line, so that it is not what `ps` shows in the container.
+# The program comes as the first line, so that it is not what `ps` shows in the container. Nobody
+# there can look into it, nor change it (prctl(2), PR_SET_DUMPABLE).
 _START = """
 for python in python3 /agent-server/.venv/bin/python python; do
     if command -v "$python" >/dev/null; then
         exec "$python" -I -c '
 import json, sys
+try:
+    import ctypes
+    ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+except (ImportError, OSError, AttributeError):
+    pass
 sent = json.loads(sys.stdin.readline())
 for text in sent["texts"]:
     exec(text)

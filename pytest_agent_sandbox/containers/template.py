@@ -14,7 +14,7 @@ from pytest_agent_sandbox.containers.accounts import Account
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.container_program import Program
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.errors import SandboxStartFailed
+from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed
 from pytest_agent_sandbox.host.closing import Closing
 
 # Where the template listens until the link has come: abstract, so no file system has to be there.
@@ -54,6 +54,8 @@ done
 echo "there is no Python in the image" >&2
 exit 127
 """
+#: The exit code of a container in which there is nothing that could start a server.
+NO_PYTHON = 127
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Server:
         imports_of: Modules that it loads when it is configured; what they import is loaded before.
         also: Modules that are loaded before too, where they are there.
         later: Modules that are, where they are loaded once for all servers of a container.
+        clocks: Variables that hold when the server started, as `module:name`.
+        keeps: Names of variables that it keeps from the programs that it starts.
     """
 
     words: Sequence[str]
@@ -75,6 +79,8 @@ class Server:
     imports_of: Sequence[str] = ()
     also: Sequence[str] = ()
     later: Sequence[str] = ()
+    clocks: Sequence[str] = ()
+    keeps: Sequence[str] = ()
 
     @property
     def entrypoint(self) -> list[str]:
@@ -125,14 +131,19 @@ class Template(Closing):
         environment: Mapping[str, str],
     ) -> None:
         self._container = container
-        self._link = Program(
-            engine,
-            container.id,
-            "link",
-            [link_inside],
-            [_ADDRESS, _PATIENCE],
-            patience=_PATIENCE,
-        )
+        try:
+            self._link = Program(
+                engine,
+                container.id,
+                "link",
+                [link_inside],
+                [_ADDRESS, _PATIENCE],
+                patience=_PATIENCE,
+            )
+        except SandboxError:
+            container.wait_for_end(_END_GRACE)
+            container.check()
+            raise
         server, account = launch.server, launch.account
         arguments = {
             "words": list(server.words),
@@ -141,6 +152,8 @@ class Template(Closing):
                 "imports_of": list(server.imports_of),
                 "also": list(server.also),
                 "later": list(server.later),
+                "clocks": list(server.clocks),
+                "keeps": list(server.keeps),
             },
             "environment": dict(environment),
             "account": account and {"number": account.number, "group": account.group},

@@ -19,6 +19,7 @@ import pwd
 import runpy
 import select
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -43,8 +44,9 @@ class Template:
         words: The server's command line.
         module: The Python module that it runs; empty where it is not to be loaded beforehand.
         parts: Modules to load with it (`also`), or only where they are loaded once for all servers
-            (`later`); and those whose imports are loaded, but not they themselves, for they read
-            their configuration then (`imports_of`).
+            (`later`); those whose imports are loaded, but not they themselves, for they read
+            their configuration then (`imports_of`); variables that hold the time of a server's
+            start (`clocks`); and names of those that programs of it do not get (`keeps`).
         environment: Variables of all servers, beside the container's.
         account: The number and group of the servers' user; None for this process's own.
         has_groups: Whether the user is in the groups that the container's files tell.
@@ -76,9 +78,9 @@ class Template:
         self._server = 0
         self._ended: Set[int] = set()
         os.environ.update(environment)
-        self._woken, waker = os.pipe()
-        os.set_blocking(waker, False)
-        signal.set_wakeup_fd(waker)
+        self._woken, self._waker = os.pipe()
+        os.set_blocking(self._waker, False)
+        signal.set_wakeup_fd(self._waker)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._pass_on)
 
@@ -117,6 +119,7 @@ class Template:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self._link.close()
         os.close(self._woken)
+        os.close(self._waker)
         os.setsid()
         if self._account is not None:
             os.setgroups(self._groups(self._account))
@@ -124,14 +127,22 @@ class Template:
             os.setuid(self._account["number"])
         if not self._gains:
             _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-        os.environ.update(environment)
         if not self._module:
+            os.environ.update(environment)
             os.execvp(self._words[0], self._words)
         # Its memory and environment are nobody's to read, nor to write, but root's.
         _prctl(_PR_SET_DUMPABLE, 0)
+        _keep_to_itself(
+            {name: environment[name] for name in self._parts["keeps"] if name in environment}
+        )
+        os.environ.update(environment)
         _prctl(_PR_SET_NAME, ctypes.c_char_p(b"agent-server"))
         if not self._is_loaded:
             self._load_modules(later=False)
+        for place in self._parts["clocks"]:
+            module, _, name = place.partition(":")
+            if module in sys.modules:
+                setattr(sys.modules[module], name, time.time())
         sys.argv = self._words[self._words.index("-m") + 1 :]
         runpy.run_module(self._module, run_name="__main__", alter_sys=True)
 
@@ -158,8 +169,10 @@ class Template:
     def _load_modules(self, later: bool) -> None:
         if self._is_quiet:
             gc.disable()  # hardly anything of all that is loaded becomes garbage
+        path = list(sys.path)  # some that are loaded put themselves there, which others can do too
         for name in _names(self._module, self._parts, later):
             importlib.import_module(name)
+        sys.path[:] = path
         if self._is_quiet:
             gc.freeze()
             gc.enable()
@@ -267,6 +280,31 @@ def _names(module: str, parts: Dict[str, List[str]], later: bool) -> Iterator[st
             yield name
 
 
+def _keep_to_itself(environment: Environment) -> None:
+    """Have variables of this process be none of the programs that it starts.
+
+    Those are the agent's, which can read what they are given. The server reads `os.environ`.
+    """
+    put, begin = os.putenv, subprocess.Popen.__init__
+
+    def putenv(name: Any, value: Any) -> None:
+        if os.fsdecode(name) not in environment:
+            put(name, value)
+
+    def begin_without(self: Any, *words: Any, **named: Any) -> None:
+        given = named.get("env")
+        if given is not None:
+            named["env"] = {
+                name: value
+                for name, value in given.items()
+                if environment.get(os.fsdecode(name)) != os.fsdecode(value)
+            }
+        begin(self, *words, **named)
+
+    os.putenv = putenv
+    subprocess.Popen.__init__ = begin_without  # type: ignore[method-assign]
+
+
 def _prctl(option: int, value: Any) -> None:
     if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
         raise OSError(ctypes.get_errno(), f"prctl({option})")
@@ -274,6 +312,7 @@ def _prctl(option: int, value: Any) -> None:
 
 def main(link: Any, **arguments: Any) -> None:
     """Be the template; in what it forks, be the server."""
+    _prctl(_PR_SET_DUMPABLE, 0)  # it is given what only the server is to know
     if sys.path[:1] == [""]:  # of `python -c`; of `python -m` it is this folder
         sys.path[0] = os.getcwd()
     template = Template(link, **arguments)

@@ -18,7 +18,7 @@ from pytest_agent_sandbox.containers.container_errors import is_transient
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.proxies import without_proxy
 from pytest_agent_sandbox.containers.readiness import wait_until
-from pytest_agent_sandbox.containers.template import Launch, Template
+from pytest_agent_sandbox.containers.template import NO_PYTHON, Launch, Template
 from pytest_agent_sandbox.engines.docker.plan import SandboxPlan
 from pytest_agent_sandbox.engines.docker.recycle import FirstState, Recycler
 from pytest_agent_sandbox.engines.docker.services import SERVER_PORT
@@ -40,8 +40,6 @@ RESTART_TIMEOUT = 120.0
 _GRACE = 10.0
 # Seconds for that of one that leaves its conversations on a volume, at the end of a test.
 _GRACE_AT_END = 3.0
-# Seconds for a server that is forked: a moment, but the machine may be busy.
-_RENEWAL_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
@@ -184,7 +182,9 @@ class Sandbox:
                 undo.pop_all()
         except SandboxDied as death:
             # The log is a note of its own: the first error's notes do not show.
-            raise SandboxStartFailed(f"While starting: {death}", log=death.log) from None
+            raise SandboxStartFailed(
+                f"While starting: {death}{_hint(death, launch)}", log=death.log
+            ) from None
         seconds = time.monotonic() - began
         sandbox = cls(plan, container, session_key, secret_key, seconds, egress, is_dormant=dormant)
         sandbox.template, sandbox.recycler = template, recycler
@@ -260,7 +260,7 @@ class Sandbox:
         self.session_key = _new_secret()
         self._secret_key = self.plan.secret_key or _new_secret()
         self.template.serve(secret_environment(self.session_key, self._secret_key))
-        _wait_for_server(self.container, _RENEWAL_TIMEOUT, check)
+        _wait_for_server(self.container, self.plan.timeout, check)
         return []
 
     def hand_over(self, plan: SandboxPlan, user: User) -> None:
@@ -306,6 +306,15 @@ def _wait_for_server(container: Container, timeout: float, check: Callable[[], N
 
     with ServerConnection(_address(container), guard=container.check) as connection:
         wait_until(answers, container, timeout=timeout)
+
+
+def _hint(death: SandboxDied, launch: Launch | None) -> str:
+    if launch is None or launch.server.python or death.exit_code != NO_PYTHON:
+        return ""
+    return (
+        "\nThere is no Python in the image, nor is its server one that is known: it cannot be "
+        "recycled. Use isolation = fresh."
+    )
 
 
 def _address(container: Container) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pydantic import SecretStr
+
 from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.containers.images import FULL_TARGET, TARGET_LABEL, Image, server_version
 from pytest_agent_sandbox.containers.template import Server
@@ -14,7 +16,7 @@ from pytest_agent_sandbox.engines.docker.services import (
     has_services,
     lacks_services,
 )
-from pytest_agent_sandbox.sandbox.agent_server import SERVER_SETTINGS
+from pytest_agent_sandbox.sandbox.agent_server import SERVER_SETTINGS, secret_environment
 
 # What variables begin with that a server reads at its start.
 _OF_THE_START = ("OH_", "OPENHANDS_", "LOG_", "LITELLM_", "PYTHON", "AGENT_SANDBOX_")
@@ -53,6 +55,13 @@ _LATER = (
     "openai.resources",
 )
 
+# What it takes for the time of its start, and of its last work.
+_CLOCKS = tuple(
+    f"{_MODULE}.server_details_router:{name}" for name in ("_start_time", "_last_event_time")
+)
+# What opens it, and what it has encrypted.
+_KEYS = tuple(secret_environment(SecretStr(""), SecretStr("")))
+
 
 def forked_server(image: Image) -> Server:
     """Return how the image's server is forked, or started anew where it is no Python program."""
@@ -65,7 +74,7 @@ def forked_server(image: Image) -> Server:
     place = entry.index("-m") if "-m" in entry else -1
     if place < 1 or entry[place + 1 : place + 2] != (_MODULE,):
         return Server(words)
-    return Server(words, entry[:place], _MODULE, _IMPORTS_OF, _ALSO, _LATER)
+    return Server(words, entry[:place], _MODULE, _IMPORTS_OF, _ALSO, _LATER, _CLOCKS, _KEYS)
 
 
 def server_environment(image: Image, *, extra_ports: bool, has_desktop: bool) -> dict[str, str]:

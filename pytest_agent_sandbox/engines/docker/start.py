@@ -47,7 +47,7 @@ class SandboxStarter:
     def __init__(self, engine: ContainerEngine) -> None:
         self._engine = engine
         self._files: dict[Hashable, dict[str, bytes]] = {}
-        self._known: dict[Hashable, _Accounts] = {}
+        self._known: dict[Hashable, Account] = {}
         self._lock = threading.Lock()
 
     def start(
@@ -123,7 +123,7 @@ class SandboxStarter:
         user = plan.spec.user or image.user
         return Launch(
             server=server,
-            account=find_account(self._engine, image.reference, user),
+            account=self._account(plan, user),
             has_groups=":" not in user,
             gains=plan.security == "sudo",
             is_quiet=plan.is_quiet,
@@ -145,23 +145,25 @@ class SandboxStarter:
         """Whose the image's folders are, and whose they are to be; None where that is the same."""
         if plan.spec.user is None:
             return None
-        key = (plan.image.id, plan.spec.user)
+        found = _Accounts(
+            *(self._account(plan, user) for user in (plan.image.user, plan.spec.user))
+        )
+        return None if found.old.number == found.new.number else found
+
+    def _account(self, plan: SandboxPlan, user: str) -> Account:
+        """Return who a user is in a plan's image."""
+        key = (plan.image.id, user)
         with self._lock:
             if key not in self._known:
-                old, new = (
-                    find_account(self._engine, plan.image.reference, name)
-                    for name in (plan.image.user, plan.spec.user)
-                )
-                self._known[key] = _Accounts(old, new)
-            found = self._known[key]
-        return None if found.old.number == found.new.number else found
+                self._known[key] = find_account(self._engine, plan.image.reference, user)
+            return self._known[key]
 
     def _copies(self, plan: SandboxPlan) -> bytes:
         """Return the plan's files of this machine as its user's, with the folders they lack."""
         if not plan.spec.files:
             return b""
         image = plan.image
-        account = find_account(self._engine, image.reference, plan.spec.user or image.user)
+        account = self._account(plan, plan.spec.user or image.user)
         with open_image(self._engine, image.reference) as inside:
             lacking = [name for name in folders_above(plan.spec.files) if not inside.has(name)]
         root = Account(0, 0, "")
@@ -171,8 +173,7 @@ class SandboxStarter:
         """Return the plan with its folders in memory as its user's: the image may have them."""
         if not plan.spec.tmpfs:
             return plan
-        image = plan.image
-        account = find_account(self._engine, image.reference, plan.spec.user or image.user)
+        account = self._account(plan, plan.spec.user or plan.image.user)
         owner = f"uid={account.number},gid={account.group}"
         tmpfs = {folder: f"{options},{owner}" for folder, options in plan.spec.tmpfs.items()}
         return replace(plan, spec=replace(plan.spec, tmpfs=tmpfs))
@@ -234,8 +235,8 @@ def _launched(plan: SandboxPlan, launch: Launch) -> SandboxPlan:
     if launch.account is not None:
         user = "0"
         labels[USER_LABEL] = f"{launch.account.number}:{launch.account.group}"
-        if launch.account.home:
-            environment = {"HOME": launch.account.home, **environment}
+        if "HOME" not in plan.image.environment:  # the engine would take root's
+            environment = {"HOME": launch.account.home or "/", **environment}
     spec = replace(
         plan.spec,
         user=user,
