@@ -1,4 +1,4 @@
-"""Runs the checks of `checks_inside` in a sandbox of each profile."""
+"""Runs the checks of `checks_inside` in a sandbox of each kind: of each profile, and recycled."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 from pytest_agent_sandbox import DockerWorkspace
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.engines.docker.security import Profile
 
-PROFILES: tuple[Profile, ...] = get_args(Profile)
+#: The kinds of sandboxes, with what makes them.
+KINDS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "strict": {"security": "strict"},
+    "sudo": {"security": "sudo"},
+    "recycled": {"isolation": "recycled"},
+}
 #: Whose processes try: the agent's, and root's, who is let in by the engine.
 USERS = ("agent", "root")
 
@@ -32,13 +37,13 @@ class Outcome:
     words: str
 
 
-#: By profile and user: the outcomes by the name of the attempt.
-Outcomes = dict[tuple[Profile, str], dict[str, Outcome]]
+#: By kind and user: the outcomes by the name of the attempt.
+Outcomes = dict[tuple[str, str], dict[str, Outcome]]
 
 
-def check(engine: ContainerEngine, image: str, profile: Profile) -> Outcomes:
+def check(engine: ContainerEngine, image: str, kind: str) -> Outcomes:
     """Tries everything in one sandbox."""
-    with DockerWorkspace(server_image=image, engine=engine, security=profile) as workspace:
+    with DockerWorkspace(server_image=image, engine=engine, **KINDS[kind]) as workspace:
         workspace.write_text("checks.py", _PROGRAM.read_text("utf-8"))
         agents = workspace.execute_command("python3 checks.py", timeout=120).check().stdout
         path = shlex.quote(f"{workspace.working_dir}/checks.py")
@@ -48,7 +53,7 @@ def check(engine: ContainerEngine, image: str, profile: Profile) -> Outcomes:
         )
         roots = api.exec_start(started["Id"]).decode()
     return {
-        (profile, user): {
+        (kind, user): {
             name: Outcome(is_held, words) for name, (is_held, words) in json.loads(text).items()
         }
         for user, text in zip(USERS, (agents, roots), strict=True)

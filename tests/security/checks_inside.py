@@ -201,6 +201,52 @@ def internet():
     return "there is a way"
 
 
+def of_the_server(attempt):
+    """Try something with the agent server, and with what starts it and looks after it."""
+    refusal = None
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            continue
+        if b"openhands.agent_server" in words or words[-2:-1] in ([b"janitor"], [b"link"]):
+            try:
+                return f"process {pid}: {attempt(pid)}"
+            except OSError as error:
+                refusal = error
+    if refusal is None:
+        return "there is none"
+    raise refusal
+
+
+def memory(mode):
+    def attempt(pid):
+        open(f"/proc/{pid}/mem", mode, buffering=0).close()
+        return "opened"
+
+    return of_the_server(attempt)
+
+
+def trace(pid):
+    call("ptrace", 16, int(pid), 0, 0)  # PTRACE_ATTACH
+    call("ptrace", 17, int(pid), 0, 0)  # PTRACE_DETACH
+    return "traced"
+
+
+def keys():
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                names = [each.partition(b"=")[0] for each in file.read().split(b"\0")]
+        except OSError:
+            continue
+        if any(name.startswith((b"OH_SESSION_API_KEY", b"OH_SECRET_KEY")) for name in names):
+            found.append(pid)
+    return wanted(not found, "there is none") or f"in process {found[0]}"
+
+
 CHECKS = {
     # CIS 5.3, amicontained
     "have a capability": lambda: wanted(int(status("CapEff"), 16) == 0, "none") or status("CapEff"),
@@ -225,6 +271,20 @@ CHECKS = {
     "find an engine's socket": sockets,
     "find secrets of the host in the environment": variables,
     "look into processes of other users": others,
+    # CDK, linPEAS
+    "read the agent server's memory": lambda: memory("rb"),
+    "write to the agent server's memory": lambda: memory("r+b"),
+    "read the agent server's environment": lambda: of_the_server(
+        lambda pid: read(f"/proc/{pid}/environ")
+    ),
+    "see the agent server's memory map": lambda: of_the_server(
+        lambda pid: read(f"/proc/{pid}/maps")
+    ),
+    "reach into the agent server's open files": lambda: of_the_server(
+        lambda pid: os.readlink(f"/proc/{pid}/fd/0")
+    ),
+    "trace the agent server": lambda: of_the_server(trace),
+    "find the agent server's keys in an environment": keys,
     # HackTricks: capabilities
     "mount a file system in memory": lambda: mounts("tmpfs"),
     "mount a control group (release_agent)": lambda: mounts("cgroup"),

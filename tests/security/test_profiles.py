@@ -1,4 +1,4 @@
-"""What can be done from inside of a sandbox of each profile; docs/security-checks.md has it all."""
+"""What can be done from inside of a sandbox of each kind; docs/security-checks.md has it all."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ import pytest
 
 from pytest_agent_sandbox import DockerWorkspace
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.engines.docker.security import Profile
 from pytest_agent_sandbox.errors import SettingsError
 
-from .checking import PROFILES, USERS, check
+from .checking import KINDS, USERS, check
 
-# What the profile lets a program do, by the user that tries it.
+# What the kind of sandbox lets a program do, by the user that tries it.
 NETWORK = {"reach the internet"}
 SETUID = {"gain privileges by a setuid program"}
 FILES = {"write to the root file system", "write to /etc"}
 SUDO = {"come by a capability (bounding set)", "become root by sudo"}
-OPEN: dict[tuple[Profile, str], set[str]] = {
+CAPABILITIES = {"have a capability", "come by a capability (bounding set)"}
+OPEN: dict[tuple[str, str], set[str]] = {
     ("default", "agent"): NETWORK | SETUID,
     ("default", "root"): NETWORK | SETUID | FILES,
     ("strict", "agent"): set(),
     ("strict", "root"): set(),
     ("sudo", "agent"): NETWORK | SETUID | SUDO,
-    ("sudo", "root"): NETWORK | SETUID | SUDO | FILES | {"have a capability"},
+    ("sudo", "root"): NETWORK | SETUID | SUDO | FILES | CAPABILITIES,
+    ("recycled", "agent"): NETWORK | {"come by a capability (bounding set)"},
+    ("recycled", "root"): NETWORK | SETUID | CAPABILITIES | {"become root by sudo"},
 }
 # What the engine, its kernel and where it runs decide.
 ELSEWHERE = {
@@ -38,17 +40,15 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_what_a_profile_holds(
-    engine: ContainerEngine, agent_server_image: str, profile: Profile
-) -> None:
-    outcomes = check(engine, agent_server_image, profile)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_sandbox_holds(engine: ContainerEngine, agent_server_image: str, kind: str) -> None:
+    outcomes = check(engine, agent_server_image, kind)
     for user in USERS:
-        found = outcomes[profile, user]
-        assert len(found) > 35
+        found = outcomes[kind, user]
+        assert len(found) > 42
         opened = {name for name, outcome in found.items() if not outcome.is_held} - ELSEWHERE
-        assert opened == OPEN[profile, user], {name: found[name].words for name in opened}
-        if profile == "strict":
+        assert opened == OPEN[kind, user], {name: found[name].words for name in opened}
+        if kind == "strict":
             assert found["reach a cloud's metadata"].is_held
 
 
@@ -61,7 +61,7 @@ def test_the_table_is_of_these_checks() -> None:
         re.M,
     )
     checks = [name for name in names if f"| {name} |" in table]
-    assert len(checks) > 35
+    assert len(checks) > 42
     assert table.count("\n| ") == len(checks) + 1
 
 
