@@ -17,7 +17,7 @@ from pytest_agent_sandbox.engines.docker.sandbox_supply import SandboxSupply
 from pytest_agent_sandbox.llm.script import Script
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 
-Start = Callable[[], DockerWorkspace]
+Start = Callable[..., DockerWorkspace]
 
 # It is given what it looks for backwards: so nothing of its own holds it.
 SEARCH = r"""
@@ -138,8 +138,9 @@ def inside(workspace: DockerWorkspace, program: str, *words: str) -> str:
     return workspace.execute_command(line, timeout=120).check().stdout
 
 
-def test_the_keys_are_nowhere_that_the_agent_can_read(start: Start) -> None:
-    with start() as workspace:
+@pytest.mark.parametrize("isolation", ["recycled", "fresh"])
+def test_the_keys_are_nowhere_that_the_agent_can_read(start: Start, isolation: str) -> None:
+    with start(isolation=isolation) as workspace:
         script = Script([tool("terminal", command="echo begun; sleep 300 &"), say("Done.")])
         llm = LLM(
             **workspace.gateway.llm_fields(
