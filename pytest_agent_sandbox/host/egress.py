@@ -124,7 +124,7 @@ class Egress:
         try:
             async with asyncio.timeout(_PATIENCE):
                 far_reader, far_writer = await _reach(place)
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, UnicodeError) as error:  # the last: a name that DNS has not
             await _answer(writer, _BAD_GATEWAY, f"{name} cannot be reached: {error}")
             return
         try:

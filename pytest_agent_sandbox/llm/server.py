@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from typing import Any
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -128,6 +129,16 @@ class _Protocol(H11Protocol):
 
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: the application itself answers a client that asks for WebSockets."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; an answer that is under way is cut off, not sent after it."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def hang_up(self) -> None:
         """Close the connection once nothing is under way on it."""

@@ -45,8 +45,9 @@ class ServerSentEvent:
         return json_object(self.data)
 
     def _values(self, field: str) -> list[str]:
-        # A stream may begin with a byte order mark.
-        lines = _LINE_END.split(self.raw.decode("utf-8-sig", "replace"))
+        # A stream may begin with a byte order mark. Where "\r" was the last of a chunk, the "\n"
+        # that belongs to it begins the next event.
+        lines = _LINE_END.split(self.raw.lstrip(b"\r\n").decode("utf-8-sig", "replace"))
         prefix = f"{field}:"
         return [
             line.removeprefix(prefix).removeprefix(" ") for line in lines if line.startswith(prefix)

@@ -2,94 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import io
 import os
 import stat
 import tarfile
-import tempfile
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from pytest_agent_sandbox.client import archives
-from pytest_agent_sandbox.client.folders import Folder, FolderByDescriptor, FolderByPath
-
-OPENERS = [FolderByDescriptor, FolderByPath] if os.name != "nt" else [FolderByPath]
-BLOCK = tarfile.BLOCKSIZE
-
-
-def member(
-    name: str, kind: bytes = tarfile.REGTYPE, target: str = "", mode: int = 0o644
-) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname, info.mode = kind, target, mode
-    return info
-
-
-def archive_of(*members: tarfile.TarInfo) -> io.BytesIO:
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for info in members:
-            if info.isreg():
-                info.size = 4
-            tar.addfile(info, io.BytesIO(b"evil"))
-    return archive
-
-
-class Watched:
-    """A folder to unpack to, three levels deep in one in which nothing is to change."""
-
-    def __init__(self, base: Path) -> None:
-        self.base = base
-        self.target = base / "one" / "two" / "target"
-        self.target.mkdir(parents=True)
-        for folder in (base, base / "one", base / "one" / "two"):
-            (folder / "a").write_text("not to be touched")
-            (folder / "victim").mkdir()
-            (folder / "victim" / "a").write_text("not to be touched")
-        self.before = self.outside()
-
-    def outside(self) -> dict[str, object]:
-        """All that is not in the target: content, mode and time."""
-        found: dict[str, object] = {}
-        for root, folders, files in os.walk(self.base):
-            if Path(root) == self.target.parent:
-                folders.remove("target")
-            for name in [*folders, *files]:
-                path = Path(root, name)
-                status = path.lstat()
-                content = path.read_bytes() if stat.S_ISREG(status.st_mode) else b""
-                # The folder that the target is in gets no entry, so that its time stays too.
-                found[str(path)] = (status.st_mode, status.st_mtime_ns, status.st_nlink, content)
-        return found
-
-    def check(self) -> None:
-        """Nothing has changed outside, and nothing inside leads there."""
-        assert self.outside() == self.before
-        target = self.target.resolve()
-        for root, folders, files in os.walk(self.target):
-            for name in [*folders, *files]:
-                path = Path(root, name)
-                kind = path.lstat().st_mode
-                assert stat.S_ISREG(kind) or stat.S_ISDIR(kind) or stat.S_ISLNK(kind)
-                assert not kind & (stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX) or stat.S_ISLNK(kind)
-                assert not stat.S_ISREG(kind) or path.lstat().st_nlink == 1
-                try:
-                    path.stat()
-                except FileNotFoundError:
-                    pass  # a link to nothing leads somewhere too
-                except OSError as error:
-                    # A ring of links leads nowhere; resolve() may say otherwise (Python 3.11).
-                    if error.errno != errno.ELOOP:
-                        raise
-                    continue
-                assert path.resolve().is_relative_to(target)
+from tests.support.hostile import archives as hostile
+from tests.support.hostile.archives import (
+    BLOCK,
+    END,
+    OPENERS,
+    Watched,
+    archive_of,
+    header,
+    member,
+    pax,
+    unpack,
+)
 
 
 @pytest.fixture(params=OPENERS, ids=lambda opener: opener.__name__)
@@ -101,12 +36,6 @@ def watched(
     watched = Watched(tmp_path)
     yield watched
     watched.check()
-
-
-def unpack(archive: io.BytesIO, target: Path) -> None:
-    """As far as it goes: an archive may be refused, and may contradict itself."""
-    with contextlib.suppress(OSError, tarfile.TarError):
-        archives.unpack(archive, target)
 
 
 def long_way_up(escaped: str) -> list[tarfile.TarInfo]:
@@ -128,7 +57,7 @@ def long_way_up(escaped: str) -> list[tarfile.TarInfo]:
 
 
 @pytest.mark.parametrize(
-    "hostile",
+    "members",
     [
         [member("../escaped")],
         [member("/escaped")],
@@ -158,9 +87,9 @@ def long_way_up(escaped: str) -> list[tarfile.TarInfo]:
         long_way_up("escaped"),
     ],
 )
-def test_nothing_is_written_outside(watched: Watched, hostile: list[tarfile.TarInfo]) -> None:
-    unpack(archive_of(*hostile), watched.target)
-    unpack(archive_of(*hostile), watched.target)  # now with what was there before
+def test_nothing_is_written_outside(watched: Watched, members: list[tarfile.TarInfo]) -> None:
+    unpack(archive_of(*members), watched.target)
+    unpack(archive_of(*members), watched.target)  # now with what was there before
     found = [path for path in watched.base.rglob("*") if path.name == "escaped"]
     assert all(watched.target in path.parents for path in found)
 
@@ -200,26 +129,6 @@ def test_permissions_come_along_but_no_others(tmp_path: Path) -> None:
         "new/read-only/file": "0o777",
         "new/key": "0o600",
     }
-
-
-def header(name: str, kind: bytes, size: int) -> bytes:
-    info = member(name, kind)
-    info.size = size
-    return info.tobuf(tarfile.GNU_FORMAT)
-
-
-def pax(*records: tuple[str, str]) -> bytes:
-    body = b""
-    for key, value in records:
-        rest = f" {key}={value}\n".encode(errors="surrogateescape")
-        length = len(rest) + 1
-        while len(str(length)) + len(rest) != length:
-            length += 1
-        body += str(length).encode() + rest
-    return header("pax", b"x", len(body)) + body.ljust(-(-len(body) // BLOCK) * BLOCK, b"\0")
-
-
-END = bytes(2 * BLOCK)
 
 
 @pytest.mark.parametrize(
@@ -303,45 +212,6 @@ def test_names_that_mean_something_else_on_windows(name: str, is_one: bool) -> N
     assert (archives.refusal(link, windows=True) == "") is is_one
 
 
-# Few names, so that they meet; some that lead elsewhere, some that are one after all.
-NAMES = st.sampled_from(["a", "b"]) | st.sampled_from(
-    ["victim", "..", ".", "", "A", "d" * 250, "é", "\udce9"]
-)
-PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
-UPWARDS = st.sampled_from([".", "..", "a", "../..", "/"]) | st.builds(
-    lambda ups, rest: "../" * ups + rest, st.integers(0, 6), PATHS
-)
-KINDS = st.sampled_from([tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE]) | st.sampled_from(
-    [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CONTTYPE, tarfile.GNUTYPE_SPARSE]
-)
-MEMBERS = st.lists(
-    st.builds(member, PATHS, KINDS, UPWARDS, st.integers(0, 0o7777)), min_size=1, max_size=12
-)
-
-DAMAGE = st.just([]) | st.lists(st.tuples(st.integers(0, 20_000), st.binary(max_size=3)))
-
-
-@pytest.mark.parametrize("opener", OPENERS)
-@settings(
-    max_examples=100,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-@given(members=MEMBERS, damage=DAMAGE)
-def test_whatever_an_archive_holds(
-    opener: Callable[[Path], Folder],
-    members: list[tarfile.TarInfo],
-    damage: list[tuple[int, bytes]],
-) -> None:
-    content = bytearray(archive_of(*members).getvalue())
-    for place, piece in damage:
-        content[place % len(content) : place % len(content) + len(piece)] = piece
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(archives, "open_folder", opener)
-        watched = Watched(Path(folder))
-        unpack(io.BytesIO(bytes(content)), watched.target)
-        watched.check()
-        # Once more, over what is there now.
-        unpack(archive_of(*reversed(members)), watched.target)
-        watched.check()
+def test_whatever_an_archive_holds() -> None:
+    """For longer: scripts/fuzz archives."""
+    hostile.run(seed=0, count=150)

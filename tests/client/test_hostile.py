@@ -38,7 +38,7 @@ from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import SandboxError, ServerError
-from tests.support import hostile
+from tests.support.hostile import events as hostile
 
 from .fake_server import STATE, FakeServer, Following, fact
 from .timing import eventually
@@ -47,7 +47,7 @@ KEY = "the-session-key-of-this-test"
 
 
 def test_events_and_frames() -> None:
-    """A million of them is what `scripts/fuzz` takes."""
+    """For longer: scripts/fuzz events."""
     hostile.run(seed=0, count=20_000)
 
 

@@ -19,7 +19,7 @@ from pytest_agent_sandbox.evidence import live_view
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.host.redaction import Redactor
 from pytest_agent_sandbox.plugin.report.complete import complete
-from tests.support import hostile
+from tests.support.hostile import events as hostile
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_agent_sandbox.host import addresses
 from pytest_agent_sandbox.host.addresses import is_own_address, meanings, why_near
+from tests.support.hostile.lookups import WRAPPERS
 
 FAR = ("93.184.216.34", "8.8.8.8", "10.255.3.4", "172.31.9.9", "192.168.77.7", "2606:4700::1111")
 NEAR = {
@@ -31,38 +31,6 @@ NEAR = {
     "fd20:ce::254": "a cloud's metadata service",
     "100.100.100.200": "a cloud's metadata service",
     "168.63.129.16": "a cloud's metadata service",
-}
-
-
-def joined(*parts: tuple[int, int]) -> IPv6Address:
-    """Return the address of these numbers, each of so many bits, and zeros."""
-    number = bits = 0
-    for part, size in parts:
-        number, bits = number << size | part, bits + size
-    return IPv6Address(number << (128 - bits))
-
-
-def ending(prefix: str) -> Callable[[int], IPv6Address]:
-    return lambda inner: IPv6Address(int(IPv6Address(prefix)) | inner)
-
-
-LOCAL = (int(IPv6Address("64:ff9b:1::")) >> 80, 48)
-TEREDO = (0x20010000, 32)
-FAR_SERVER = (int(IPv4Address("93.184.216.34")), 32)
-
-#: How an IPv4 address is put into an IPv6 address, by the RFCs.
-WRAPPERS: dict[str, Callable[[int], IPv6Address]] = {
-    "mapped": ending("::ffff:0:0"),
-    "compatible": ending("::"),
-    "translated": ending("::ffff:0:0:0"),
-    "6to4": lambda ip: joined((0x2002, 16), (ip, 32), (7, 48)),
-    "Teredo": lambda ip: joined(TEREDO, FAR_SERVER, (0, 32), (ip ^ 2**32 - 1, 32)),
-    "a Teredo server": lambda ip: joined(TEREDO, (ip, 32), (0, 32), (0x7F7F7F7F, 32)),
-    "NAT64": ending("64:ff9b::"),
-    "local NAT64, /48": lambda ip: joined(LOCAL, (ip >> 16, 16), (0, 8), (ip % 2**16, 16)),
-    "local NAT64, /56": lambda ip: joined(LOCAL, (5, 8), (ip >> 24, 8), (0, 8), (ip % 2**24, 24)),
-    "local NAT64, /64": lambda ip: joined(LOCAL, (0x505, 16), (0, 8), (ip, 32)),
-    "local NAT64, /96": ending("64:ff9b:1:505:5:505::"),
 }
 
 

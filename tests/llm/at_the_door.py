@@ -78,6 +78,8 @@ def opened() -> Iterator[Door]:
     with Upstream() as upstream, Gateway() as gateway:
         thread = threading.Thread(target=upstream.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield Door(gateway, upstream)
-        upstream.shutdown()
-        thread.join()
+        try:
+            yield Door(gateway, upstream)
+        finally:
+            upstream.shutdown()
+            thread.join()

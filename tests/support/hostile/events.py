@@ -1,4 +1,4 @@
-"""What a hostile server may send, and what a client does with all of it."""
+"""Events and frames of a hostile server, and what a client does with all of them."""
 
 from __future__ import annotations
 
