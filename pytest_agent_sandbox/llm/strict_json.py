@@ -14,7 +14,7 @@ from collections import Counter
 from typing import Any, NoReturn
 
 #: Schemas of tools stay below 50. What reads a body later is recursive.
-_DEEPEST = 200
+DEEPEST = 200
 _LONGEST_NAME = 100
 #: Values and names in one body. A conversation of a million tokens has some 50,000. What reads or
 #: writes JSON holds up every thread meanwhile: for 50 ms if it has so many.
@@ -49,7 +49,7 @@ def read_object(body: bytes) -> tuple[dict[str, Any], bytes]:
         raise UnclearJSONError(f"The request's body is not JSON: {problem}.") from problem
     if not isinstance(content, dict):
         raise UnclearJSONError("The request's body is not a JSON object.")
-    if _is_deeper(content, _DEEPEST):
+    if is_deeper(content, DEEPEST):
         raise UnclearJSONError(_too_deep())
     return content, _written(content)
 
@@ -112,10 +112,11 @@ def _float(text: str) -> float:
 
 
 def _too_deep() -> str:
-    return f"The request's body is not JSON of any use: it is nested deeper than {_DEEPEST} levels."
+    return f"The request's body is not JSON of any use: it is nested deeper than {DEEPEST} levels."
 
 
-def _is_deeper(content: Any, levels: int) -> bool:
+def is_deeper(content: Any, levels: int) -> bool:
+    """Tell whether JSON has more than so many levels."""
     inner = [content]
     for _ in range(levels):
         inner = [

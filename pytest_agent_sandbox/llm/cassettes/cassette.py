@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from pytest_agent_sandbox.errors import CassetteError
-from pytest_agent_sandbox.llm.cassettes import readable_json, unreadable
+from pytest_agent_sandbox.llm.cassettes import readable_json, stored_form, unreadable
 from pytest_agent_sandbox.llm.cassettes.canonical import CanonicalRequest
 from pytest_agent_sandbox.llm.cassettes.request_store import (
     Marks,
@@ -21,6 +21,9 @@ from pytest_agent_sandbox.llm.cassettes.request_store import (
 
 FORMAT = "pytest-agent-sandbox cassette"
 VERSION = 1
+#: Bytes of a file: hundreds of times those of a long conversation.
+_LARGEST = 256 * 1024**2
+_LONGEST_REASON = 400
 
 
 @dataclass(frozen=True)
@@ -158,24 +161,31 @@ class Cassette:
             raise CassetteError(f"{file} is no cassette of pytest-agent-sandbox. {_RECORD_ANEW}")
         if content.get("version") != VERSION:
             raise CassetteError(
-                f"The cassette {file} has version {content.get('version')!r}, and this release "
+                f"The cassette {file} has version {content.get('version')!r:.20}, and this release "
                 f"reads version {VERSION}: update pytest-agent-sandbox where that is newer. "
                 f"{_RECORD_ANEW}"
             )
         try:
+            stored_form.check(content)
             lanes = {name: _lane_from_json(lane) for name, lane in content["lanes"].items()}
             return cls(str(content["test"]), str(content["model"]), {**lanes})
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as problem:
+            reason = f"{type(problem).__name__}: {problem}"
             raise CassetteError(
-                f"The cassette {file} is damaged ({type(problem).__name__}: {problem}). "
-                f"{_RECORD_ANEW}"
+                f"The cassette {file} is damaged ({reason:.{_LONGEST_REASON}}). {_RECORD_ANEW}"
             ) from problem
 
 
 def _content_of(file: Path) -> Any:
     """Return the JSON in a cassette's file."""
     try:
-        data = file.read_bytes()
+        # What is no file may have no end: git keeps links to /dev/zero too.
+        if not file.is_file():
+            raise OSError("there is no such file")
+        with file.open("rb") as opened:
+            data = opened.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise OSError(f"it is larger than {_LARGEST >> 20} MB")
     except OSError as problem:
         raise CassetteError(
             f"The cassette {file} cannot be read: {problem}. {_RECORD_ANEW}"
@@ -270,9 +280,11 @@ def _answer_to_json(answer: RecordedAnswer) -> dict[str, Any]:
 
 
 def _answer_from_json(content: Mapping[str, Any]) -> RecordedAnswer:
-    if not isinstance(content["status"], int):
-        raise TypeError(f"an answer's status is {content['status']!r}")
-    body = base64.b64decode(content["base64"]) if "base64" in content else content.get("body")
+    body = (
+        base64.b64decode(content["base64"], validate=True)
+        if "base64" in content
+        else content.get("body")
+    )
     events = content.get(readable_json.ONE_LINE_EACH)
     return RecordedAnswer(
         content["status"],

@@ -14,6 +14,7 @@ from pytest_agent_sandbox.llm.cassettes.request_store import StoredRequest
 from pytest_agent_sandbox.llm.cassettes.scrubbing import scrubbed_answer
 from pytest_agent_sandbox.llm.exchange import FIRST_ERROR, Answer, Exchange
 from pytest_agent_sandbox.llm.sse import EventSplitter, ServerSentEvent
+from pytest_agent_sandbox.llm.strict_json import DEEPEST, is_deeper
 
 #: The headers that are kept, because clients act on them. Others may reveal who recorded.
 _KEPT_HEADERS = ("content-type", "retry-after", "x-should-retry")
@@ -162,4 +163,8 @@ def _parsed(body: bytes) -> Any:
         content = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    return content if isinstance(content, dict | list) else text
+    return content if _is_kept_as_json(content) else text
+
+
+def _is_kept_as_json(content: Any) -> bool:
+    return isinstance(content, dict | list) and not is_deeper(content, DEEPEST)
