@@ -17,10 +17,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host import seldom
+from pytest_agent_sandbox.llm import crowd
 
 #: Seconds.
 _START_TIMEOUT = 10.0
 _CLOSE_TIMEOUT = 2.0
+#: Connections that are accepted before the first of them is looked at.
+_AT_ONCE = 64
 #: Longer than HTTP clients keep an idle connection: one must not be closed just as it is used.
 _KEEP_ALIVE = 600
 
@@ -62,6 +65,7 @@ class ServerThread:
                 date_header=False,
                 server_header=False,
                 proxy_headers=False,
+                backlog=_AT_ONCE,
                 timeout_keep_alive=_KEEP_ALIVE,
                 timeout_graceful_shutdown=1,
             )
@@ -126,6 +130,29 @@ class _Protocol(H11Protocol):
         # Uvicorn's own belongs to other servers in this process too, which configure it. What is
         # said of this one, sandboxes decide.
         self.logger = seldom.logger(__name__)
+        self.since = crowd.now()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no answer is under way."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection; where there are too many, close one."""
+        super().connection_made(transport)
+        guests = [
+            each
+            for each in self.connections
+            if isinstance(each, _Protocol) and not each.transport.is_closing()
+        ]
+        if len(guests) > crowd.most_connections():
+            seldom.logger(__name__).warning("The LLM gateway has too many connections.")
+            (crowd.superfluous(guests) or self).transport.abort()
+
+    def on_response_complete(self) -> None:
+        """Note that it was of use."""
+        self.since = crowd.now()
+        super().on_response_complete()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: the application itself answers a client that asks for WebSockets."""
@@ -142,7 +169,7 @@ class _Protocol(H11Protocol):
 
     def hang_up(self) -> None:
         """Close the connection once nothing is under way on it."""
-        if self.cycle is None or self.cycle.response_complete:
+        if self.is_idle:
             self.transport.close()
         else:
             self.cycle.keep_alive = False
