@@ -124,6 +124,7 @@ class SandboxPlan:
             variables = tuple(sorted(self.variables.items()))
         return (
             repr(spec),
+            self.image.id,  # its name may mean another one by now
             hashlib.sha256(spec.files).digest(),
             tuple(sorted(spec.environment.items())),
             variables,
