@@ -9,6 +9,9 @@ from pytest_agent_sandbox.containers.cleanup import Found, find
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.host.ownership import HOST, PID
+from pytest_agent_sandbox.host.seldom import harmless
+
+_LONGEST = 200
 
 
 def prune(names: Sequence[str], *, dry_run: bool = False) -> bool:
@@ -55,7 +58,8 @@ def _prune(engine: ContainerEngine, one: Found, names: Sequence[str], *, dry_run
 
 
 def _why(one: Found) -> str:
-    labels = one.labels
+    # Somebody else may have written them, for this terminal.
+    labels = {name: harmless(value, _LONGEST) for name, value in one.labels.items()}
     owner = f"process {labels.get(PID, '?')} on {labels.get(HOST, '?')}"
     test = labels.get("test") or "a program"
     since = f"started {labels['started']}" if "started" in labels else "of an earlier release"

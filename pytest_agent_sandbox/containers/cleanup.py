@@ -13,6 +13,7 @@ from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host.ownership import (
     OWNER,
+    PLACE,
     OwnerState,
     forget,
     forget_ended,
@@ -92,6 +93,9 @@ def remove_labelled(engine: ContainerEngine, labels: Mapping[str, str]) -> int:
     # By name: a container that somebody keeps in the meantime gets another one.
     names = [_name(container) for container in containers]
     names = [name for name in names if not name.startswith(KEPT_PREFIX)]
+    ids = {str(container["Id"]) for container in containers}
+    # An image that somebody made of one of ours passes its labels on to its own containers.
+    names = [name for name in names if name.startswith(NAME_PREFIX) or name in ids]
     for name in names:
         try:
             remove_container(engine, name)
@@ -119,7 +123,8 @@ class Found:
         is_network: Whether it is a network.
         labels: Its labels, without their prefix: `run`, `worker`, `test`, the owner's, `started`.
         use: `kept` for people to look into; `alive` where the process lives that it belongs to;
-            `dead` where that has ended; `unknown` where that cannot be told from here.
+            `dead` where that has ended; `unknown` where that cannot be told from here, as for what
+            others have kept.
     """
 
     name: str
@@ -204,15 +209,16 @@ def kept_containers(engine: ContainerEngine, labels: Mapping[str, str]) -> list[
 def _found(shown: Mapping[str, Any], states: dict[str, OwnerState], *, is_network: bool) -> Found:
     name = str(shown["Name"]) if is_network else _name(shown)
     labels = {
-        label.removeprefix(LABEL_PREFIX): value
+        label.removeprefix(LABEL_PREFIX): str(value)
         for label, value in (shown.get("Labels") or {}).items()
     }
-    if name.startswith(KEPT_PREFIX) and not is_network:
-        return Found(name, str(shown["Id"]), is_network, labels, "kept")
-    owner = labels[OWNER]
+    # Not by the owner alone: somebody may have written any labels.
+    owner = f"{labels.get(OWNER)} {labels.get(PLACE)}"
     if owner not in states:
         states[owner] = owner_state(labels)
-    return Found(name, str(shown["Id"]), is_network, labels, states[owner])
+    use = states[owner]
+    is_kept = name.startswith(KEPT_PREFIX) and not is_network and use != "unknown"
+    return Found(name, str(shown["Id"]), is_network, labels, "kept" if is_kept else use)
 
 
 def _filters(labels: Mapping[str, str]) -> dict[str, list[str]]:

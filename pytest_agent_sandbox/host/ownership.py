@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 import time
@@ -19,6 +20,9 @@ from pytest_agent_sandbox.host.lock_folder import lock_folder
 
 #: Names of labels: the owner, where its lock is, and, for people, its process and machine.
 OWNER, PLACE, PID, HOST = "owner", "owner-place", "owner-pid", "owner-host"
+
+#: What an owner's id looks like. A label may hold anything, and becomes part of a file's name.
+_OWNER = re.compile(r"[0-9a-f]{1,64}")
 
 OwnerState = Literal["alive", "dead", "unknown"]
 
@@ -87,7 +91,7 @@ def owner_state(labels: Mapping[str, str]) -> OwnerState:
         another container, of another user, or has another folder for temporary files.
     """
     owner = labels.get(OWNER, "")
-    if not owner.isalnum() or labels.get(PLACE) != _place():
+    if not _OWNER.fullmatch(owner) or labels.get(PLACE) != _place():
         return "unknown"
     file = owner_file(owner)
     if not file.exists():  # it ended in good order

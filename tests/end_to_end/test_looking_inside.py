@@ -30,9 +30,10 @@ FAILS = """
 """
 
 
-def prune(*names: str) -> subprocess.CompletedProcess[str]:
+def prune(project: Project, *names: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pytest_agent_sandbox.cli", "prune", *names],
+        env=project.environment,  # what others have kept stays
         capture_output=True,
         text=True,
         timeout=60,
@@ -41,9 +42,9 @@ def prune(*names: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_stays() -> Iterator[None]:
+def nothing_stays(project: Project) -> Iterator[None]:
     yield
-    prune()
+    prune(project)
 
 
 def write(project: Project, text: str) -> None:
@@ -81,16 +82,16 @@ def test_a_failed_tests_sandbox_is_kept_and_pruned(
     assert "sandbox was kept" not in output  # that one started none
     assert sandboxes() == [name]
 
-    unknown = prune("agent-sandbox-kept-nothing")
+    unknown = prune(project, "agent-sandbox-kept-nothing")
     assert unknown.returncode == 1
     assert "No sandbox is called agent-sandbox-kept-nothing; there are: " in unknown.stderr
-    assert name in prune("--dry-run").stdout
+    assert name in prune(project, "--dry-run").stdout
     assert sandboxes() == [name]
-    removed = prune(name).stdout
+    removed = prune(project, name).stdout
     assert removed.startswith(f"agent-sandbox: removed {name}: kept to be looked into; of test_loo")
     assert removed.count("\n") == 1
     assert sandboxes() == []
-    assert name not in prune().stdout
+    assert name not in prune(project).stdout
 
 
 def test_a_dead_and_a_shared_sandbox_are_kept_too(project: Project, sandboxes: Sandboxes) -> None:
@@ -311,8 +312,6 @@ def test_a_video_wants_a_desktop(project: Project, sandboxes: Sandboxes) -> None
     assert sandboxes() == []
 
 
-# Here, and not with the tests of isolation: those of one file do not run side by side, and what
-# prunes all that was kept must not meet others that keep.
 @pytest.mark.parametrize("level", ["recycled", "shared"])
 def test_a_sandbox_that_others_have_used_is_kept(
     project: Project, sandboxes: Sandboxes, level: str
