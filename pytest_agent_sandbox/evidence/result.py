@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from pytest_agent_sandbox.evidence import limits
 from pytest_agent_sandbox.evidence.folders import RESULT
 from pytest_agent_sandbox.evidence.story import Fault, Row, Verdict
+from pytest_agent_sandbox.evidence.whole_file import write_whole
 from pytest_agent_sandbox.llm.exchange import FIRST_ERROR
 
 if TYPE_CHECKING:
@@ -106,9 +107,7 @@ class Result:
             OSError: The disk is full, or the like.
         """
         text = json.dumps(limits.change_texts(asdict(self), mask), indent=2)
-        new = folder / f".{RESULT}"
-        new.write_text(text + "\n", encoding="utf-8")
-        new.replace(folder / RESULT)
+        write_whole(folder / RESULT, f"{text}\n")
 
     def row(self, page: str = "") -> Row:
         """Return its line in the run's table; `page` is the way to its own page."""

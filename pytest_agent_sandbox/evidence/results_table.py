@@ -17,6 +17,7 @@ from pytest_agent_sandbox.evidence.page.write import write_page
 from pytest_agent_sandbox.evidence.result import Result
 from pytest_agent_sandbox.evidence.story import Group, Row, RunStory
 from pytest_agent_sandbox.evidence.story_builder import read_story
+from pytest_agent_sandbox.evidence.whole_file import write_whole
 
 
 def add(output: Path, found: Result, folder: Path | None) -> None:
@@ -108,5 +109,5 @@ def write_index(output: Path, title: str) -> list[Row]:
         groups=groups(output),
     )
     text = render_run(story)
-    (output / INDEX).write_text(text, encoding="utf-8", errors="replace")
+    write_whole(output / INDEX, text)
     return found

@@ -233,3 +233,33 @@ def test_what_a_killed_run_has_left_for_temporary_is_removed_by_the_next(with_en
     assert folders() == []
     own = [path for path in temporary.iterdir() if path.name.startswith("pytest-agent-sandbox")]
     assert [path for path in temporary.iterdir() if path not in own] == []
+
+
+FULL = """
+import resource
+import pytest
+
+@pytest.fixture(autouse=True, scope="session")
+def full():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, resource.RLIM_INFINITY))
+    yield
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+@pytest.mark.parametrize("room", [0, 1, 3000, 20_000, 60_000])
+def test_a_full_disk_costs_pages_and_no_outcome(with_engine, room):
+    """As far as there is room: what was found is told, and no page is half there."""
+    with_engine.write("conftest.py", FULL.replace("ROOM", str(room)))
+    with_engine.write("test_it.py", TESTS.replace('"a word"', repr("a word" * 5000)))
+    code, output = with_engine.run("--sandbox-engine=memory", "-p", "no:randomly")
+    assert code == 1
+    assert "INTERNALERROR" not in output
+    assert "Traceback" not in output
+    assert "FAILED test_it.py::test_fails" in output or "ERROR test_it.py::test_fails" in output
+    assert "too large" in output.lower()
+    pages = [path.read_text() for path in (with_engine.folder / "agent-results").rglob("*.html")]
+    assert all(page.rstrip().endswith("</html>") for page in pages)
+    if room > 50_000:  # it was only its page
+        assert "its page could not be written" in output
+        assert "Captured stdout agent transcript" in output

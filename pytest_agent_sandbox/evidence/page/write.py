@@ -13,6 +13,7 @@ from pytest_agent_sandbox.evidence.page.render import render_test
 from pytest_agent_sandbox.evidence.picture_kinds import picture_of
 from pytest_agent_sandbox.evidence.story import StoryPicture, TestStory
 from pytest_agent_sandbox.evidence.story_builder import list_files
+from pytest_agent_sandbox.evidence.whole_file import write_whole
 
 
 def write_page(folder: Path, story: TestStory) -> None:
@@ -28,8 +29,7 @@ def write_page(folder: Path, story: TestStory) -> None:
     story.files = list_files(folder)
     fit(story)
     embed_pictures(story, folder)
-    text = render_test(story)
-    (folder / PAGE).write_text(text, encoding="utf-8", errors="replace")
+    write_whole(folder / PAGE, render_test(story))
 
 
 def embed_pictures(story: TestStory, folder: Path) -> None:

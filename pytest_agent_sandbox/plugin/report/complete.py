@@ -38,9 +38,16 @@ def complete(
         recorder.result.hints = [hint.text for hint in story.hints]
     finally:  # a story that cannot be told has a verdict too
         recorder.save()
-    if keep:
+    if not keep:
+        return sections.of(story, None)
+    try:
         write_page(recorder.folder, story)
-    return sections.of(story, recorder.folder if keep else None)
+    except OSError as error:  # what it would have shown is told all the same
+        return [
+            *sections.of(story, None),
+            ("agent evidence", f"its page could not be written: {error}\n"),
+        ]
+    return sections.of(story, recorder.folder)
 
 
 def judge(recorder: Recorder, phases: Mapping[str, Phase]) -> None:
