@@ -215,3 +215,36 @@ def test_names_that_mean_something_else_on_windows(name: str, is_one: bool) -> N
 def test_whatever_an_archive_holds() -> None:
     """For longer: scripts/fuzz archives."""
     hostile.run(seed=0, count=150)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links take a privilege there, and it has no pipes")
+def test_what_links_lead_to_outside_is_not_packed(tmp_path: Path) -> None:
+    """What is uploaded is what is in the folder: links stay links, and pipes are not waited for."""
+    secret = tmp_path / "outside" / "secret"
+    secret.parent.mkdir()
+    secret.write_text("of this machine")
+    folder = tmp_path / "folder"
+    (folder / "inner").mkdir(parents=True)
+    links = {
+        "absolute": str(secret),
+        "relative": "../outside/secret",
+        "to-folder": "../outside",
+        "inner/up": "../..",
+        "to-root": "/",
+        "chain": "inner/up/outside/secret",
+        "nowhere": "/nowhere",
+        "ring": "ring",
+    }
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+    os.mkfifo(folder / "pipe")
+    archive = io.BytesIO()
+    archives.pack(folder, archive)
+    assert b"of this machine" not in archive.getvalue()
+    archive.seek(0)
+    with tarfile.open(fileobj=archive) as tar:
+        members = {found.name: found for found in tar}
+    assert members.keys() == {".", "./inner", "./pipe", *(f"./{name}" for name in links)}
+    for name, target in links.items():
+        assert members[f"./{name}"].issym()
+        assert members[f"./{name}"].linkname == target

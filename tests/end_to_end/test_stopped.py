@@ -1,0 +1,92 @@
+"""Processes that are stopped for a while, as by Ctrl-Z or a machine that sleeps, and go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pytest_agent_sandbox.containers import watcher_process
+from tests.support.project import Project
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+
+#: Longer than the watcher waits between two looks at the process that it watches.
+PAUSE = 4.0
+
+SUITE = """
+import time
+from pathlib import Path
+
+def test_it(agent_workspace):
+    Path("begun").write_text(agent_workspace.container.name)
+    deadline = time.monotonic() + 60
+    while not Path("go").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert agent_workspace.execute_command("echo still here").stdout == "still here\\n"
+"""
+
+
+def watcher_of(process: psutil.Process) -> psutil.Process:
+    file = str(Path(watcher_process.__file__))
+    (found,) = [child for child in process.children() if file in child.cmdline()]
+    return found
+
+
+def wait_for(file: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not file.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("stopped", ["pytest", "the watcher", "both"])
+@pytest.mark.usefixtures("agent_server_image")
+def test_a_living_sandbox_stays(project: Project, sandboxes, stopped: str) -> None:
+    project.write("test_it.py", SUITE)
+    with project.start() as process:
+        try:
+            wait_for(project.folder / "begun")
+            running = psutil.Process(process.pid)
+            watcher = watcher_of(running)
+            halted = {"pytest": [running], "the watcher": [watcher]}.get(
+                stopped, [running, watcher]
+            )
+            for one in halted:
+                one.send_signal(signal.SIGSTOP)
+            time.sleep(PAUSE)
+            name = (project.folder / "begun").read_text()
+            assert name in sandboxes()
+            for one in reversed(halted):
+                one.send_signal(signal.SIGCONT)
+            time.sleep(PAUSE)
+            assert name in sandboxes()
+            project.write("go", "")
+            output, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0, output
+    assert sandboxes() == []
+
+
+@pytest.mark.usefixtures("agent_server_image")
+def test_a_watcher_that_is_stopped_does_not_hold_up_the_end(project: Project, sandboxes) -> None:
+    project.write("test_it.py", SUITE)
+    with project.start() as process:
+        try:
+            wait_for(project.folder / "begun")
+            watcher = watcher_of(psutil.Process(process.pid))
+            watcher.send_signal(signal.SIGSTOP)
+            project.write("go", "")
+            began = time.monotonic()
+            output, _ = process.communicate(timeout=60)
+            assert time.monotonic() - began < 30
+        finally:
+            process.kill()
+    assert process.returncode == 0, output
+    assert sandboxes() == []
+    assert not watcher.is_running()
