@@ -263,3 +263,32 @@ def test_a_full_disk_costs_pages_and_no_outcome(with_engine, room):
     if room > 50_000:  # it was only its page
         assert "its page could not be written" in output
         assert "Captured stdout agent transcript" in output
+
+
+JUMPS = """
+import time
+
+def test_before(agent_workspace):
+    now = time.time
+    time.time = lambda: now() + HOURS * 3600
+    agent_workspace.write_text("word", "a word")
+    assert agent_workspace.execute_command("cat word").stdout == "no word"
+
+def test_after(agent_workspace):
+    agent_workspace.write_text("word", "a word")
+    assert agent_workspace.execute_command("cat word").stdout == "no word"
+"""
+
+
+@pytest.mark.parametrize("hours", [30, -30, 24 * 365 * 100, -24 * 365 * 50])
+def test_a_clock_that_jumps_changes_no_result(with_engine, hours):
+    """Durations are not its business."""
+    with_engine.write("test_it.py", JUMPS.replace("HOURS", str(hours)))
+    code, output = with_engine.run("--sandbox-engine=memory", "-p", "no:randomly")
+    assert code == 1
+    assert "2 failed" in output
+    assert "could not be" not in output
+    assert [row["verdict"] for row in with_engine.index_rows] == ["failed", "failed"]
+    assert all(0 <= row["duration"] < 30 for row in with_engine.index_rows)
+    for folder in with_engine.results:
+        assert "cat word" in (folder / "transcript.html").read_text("utf-8")

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,17 @@ def test_processes_that_begin_together_are_in_one_place(tmp_path: Path) -> None:
     places = {process.communicate(timeout=60)[0] for process in started}
     assert len(places) == 1
     assert len(places.pop().strip()) == 16
+
+
+@pytest.mark.parametrize("days", [1000, -1000])
+def test_a_clock_that_jumps_ends_no_owner(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """Whether it lives is told by its lock."""
+    now = time.time
+    with Owner() as living:
+        monkeypatch.setattr(time, "time", lambda: now() + days * 86_400)
+        with Owner() as later:
+            forget_ended()
+            assert owner_state(living.labels) == owner_state(later.labels) == "alive"
+    assert owner_state(living.labels) == "dead"
