@@ -24,6 +24,8 @@ _START_TIMEOUT = 10.0
 _CLOSE_TIMEOUT = 2.0
 #: Connections that are accepted before the first of them is looked at.
 _AT_ONCE = 64
+#: Those that wait for that.
+_WAITING = 2048
 #: Longer than HTTP clients keep an idle connection: one must not be closed just as it is used.
 _KEEP_ALIVE = 600
 
@@ -83,6 +85,9 @@ class ServerThread:
                 self.close()
                 raise SandboxError(f"The LLM gateway on {bind} port {self.port} did not start.")
             time.sleep(0.002)
+        # asyncio has taken the number that it accepts at once for that of those who may wait.
+        with suppress(OSError):
+            self._listener.listen(_WAITING)
 
     def close(self) -> None:
         """End at once: requests under way are cut off. May be called twice."""
@@ -179,7 +184,7 @@ def _listen(bind: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     try:
         # Bound here, not by uvicorn, which would end the process when it cannot.
-        listener = socket.create_server((bind, port), family=family, backlog=2048)
+        listener = socket.create_server((bind, port), family=family, backlog=_WAITING)
     except (OSError, OverflowError) as problem:
         reason = getattr(problem, "strerror", None) or problem
         raise SandboxError(
