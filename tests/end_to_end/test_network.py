@@ -252,3 +252,58 @@ def test_wrong_values(project: Project, marker: str, complaint: str) -> None:
     assert code == 1
     assert complaint in output
     assert "Traceback" not in output
+
+
+NEIGHBOURS = """
+PROBE = '''
+import json, socket, sys, urllib.error, urllib.request
+
+other, gateway = sys.argv[1:3]
+
+def status(path, method="GET"):
+    given = {"X-Session-API-Key": "another", "Content-Type": "application/json"}
+    body = b"{}" if method == "POST" else None
+    request = urllib.request.Request(f"http://{other}:8000{path}", body, given, method=method)
+    try:
+        return urllib.request.urlopen(request, timeout=5).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+def is_open(address, port):
+    with socket.socket() as end:
+        end.settimeout(1)
+        return end.connect_ex((address, port)) == 0
+
+print(json.dumps({
+    "alive": status("/alive"),
+    "files": status("/api/file/download?path=/etc/passwd"),
+    "command": status("/api/bash/execute_bash_command", "POST"),
+    "conversations": status("/api/conversations/search"),
+    "new conversation": status("/api/conversations", "POST"),
+    "events": status("/api/bash/bash_events/search"),
+    "ports": [port for port in range(1, 10_000) if is_open(other, port)],
+    "published": is_open(gateway, int(sys.argv[3])),
+}))
+'''
+
+def test_it(agent_workspace, agent_workspace_factory):
+    other = agent_workspace_factory()
+    api = other.engine.client.api
+    (network,) = api.inspect_container(other.container.id)["NetworkSettings"]["Networks"].values()
+    agent_workspace.write_text("probe.py", PROBE)
+    port = other.host.rpartition(":")[2]
+    words = f"python3 probe.py {network['IPAddress']} {network['Gateway']} {port}"
+    print("found", agent_workspace.execute_command(words, timeout=120).stdout)
+"""
+
+
+def test_open_sandboxes_find_closed_doors_at_each_other(project: Project) -> None:
+    """SECURITY.md: "the port of its agent server, which … does nothing without" the key."""
+    project.write("test_it.py", NEIGHBOURS)
+    code, output = project.run("--sandbox-network=open", "-rP")
+    assert code == 0
+    found = json.loads(re.findall(r"^found (.*)$", output, re.M)[0])
+    assert found.pop("alive") == 200, "these are no blank shots"
+    assert found.pop("ports") == [8000]
+    assert found.pop("published") is False
+    assert set(found.values()) == {401}, found
