@@ -35,6 +35,8 @@ OF_A_SANDBOX: dict[str, list[Any]] = {
     "volumes": [("data:/data",), ("data:/data:ro",)],
     "files": [("pyproject.toml:/a",), ("README.md:/a",), ("README.md:/b",)],
     "forward_env": [("A",), ("A", "B")],
+    "secret_key_env": ["A", "B"],
+    "quiet_boot": [False],
     "gpu": [True],
     "extra_ports": [True],
     "working_dir": ["/workspace/other", "/workspace/third"],
@@ -53,8 +55,8 @@ OF_OTHERS = {
 @pytest.fixture(autouse=True, scope="module")
 def variables() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("A", "one")
-        patch.setenv("B", "two")
+        patch.setenv("A", "one that is long enough")
+        patch.setenv("B", "two that is long enough")
         yield
 
 
