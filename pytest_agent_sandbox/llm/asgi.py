@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Send
 
@@ -82,17 +83,20 @@ async def unless_gone(work: Coroutine[Any, Any, _T], receive: Receive) -> _T:
         ClientDisconnect: The client went away.
     """
 
-    async def gone() -> None:
+    # Cancelled by a scope, not as a task: HTTP clients close connections in a scope that shields
+    # that from the former only, and would forget connections that they are just closing.
+    scope = anyio.CancelScope()
+
+    async def leave() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        scope.cancel()
 
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    leaving = asyncio.ensure_future(leave())
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
+        with scope:
+            return await work
         raise ClientDisconnect
     finally:
-        working.cancel()
         leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        await asyncio.gather(leaving, return_exceptions=True)
