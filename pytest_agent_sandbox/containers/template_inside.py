@@ -169,10 +169,11 @@ class Template:
     def _load_modules(self, later: bool) -> None:
         if self._is_quiet:
             gc.disable()  # hardly anything of all that is loaded becomes garbage
-        path = list(sys.path)  # some that are loaded put themselves there, which others can do too
-        for name in _names(self._module, self._parts, later):
+        for name in _names(self._module, self._parts):
             importlib.import_module(name)
-        sys.path[:] = path
+        for name in self._parts["also"] + (self._parts["later"] if later else []):
+            with suppress(Exception):  # not all versions have it, or what it needs
+                importlib.import_module(name)
         if self._is_quiet:
             gc.freeze()
             gc.enable()
@@ -256,8 +257,8 @@ class Template:
         return [group]
 
 
-def _names(module: str, parts: Dict[str, List[str]], later: bool) -> Iterator[str]:
-    """Yield the modules to load."""
+def _names(module: str, parts: Dict[str, List[str]]) -> Iterator[str]:
+    """Yield the modules that every version loads."""
     yield f"{module}.__main__"
     for part in parts["imports_of"]:
         found = importlib.util.find_spec(part)
@@ -271,13 +272,6 @@ def _names(module: str, parts: Dict[str, List[str]], later: bool) -> Iterator[st
                     yield each.name
             elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
                 yield statement.module
-    for name in parts["also"] + (parts["later"] if later else []):
-        try:
-            there = importlib.util.find_spec(name)
-        except ImportError:
-            continue
-        if there is not None:
-            yield name
 
 
 def _keep_to_itself(environment: Environment) -> None:
