@@ -90,7 +90,8 @@ def containers(output: str) -> list[str]:
 def test_recycled_shows_nothing_of_what_was_before(project: Project) -> None:
     project.write("test_it.py", HOSTILE)
     code, output = project.run(
-        "--sandbox-isolation=recycled", "--sandbox-security=sudo", "--sandbox-pids=200", "-rP"
+        *("--sandbox-isolation=recycled", "--sandbox-security=sudo", "--sandbox-pids=200"),
+        *("--sandbox-pool-size=0", "-rP"),
     )
     assert code == 0
     assert len(set(containers(output))) == 1
@@ -175,7 +176,8 @@ def test_for_which_it_is_used_up(agent_workspace):
     )
     code, output = project.run(
         *("--sandbox-isolation=recycled", "--sandbox-security=sudo", "--sandbox-max-reuses=2"),
-        *("-rP", "--durations=3"),
+        # None is started ahead, so each is waited for while it is renewed.
+        *("--sandbox-pool-size=0", "-rP", "--durations=3"),
     )
     assert code == 0
     names = containers(output)
