@@ -82,7 +82,6 @@ async def unless_gone(work: Coroutine[Any, Any, _T], receive: Receive) -> _T:
     Raises:
         ClientDisconnect: The client went away.
     """
-
     # Cancelled by a scope, not as a task: HTTP clients close connections in a scope that shields
     # that from the former only, and would forget connections that they are just closing.
     scope = anyio.CancelScope()

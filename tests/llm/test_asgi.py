@@ -14,6 +14,7 @@ from pytest_agent_sandbox.llm.asgi import unless_gone
 LEFT: dict[str, Any] = {"type": "http.disconnect"}
 
 
+@pytest.mark.asyncio
 async def test_what_is_done_before_the_client_leaves() -> None:
     async def work() -> str:
         await asyncio.sleep(0)
@@ -26,6 +27,7 @@ async def test_what_is_done_before_the_client_leaves() -> None:
     assert await unless_gone(work(), receive) == "done"
 
 
+@pytest.mark.asyncio
 async def test_a_connection_that_is_being_closed_is_closed_to_the_end() -> None:
     """As httpcore does it: a connection that is forgotten before that stays open for ever."""
     closed = False
@@ -46,6 +48,7 @@ async def test_a_connection_that_is_being_closed_is_closed_to_the_end() -> None:
     assert closed
 
 
+@pytest.mark.asyncio
 async def test_what_the_work_raises_is_raised() -> None:
     async def work() -> None:
         raise ValueError("it failed")
