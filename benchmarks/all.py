@@ -15,7 +15,7 @@ from typing import Any
 from measuring import read_arguments
 
 NAMES = (
-    *("cold_start", "upstream", "suite", "growth", "soak", "network"),
+    *("cold_start", "upstream", "suite", "growth", "soak", "network", "memory"),
     *("full_sandbox", "client", "gateway", "cassettes", "evidence", "import_time", "trials"),
 )
 _HERE = Path(__file__).parent

@@ -1,10 +1,10 @@
 """Upstream and ours: how long a test waits for its sandbox, and until it is gone.
 
 The contenders take turns, on the same engine and image: `docker run`, upstream's `DockerWorkspace`,
-ours, and two suites run by pytest, where a test waits for as long as its setup takes. In one of
+ours, and three suites run by pytest, where a test waits for as long as its setup takes. In one of
 them sandboxes are fresh and the tests long enough for the pool to start the next one meanwhile; in
-the other one they are recycled and the tests short. The first test of a suite, for which nothing
-can be there yet, counts on its own.
+the others they are recycled, and the tests short, or long enough for another sandbox to be renewed
+meanwhile. The first test of a suite, for which nothing can be there yet, counts on its own.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def measure(
     pool_tests: int,
     recycled_tests: int,
     test_seconds: int,
+    recycled_seconds: int,
 ) -> Report:
     client = build_client(engine, image)
     with UpstreamClient(engine, client, image) as upstream:
@@ -49,6 +50,7 @@ def measure(
             lambda: bench.by_hand("ours", ours),
             lambda: bench.with_pool(pool_tests, test_seconds),
             lambda: bench.recycled(recycled_tests),
+            lambda: bench.recycled(recycled_tests, recycled_seconds),
         ]
         for number in range(rounds):
             # Who comes next finds the machine a little different: that goes to each in turn.
@@ -58,8 +60,14 @@ def measure(
     report.ratio("up, ours / floor", "up, ours", f"up, {floor.tool}")
     report.ratio("up, upstream / floor", "up, upstream", f"up, {floor.tool}")
     report.ratio("up, upstream / wait with pool", "up, upstream", "wait, pool")
+    report.ratio("wait, recycled / up, ours", "wait, recycled", "up, ours")
     report.ratio(
         "up and down, upstream / recycled", "up and down, upstream", "wait and teardown, recycled"
+    )
+    report.ratio(
+        "up and down, upstream / recycled, long tests",
+        "up and down, upstream",
+        "wait and teardown, recycled, long tests",
     )
     return report
 
@@ -99,14 +107,20 @@ class Bench:
             self._report.add("wait, pool", test.setup)
             self._report.add("teardown, pool", test.teardown)
 
-    def recycled(self, tests: int) -> None:
-        recycled = "--sandbox-isolation=recycled"
-        first, *others = run_suite("workspaces", recycled, image=self._image, tests=tests).tests
-        self._report.add("wait, recycled, first test", first.setup)
+    def recycled(self, tests: int, seconds: int = 0) -> None:
+        first, *others = run_suite(
+            "workspaces",
+            "--sandbox-isolation=recycled",
+            image=self._image,
+            tests=tests,
+            seconds=seconds,
+        ).tests
+        kind = "recycled, long tests" if seconds else "recycled"
+        self._report.add(f"wait, {kind}, first test", first.setup)
         for test in others:
-            self._report.add("wait, recycled", test.setup)
-            self._report.add("teardown, recycled", test.teardown)
-            self._report.add("wait and teardown, recycled", test.setup + test.teardown)
+            self._report.add(f"wait, {kind}", test.setup)
+            self._report.add(f"teardown, {kind}", test.teardown)
+            self._report.add(f"wait and teardown, {kind}", test.setup + test.teardown)
 
 
 def main() -> None:
@@ -116,6 +130,7 @@ def main() -> None:
         pool_tests=Size(4, 2, "tests in a suite with fresh sandboxes"),
         recycled_tests=Size(11, 2, "tests in a suite with recycled ones"),
         test_seconds=Size(8, 1, "how long a test takes that is to hide a start"),
+        recycled_seconds=Size(2, 1, "how long a test takes that is to hide a renewal"),
     )
     with ContainerEngine.connect() as engine:
         image = find_built(engine, target=MINIMAL_TARGET)
@@ -128,6 +143,7 @@ def main() -> None:
             pool_tests=arguments.pool_tests,
             recycled_tests=arguments.recycled_tests,
             test_seconds=arguments.test_seconds,
+            recycled_seconds=arguments.recycled_seconds,
         ).finish(arguments.json)
 
 

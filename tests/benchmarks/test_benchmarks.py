@@ -68,7 +68,9 @@ def test_upstream(tmp_path):
         "up, ours / floor",
         "up, upstream / floor",
         "up, upstream / wait with pool",
+        "wait, recycled / up, ours",
         "up and down, upstream / recycled",
+        "up and down, upstream / recycled, long tests",
     }
     milliseconds = result["milliseconds"]
     assert comparisons["up, upstream / wait with pool"]["median"] == pytest.approx(
@@ -186,3 +188,10 @@ def test_trials(tmp_path):
     comparisons = result["comparisons"]
     assert comparisons["verdicts that differ with -n 2"]["median"] == 0
     assert 0 <= comparisons["share of trials spared"]["median"] < 1
+
+
+@pytest.mark.usefixtures("agent_server_image")
+def test_memory(tmp_path):
+    printed, result = run("memory.py", tmp_path)
+    assert "MB of each, recycled" in printed
+    assert 50 < result["comparisons"]["MB of each, fresh"]["median"] < 2000
