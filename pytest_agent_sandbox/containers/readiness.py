@@ -14,13 +14,20 @@ _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.025
 
 
-def wait_until(answering: Callable[[], bool], container: Container, *, timeout: float) -> float:
+def wait_until(
+    answering: Callable[[], bool],
+    container: Container,
+    *,
+    timeout: float,
+    since: float | None = None,
+) -> float:
     """Ask again and again until the answer is yes.
 
     Args:
         answering: The question, such as whether a health page can be read. It should bound itself.
         container: Who has to live for it; its death ends the waiting at once.
         timeout: How long to wait, in seconds.
+        since: When the time began, by the monotonic clock; now by default.
 
     Returns:
         How long it took, in seconds.
@@ -29,7 +36,7 @@ def wait_until(answering: Callable[[], bool], container: Container, *, timeout: 
         SandboxDied: The container is gone.
         SandboxStartFailed: The time is over; the note holds the container's log.
     """
-    began = time.monotonic()
+    began = time.monotonic() if since is None else since
     pause = _FIRST_PAUSE
     while not answering():
         container.check()

@@ -421,7 +421,7 @@ def test_search(agent_workspace, agent_conversation, why):
     key = os.environ["LLM_API_KEY"]
     look = "ps axeww; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline | tr '\\\\0' '\\\\n'"
     shown = agent_workspace.execute_command(look).stdout
-    assert "OH_SESSION_API_KEYS_0" in shown, "it was allowed to look"
+    assert "OH_PRELOAD_TOOLS" in shown, "it was allowed to look"
     assert key not in shown
     (call,) = conversation.events.tool_calls()
     assert "OH_PRELOAD_TOOLS" in call.result

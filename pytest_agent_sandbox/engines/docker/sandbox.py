@@ -21,6 +21,7 @@ from pytest_agent_sandbox.containers.readiness import wait_until
 from pytest_agent_sandbox.containers.template import NO_PYTHON, Launch, Template
 from pytest_agent_sandbox.engines.docker.plan import SandboxPlan
 from pytest_agent_sandbox.engines.docker.recycle import FirstState, Recycler
+from pytest_agent_sandbox.engines.docker.server import of_the_process
 from pytest_agent_sandbox.engines.docker.services import SERVER_PORT
 from pytest_agent_sandbox.errors import (
     SandboxDied,
@@ -150,10 +151,11 @@ class Sandbox:
         environment = {**plan.spec.environment, **own}
         told = [plan.image.environment, engine.container_proxies, environment]
         own |= without_proxy(told, plan.gateway.direct)
+        # What may be secret goes to the server alone where that can be, not to its container.
+        shown = {**own, **keys} if launch is None else of_the_process(own)
         spec = replace(
             plan.spec,
-            # What may be secret goes to the server alone where that can be, not to its container.
-            environment={**plan.spec.environment, **({**own, **keys} if launch is None else {})},
+            environment={**plan.spec.environment, **shown},
             name_prefix=plan.name_prefix,
             tunneled=engine.is_apart,
         )
@@ -178,7 +180,7 @@ class Sandbox:
                             Recycler(engine, container, template, state, plan.timeout, check)
                         )
                     template.serve(keys)
-                _wait_for_server(container, began + plan.timeout - time.monotonic(), check)
+                _wait_for_server(container, plan.timeout, check, since=began)
                 undo.pop_all()
         except SandboxDied as death:
             # The log is a note of its own: the first error's notes do not show.
@@ -299,13 +301,19 @@ class Supply(Protocol):
         """Take one back after its use; with `wait`, its log is complete on return."""
 
 
-def _wait_for_server(container: Container, timeout: float, check: Callable[[], None]) -> None:
+def _wait_for_server(
+    container: Container,
+    timeout: float,
+    check: Callable[[], None],
+    *,
+    since: float | None = None,
+) -> None:
     def answers() -> bool:
         check()
         return connection.probe("/alive", timeout=_PROBE_TIMEOUT) is None
 
     with ServerConnection(_address(container), guard=container.check) as connection:
-        wait_until(answers, container, timeout=timeout)
+        wait_until(answers, container, timeout=timeout, since=since)
 
 
 def _hint(death: SandboxDied, launch: Launch | None) -> str:

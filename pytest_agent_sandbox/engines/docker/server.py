@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pydantic import SecretStr
 
@@ -20,6 +20,8 @@ from pytest_agent_sandbox.sandbox.agent_server import SERVER_SETTINGS, secret_en
 
 # What variables begin with that a server reads at its start.
 _OF_THE_START = ("OH_", "OPENHANDS_", "LOG_", "LITELLM_", "PYTHON", "AGENT_SANDBOX_")
+# What variables begin with that Python, or the C library, reads when a process starts.
+_OF_A_PROCESS = ("PYTHON", "LD_", "LC_", "LANG", "TZ", "MALLOC_", "GLIBC_")
 
 #: The arguments of the image's entry point.
 SERVER_COMMAND = ("--host", "0.0.0.0", "--port", str(SERVER_PORT))  # noqa: S104 - inside it
@@ -106,6 +108,11 @@ def can_be_dormant(image: Image, variables: Iterable[str]) -> bool:
         and versions.has(version, versions.DORMANT_START)
         and not any(name.upper().startswith(_OF_THE_START) for name in variables)
     )
+
+
+def of_the_process(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return those variables that a process has to be started with, to have an effect."""
+    return {name: value for name, value in variables.items() if name.startswith(_OF_A_PROCESS)}
 
 
 def published_ports(host_port: int | None, extra_ports: bool) -> dict[int, int | None]:
