@@ -27,7 +27,7 @@ _log = seldom.logger(__name__)
 
 # Milliseconds that tests have waited for used sandboxes of a kind to be renewed, from which on
 # there is a second one: one is renewed while the other one is used.
-_WORTH_ANOTHER = 1000
+_WORTH_ANOTHER = 150
 
 
 class SandboxSupply(Closing):
