@@ -34,15 +34,19 @@ class ImageFiles:
         found = b""
         try:
             chunks, _ = self._engine.client.api.get_archive(self._container, path)
-            for chunk in chunks:
-                found += chunk
-                if len(found) > _LARGEST:
-                    raise SandboxError(
-                        f"The image has over {_LARGEST:,} bytes in {path}, too much for a folder "
-                        "in memory, as recycled and strict sandboxes have them."
-                    )
         except NotFound:
             return b""
+        for chunk in chunks:
+            found += chunk
+            if len(found) > _LARGEST:
+                # The SDK closes the connection once nobody refers to it any more: the engine would
+                # wait for the rest to be read, and not remove the container.
+                chunks.close()
+                del chunks
+                raise SandboxError(
+                    f"The image has over {_LARGEST:,} bytes in {path}, too much for a folder "
+                    "in memory, as recycled and strict sandboxes have them."
+                )
         return found
 
     def has(self, path: str) -> bool:
