@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from pytest_agent_sandbox import DockerWorkspace
 from pytest_agent_sandbox.containers.engine import ContainerEngine
+from pytest_agent_sandbox.errors import SandboxPaused
 from tests.support.project import Project
 
 pytestmark = pytest.mark.usefixtures("agent_server_image")
@@ -115,6 +118,32 @@ def test_a_conversation_goes_on_in_another_sandbox(project: Project, volume: str
     project.write("test_it.py", f"VOLUME = {volume!r}" + RESTART + ELSEWHERE)
     code, _ = project.run()
     assert code == 0
+
+
+@pytest.mark.parametrize("fate", ["kept", "paused"])
+def test_a_server_that_is_not_to_end_is_not_waited_for(
+    engine: ContainerEngine, agent_server_image: str, volume: str, fate: str
+) -> None:
+    workspace = DockerWorkspace(
+        server_image=agent_server_image, engine=engine, volumes=[f"{volume}:/workspace"]
+    )
+    api, container = engine.client.api, workspace.container
+    try:
+        if fate == "kept":
+            workspace.keep()
+        else:
+            workspace.pause()
+            with pytest.raises(SandboxPaused):
+                workspace.restart()
+        began = time.monotonic()
+        workspace.close()
+        assert time.monotonic() - began < 2.5
+        if fate == "kept":
+            asked = api.exec_create(container.id, ["pgrep", "-x", "agent-server"])["Id"]
+            assert api.exec_start(asked).strip(), "people want to look into it"
+    finally:
+        if fate == "kept":
+            api.remove_container(container.id, force=True, v=True)
 
 
 @pytest.mark.parametrize(

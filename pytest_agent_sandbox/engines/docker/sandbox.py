@@ -204,7 +204,8 @@ class Sandbox:
 
     def close(self) -> None:
         """Let go of its server; its container is still to be removed."""
-        if self.template is not None and self.plan.spec.volume_targets():
+        goes_on = self.container.is_kept or self.container.is_paused
+        if self.template is not None and self.plan.spec.volume_targets() and not goes_on:
             # Another sandbox may go on with what this one has left there.
             with suppress(SandboxError):
                 self.template.stop(_GRACE_AT_END)

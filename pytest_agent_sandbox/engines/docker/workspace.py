@@ -336,6 +336,7 @@ class DockerWorkspace(WorkspaceServices):
             ServiceUnavailable: The image can start one server only.
             SandboxError: The old server does not end, or the new one does not answer in time.
         """
+        explain_silence(self.container)  # a paused sandbox would only be waited for
         self.sandbox.restart(timeout)
 
     def keep(self) -> None:
