@@ -29,8 +29,9 @@ class Snapshot:
     """All files of a folder at one moment, kept in the sandbox: see `RemoteWorkspace.snapshot`.
 
     Attributes:
-        tree: git's id of them.
-        objects: Folder in the sandbox, outside of the workspace, with what git needs to show them.
+        tree: git's id of them; empty where there were none.
+        objects: Folder in the sandbox, outside of the workspace, with what git needs to show them;
+            empty where it needs nothing.
         repositories: Paths of the repositories that were inside of the folder.
         problems: What git could not see.
     """
@@ -135,6 +136,8 @@ def snapshot(connection: ServerConnection, folder: str, *, timeout: float = TIME
     """
     git = GitScript(connection, folder, timeout)
     inner, left_out = git.repositories()
+    if git.is_empty:  # before most tests' first agent: git need not be started a dozen times
+        return Snapshot(tree="", objects="")
     answer = git.ask(f"take_all {words(*inner)}\nprint_snapshot", fields=2)
     tree, kept = answer.fields
     return Snapshot(tree, kept, tuple(inner), _lines(left_out, answer.problems))

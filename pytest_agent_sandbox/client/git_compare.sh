@@ -44,10 +44,10 @@ since_commit() {
   base=$(all write-tree --missing-ok) || exit
 }
 
-# since_snapshot TREE INNER...: sets $base; INNER are the repositories that have come since. What a
-# clone came with is no news, but for the clone itself.
+# since_snapshot TREE INNER...: sets $base; an empty TREE stands for no files, INNER are the
+# repositories that have come since. What a clone came with is no news, but for the clone itself.
 since_snapshot() {
-  all read-tree "$1" || exit
+  all read-tree "${1:-$empty}" || exit
   shift
   for inner; do
     [ -z "$(all ls-files -- "$inner" | head -n 1)" ] || continue

@@ -26,6 +26,18 @@ LARGE = 8 * 1024**2
 # The most repositories inside of a folder that are looked into, the least deep ones first.
 _MOST_INNER = 50
 
+# Prints the repositories inside of the folder; then whether the folder is empty, in no repository,
+# and git is there, so that it need not be asked.
+_LOOK = """
+find . -name .git -prune ! -path ./.git -print0 2>/dev/null | base64
+command -v git >/dev/null && there=$(ls -A) && [ -z "$there" ] || exit 0
+place=$(pwd -P)
+while [ ! -e "$place/.git" ] && [ ! -L "$place/.git" ]; do
+    [ -n "$place" ] || { echo "(empty)"; exit; }
+    place=${place%/*}
+done
+"""
+_EMPTY = "(empty)\n"
 _REPORTS = 3
 _SCRIPTS = ("git_files.sh", "git_compare.sh")
 
@@ -61,6 +73,8 @@ class GitScript:
         self._folder = posixpath.normpath(folder)
         self._timeout = timeout
         self._end = time.monotonic() + timeout
+        #: Whether the folder is empty, and in no repository, as `repositories` has seen it.
+        self.is_empty = False
 
     def repositories(self) -> tuple[list[str], str]:
         """Return the paths of the repositories inside, and a note of those that are left out.
@@ -70,10 +84,11 @@ class GitScript:
         Raises:
             FileNotFoundError: There is no such folder.
         """
-        found = self._run("find . -name .git -prune ! -path ./.git -print0 2>/dev/null | base64")
+        printed = self._run(_LOOK).stdout
+        self.is_empty = printed == _EMPTY
         paths = [
             path.removeprefix("./").removesuffix("/.git")
-            for path in self.names(found.stdout).split("\0")[:-1]
+            for path in self.names(printed.removesuffix(_EMPTY)).split("\0")[:-1]
         ]
         paths.sort(key=lambda path: (path.count("/"), path))
         if len(paths) <= _MOST_INNER:

@@ -9,6 +9,8 @@ import pytest
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import ServerError
 
+from .server import Server
+
 GIT = "git -c user.email=a@example.com -c user.name=A -c protocol.file.allow=always"
 COMMIT = f"{GIT} add -A && {GIT} commit -q -m commit"
 
@@ -113,6 +115,40 @@ def test_large_files_are_compared_by_id_and_never_copied(workspace: RemoteWorksp
     assert f"..{run(workspace, 'git hash-object lines')}" in diff
     cut = workspace.changes_as_diff(base=snapshot, max_bytes=100)
     assert cut.endswith(f"[Cut here: the whole difference is {len(diff.encode())} bytes.]\n")
+
+
+@pytest.mark.parametrize(
+    ("made", "found"),
+    [
+        ("true", []),
+        ("echo a >f; mkdir d; echo b >d/g", ["d/g", "f"]),
+        (f"git init -q; echo a >f; {COMMIT}; echo b >g", ["f", "g"]),
+        (f"git init -q --object-format=sha256; echo a >f; {COMMIT}", ["f"]),
+        (f"mkdir own; cd own; git init -q; echo a >f; {COMMIT}", ["own/f"]),
+        (f"(cd .. && git init -q); echo a >f; {COMMIT}", ["f"]),
+        ("git init -q; echo f >.gitignore; echo a >f", [".gitignore"]),
+    ],
+)
+def test_of_an_empty_folder_everything_is_new(
+    workspace: RemoteWorkspace, server: Server, made: str, found: list[str]
+) -> None:
+    run(workspace, "mkdir in")
+    with RemoteWorkspace(server.host, server.api_key, f"{workspace.working_dir}/in") as inside:
+        snapshot = inside.snapshot()
+        assert (snapshot.tree, snapshot.objects) == ("", "")
+        run(inside, made)
+        assert files(inside.changes_as_diff(base=snapshot)) == found
+
+
+def test_in_a_repository_an_empty_folder_is_looked_at(
+    workspace: RemoteWorkspace, server: Server
+) -> None:
+    run(workspace, f"git init -q; mkdir in; echo a >in/f; {COMMIT}; rm in/f")
+    with RemoteWorkspace(server.host, server.api_key, f"{workspace.working_dir}/in") as inside:
+        snapshot = inside.snapshot()
+        assert snapshot.tree
+        run(inside, "echo a >f; echo b >g")
+        assert files(inside.changes_as_diff(base=snapshot)) == ["f", "g"]
 
 
 def test_a_snapshot_that_was_removed_is_said(workspace: RemoteWorkspace) -> None:
