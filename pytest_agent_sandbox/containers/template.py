@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pytest_agent_sandbox.containers import link_inside, template_inside
+from pytest_agent_sandbox.containers import application_inside, link_inside, template_inside
 from pytest_agent_sandbox.containers.accounts import Account
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.container_program import Program
@@ -42,9 +42,12 @@ line = b""
 while not line.endswith(b"\\n"):
     line += link.recv(65536)
 sent = json.loads(line)
-exec(sent["text"])
-main(link, **sent["arguments"])
+for text in sent["texts"]:
+    exec(text)
+main(link, Application, **sent["arguments"])
 """
+# What the template is made of, in order.
+_PARTS = [str(part.__file__) for part in (application_inside, template_inside)]
 _ANY_PYTHON = """
 for python in python3 /agent-server/.venv/bin/python python; do
     if command -v "$python" >/dev/null; then
@@ -71,6 +74,7 @@ class Server:
         later: Modules that are, where they are loaded once for all servers of a container.
         clocks: Variables that hold when the server started, as `module:name`.
         keeps: Names of variables that it keeps from the programs that it starts.
+        package: The package of its web application, which is made once too.
     """
 
     words: Sequence[str]
@@ -81,6 +85,7 @@ class Server:
     later: Sequence[str] = ()
     clocks: Sequence[str] = ()
     keeps: Sequence[str] = ()
+    package: str = ""
 
     @property
     def entrypoint(self) -> list[str]:
@@ -148,6 +153,7 @@ class Template(Closing):
         arguments = {
             "words": list(server.words),
             "module": server.module,
+            "package": server.package,
             "parts": {
                 "imports_of": list(server.imports_of),
                 "also": list(server.also),
@@ -161,10 +167,10 @@ class Template(Closing):
             "gains": launch.gains,
             "is_quiet": launch.is_quiet,
         }
-        text = Path(template_inside.__file__).read_text("utf-8")
+        texts = [Path(part).read_text("utf-8") for part in _PARTS]
         try:
             self._ask(None, "begin", _PATIENCE)
-            self._ask({"text": text, "arguments": arguments}, "begin", _PATIENCE)
+            self._ask({"texts": texts, "arguments": arguments}, "begin", _PATIENCE)
         except BaseException:
             self.close()
             raise

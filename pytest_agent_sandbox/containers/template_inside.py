@@ -24,7 +24,7 @@ import sys
 import time
 import traceback
 from contextlib import contextmanager, suppress
-from typing import Any, Dict, Iterator, List, Optional, Set
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set
 
 # prctl(2).
 _PR_SET_DUMPABLE, _PR_SET_NAME, _PR_SET_NO_NEW_PRIVS = 4, 15, 38
@@ -47,6 +47,8 @@ class Template:
             (`later`); those whose imports are loaded, but not they themselves, for they read
             their configuration then (`imports_of`); variables that hold the time of a server's
             start (`clocks`); and names of those that programs of it do not get (`keeps`).
+        application: Makes what all servers have, where they are loaded once, and then configures
+            it for each; None for nothing.
         environment: Variables of all servers, beside the container's.
         account: The number and group of the servers' user; None for this process's own.
         has_groups: Whether the user is in the groups that the container's files tell.
@@ -60,6 +62,7 @@ class Template:
         words: List[str],
         module: str,
         parts: Dict[str, List[str]],
+        application: Optional[Callable[[], Any]],
         environment: Environment,
         account: Optional[Dict[str, int]],
         has_groups: bool,
@@ -70,6 +73,8 @@ class Template:
         self._words = words
         self._module = module
         self._parts = parts
+        self._make = application
+        self._application: Any = None
         self._account = account
         self._has_groups = has_groups
         self._gains = gains
@@ -143,6 +148,8 @@ class Template:
             module, _, name = place.partition(":")
             if module in sys.modules:
                 setattr(sys.modules[module], name, time.time())
+        if self._application is not None:
+            self._application.configure()
         sys.argv = self._words[self._words.index("-m") + 1 :]
         runpy.run_module(self._module, run_name="__main__", alter_sys=True)
 
@@ -174,6 +181,9 @@ class Template:
         for name in self._parts["also"] + (self._parts["later"] if later else []):
             with suppress(Exception):  # not all versions have it, or what it needs
                 importlib.import_module(name)
+        if later and self._make is not None:
+            with suppress(Exception):  # of another version: each server makes its own
+                self._application = self._make()
         if self._is_quiet:
             gc.freeze()
             gc.enable()
@@ -304,12 +314,20 @@ def _prctl(option: int, value: Any) -> None:
         raise OSError(ctypes.get_errno(), f"prctl({option})")
 
 
-def main(link: Any, **arguments: Any) -> None:
-    """Be the template; in what it forks, be the server."""
+def main(link: Any, application: Callable[[str], Any], package: str, **arguments: Any) -> None:
+    """Be the template; in what it forks, be the server.
+
+    Args:
+        link: The connection to whoever gives orders.
+        application: Makes the web application of a package.
+        package: The server's package; empty where its application is not to be made once.
+        arguments: The template's.
+    """
     _prctl(_PR_SET_DUMPABLE, 0)  # it is given what only the server is to know
     if sys.path[:1] == [""]:  # of `python -c`; of `python -m` it is this folder
         sys.path[0] = os.getcwd()
-    template = Template(link, **arguments)
+    make = (lambda: application(package)) if package else None
+    template = Template(link, application=make, **arguments)
     link.sendall(b"{}\n")
     environment = template.obey()
     if environment is not None:

@@ -20,7 +20,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="containers run 
 DRIVER = """
 import json, socket, sys
 from pytest_agent_sandbox.containers import template_inside
-template_inside.main(socket.socket(fileno=int(sys.argv[1])), **json.loads(sys.argv[2]))
+from pytest_agent_sandbox.containers.application_inside import Application
+template_inside.main(
+    socket.socket(fileno=int(sys.argv[1])), Application, **json.loads(sys.argv[2])
+)
 """
 SERVER = """
 import ctypes, json, os, subprocess, sys, time
@@ -79,6 +82,7 @@ class Template:
         arguments = {
             "words": ["python", "-m", "demo", str(folder / "part"), str(folder / "seen")],
             "module": "demo",
+            "package": "demo",
             "parts": {
                 "imports_of": ["demo.api", "demo.not_there"],
                 "also": ["demo.broken", "demo.gone", "demo.extra"],

@@ -76,7 +76,17 @@ def forked_server(image: Image) -> Server:
     place = entry.index("-m") if "-m" in entry else -1
     if place < 1 or entry[place + 1 : place + 2] != (_MODULE,):
         return Server(words)
-    return Server(words, entry[:place], _MODULE, _IMPORTS_OF, _ALSO, _LATER, _CLOCKS, _KEYS)
+    return Server(
+        words,
+        entry[:place],
+        _MODULE,
+        imports_of=_IMPORTS_OF,
+        also=_ALSO,
+        later=_LATER,
+        clocks=_CLOCKS,
+        keeps=_KEYS,
+        package=_MODULE,
+    )
 
 
 def server_environment(image: Image, *, extra_ports: bool, has_desktop: bool) -> dict[str, str]:
