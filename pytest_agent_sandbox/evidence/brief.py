@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pytest_agent_sandbox.evidence.story import Change, Fact, Step
 
 _MOST_FILES = 5
-_SIGNS = {"added": "+", "deleted": "-", "modified": "~", "renamed": ">"}
 
 
 def brief(
@@ -38,9 +37,9 @@ def _talk(said: list[Step]) -> Iterator[Fact]:
 def _changed(changes: Sequence[Change], note: str) -> str:
     if not changes:
         return "not known: the workspace could not be read" if note else "nothing on disk"
-    names = [f"{_SIGNS.get(change.status, '~')} {change.path}" for change in changes[:_MOST_FILES]]
+    names = [f"{change.status or 'changed'} {change.path}" for change in changes[:_MOST_FILES]]
     more = len(changes) - len(names)
-    return "   ".join([*names, *([f"… and {more} more files"] if more > 0 else [])])
+    return ", ".join([*names, *([f"… and {more} more files"] if more > 0 else [])])
 
 
 def _source(calls: Mapping[str, int]) -> Iterator[Fact]:

@@ -9,6 +9,8 @@ from pytest_agent_sandbox.evidence.steps import NO_RESULT
 from pytest_agent_sandbox.evidence.story import Hint, LogLine, Step
 
 _LONGEST = 160
+#: Characters by which two errors are known to be the same.
+_SAME = 60
 _UNHAPPY = ("error", "stuck")
 _GONE = ("exited", "dead", "removed")
 
@@ -65,7 +67,7 @@ def hints(result: Result, steps: Sequence[Step], log: Sequence[LogLine] = ()) ->
         *_of_calls(numbered),
         *_of_the_test(result, numbered),
         *_of_settings(result, numbered),
-        *_of_conversations(result),
+        *_of_conversations(result, numbered),
     ]
     return found + [Hint(text=note) for note in result.notes]
 
@@ -165,14 +167,32 @@ def _of_settings(result: Result, numbered: list[tuple[int, Step]]) -> Iterator[H
                 break
 
 
-def _of_conversations(result: Result) -> Iterator[Hint]:
+def _of_conversations(result: Result, numbered: list[tuple[int, Step]]) -> Iterator[Hint]:
     is_gone = any(facts.get("state") in _GONE for facts in result.sandboxes)
     for facts in result.conversations:
         number, status = facts.get("number"), facts.get("status")
         if status in _UNHAPPY:
-            yield Hint(text=f"Conversation {number} ended as {status}.")
+            at, why = _last_error(numbered, str(number))
+            if at and _said_already(result, numbered[at - 1][1]):
+                continue
+            yield Hint(text=f"Conversation {number} ended as {status}{why}.", step=at)
         elif status == "running" and not is_gone:
             yield Hint(text=f"Conversation {number} was still running when the test ended.")
+
+
+def _said_already(result: Result, step: Step) -> bool:
+    """Tell whether the test ended with the words of this error."""
+    said = result.headline.partition(": ")[2][:_SAME]
+    return bool(said) and said in step.summary
+
+
+def _last_error(numbered: list[tuple[int, Step]], conversation: str) -> tuple[int | None, str]:
+    """Find what a conversation complained of last, and its words."""
+    for number, step in reversed(numbered):
+        if step.kind == "error" and step.conversation in ("", conversation):
+            words = step.summary.partition(". ")[0].rstrip(".:")[:_LONGEST]
+            return number, f": {words}" if words else ""
+    return None, ""
 
 
 def _call(step: Step) -> str:

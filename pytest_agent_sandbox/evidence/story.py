@@ -135,6 +135,8 @@ class TestStory:
     attempt: int = 1
     verdict: Verdict = "running"
     fault: Fault = ""
+    #: How it went, in a sentence: what stands under the verdict.
+    summary: str = ""
     #: What went wrong, in one line.
     headline: str = ""
     #: The line of the test's code that failed.

@@ -22,6 +22,7 @@ from pytest_agent_sandbox.evidence.brief import brief
 from pytest_agent_sandbox.evidence.clock import Clock
 from pytest_agent_sandbox.evidence.folders import DIFF, INDEX, PAGE
 from pytest_agent_sandbox.evidence.hints import hints
+from pytest_agent_sandbox.evidence.readable import without_objects
 from pytest_agent_sandbox.evidence.result import Result
 from pytest_agent_sandbox.evidence.steps import StepBuilder
 from pytest_agent_sandbox.evidence.story import (
@@ -33,6 +34,7 @@ from pytest_agent_sandbox.evidence.story import (
     Step,
     TestStory,
 )
+from pytest_agent_sandbox.evidence.summary import summarize
 
 #: As Recorder.new_video() names them.
 _VIDEO = re.compile(r"desktop(?:-\d+)?\.mp4")
@@ -82,6 +84,7 @@ def build_story(folder: Path, found: Result) -> TestStory:
         attempt=found.attempt,
         verdict=found.verdict,
         fault=found.fault,
+        summary=summarize(found, changed),
         headline=found.headline,
         code=verdict.failed_line(failures[0].text) if failures else "",
         hints=hints(found, steps, log),
@@ -157,7 +160,8 @@ def _text(path: Path) -> str | None:
 def _failures(found: Result) -> Iterator[FailedPhase]:
     for name, phase in found.phases.items():
         if phase.get("outcome") == "failed":
-            yield FailedPhase(phase=name, text=str(phase.get("report") or phase.get("error") or ""))
+            text = str(phase.get("report") or phase.get("error") or "")
+            yield FailedPhase(phase=name, text=without_objects(text))
 
 
 def _totals(found: Result) -> Iterator[Fact]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pytest_agent_sandbox import errors
+from pytest_agent_sandbox.evidence.readable import without_addresses
 from pytest_agent_sandbox.evidence.story import Fault, Verdict
 
 _LONGEST_HEADLINE = 300
@@ -45,7 +46,7 @@ def failed_line(report: str) -> str:
 
 
 def _headline(error: str) -> str:
-    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    lines = [line.strip() for line in without_addresses(error).splitlines() if line.strip()]
     first = lines[0] if lines else "The test failed without a word."
     first = first.removeprefix(_OWN_ERRORS)
     if first.endswith(":") and len(lines) > 1:

@@ -170,7 +170,7 @@ def failing_story() -> TestStory:
                 "The tests of this project fail. Repair them, and tidy up what is not needed.",
             ),
             ("agent said last", "The tests pass, and the project is tidy."),
-            ("changed", "- LICENSE   ~ maths.py   + logo.png"),
+            ("changed", "deleted LICENSE, modified maths.py, added logo.png"),
         ],
         rerun=f"pytest '{TEST}' --sandbox-keep=failed",
         started=STARTED,

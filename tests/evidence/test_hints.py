@@ -118,7 +118,7 @@ def test_a_conversation_in_brief():
     assert brief(talk, [change], "", {"scripted": 3}) == [
         ("asked last", "Then."),
         ("agent said last", "One."),
-        ("changed", "+ a.txt"),
+        ("changed", "added a.txt"),
         ("LLM", "scripted: what the agent says and does comes from the test"),
     ]
     assert brief([said("user", "Go.")], [], "", {"live": 1}) == [

@@ -11,6 +11,7 @@ function pageHeader(story) {
       story.fault && faultBadge(story.fault),
       story.attempt > 1 && element("span", { class: "badge plain" }, `Attempt ${story.attempt}`),
     ),
+    story.summary && element("p", { class: "outcome" }, outside(story.summary)),
     element("p", { class: "test-name" }, testName(story.test)),
     headline(story),
     story.code && element("p", { class: "code" }, outside(story.code)),
@@ -22,9 +23,16 @@ function pageHeader(story) {
   );
 }
 
+/** The first sentence of what went wrong, on a line of its own; what follows it below. */
 function headline(story) {
-  if (!story.headline) return element("h1", { class: "headline" }, outside(story.test));
-  return element("h1", { class: "headline" }, outside(story.headline));
+  const words = story.headline || story.test;
+  const end = /[^\s.]{2}\.(?= \p{Lu})/u.exec(words);
+  const first = end ? words.slice(0, end.index + end[0].length) : words;
+  const rest = words.slice(first.length).trim();
+  return [
+    element("h1", { class: `headline${first.length > 90 ? " long" : ""}`, title: words }, outside(first)),
+    rest && element("p", { class: "headline-rest" }, outside(rest)),
+  ];
 }
 
 function callout({ text, step }) {
@@ -85,6 +93,17 @@ function navigation(story, sections) {
     sections.map(link),
     element("span", { class: "push" }, helpButton(), themeButton()),
   );
+}
+
+/** Shows at which ends of the navigation there is more of it, on a narrow screen. */
+function showMore(line) {
+  const look = () => {
+    line.classList.toggle("more-before", line.scrollLeft > 1);
+    line.classList.toggle("more-after", line.scrollLeft + line.clientWidth < line.scrollWidth - 1);
+  };
+  line.addEventListener("scroll", look, { passive: true });
+  addEventListener("resize", look);
+  look();
 }
 
 const KEYS = [

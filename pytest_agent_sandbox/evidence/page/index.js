@@ -22,7 +22,7 @@ const COLUMNS = [
   { id: "steps", label: "Steps", isNumber: true, value: (row) => row.steps, cell: (row) => formatNumber(row.steps) },
   { id: "llm", label: "LLM calls", isNumber: true, value: (row) => row.llm_calls, cell: (row) => formatNumber(row.llm_calls) },
   { id: "tokens", label: "Tokens", isNumber: true, value: (row) => row.tokens, cell: (row) => formatNumber(row.tokens) },
-  { id: "cost", label: "Cost", isNumber: true, value: (row) => row.cost, cell: (row) => formatCost(row.cost) },
+  { id: "cost", label: "Cost", isNumber: true, value: (row) => row.cost, cell: (row) => (row.cost ? formatCost(row.cost) : "") }, // scripts and recordings cost nothing
   { id: "worker", label: "Worker", value: (row) => row.worker, cell: (row) => row.worker && outside(row.worker) },
 ];
 
@@ -176,13 +176,19 @@ function runHeader(story) {
     ...Object.keys(VERDICT_ORDER).map((verdict) => [VERDICTS[verdict], number(verdict), verdict]),
     ["Duration", formatDuration(story.duration)],
     ["Tokens", tokens && formatNumber(tokens)],
-    ["Cost", formatCost(cost)],
+    ["Cost", cost && formatCost(cost)],
   ];
   return element(
     "header",
     { class: "page-header" },
-    element("h1", {}, outside(story.title)),
-    element("p", { class: "when" }, moment(story.started)),
+    element("h1", {}, outside(story.title), runName(story)),
+    element(
+      "p",
+      { class: "when" },
+      "Data: ",
+      fileLink("results.jsonl", "results.jsonl"),
+      story.groups.length > 0 && [", ", fileLink("trials.jsonl", "trials.jsonl")],
+    ),
     element(
       "dl",
       { class: "tiles" },
@@ -198,6 +204,12 @@ function runHeader(story) {
         ),
     ),
   );
+}
+
+/** Which run it is: when it began. */
+function runName(story) {
+  const when = moment(story.started);
+  return when && element("span", { class: "run" }, "run of ", when);
 }
 
 function drawRun(page, story) {

@@ -13,6 +13,7 @@ import html
 import json
 import math
 import re
+import time
 import unicodedata
 from functools import cache
 from pathlib import Path
@@ -94,7 +95,7 @@ def render_test(story: TestStory) -> str:
     """
     verdict = _VERDICTS[story.verdict]
     summary = (
-        f'<p><span class="badge {story.verdict}">{verdict}</span></p>\n'
+        f'<p><span class="badge {story.verdict}">{verdict}</span> {_escape(story.summary)}</p>\n'
         f'<h1 class="headline" dir="auto">{_escape(story.headline or story.test)}</h1>\n'
         f'<p class="test-name">{_escape(story.test)}</p>'
     )
@@ -115,9 +116,10 @@ def render_run(story: RunStory) -> str:
     last = [row for row in story.rows if not row.superseded]
     failed = sum(row.has_failed for row in last)
     said = f"{failed:,} failed of {len(last):,}"
-    summary = f'<h1 dir="auto">{_escape(story.title)}</h1>\n<p>{said}</p>'
+    name = f"{story.title}, {_run(story.started)}"
+    summary = f'<h1 dir="auto">{_escape(name)}</h1>\n<p>{said}</p>'
     return _page(
-        title=f"{said}: {story.title}",
+        title=f"{said}: {name}",
         summary=summary,
         without_script="This page is drawn by JavaScript, which is off here; "
         "the folders beside it hold the files of each test, such as events.jsonl.",
@@ -125,6 +127,14 @@ def render_run(story: RunStory) -> str:
         styles=_RUN_STYLES,
         scripts=_RUN_SCRIPTS,
     )
+
+
+def _run(started: float) -> str:
+    """Return the name of a run: when it began, on this machine's clock."""
+    try:
+        return time.strftime("run of %Y-%m-%d %H:%M", time.localtime(started))
+    except (OverflowError, OSError, ValueError):  # no time of this world
+        return "a run"
 
 
 def _page(

@@ -26,7 +26,6 @@ function failures(story) {
   return section("failure", "What pytest says", boxes);
 }
 
-const STATUS_LETTERS = { added: "A", deleted: "D", modified: "M", renamed: "R" };
 const OPEN_CHANGES = 3;
 const LONG_CHANGE = 200;
 
@@ -44,8 +43,8 @@ class ChangeView {
         "aria-expanded": "false",
         click: () => this.toggle(),
       },
-      element("span", { class: `status ${status}`, title: status }, STATUS_LETTERS[status] ?? "•"),
-      element("span", { class: "off-screen" }, `${status}: `),
+      element("span", { class: `status ${status}` }, status),
+      element("span", { class: "off-screen" }, ": "),
       outside(change.path, { class: "path" }),
       element("span", { class: "plus" }, `+${formatNumber(change.added)}`),
       element("span", { class: "minus" }, `\u2212${formatNumber(change.removed)}`),

@@ -34,6 +34,7 @@ function drawTest(page, story) {
     helpDialog,
     pictureDialog,
   );
+  showMore(page.querySelector(".page-nav"));
   for (const view of openAtFirst(views)) view.toggle(true);
   filters.apply();
   listen(parts);

@@ -58,7 +58,7 @@ def test_an_attempt_that_was_tried_again_does_not_count(show: Callable[..., Page
     story.rows[1].attempt, story.rows[1].superseded = 1, True
     page = show(story)
     assert page.locator(".page-header dd").all_text_contents()[:3] == ["2", "1", "1"]
-    expect(page).to_have_title("2 failed of 11: Agent tests")
+    assert page.title().startswith("2 failed of 11: Agent tests, ")
     retried = page.locator("tr.retried")
     expect(retried).to_contain_text("Tried again")
     expect(retried.locator("td.attempt")).to_have_text("1")
