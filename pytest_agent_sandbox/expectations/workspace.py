@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Self
 
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
@@ -24,6 +25,20 @@ _LONGEST_OUTPUT = 2000
 _LONGEST_FILE = 600
 #: Files that a message lists.
 _MOST_FILES = 15
+#: What programs leave behind that nobody reviews.
+CACHES = (
+    "__pycache__",
+    "*.pyc",
+    ".cache",
+    ".coverage",
+    ".hypothesis",
+    ".mypy_cache",
+    ".npm",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".tox",
+    "*.egg-info",
+)
 #: Bytes of a diff that are read to name the files in it.
 _WHOLE_DIFF = 16 * 1024**2
 
@@ -43,7 +58,9 @@ class WorkspaceExpectation:
     def __init__(self, workspace: RemoteWorkspace) -> None:
         self._workspace = workspace
 
-    def changed_files(self, expected: Mapping[str, str] | Iterable[str]) -> Self:
+    def changed_files(
+        self, expected: Mapping[str, str] | Iterable[str], *, ignore: Sequence[str] = CACHES
+    ) -> Self:
         """Check that these files changed, and no others, since the first conversation began.
 
         In a workspace that no conversation of the fixture `agent_conversation` has worked in: since
@@ -52,6 +69,9 @@ class WorkspaceExpectation:
         Args:
             expected: The paths from the workspace's folder, alone or each with its change:
                 `added`, `deleted`, `modified` or `renamed`.
+            ignore: Patterns, as of a shell, of files and folders that may change: by their name,
+                wherever they are, or by their path. A path in `expected` is checked all the same.
+                By default the caches of programs: `__pycache__`, `.pytest_cache` and the like.
 
         Raises:
             AssertionError: Other files changed, or some of these did not.
@@ -59,7 +79,12 @@ class WorkspaceExpectation:
             SettingsError: The expected files are given in another form.
         """
         wanted = _checked(expected)
-        found = self._changes()
+        patterns = _checked_patterns(ignore)
+        found = {
+            path: what
+            for path, what in self._changes().items()
+            if path in wanted or not _is_ignored(path, patterns)
+        }
         problems = [
             f"{path}: {what}, which was not expected"
             for path, what in found.items()
@@ -141,6 +166,18 @@ class WorkspaceExpectation:
         for change in found:  # what becomes a link is listed as deleted and as added
             kinds[change.path] = "modified" if change.path in kinds else change.status
         return kinds
+
+
+def _is_ignored(path: str, patterns: Sequence[str]) -> bool:
+    parts = path.split("/")
+    places = {*parts, *("/".join(parts[:end]) for end in range(1, len(parts) + 1))}
+    return any(fnmatchcase(place, pattern) for pattern in patterns for place in places)
+
+
+def _checked_patterns(ignore: Sequence[str]) -> list[str]:
+    if isinstance(ignore, str) or not all(isinstance(pattern, str) for pattern in ignore):
+        raise SettingsError(f'ignore takes a list of patterns, such as ["*.log"], not {ignore!r}')
+    return [pattern.rstrip("/") for pattern in ignore]
 
 
 def _checked(expected: Mapping[str, str] | Iterable[str]) -> dict[str, str]:

@@ -27,6 +27,51 @@ def test_files_by_name_or_with_what_became_of_them():
     workspace().changed_files([])
 
 
+CACHED = (
+    "tests/__pycache__/test_a.cpython-313.pyc",
+    ".pytest_cache/CACHEDIR.TAG",
+    "src/.ruff_cache/0.8/1",
+    "src/project.egg-info/PKG-INFO",
+    "a.pyc",
+)
+
+
+def test_caches_of_programs_do_not_count():
+    workspace("a.py", *CACHED).changed_files(["a.py"])
+    workspace("a.py", *CACHED).changed_files({"a.py": "added", "a.pyc": "added"})
+    with pytest.raises(AssertionError, match=r"a\.pyc: added, which was not expected"):
+        workspace("a.py", "a.pyc").changed_files(["a.py"], ignore=[])
+    with pytest.raises(AssertionError, match=r"pycache\.txt: added"):
+        workspace("pycache.txt").changed_files([])
+
+
+@pytest.mark.parametrize(
+    ("ignore", "ignored"),
+    [
+        (["*.log"], {"a.log", "build/b.log"}),
+        (["build"], {"build/b.log", "build/c/d.txt"}),
+        (["build/"], {"build/b.log", "build/c/d.txt"}),
+        (["build/c"], {"build/c/d.txt"}),
+        (["c"], {"build/c/d.txt"}),
+        (["*"], {"a.log", "build/b.log", "build/c/d.txt"}),
+        ([], set()),
+    ],
+)
+def test_what_a_test_ignores(ignore, ignored):
+    files = ["a.log", "build/b.log", "build/c/d.txt"]
+    others = [file for file in files if file not in ignored]
+    workspace(*files).changed_files(others, ignore=ignore)
+    for other in others:
+        with pytest.raises(AssertionError, match=re.escape(f"{other}: added")):
+            workspace(*files).changed_files([], ignore=ignore)
+
+
+@pytest.mark.parametrize("ignore", ["*.log", [5]])
+def test_what_cannot_be_ignored(ignore):
+    with pytest.raises(SettingsError, match="ignore takes a list of patterns"):
+        workspace().changed_files([], ignore=ignore)
+
+
 def test_many_other_files_are_not_all_listed():
     with pytest.raises(AssertionError) as caught:
         workspace(*(f"{n}.txt" for n in range(40))).changed_files([])
