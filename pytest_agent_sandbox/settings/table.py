@@ -32,16 +32,16 @@ class SandboxSettings(Values):
     url: str | None = setting(
         kinds.text,
         "URL",
-        "an agent server that is running already, to use instead of containers; its session key "
-        "in SANDBOX_API_KEY",
+        "use the agent server that runs at this URL instead of containers; its session key "
+        "comes from SANDBOX_API_KEY",
         default=None,
         run_wide=True,
     )
     engine: str = setting(
         kinds.text,
         "docker|process|NAME",
-        "what agent servers run in: containers; processes of this machine, nothing isolated; or "
-        "what another distribution adds (default: docker)",
+        "what runs the sandboxes: containers; processes of this machine, without isolation; "
+        "or an engine from another distribution (default: docker)",
         default="docker",
         run_wide=True,
     )
@@ -55,8 +55,8 @@ class SandboxSettings(Values):
     image: str | None = setting(
         kinds.text,
         "NAME",
-        "image of the sandboxes (default: the one that `agent-sandbox build` made here, "
-        "else the published image this release was tested with)",
+        "image of the sandboxes (default: the one built here by `agent-sandbox build`, else "
+        "the published image this release was tested with)",
         default=None,
         elsewhere="ignored",
     )
@@ -101,23 +101,23 @@ class SandboxSettings(Values):
     tmpfs: tuple[str, ...] = setting(
         kinds.names,
         "DIR[:SIZE],…",
-        "folders in memory, empty at the start, such as /scratch:512m; separated by commas",
+        "folders to mount in memory, empty at the start, such as /scratch:512m; comma-separated",
         default=(),
         elsewhere="refused",
     )
     network: str | None = setting(
         kinds.text,
         "open|isolated|none|NAME",
-        "what a sandbox can reach: whatever the engine lets it; its LLM and what is allowed; "
-        "nothing; or an existing network of the engine to join (default: open; isolated with "
-        "security = strict)",
+        "what a sandbox can reach: everything the engine's network does; its LLM and what "
+        "`allow` names; nothing; or a named network of the engine (default: open; isolated "
+        "with security = strict)",
         default=None,
         elsewhere="refused",
     )
     allow: tuple[str, ...] = setting(
         kinds.names,
         "HOST:PORT,…",
-        "what an isolated sandbox may connect to, through a proxy; commas between",
+        "hosts that an isolated sandbox may connect to, through a proxy; comma-separated",
         default=(),
         elsewhere="refused",
     )
@@ -131,53 +131,54 @@ class SandboxSettings(Values):
     security: Literal["default", "strict", "sudo"] = setting(
         kinds.choice("default", "strict", "sudo"),
         "default|strict|sudo",
-        "how much a sandbox is trusted: no capabilities, and limits; besides, isolated, read-only "
-        "and nobody root; or what sudo needs (default: default)",
+        "privileges of a sandbox: no capabilities, and limits; the same, isolated, read-only "
+        "and never root; or what sudo needs (default: default)",
         default="default",
         elsewhere="refused",
     )
     runtime: str | None = setting(
         kinds.text,
         "NAME",
-        "the engine's runtime to use, such as runsc (default: its own)",
+        "runtime of the engine, such as runsc (default: its own)",
         default=None,
         elsewhere="refused",
     )
     volumes: tuple[str, ...] = setting(
         kinds.names,
         "HOST:DIR[:ro],…",
-        "folders of the host to mount, separated by commas",
+        "folders of the host to mount, comma-separated",
         default=(),
         elsewhere="refused",
     )
     files: tuple[str, ...] = setting(
         kinds.names,
         "HOST:PATH,…",
-        "files and folders of the host to copy into the sandbox before its server starts",
+        "files and folders of the host to copy into the sandbox before its server starts, "
+        "comma-separated",
         default=(),
         elsewhere="refused",
     )
     forward_env: tuple[str, ...] = setting(
         kinds.names,
         "NAME,…",
-        "environment variables of the host that the sandbox gets too",
+        "environment variables of the host to set in the sandbox, comma-separated",
         default=(),
         elsewhere="refused",
     )
     secret_key_env: str | None = setting(
         kinds.text,
         "NAME",
-        "environment variable of the host with the key that the server encrypts secrets with, so "
-        "that a conversation kept on a volume has its secrets in another sandbox (default: a new "
-        "key for each sandbox)",
+        "environment variable of the host with the key that encrypts the server's secrets, so "
+        "that another sandbox can read a conversation kept on a volume (default: a new key "
+        "for each sandbox)",
         default=None,
         elsewhere="refused",
     )
     quiet_boot: bool = setting(
         kinds.switch,
         "true|false",
-        "look for no garbage while a server's modules are loaded, which saves a seventh of its "
-        "start (default: true)",
+        "turn garbage collection off while the server loads its modules, which saves a "
+        "seventh of its start (default: true)",
         default=True,
         elsewhere="ignored",
     )
@@ -191,8 +192,8 @@ class SandboxSettings(Values):
     extra_ports: bool | None = setting(
         kinds.switch,
         "true|false",
-        "start and publish VS Code and the desktop too (default: where a failed test is kept or "
-        "held to be looked at)",
+        "start and publish VS Code and the desktop (default: only where a failed test is kept "
+        "or held)",
         default=None,
         elsewhere="refused",
     )
@@ -205,15 +206,15 @@ class SandboxSettings(Values):
     isolation: Literal["fresh", "recycled", "shared"] = setting(
         kinds.choice("fresh", "recycled", "shared"),
         "fresh|recycled|shared",
-        "what a test's sandbox may have been used for before: nothing; other tests, cleaned and "
-        "checked after each; other tests, as they left it (default: fresh)",
+        "how sandboxes are reused: never; reset and verified between tests; not reset "
+        "(default: fresh)",
         default="fresh",
         elsewhere="ignored",
     )
     max_reuses: int = setting(
         kinds.positive_integer,
         "N",
-        "how often a recycled sandbox is used again before it is thrown away (default: 100)",
+        "uses of a recycled sandbox before it is replaced (default: 100)",
         default=100,
         run_wide=True,
         elsewhere="ignored",
@@ -221,8 +222,8 @@ class SandboxSettings(Values):
     pool_size: int | None = setting(
         kinds.count_or_auto,
         "N|auto",
-        "how many sandboxes to start ahead of the tests that will use them (default: auto, by the "
-        "cores and memory of the engine; with several workers, of each)",
+        "sandboxes to start ahead of the tests that use them, for each worker (default: auto, "
+        "by the cores and memory of the engine)",
         default=None,
         run_wide=True,
         elsewhere="ignored",
@@ -230,20 +231,20 @@ class SandboxSettings(Values):
     start_timeout: float = setting(
         kinds.positive_number,
         "SECONDS",
-        "how long a sandbox may take to start (default: 120)",
+        "time for a sandbox to start (default: 120)",
         default=120.0,
     )
     run_timeout: float = setting(
         kinds.positive_number,
         "SECONDS",
-        "how long conversation.run() may take where the test sets no timeout (default: 600)",
+        "time for conversation.run() where the test sets no timeout (default: 600)",
         default=600.0,
     )
     gateway_address: str | None = setting(
         kinds.text,
         "ADDRESS",
-        "address of this machine at which sandboxes reach the LLM gateway "
-        "(default: found out from the engine)",
+        "address of this machine at which sandboxes reach the LLM gateway (default: detected "
+        "from the engine)",
         default=None,
     )
     output: str = setting(
@@ -256,15 +257,15 @@ class SandboxSettings(Values):
     artifacts: Literal["failed", "all", "none"] = setting(
         kinds.choice("failed", "all", "none"),
         "failed|all|none",
-        "of which tests the evidence is kept (default: failed)",
+        "tests to keep the evidence of (default: failed)",
         default="failed",
         run_wide=True,
     )
     keep: Literal["failed", "all", "none"] = setting(
         kinds.choice("failed", "all", "none"),
         "failed|all|none",
-        "of which tests the sandboxes stay after the run, to be looked into; `agent-sandbox prune` "
-        "ends them (default: none)",
+        "tests to keep the sandboxes of after the run, for a look inside; `agent-sandbox "
+        "prune` removes them (default: none)",
         default="none",
         run_wide=True,
         elsewhere="refused",
@@ -272,14 +273,14 @@ class SandboxSettings(Values):
     pause_on_failure: bool = setting(
         kinds.switch,
         "true|false",
-        "hold each failed test, its sandbox alive, until Enter is pressed",
+        "hold each failed test, with its sandbox running, until Enter is pressed",
         default=False,
         run_wide=True,
     )
     video: Literal["failed", "all", "none"] = setting(
         kinds.choice("failed", "all", "none"),
         "failed|all|none",
-        "of which tests to keep a video of the sandbox's desktop (default: none)",
+        "tests to keep a video of the sandbox's desktop of (default: none)",
         default="none",
         elsewhere="refused",
     )
@@ -293,7 +294,7 @@ class SandboxSettings(Values):
     no_engine: Literal["fail", "skip"] = setting(
         kinds.choice("fail", "skip"),
         "fail|skip",
-        "what sandbox tests do where no container engine answers (default: fail)",
+        "what to do with sandbox tests when no container engine answers (default: fail)",
         default="fail",
         run_wide=True,
     )
@@ -301,8 +302,8 @@ class SandboxSettings(Values):
     agent_trials: int | None = setting(
         kinds.positive_integer,
         "N",
-        "run each sandbox test this many times, all of them, to see how often it passes: instead "
-        "of the number in its marker agent_trials; without a marker it has to pass each time",
+        "run each sandbox test this many times and report how often it passes; replaces the "
+        "number in its marker agent_trials; without a marker every trial must pass",
         default=None,
         run_wide=True,
     )
@@ -310,9 +311,9 @@ class SandboxSettings(Values):
     llm_record: Literal["none", "once", "new_episodes", "all", "live"] | None = setting(
         kinds.choice("none", "once", "new_episodes", "all", "live"),
         "none|once|new_episodes|all|live",
-        "what becomes of the LLM calls of tests without a script: replayed from the cassette only; "
-        "recorded where there is no cassette; what is new recorded; all recorded anew; not "
-        "recorded (default: once with LLM_MODEL and LLM_API_KEY, none without and in CI)",
+        "how to answer LLM calls of tests without a script: replay only; record where there "
+        "is no cassette; record new calls; record all again; call the model and record "
+        "nothing (default: once with LLM_MODEL and LLM_API_KEY, else none; none in CI)",
         default=None,
     )
     llm_cassettes: str = setting(
@@ -324,43 +325,45 @@ class SandboxSettings(Values):
     llm_match: Literal["strict", "lenient"] | None = setting(
         kinds.choice("strict", "lenient"),
         "strict|lenient",
-        "whether a recording fits where only what a tool printed is different "
-        "(default: strict in CI, lenient elsewhere)",
+        "whether a recording matches when only a tool's output differs (default: strict in "
+        "CI, else lenient)",
         default=None,
     )
     llm_unused: Literal["fail", "warn"] = setting(
         kinds.choice("fail", "warn"),
         "fail|warn",
-        "what happens to a test that leaves recorded answers unused (default: fail)",
+        "what to do with a test that leaves recorded answers unused (default: fail)",
         default="fail",
     )
     llm_volatile: tuple[str, ...] = setting(
         kinds.patterns,
         "REGEX",
-        "what differs in every run and is to be ignored in requests; in the ini file one a line",
+        "regular expressions for text to ignore in requests because it differs in every run; "
+        "one a line in the ini file",
         default=(),
     )
     llm_volatile_fields: tuple[str, ...] = setting(
         kinds.field_names,
         "NAMES",
-        "fields of requests that differ in every run and are to be ignored, such as create_time or "
-        "message.create_time; separated by commas or lines",
+        "fields of requests to ignore because they differ in every run, such as create_time "
+        "or message.create_time; separated by commas or lines",
         default=(),
     )
     llm_max_cost: float | None = setting(
         kinds.positive_number,
         "USD",
-        "what calls of live LLMs may cost in this run; by marker, what all calls of a test may",
+        "limit on the cost of calls to real models in this run; in a marker, of all calls of "
+        "the test",
         default=None,
     )
     llm_max_tokens: int | None = setting(
         kinds.positive_integer,
         "N",
-        "the same in tokens, of requests and answers together",
+        "the same limit in tokens, of requests and answers together",
         default=None,
     )
     llm_max_calls: int | None = setting(
-        kinds.positive_integer, "N", "the same in calls", default=None
+        kinds.positive_integer, "N", "the same limit in calls", default=None
     )
     llm_prices: str | None = setting(
         kinds.text,
@@ -378,8 +381,8 @@ class SandboxSettings(Values):
     llm_allow_paths: tuple[str, ...] = setting(
         kinds.path_names,
         "PATHS",
-        "beginnings of further paths below /v1 at the LLM's provider that agents may use, such as "
-        "files; what is asked there is not checked for tools of the provider; commas between",
+        "further paths below /v1 that agents may use at the LLM's provider, such as files; "
+        "requests there are not checked for tools of the provider; comma-separated",
         default=(),
     )
 

@@ -80,6 +80,8 @@ def _add(project: Project, block: Block, page: list[Block], earlier: list[Block]
             pass
         elif not any(named[1] in other.code for other in page if other is not block):
             project.programs[path] = block
+        else:  # something to upload: found from where pytest is run, too
+            project.files.setdefault(named[1], block.code)
     elif _has_tests(tree):
         project.files[path] = _imports(tree, earlier) + code
         project.tests[path] = block

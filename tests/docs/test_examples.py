@@ -27,7 +27,7 @@ WITH_SANDBOXES = (
     "docs/full-sandbox.md",
     "docs/recording.md",
     "docs/restarts.md",
-    "docs/reference/",
+    "docs/settings.md",
 )
 #: Examples that cannot be run are bad examples.
 MOST_NOT_RUN = 3
