@@ -21,6 +21,7 @@ from pytest_agent_sandbox.containers.images import (
     ensure_image,
     find_built,
 )
+from pytest_agent_sandbox.containers.recipes import AGENTS_LABEL
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host import seldom
@@ -103,6 +104,16 @@ def agent_server_image(engine: ContainerEngine) -> str:
         return ensure_image(engine, reference).reference
     except SandboxError as error:
         missing(str(error))
+
+
+@pytest.fixture(scope="session")
+def coding_agents_image(engine: ContainerEngine) -> str:
+    """The image with Claude Code and Codex; scripts/test makes it ready."""
+    found = engine.client.images.list(filters={"label": f"{AGENTS_LABEL}=claude-code,codex"})
+    names = [name for image in found for name in image.tags]
+    if not names:
+        missing("There is no image of `agent-sandbox build --with claude-code,codex`.")
+    return str(names[0])
 
 
 @pytest.fixture(scope="session")

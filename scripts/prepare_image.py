@@ -1,6 +1,7 @@
 """Makes the agent-server image ready: the published one, or one built on this machine.
 
-With `--full`, the image with VS Code, desktop and browser is built too, as nobody's default.
+With `--full`, the images with VS Code, desktop and browser and with coding agents are built too,
+as nobody's default.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def main() -> int:
             made = [prepare(engine, progress)]
             if "--full" in sys.argv[1:]:
                 made.append(prepare_full(engine, progress))
+                made.append(prepare_coding_agents(engine, progress))
     except SandboxError as error:
         notes = "\n".join(getattr(error, "__notes__", ()))
         print(f"setup: {error}\n{notes}".rstrip(), file=sys.stderr)
@@ -69,6 +71,11 @@ def prepare_full(engine: ContainerEngine, progress: Progress) -> Image:
         image = build(engine, target, progress)
         image = add_name(engine, image, target_name(image))
     return image
+
+
+def prepare_coding_agents(engine: ContainerEngine, progress: Progress) -> Image:
+    """Make ready the image that tests of Claude Code and Codex use."""
+    return build_agent_server(engine, agents=["claude-code", "codex"], progress=progress)
 
 
 def build(engine: ContainerEngine, target: str, progress: Progress) -> Image:

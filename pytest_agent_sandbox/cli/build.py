@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
 from pytest_agent_sandbox.containers import building, images
 from pytest_agent_sandbox.containers.engine import ContainerEngine
@@ -16,6 +17,7 @@ def build(
     base_image: str | None,
     version: str,
     target: str,
+    agents: Sequence[str],
     platform: str | None,
     ca_bundle: str | None,
     tag: str | None,
@@ -26,6 +28,7 @@ def build(
         base_image: What it is built from; None for the default one.
         version: Of the agent server.
         target: How much is in it.
+        agents: Coding agents that are in it.
         platform: Such as `linux/arm64`; None for the engine's own.
         ca_bundle: A file of CA certificates to trust; None for those of the environment.
         tag: Its name; None makes it the default image of tests on this engine.
@@ -41,6 +44,7 @@ def build(
                 base_image=base_image,
                 version=version,
                 target=target,
+                agents=agents,
                 platform=platform,
                 ca_bundle=ca_bundle,
                 progress=progress,

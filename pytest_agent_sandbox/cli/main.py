@@ -11,6 +11,7 @@ from pathlib import Path
 from pytest_agent_sandbox.containers import images
 from pytest_agent_sandbox.containers.base_images import DEFAULT_BASE_IMAGE
 from pytest_agent_sandbox.containers.images import DEFAULT_AGENT_SERVER_VERSION
+from pytest_agent_sandbox.containers.recipes import AGENTS
 from pytest_agent_sandbox.errors import SandboxError
 
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="agent-sandbox", description="Looks after what agent-sandbox tests need."
+        prog="agent-sandbox", description="Manage what agent-sandbox tests need."
     )
     parser.add_argument(
         "--version", action="version", version=f"agent-sandbox {version('pytest-agent-sandbox')}"
@@ -48,112 +49,118 @@ def make_parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser(
         "doctor",
-        help="say whether the tests can run here, and what to do if not",
-        description="Says whether the tests can run here, and what to do if not. "
-        "Exit code 1 where something needed is missing.",
+        help="check whether tests can run here",
+        description="Check whether tests can run here, and print what to do if not. "
+        "Exit with 1 if something needed is missing.",
     )
     doctor.add_argument(
-        "--image", metavar="NAME", help="look at this image rather than the default one"
+        "--image", metavar="NAME", help="check this image instead of the default one"
     )
     doctor.add_argument(
-        "--start", action="store_true", help="start a sandbox too, and time it (takes seconds)"
+        "--start", action="store_true", help="also start a sandbox and time it (takes seconds)"
     )
     doctor.set_defaults(command=_doctor)
 
     build = commands.add_parser(
         "build",
-        help="build the agent-server image, where the published one cannot be pulled",
-        description="Builds an agent-server image from a base image and PyPI packages. Without "
+        help="build the agent-server image on this machine",
+        description="Build an agent-server image from a base image and PyPI packages. Without "
         "--tag, tests on this engine use it from then on. CA certificates, package index and "
         "proxies come from the environment (SSL_CERT_FILE, PIP_INDEX_URL, HTTPS_PROXY, …).",
     )
     build.add_argument(
         "--base-image",
         metavar="NAME",
-        help="any image with Python >= 3.12, or with apt-get and such a Python "
-        f"({DEFAULT_BASE_IMAGE}; where that cannot be pulled, a Debian made by mmdebstrap)",
+        help="an image with Python >= 3.12, or with apt-get and such a Python to install "
+        f"(default: {DEFAULT_BASE_IMAGE}; without a registry, a Debian made by mmdebstrap)",
     )
     build.add_argument(
         "--version",
         metavar="X.Y.Z",
         default=DEFAULT_AGENT_SERVER_VERSION,
-        help="version of the agent server (%(default)s)",
+        help="version of the agent server (default: %(default)s)",
     )
     build.add_argument(
         "--target",
         default=images.MINIMAL_TARGET,
-        help="source-minimal: the agent server and its tools; source: VS Code, a desktop and "
-        "Chromium too (%(default)s)",
+        help="source-minimal: the agent server and its tools; source: also VS Code, a desktop and "
+        "Chromium (default: %(default)s)",
     )
     build.add_argument(
-        "--platform", metavar="OS/ARCH", help="such as linux/arm64 (the engine's own)"
+        "--with",
+        dest="agents",
+        type=lambda names: [name.strip() for name in names.split(",") if name.strip()],
+        default=[],
+        metavar="AGENT,…",
+        help=f"add coding agents from npm, in pinned versions: {', '.join(AGENTS)}",
+    )
+    build.add_argument(
+        "--platform", metavar="OS/ARCH", help="such as linux/arm64 (default: the engine's own)"
     )
     build.add_argument(
         "--ca-bundle",
         metavar="FILE",
-        help="CA certificates to trust, instead of those that the environment names",
+        help="CA certificates to trust instead of the environment's",
     )
     build.add_argument(
         "--tag",
         metavar="NAME",
-        help="name the image so, for --sandbox-image, and leave the default image as it is",
+        help="name of the image, for --sandbox-image; keeps the default image as it is",
     )
     build.set_defaults(command=_build)
 
     show = commands.add_parser(
         "show",
-        help="open or print what a test has left behind",
-        description="Opens a result in the browser, or prints it where there is none.",
+        help="open or print the results of a test or a run",
+        description="Open a result in the browser, or print it if there is no browser.",
     )
     show.add_argument(
         "path",
         nargs="?",
         default="agent-results",
         metavar="PATH",
-        help="folder of a run, or of a test in it (%(default)s)",
+        help="folder of a run, or of a test in it (default: %(default)s)",
     )
-    show.add_argument("--text", action="store_true", help="print it in any case")
+    show.add_argument("--text", action="store_true", help="always print it")
     show.set_defaults(command=_show)
 
     compare = commands.add_parser(
         "compare",
-        help="set two runs side by side: pass rates, steps, durations, cost",
-        description="Sets two runs side by side, and says which differences are more than chance: "
-        "by Fisher's exact test of pass rates and permutation tests of means, corrected for their "
-        "number (Holm).",
+        help="compare two runs: pass rates, steps, durations, cost",
+        description="Compare two runs, and show which differences are more than chance: by "
+        "Fisher's exact test of pass rates and permutation tests of means, corrected for multiple "
+        "comparisons (Holm).",
     )
     for name in ("A", "B"):
-        compare.add_argument(
-            name, type=Path, help="output folder of a run, as --sandbox-output named it"
-        )
+        compare.add_argument(name, type=Path, help="output folder of a run (--sandbox-output)")
     compare.set_defaults(command=_compare)
 
     prune = commands.add_parser(
         "prune",
-        help="show the sandboxes on the engine, and end those that nobody uses",
-        description="Shows all sandboxes on the engine, and removes those that --sandbox-keep has "
-        "left to be looked into, and those whose run was killed. Those of a run that goes on stay, "
-        "and so do those of other machines, unless they are named.",
+        help="list the sandboxes on the engine, and remove unused ones",
+        description="List all sandboxes on the engine, and remove those kept by --sandbox-keep and "
+        "those of killed runs. Sandboxes of active runs and of other machines stay, unless you "
+        "name them.",
     )
     prune.add_argument(
-        "names", nargs="*", metavar="NAME", help="sandbox to remove (nothing: as said above)"
+        "names", nargs="*", metavar="NAME", help="sandbox to remove (default: see above)"
     )
-    prune.add_argument("--dry-run", action="store_true", help="show them only")
+    prune.add_argument("--dry-run", action="store_true", help="only list them")
     prune.set_defaults(command=_prune)
 
-    cassettes = commands.add_parser("cassettes", help="look after recorded LLM answers")
+    cassettes = commands.add_parser("cassettes", help="manage recorded LLM answers")
     of_cassettes = cassettes.add_subparsers(required=True, metavar="COMMAND")
     check = of_cassettes.add_parser(
         "check",
         help="find cassettes that no test uses, or that cannot be read",
-        description="Collects the tests as pytest would, and names the cassettes that none of them "
-        "uses or that cannot be read. Exit code 1 where there are any.",
+        description="Collect the tests as pytest does, and list the cassettes that no test uses or "
+        "that cannot be read. Exit with 1 if there are any.",
     )
     check.add_argument(
         "arguments",
         nargs="*",
         metavar="ARGUMENT",
-        help="what pytest is given to find all tests (nothing: the project's own settings)",
+        help="arguments of pytest that select all tests (default: the project's settings)",
     )
     check.set_defaults(command=_check_cassettes)
     return parser
@@ -172,6 +179,7 @@ def _build(options: argparse.Namespace) -> int:
         base_image=options.base_image,
         version=options.version,
         target=options.target,
+        agents=options.agents,
         platform=options.platform,
         ca_bundle=options.ca_bundle,
         tag=options.tag,

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import resources
+from collections.abc import Sequence
 from pathlib import Path
 
 import requests
@@ -29,6 +26,12 @@ from pytest_agent_sandbox.containers.images import (
 )
 from pytest_agent_sandbox.containers.machine_lock import machine_lock
 from pytest_agent_sandbox.containers.progress import Progress, Silence
+from pytest_agent_sandbox.containers.recipes import (
+    Recipe,
+    agents_recipe,
+    full_recipe,
+    server_recipe,
+)
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.host_network import HostNetwork
@@ -49,6 +52,7 @@ def build_agent_server(
     base_image: str | None = None,
     version: str = DEFAULT_AGENT_SERVER_VERSION,
     target: str = MINIMAL_TARGET,
+    agents: Sequence[str] = (),
     platform: str | None = None,
     ca_bundle: str | Path | None = None,
     host_network: HostNetwork | None = None,
@@ -68,6 +72,7 @@ def build_agent_server(
         version: Version of the agent server, as on PyPI.
         target: ``source-minimal``: the agent server and its tools. ``source``: VS Code, a desktop
             and Chromium too, for which the base image has to be a Debian, or made from one.
+        agents: Coding agents to install too, such as ``claude-code`` and ``codex``.
         platform: Such as ``linux/arm64``; None for the engine's own.
         ca_bundle: CA certificates to trust besides the usual ones; None for those that the
             environment names (SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, PIP_CERT).
@@ -79,20 +84,23 @@ def build_agent_server(
         ImageBuildFailed: A step failed; the note holds the last lines of output.
         ImageNotFound: The base image is neither here nor at its registry.
         ImagePullFailed: The base image's registry refused, or is out of reach.
-        SettingsError: The target or the CA bundle cannot be used.
+        SettingsError: The target, an agent or the CA bundle cannot be used.
         EngineUnavailable: The engine did not answer.
     """
     _check_target(target)
     progress = progress or Silence()
     network = host_network or HostNetwork.from_environment(ca_bundle=ca_bundle)
     base = ensure_base_image(engine, base_image, platform=platform, pull=pull, progress=progress)
-    minimal = _server_recipe(base, version, network)
-    recipe = minimal if target == MINIMAL_TARGET else _full_recipe(base, version, minimal)
-    image = find_local(engine, recipe.reference)
+    recipes = [server_recipe(base, version, network)]
+    if target == FULL_TARGET:
+        recipes.append(full_recipe(base, version, recipes[0]))
+    if agents:
+        recipes.append(agents_recipe(recipes[-1], agents))
+    image = find_local(engine, recipes[-1].reference)
     if image is not None:
         return image
-    image = _built(engine, minimal, base, network, progress)
-    if recipe is not minimal:
+    image = base
+    for recipe in recipes:
         image = _built(engine, recipe, image, network, progress)
     return image
 
@@ -150,84 +158,9 @@ def _check_target(target: str) -> None:
     )
 
 
-@dataclass(frozen=True)
-class _Recipe:
-    """The ingredients of one build: everything by which its result differs from another's."""
-
-    version: str
-    target: str
-    base: str
-    activity: str
-    parent: str  # the Dockerfile's argument that names the image it begins from
-    files: Mapping[str, str]
-    key: str
-
-    @property
-    def reference(self) -> str:
-        return f"{BUILT_REPOSITORY}:{self.version}-{self.target}-{self.key}"
-
-
-def _server_recipe(base: Image, version: str, network: HostNetwork) -> _Recipe:
-    names = ("Dockerfile", "find-python", "install-server", "prepare-system", "write-bill")
-    files = _texts("image", *names)
-    requirements = resources.files(__package__) / "image" / f"requirements-{version}.txt"
-    files["requirements.txt"] = (
-        requirements.read_text(encoding="utf-8") if requirements.is_file() else ""
-    )
-    for name, text in network.certificate_files().items():
-        files[f"certificates/{name}"] = text
-    return _Recipe(
-        version=version,
-        target=MINIMAL_TARGET,
-        base=base.reference,
-        activity=f"building agent server {version} on {base.reference}",
-        parent="BASE_IMAGE",
-        files=files,
-        key=_key(base.id, base.platform, version, MINIMAL_TARGET, files=files),
-    )
-
-
-def _full_recipe(base: Image, version: str, minimal: _Recipe) -> _Recipe:
-    files = _texts(
-        "image/source",
-        "Dockerfile",
-        "configure-vscode",
-        "entrypoint",
-        "install-desktop",
-        "install-vscode",
-        "openvscode-server",
-        "record-desktop",
-        "start-desktop",
-        "vscode-settings.json",
-    )
-    return _Recipe(
-        version=version,
-        target=FULL_TARGET,
-        base=base.reference,
-        activity="adding VS Code, desktop and browser",
-        parent="SERVER_IMAGE",
-        files=files,
-        key=_key(minimal.key, FULL_TARGET, files=files),
-    )
-
-
-def _texts(folder: str, *names: str) -> dict[str, str]:
-    place = resources.files(__package__).joinpath(*folder.split("/"))
-    return {name: (place / name).read_text(encoding="utf-8") for name in names}
-
-
-def _key(*parts: str, files: Mapping[str, str]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(f"{part}\0".encode())
-    for name, text in sorted(files.items()):
-        digest.update(f"{name}\0{text}\0".encode())
-    return digest.hexdigest()[:12]
-
-
 def _built(
     engine: ContainerEngine,
-    recipe: _Recipe,
+    recipe: Recipe,
     parent: Image,
     network: HostNetwork,
     progress: Progress,
@@ -248,6 +181,7 @@ def _built(
             VERSION_LABEL: recipe.version,
             TARGET_LABEL: recipe.target,
             BASE_LABEL: recipe.base,
+            **recipe.labels,
         }
         files = {
             **recipe.files,

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
-from pytest_agent_sandbox.containers import building, images
+from pytest_agent_sandbox.containers import building, images, recipes
 from pytest_agent_sandbox.containers.building import build_agent_server, make_default
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import (
@@ -210,14 +210,19 @@ def test_every_input_changes_the_name(
     assert base is not None
     plain = HostNetwork()
     other_ca = HostNetwork(certificates=("-----BEGIN CERTIFICATE-----x",))
-    recipes = [
-        building._server_recipe(base, "1.58.0", plain),
-        building._server_recipe(base, "1.58.1", plain),
-        building._server_recipe(base, "1.58.0", other_ca),
-        building._server_recipe(built, "1.58.0", plain),
+    made = [
+        recipes.server_recipe(base, "1.58.0", plain),
+        recipes.server_recipe(base, "1.58.1", plain),
+        recipes.server_recipe(base, "1.58.0", other_ca),
+        recipes.server_recipe(built, "1.58.0", plain),
     ]
-    recipes += [building._full_recipe(base, recipe.version, recipe) for recipe in recipes]
-    assert len({recipe.key for recipe in recipes}) == 8
+    made += [recipes.full_recipe(base, recipe.version, recipe) for recipe in made]
+    made += [recipes.agents_recipe(recipe, ["codex"]) for recipe in made]
+    made.append(recipes.agents_recipe(made[0], ["claude-code"]))
+    made.append(recipes.agents_recipe(made[0], ["claude-code", "codex"]))
+    assert len({recipe.key for recipe in made}) == 18
+    again = recipes.agents_recipe(made[0], ["codex", "claude-code", "codex"])
+    assert again == made[-1], "in any order"
 
 
 @pytest.mark.parametrize(
@@ -231,6 +236,39 @@ def test_every_input_changes_the_name(
 def test_target_that_is_not_there(engine: ContainerEngine, target: str, advice: str) -> None:
     with pytest.raises(SettingsError, match=advice):
         build_agent_server(engine, base_image="x", target=target)
+
+
+def test_what_agents_work_with(engine: ContainerEngine, built: Image) -> None:
+    """A name to commit by, and pytest, for the Python that they find."""
+    script = (
+        "set -e; cd $(mktemp -d); git init -q; echo 'def test_it(): pass' > test_it.py; "
+        "git add .; git commit -qm First; git log --format='%an <%ae>'; git branch --show-current; "
+        "pytest -q; python3 -m pytest -q; command -v pytest"
+    )
+    lines = run_in(engine, built, script).splitlines()
+    assert lines[:2] == ["Agent <agent@sandbox.invalid>", "main"]
+    assert sum("1 passed" in line for line in lines) == 2
+    assert lines[-1] == "/usr/local/bin/pytest"
+    bill = json.loads(run_in(engine, built, "cat /opt/agent-sandbox/sbom.cdx.json"))
+    purls = {component["purl"].partition("@")[0] for component in bill["components"]}
+    assert "pkg:pypi/pytest" in purls
+
+
+def test_what_the_base_image_has_goes_before(
+    engine: ContainerEngine, derived: DerivedImages, tmp_path: Path
+) -> None:
+    """Its git identity, its pytest, and its versions of what pytest needs."""
+    base = derived.make(
+        "RUN git config --system user.name Ours 2>/dev/null "
+        "|| printf '[user]\\n\\tname = Ours\\n' > /etc/gitconfig\n"
+        "RUN site=$(python3 -c 'import site; print(site.getsitepackages()[0])') "
+        "&& mkdir -p $site && echo 'mine = 1' > $site/iniconfig.py\n"
+        "RUN printf '#!/bin/sh\\necho ours\\n' > /usr/local/bin/pytest "
+        "&& chmod 755 /usr/local/bin/pytest"
+    )
+    image = build_agent_server(engine, base_image=base)
+    script = "git config user.name; pytest; python3 -c 'import iniconfig; print(iniconfig.mine)'"
+    assert run_in(engine, image, script).splitlines() == ["Ours", "ours", "1"]
 
 
 def test_base_image_without_python_nor_apt(engine: ContainerEngine, derived: DerivedImages) -> None:
@@ -281,14 +319,14 @@ def test_index_credentials_and_proxies_stay_out_of_the_image(
         "install-desktop": "env",
         "configure-vscode": "touch /openhands/configured",
     }
-    texts = building._texts
+    texts = recipes._texts
 
     def quick(folder: str, *names: str) -> dict[str, str]:
         return texts(folder, *names) | {
             name: stand_ins[name] for name in names if name in stand_ins
         }
 
-    monkeypatch.setattr(building, "_texts", quick)
+    monkeypatch.setattr(recipes, "_texts", quick)
     progress = Recording()
     network = HostNetwork(
         index_url="https://user:s3cret-index@index.example/simple",

@@ -24,11 +24,14 @@ KEY = 'api_key="…"'
 #: are about agents and tests: they share a server that runs already, which spares them its start.
 WITH_SANDBOXES = (
     "README.md",
+    "docs/coding-agents.md",
     "docs/full-sandbox.md",
     "docs/recording.md",
     "docs/restarts.md",
     "docs/settings.md",
 )
+#: The fixtures that give the images which pages name.
+IMAGES = {"source": "full_image", "coding-agents": "coding_agents_image"}
 #: Examples that cannot be run are bad examples.
 MOST_NOT_RUN = 3
 
@@ -52,8 +55,8 @@ def test_examples_run(page: str, tmp_path: Path, request: pytest.FixtureRequest)
             else:
                 runner.environment |= request.getfixturevalue("on_running_server")
             if project.image:
-                assert project.image == "source"
-                runner.environment["PYTEST_SANDBOX_IMAGE"] = request.getfixturevalue("full_image")
+                image = request.getfixturevalue(IMAGES[project.image])
+                runner.environment["PYTEST_SANDBOX_IMAGE"] = image
             project.write(folder)
             problems += of_tests(project, runner)
             for name in project.programs:
