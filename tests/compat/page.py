@@ -16,15 +16,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 _HEAD = """\
 # Versions of the agent server
 
-Made by `scripts/compat --write`; do not edit. Each cell is the result of a run: the client's own
-tests of the group, against the real server of that version, installed from PyPI with the packages
-of its time. `yes`: all of its tests passed. `3 of 4`: three did, and
-[below](#what-did-not-pass) it says which did not. `no`: none did. `-`: there was no run,
-for the reason there.
+Made by `scripts/compat --write`; do not edit. Each cell is the result of a run of the client's
+tests of the group against the real server of that version, installed from PyPI with the packages
+of its time. `yes`: all tests passed. `3 of 4`: three passed; [below](#what-did-not-pass) are those
+that did not. `no`: none passed. `-`: no run, for the reason there.
 
-It works with {oldest} to {newest}. Another version is used all the same, with an
-`AgentServerVersionWarning` that says what is known to differ. `scripts/compat 1.58` tests a
-version, `scripts/compat --all` each minor of the last six months.
+Versions {oldest} to {newest} work. Any other version raises an `AgentServerVersionWarning` that
+says what is known to differ. `scripts/compat 1.58` tests a version, `scripts/compat --all` each
+minor of the last six months.
 
 """
 
