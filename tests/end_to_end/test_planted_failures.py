@@ -69,7 +69,7 @@ def test_a_wrong_file_written(planted):
     assert "No such file" in hint["text"]
     assert told["steps"][hint["step"] - 1]["kind"] == "test"
     assert ["asked", "Write Lagos to report/largest.txt."] in told["brief"]
-    assert ["changed", "+ reports/largest.txt"] in told["brief"]
+    assert ["changed", "added reports/largest.txt"] in told["brief"]
     assert told["code"].startswith("assert agent_workspace.execute_command(")
     assert [(change["path"], change["status"]) for change in told["changes"]] == [
         ("reports/largest.txt", "added")
