@@ -204,6 +204,8 @@ class Run:
             logger.debug("The run's status could not be had: %s", error)
             return
         self._unanswered_since = None
+        with contextlib.suppress(ServerError):  # it says so when it is asked again
+            self._stream.break_silence(now + _poll_timeout(deadline))
         number = self._stream.connection_number
         is_over = self.watch.poll(
             as_text(info.get("execution_status")),

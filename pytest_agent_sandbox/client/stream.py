@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from pytest_agent_sandbox.client import versions
-from pytest_agent_sandbox.client.answers import decode
+from pytest_agent_sandbox.client.answers import a_number, decode
 from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.event_socket import EventSocket
 from pytest_agent_sandbox.client.events import (
@@ -39,6 +39,8 @@ _OPEN_TIMEOUT = 5.0
 _READY_TIMEOUT = 2.0
 #: Seconds for the thread to end.
 _JOIN_TIMEOUT = 0.05
+#: Seconds without a frame after which the server is asked whether there is anything to hear.
+_SILENCE = 3.0
 #: The longest page of events that the server gives.
 _PAGE_SIZE = 100
 #: Bytes that one conversation may send.
@@ -86,6 +88,11 @@ class EventStream:
         self._current: int | None = None
         self._error: SandboxError | None = None
         self._received = 0
+        self._heard = 0.0
+        # How many events the server had when it was asked, in this silence; and how many of them it
+        # never gives.
+        self._counted: int | None = None
+        self._withheld = 0
         self._thread = threading.Thread(
             target=self._run, name=f"event-stream-{conversation_id}", daemon=True
         )
@@ -132,10 +139,9 @@ class EventStream:
             ServerError: The server refused or could not be reached.
         """
         # The page begins with the event of that id, which is known already.
-        path = f"/api/conversations/{self._conversation_id}/events/search"
         pages = items(
             self._connection,
-            path,
+            f"{self._events}/search",
             {"limit": _PAGE_SIZE},
             page_id=self._log.last_id,
             deadline=deadline,
@@ -144,6 +150,35 @@ class EventStream:
             self._ingest(parse_event(item))
             if self._closing.is_set():
                 return
+
+    def break_silence(self, deadline: float = math.inf) -> None:
+        """Fetch what an open connection has long failed to bring, and have another one made.
+
+        To be called every second or so by whoever waits for an event. A server that was about to be
+        paused, and was not, keeps its connections and sends nothing more (1.58).
+
+        Args:
+            deadline: When to give up, by the monotonic clock.
+
+        Raises:
+            ServerError: The server refused or could not be reached.
+        """
+        websocket = self._websocket
+        if websocket is None or time.monotonic() - self._heard < _SILENCE:
+            self._counted = None
+            return
+        path = f"{self._events}/count"
+        answer = self._connection.request("GET", path, deadline=deadline)
+        # An event takes a moment to come: what counts is those of the time before.
+        due, self._counted = self._counted, a_number(self._connection.decoded(answer), path)
+        known = len(self._log)
+        if due is None or known >= due - self._withheld:
+            return
+        self.catch_up(deadline)
+        if len(self._log) > known:
+            websocket.close()
+        else:
+            self._withheld = due - known
 
     def close(self) -> None:
         """End the stream and its threads, within 100 ms. May be called more than once."""
@@ -210,6 +245,10 @@ class EventStream:
             raise ServerError("The event stream has been closed.")
 
     @property
+    def _events(self) -> str:
+        return f"/api/conversations/{self._conversation_id}/events"
+
+    @property
     def _key(self) -> str:
         key = self._connection.api_key
         return key.get_secret_value() if key is not None else ""
@@ -229,6 +268,7 @@ class EventStream:
             self._complete_log()
             event = self._next(websocket)
         self._complete_log()
+        self._heard = time.monotonic()
         self._connections += 1
         self._current = self._connections
         snapshot_due = True
@@ -257,6 +297,7 @@ class EventStream:
             SandboxError: The server sends without end.
         """
         frame = websocket.receive(timeout)
+        self._heard = time.monotonic()
         self._received += len(frame)
         if self._received > _MOST_BYTES:
             raise SandboxError(

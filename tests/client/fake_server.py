@@ -32,11 +32,13 @@ class FakeServer:
         self.frames: list[Any] = []  # the frames of the next connections, each a list
         self.first_frames: list[str] = []
         self.connections = 0
+        self.withheld = 0  # events that are counted, but never given
         self._server = uvicorn.Server(
             uvicorn.Config(
                 Starlette(
                     routes=[
                         Route("/api/conversations/{id}/events/search", self._search),
+                        Route("/api/conversations/{id}/events/count", self._count),
                         WebSocketRoute("/sockets/events/{id}", self._socket),
                     ]
                 ),
@@ -73,6 +75,9 @@ class FakeServer:
                 "next_page_id": following[0]["id"] if following else None,
             }
         )
+
+    async def _count(self, request: Request) -> JSONResponse:
+        return JSONResponse(len(self.log) + self.withheld)
 
     async def _socket(self, socket: WebSocket) -> None:
         await socket.accept()

@@ -15,7 +15,7 @@ from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import SandboxPaused
 
-from .scripted_llm import ScriptedLLM
+from .scripted_llm import ScriptedLLM, say
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,20 @@ def test_a_command_and_a_run_in_a_paused_container(
         finally:
             engine.client.api.unpause(own.container.id)
     assert own.execute_command("echo hi").check().stdout == "hi\n"
+
+
+def test_a_run_after_the_server_has_prepared_for_a_pause(
+    engine: ContainerEngine, own: DockerWorkspace, llm: ScriptedLLM
+) -> None:
+    llm.script(say("Hello."))
+    with RemoteConversation(own, default_agent(llm.llm())) as conversation:
+        own.connection.request("POST", "/api/conversations/prepare-for-sandbox-pause")
+        engine.client.api.pause(own.container.id)
+        engine.client.api.unpause(own.container.id)
+        conversation.send_message("Hello?")
+        conversation.run(timeout=25)
+        assert conversation.status == "finished"
+        assert conversation.events.final_message == "Hello."
 
 
 def test_a_pause_while_something_runs(engine: ContainerEngine, own: DockerWorkspace) -> None:

@@ -55,6 +55,36 @@ def relay(server: Server) -> Iterator[Relay]:
         yield relay
 
 
+@pytest.mark.parametrize("when", ["before the message", "in the run"])
+def test_a_socket_that_falls_silent_while_the_server_goes_on(
+    relay: Relay, server: Server, workspace: RemoteWorkspace, llm: ScriptedLLM, when: str
+) -> None:
+    llm.script(tool("terminal", command="sleep 2"), say("Done."))
+    with (
+        RemoteWorkspace(relay.host, server.api_key, workspace.working_dir) as relayed,
+        RemoteConversation(relayed, terminal_agent(llm)) as conversation,
+    ):
+        if when == "before the message":
+            assert relay.silence() == 1
+        conversation.send_message("Go.")
+        conversation.run(blocking=False)
+        if when == "in the run":
+            eventually(lambda: conversation.events.tool_calls("terminal"))
+            assert relay.silence() == 1
+        began = time.monotonic()
+        conversation.wait(timeout=60)
+        assert time.monotonic() - began < 20
+        assert conversation.status == "finished"
+        assert conversation.events.final_message == "Done."
+        llm.script(say("Again."))
+        conversation.send_message("And now?")
+        conversation.run(timeout=20)
+        with ServerConnection(server.host, server.api_key) as connection:
+            assert [event.id for event in conversation.events] == log_ids(
+                connection, str(conversation.id)
+            )
+
+
 @pytest.mark.parametrize("cuts", [(), (300, 700)], ids=["whole", "cut twice"])
 def test_a_thousand_events_arrive_once_and_in_order(
     cuts: tuple[int, ...],
@@ -164,6 +194,26 @@ def test_a_connection_made_while_a_tool_runs_misses_nothing(
 def fake() -> Iterator[FakeServer]:
     with FakeServer() as fake:
         yield fake
+
+
+def test_a_silent_connection_that_lacks_nothing_is_kept(
+    fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_agent_sandbox.client.stream._SILENCE", 0.0)
+    fake.log = [fact(0), fact(1)]
+    fake.frames = [[STATE]]
+    fake.withheld = 3
+    with Following(fake) as following:
+        assert following.stream.wait_until_ready(5)
+        for _ in range(5):
+            following.stream.break_silence()
+        time.sleep(0.3)
+        assert fake.connections == 1
+        fake.log.append(fact(2))
+        for _ in range(3):
+            following.stream.break_silence()
+        eventually(lambda: fake.connections == 2)
+        assert [event.id for event in following.log] == [event["id"] for event in fake.log]
 
 
 def test_the_key_is_the_first_frame(fake: FakeServer) -> None:

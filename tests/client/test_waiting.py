@@ -52,6 +52,14 @@ def observed(*events: Event, will_run: bool = True, opening: bool = False) -> Ru
     return watch
 
 
+# A connection that misses nothing.
+STREAM: dict[str, Any] = {
+    "connection_number": 1,
+    "catch_up": lambda _: None,
+    "break_silence": lambda _: None,
+}
+
+
 @pytest.mark.parametrize(
     "end", ["finished", "paused", "idle", "waiting_for_confirmation", "error", "stuck", "novel"]
 )
@@ -206,7 +214,7 @@ def test_an_answer_from_before_the_end_undoes_nothing() -> None:
             return {"execution_status": "running", "stats": {}}
 
     connection: Any = Connection()
-    stream: Any = SimpleNamespace(connection_number=1, catch_up=lambda _: None)
+    stream: Any = SimpleNamespace(**STREAM)
     state = ConversationState("1", lambda: {})
     run = Run(
         connection,
@@ -264,7 +272,7 @@ def run_on(connection: Any, log: list[str] | None = None) -> Run:
         connection,
         ConversationState("1", lambda: {}),
         EventLog(),
-        SimpleNamespace(connection_number=1, catch_up=lambda _: None),  # type: ignore[arg-type]
+        SimpleNamespace(**STREAM),  # type: ignore[arg-type]
         check=lambda: None,
         will_run=True,
         server_log=ServerLog(lambda lines: "\n".join((log or [])[-lines:]), str),

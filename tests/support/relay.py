@@ -19,6 +19,8 @@ class Relay:
         self._lock = threading.Lock()
         self._open = threading.Event()
         self._open.set()
+        self._upgraded: set[socket.socket] = set()
+        self._silent: set[socket.socket] = set()
         self.cuts = 0
         self.host = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
@@ -43,6 +45,12 @@ class Relay:
                 with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
 
+    def silence(self) -> int:
+        """Swallow whatever the WebSockets of now send, both ways; return how many there are."""
+        with self._lock:
+            self._silent |= self._upgraded & self._sockets
+            return len(self._upgraded & self._sockets) // 2
+
     def hold(self) -> None:
         """Pass nothing on until `release`; connections are still accepted."""
         self._open.clear()
@@ -66,6 +74,11 @@ class Relay:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._open.wait()
+                if b"\r\nupgrade: websocket\r\n" in data.lower():
+                    with self._lock:
+                        self._upgraded |= {source, sink}
+                if source in self._silent:
+                    continue
                 sink.sendall(data)
         for end in (source, sink):
             with contextlib.suppress(OSError):
