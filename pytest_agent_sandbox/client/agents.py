@@ -153,6 +153,22 @@ def agent_payload(agent: object, *, has_desktop: bool = False) -> dict[str, Any]
     return payload
 
 
+def llm_payload(llm: object) -> dict[str, Any]:
+    """Return an LLM as the server takes it, its API key in clear: for sending, never for logs.
+
+    Args:
+        llm: Our `LLM`, a dict, or one of openhands-sdk.
+
+    Raises:
+        SettingsError: It is none of these.
+    """
+    if isinstance(llm, LLM | dict):
+        return dict(_plain(llm))
+    if hasattr(llm, "model_dump"):
+        return dict(llm.model_dump(mode="json", context={"expose_secrets": True}))
+    raise SettingsError(f"An LLM is an LLM or a dict, not {type(llm).__name__}.")
+
+
 def _shown_on_desktop(tool: Any) -> Any:
     # Agent server 1.58 shows no browser unless it is told to.
     if not isinstance(tool, dict) or tool.get("name") != _BROWSER_TOOL:

@@ -17,7 +17,9 @@ from pytest_agent_sandbox.client.conversation_calls import ConversationCalls
 from pytest_agent_sandbox.client.conversation_endpoints import PATIENCE
 from pytest_agent_sandbox.client.conversation_feed import ConversationFeed
 from pytest_agent_sandbox.client.conversation_start import start_or_find
+from pytest_agent_sandbox.client.conversation_verbs import ConversationVerbs
 from pytest_agent_sandbox.client.conversation_workspace import ConversationWorkspace
+from pytest_agent_sandbox.client.policies import ConfirmationPolicy, SecurityAnalyzer
 from pytest_agent_sandbox.client.server_log import ServerLog
 from pytest_agent_sandbox.client.skills import Skill
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
@@ -28,7 +30,7 @@ from pytest_agent_sandbox.host.redaction import Redactor
 _FORGET_GRACE = 0.3
 
 
-class RemoteConversation(ConversationCalls, AwaitableClosing):
+class RemoteConversation(ConversationCalls, ConversationVerbs, AwaitableClosing):
     """A conversation between a test and an agent.
 
     Example:
@@ -51,7 +53,12 @@ class RemoteConversation(ConversationCalls, AwaitableClosing):
         conversation_id: The id to give to the conversation, or of the one to attach to.
         callbacks: Called with each event.
         max_iterations: The most steps the agent may take in one run.
-        confirm: Let every tool call wait for `accept` or `reject`.
+        confirm: Which tool calls wait for `accept` or `reject`: all (`True`), none, the `"risky"`
+            ones, or a policy as the server has it (`{"kind": "ConfirmRisky", …}`).
+        security_analyzer: Who judges the risk: `"llm"`, the default for `"risky"`, where the LLM
+            gives a `security_risk` with each call; `"pattern"`; `"policy_rail"`; or a dict.
+        request: Further fields of the request that starts the conversation, as the server takes
+            them (`tags`, `plugins`, `agent_definitions`, `tool_module_qualnames`, …).
         secrets: Values that the agent may use by name without ever seeing them.
         mcp_servers: MCP servers by name, for tools of theirs: `{"command": "…", "args": […]}` is
             started in the sandbox, `{"url": "…"}` reached from there.
@@ -79,7 +86,9 @@ class RemoteConversation(ConversationCalls, AwaitableClosing):
         conversation_id: str | None = None,
         callbacks: Sequence[EventCallback] = (),
         max_iterations: int = 100,
-        confirm: bool = False,
+        confirm: ConfirmationPolicy = False,
+        security_analyzer: SecurityAnalyzer | None = None,
+        request: Mapping[str, Any] | None = None,
         secrets: Mapping[str, str | SecretStr] | None = None,
         mcp_servers: Mapping[str, Mapping[str, Any]] | None = None,
         skills: Sequence[Skill | Mapping[str, Any]] = (),
@@ -110,6 +119,8 @@ class RemoteConversation(ConversationCalls, AwaitableClosing):
                     conversation_id=conversation_id,
                     max_iterations=max_iterations,
                     confirm=confirm,
+                    security_analyzer=security_analyzer,
+                    request=request,
                     mcp_servers=mcp_servers,
                     skills=skills,
                     hooks=hooks,
@@ -195,7 +206,13 @@ class RemoteConversation(ConversationCalls, AwaitableClosing):
         )
 
     def fork(
-        self, *, callbacks: Sequence[EventCallback] = (), timeout: float = PATIENCE
+        self,
+        *,
+        title: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        from_event: str | None = None,
+        callbacks: Sequence[EventCallback] = (),
+        timeout: float = PATIENCE,
     ) -> RemoteConversation:
         """Return a new conversation with this one's history. Its costs begin at zero.
 
@@ -203,6 +220,9 @@ class RemoteConversation(ConversationCalls, AwaitableClosing):
         given a secret key (`OH_SECRET_KEY`) to keep them with.
 
         Args:
+            title: Its title.
+            tags: Its tags.
+            from_event: Id of the last event that it has of the history; by default it has all.
             callbacks: Called with each event of the new conversation, the history included.
             timeout: Seconds for the server to make it and to send its events.
 
@@ -211,7 +231,9 @@ class RemoteConversation(ConversationCalls, AwaitableClosing):
         """
         end = time.monotonic() + timeout
         with self._connection.time.within(timeout):
-            fork_id = self._endpoints.fork(self._agent)
+            fields = {"title": title, "tags": tags, "from_event_id": from_event}
+            given = {name: value for name, value in fields.items() if value is not None}
+            fork_id = self._endpoints.fork(self._agent, given)
         try:
             fork = RemoteConversation(
                 self.workspace,

@@ -55,24 +55,24 @@ class ConversationEndpoints:
         else:
             fields = message.model_dump(mode="json") if isinstance(message, BaseModel) else message
             content = fields["content"]
-        self._post("events", {"role": "user", "content": content, "run": False}, timeout)
+        self.post("events", {"role": "user", "content": content, "run": False}, timeout)
 
     def accept(self, timeout: float) -> None:
         """Confirm the tool calls that wait for it."""
-        self._post("events/respond_to_confirmation", {"accept": True}, timeout)
+        self.post("events/respond_to_confirmation", {"accept": True}, timeout)
 
     def reject(self, reason: str, timeout: float) -> None:
         """Refuse the tool calls that wait for confirmation."""
         body = {"accept": False, "reason": reason}
-        self._post("events/respond_to_confirmation", body, timeout)
+        self.post("events/respond_to_confirmation", body, timeout)
 
     def set_secrets(self, secrets: Mapping[str, str], timeout: float) -> None:
         """Give the agent values that it may use by name."""
-        self._post("secrets", {"secrets": secrets}, timeout)
+        self.post("secrets", {"secrets": secrets}, timeout)
 
     def pause(self, timeout: float) -> None:
         """Ask the agent to stop after its current step."""
-        self._post("pause", None, timeout)
+        self.post("pause", None, timeout)
 
     def interrupt(self, timeout: float) -> None:
         """Stop the agent at once.
@@ -89,21 +89,22 @@ class ConversationEndpoints:
         with self._connection.time.within(INTERRUPT_TIMEOUT):
             self._stop_by(versions.stopping_action(self._connection.version))
 
-    def fork(self, agent: object | None) -> str:
+    def fork(self, agent: object | None, fields: Mapping[str, Any]) -> str:
         """Have the server copy the conversation, in the caller's time, and return the copy's id.
 
         Args:
             agent: The conversation's agent, where it is known.
+            fields: What is said of the copy, as the server takes it.
 
         Raises:
             ServerError: The server is too old for it, or cannot be reached.
         """
         self._require("fork a conversation", versions.FORK)
-        fork_id = an_id(self._post("fork", {}), "The fork of a conversation")
+        fork_id = an_id(self.post("fork", dict(fields)), "The fork of a conversation")
         fork = f"/api/conversations/{fork_id}"
         if not versions.has(self._connection.version, versions.FORK_KEEPS_SETTINGS):
             # It would ask its LLM for a title, as it has none.
-            self._connection.request("PATCH", fork, json={"title": "Fork"})
+            self._connection.request("PATCH", fork, json={"title": fields.get("title") or "Fork"})
         llm = agent_payload(agent).get("llm") if agent is not None else None
         if llm is not None and versions.has(self._connection.version, versions.SWITCH_LLM):
             # A server without a secret key of its own copies the agent without its API keys.
@@ -113,11 +114,23 @@ class ConversationEndpoints:
     def _stop_by(self, action: str) -> None:
         self._connection.request("POST", f"{self._path}/{action}")
 
-    def _post(self, action: str, body: Any = None, timeout: float | None = None) -> Any:
+    def post(self, action: str, body: Any = None, timeout: float | None = None) -> Any:
+        """Ask the server to do something with the conversation; return its answer."""
         answer = self._connection.request(
             "POST", f"{self._path}/{action}", json=body, timeout=timeout
         )
         return self._connection.decoded(answer)
+
+    def get(self, what: str, timeout: float) -> Any:
+        """Return something that the server tells of the conversation."""
+        answer = self._connection.request(
+            "GET", f"{self._path}/{what}", retry=True, timeout=timeout
+        )
+        return self._connection.decoded(answer)
+
+    def update(self, fields: Mapping[str, Any], timeout: float) -> None:
+        """Change the conversation's title or tags."""
+        self._connection.request("PATCH", self._path, json=dict(fields), timeout=timeout)
 
     def _require(self, what: str, since: tuple[int, int]) -> None:
         version = self._connection.version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from pytest_agent_sandbox.client.callbacks import CallbackDispatcher, EventCallback
 from pytest_agent_sandbox.client.conversation_endpoints import ConversationEndpoints
@@ -18,6 +19,10 @@ from pytest_agent_sandbox.errors import ServerError
 
 # Seconds for the event stream to come up.
 _READY_TIMEOUT = 30.0
+# Seconds between two looks at what the events have told; at whether they come at all; and for that.
+_TELL_INTERVAL = 0.05
+_LOOK_INTERVAL = 1.0
+_LOOK_TIMEOUT = 10.0
 # Seconds for the callbacks to come to an end when the conversation is closed.
 _CLOSE_PATIENCE = 0.03
 
@@ -51,8 +56,8 @@ class ConversationFeed:
         server_log: Callable[[], ServerLog],
     ) -> None:
         self.endpoints = ConversationEndpoints(connection, conversation_id)
-        self.state = ConversationState(conversation_id, self.endpoints.fetch)
         self.events = EventLog()
+        self.state = ConversationState(conversation_id, self.endpoints.fetch, self.events)
         self._connection = connection
         self._guard = guard
         self._dispatcher = CallbackDispatcher(callbacks, name=f"event-callbacks-{conversation_id}")
@@ -89,6 +94,29 @@ class ConversationFeed:
                     f"The server did not send the events of conversation {self.state.id} within "
                     f"{round(patience, 1):g} s."
                 )
+
+    def wait_until(self, is_told: Callable[[], bool], end: float) -> bool:
+        """Wait until the events have told something; return whether they have.
+
+        Args:
+            is_told: Whether they have by now.
+            end: When to give up, by the monotonic clock.
+
+        Raises:
+            SandboxError: Whatever makes waiting pointless.
+        """
+        next_look = time.monotonic() + _LOOK_INTERVAL
+        while not is_told():
+            self._check()
+            now = time.monotonic()
+            if now >= end:
+                return False
+            if now >= next_look:
+                with suppress(ServerError):
+                    self._stream.break_silence(min(end, now + _LOOK_TIMEOUT))
+                next_look = time.monotonic() + _LOOK_INTERVAL
+            time.sleep(min(_TELL_INTERVAL, max(0.0, end - now)))
+        return True
 
     def take_callback_error(self, patience: float = 0.0) -> BaseException | None:
         """Return what a callback raised, where nobody was told yet.

@@ -7,6 +7,13 @@ from typing import Any
 
 from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.agents import agent_payload
+from pytest_agent_sandbox.client.policies import (
+    ConfirmationPolicy,
+    SecurityAnalyzer,
+    analyzer_payload,
+    needs_analyzer,
+    policy_payload,
+)
 from pytest_agent_sandbox.client.skills import Skill, hooks_payload, skill_payload
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import SettingsError
@@ -20,7 +27,9 @@ def conversation_request(
     has_desktop: bool = False,
     conversation_id: str | None = None,
     max_iterations: int = 100,
-    confirm: bool = False,
+    confirm: ConfirmationPolicy = False,
+    security_analyzer: SecurityAnalyzer | None = None,
+    request: Mapping[str, Any] | None = None,
     mcp_servers: Mapping[str, Mapping[str, Any]] | None = None,
     skills: Sequence[Skill | Mapping[str, Any]] = (),
     hooks: Mapping[str, Any] | None = None,
@@ -34,7 +43,9 @@ def conversation_request(
         has_desktop: Whether its browser shall show on a desktop.
         conversation_id: The id to give to the conversation.
         max_iterations: The most steps the agent may take in one run.
-        confirm: Let every tool call wait for a confirmation.
+        confirm: Which tool calls wait for a confirmation.
+        security_analyzer: Who judges their risk.
+        request: Further fields, which win over these.
         mcp_servers: MCP servers by name, in addition to the agent's own.
         skills: Skills in addition to the agent's own.
         hooks: Whatever `hooks_payload` takes.
@@ -51,15 +62,19 @@ def conversation_request(
         "agent": described,
         "workspace": {"kind": "LocalWorkspace", "working_dir": working_dir},
         "max_iterations": max_iterations,
-        "confirmation_policy": {"kind": "AlwaysConfirm" if confirm else "NeverConfirm"},
+        "confirmation_policy": policy_payload(confirm),
         # A title costs an LLM call of its own, in a race with the agent's first one.
         "autotitle": False,
     }
+    if security_analyzer is None and needs_analyzer(body["confirmation_policy"]):
+        security_analyzer = "llm"
+    if security_analyzer is not None:
+        body["security_analyzer"] = analyzer_payload(security_analyzer)
     if hooks:
         body["hook_config"] = hooks_payload(hooks)
     if conversation_id is not None:
         body["conversation_id"] = conversation_id
-    return body
+    return {**body, **(request or {})}
 
 
 def _with_skills(agent: Mapping[str, Any], skills: list[dict[str, Any]]) -> dict[str, Any]:

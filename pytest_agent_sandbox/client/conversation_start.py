@@ -8,6 +8,7 @@ from typing import Any
 from pytest_agent_sandbox.client.answers import an_id
 from pytest_agent_sandbox.client.conversation_request import conversation_request
 from pytest_agent_sandbox.client.conversation_workspace import ConversationWorkspace
+from pytest_agent_sandbox.client.policies import ConfirmationPolicy, SecurityAnalyzer
 from pytest_agent_sandbox.client.skills import Skill
 from pytest_agent_sandbox.client.transport import ServerConnection
 
@@ -19,7 +20,9 @@ def start_or_find(
     *,
     conversation_id: str | None,
     max_iterations: int,
-    confirm: bool,
+    confirm: ConfirmationPolicy,
+    security_analyzer: SecurityAnalyzer | None,
+    request: Mapping[str, Any] | None,
     mcp_servers: Mapping[str, Mapping[str, Any]] | None,
     skills: Sequence[Skill | Mapping[str, Any]],
     hooks: Mapping[str, Any] | None,
@@ -39,6 +42,8 @@ def start_or_find(
             conversation_id=conversation_id,
             max_iterations=max_iterations,
             confirm=confirm,
+            security_analyzer=security_analyzer,
+            request=request,
             mcp_servers=mcp_servers,
             skills=skills,
             hooks=hooks,

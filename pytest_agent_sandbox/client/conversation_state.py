@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pytest_agent_sandbox.client.answers import as_text
+from pytest_agent_sandbox.client.answers import a_number, as_text
+from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import ConversationStateUpdateEvent
 
 
@@ -80,10 +81,18 @@ class ConversationState:
         conversation_id: The conversation's id.
         fetch: Asks the server for the conversation's description. Asked only for what no event has
             told yet.
+        events: The conversation's events.
     """
 
-    def __init__(self, conversation_id: str, fetch: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        conversation_id: str,
+        fetch: Callable[[], dict[str, Any]],
+        events: EventLog | None = None,
+    ) -> None:
         self.id = conversation_id
+        #: The conversation's events so far, in order.
+        self.events = EventLog() if events is None else events
         self._fetch = fetch
         self._fields: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -92,6 +101,66 @@ class ConversationState:
     def execution_status(self) -> str:
         """What the conversation is doing: an `ExecutionStatus`, which equals its text."""
         return _status(self._field("execution_status"))
+
+    @property
+    def title(self) -> str | None:
+        """The conversation's title; None while it has none."""
+        return _text_or_none(self._field("title"))
+
+    @property
+    def tags(self) -> dict[str, Any]:
+        """The conversation's tags."""
+        return _mapping(self._fetch().get("tags"))
+
+    @property
+    def agent(self) -> dict[str, Any]:
+        """The agent, as the server describes it; keys are masked."""
+        return _mapping(self._field("agent"))
+
+    @property
+    def workspace(self) -> dict[str, Any]:
+        """Where the agent works, as the server describes it."""
+        return _mapping(self._field("workspace"))
+
+    @property
+    def persistence_dir(self) -> str | None:
+        """The folder in the sandbox that holds the conversation."""
+        return _text_or_none(self._field("persistence_dir"))
+
+    @property
+    def max_iterations(self) -> int:
+        """The most steps that the agent may take in one run."""
+        return a_number(self._field("max_iterations"), "max_iterations")
+
+    @property
+    def confirmation_policy(self) -> dict[str, Any]:
+        """Which actions wait for a confirmation: its `kind`, and what that has."""
+        return _mapping(self._field("confirmation_policy"))
+
+    @property
+    def security_analyzer(self) -> dict[str, Any] | None:
+        """Who judges the risk of actions; None for nobody."""
+        return _mapping(self._field("security_analyzer")) or None
+
+    @property
+    def activated_knowledge_skills(self) -> list[str]:
+        """The skills whose text the agent was given because a message asked for them."""
+        return [as_text(name) for name in self._field("activated_knowledge_skills") or ()]
+
+    @property
+    def invoked_skills(self) -> list[str]:
+        """The skills that the agent has looked up by itself."""
+        return [as_text(name) for name in self._field("invoked_skills") or ()]
+
+    @property
+    def goal(self) -> dict[str, Any]:
+        """How it stands with the latest objective of `start_goal`; empty where there is none.
+
+        `active`, `status` (`running`, `complete`, `capped` or `interrupted`), `iteration`,
+        `max_iterations`, `objective` and the judge's `verdict`.
+        """
+        with self._lock:
+            return _mapping(self._fields.get("goal"))
 
     @property
     def told_status(self) -> str:
@@ -126,6 +195,14 @@ class ConversationState:
             known = name in self._fields
             value = self._fields.get(name)
         return value if known else self._fetch().get(name)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else as_text(value)
 
 
 def _status(value: Any) -> str:

@@ -44,6 +44,12 @@ class ToolCall:
     action: ActionEvent | ACPToolCallEvent
     observation: Result | ACPToolCallEvent | None
 
+    @property
+    def risk(self) -> str:
+        """How risky a security analyzer found it: `LOW`, `MEDIUM`, `HIGH`, or else `UNKNOWN`."""
+        risk = self.action.security_risk if isinstance(self.action, ActionEvent) else None
+        return risk or "UNKNOWN"
+
 
 class EventLog(Sequence[Event]):
     """The events of one conversation in the order of the server's log, each once.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from contextlib import suppress
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.answers import an_object
 from pytest_agent_sandbox.client.asynchronous import AwaitableClosing, InThread
+from pytest_agent_sandbox.client.resources.server import AgentServer
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
 from pytest_agent_sandbox.client.workspace_commands import WorkspaceCommands
 from pytest_agent_sandbox.client.workspace_git import WorkspaceGit
@@ -80,6 +82,11 @@ class RemoteWorkspace(WorkspaceCommands, WorkspaceGit, AwaitableClosing):
     def api_key(self) -> SecretStr | None:
         """The server's session key."""
         return self.connection.api_key
+
+    @cached_property
+    def server(self) -> AgentServer:
+        """What the server keeps: settings, secrets, profiles, skills, conversations and so on."""
+        return AgentServer(self.connection)
 
     def wait_until_ready(self, timeout: float = 60.0) -> None:
         """Wait until the server answers.

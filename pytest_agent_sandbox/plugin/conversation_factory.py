@@ -21,6 +21,7 @@ from pytest_agent_sandbox.sandbox.tools import ServedTools
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.client.events import Event
+    from pytest_agent_sandbox.client.policies import ConfirmationPolicy, SecurityAnalyzer
     from pytest_agent_sandbox.client.skills import Skill
     from pytest_agent_sandbox.llm.replies import Entry
     from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
@@ -76,12 +77,15 @@ class ConversationFactory:
         workspace: Workspace | None = None,
         callbacks: Iterable[Callable[[Event], object]] = (),
         max_iterations: int = 100,
-        confirm: bool = False,
+        confirm: ConfirmationPolicy = False,
+        security_analyzer: SecurityAnalyzer | None = None,
         secrets: Mapping[str, str] | None = None,
         mcp_servers: Mapping[str, Mapping[str, Any]] | None = None,
         skills: Sequence[Skill | Mapping[str, Any]] = (),
         hooks: Mapping[str, Any] | None = None,
         client_tools: Sequence[object] = (),
+        conversation_id: str | None = None,
+        request: Mapping[str, Any] | None = None,
     ) -> RemoteConversation:
         """Start a conversation.
 
@@ -93,7 +97,10 @@ class ConversationFactory:
             workspace: Where the agent works; `agent_workspace` by default.
             callbacks: Called with every event, in order, in a thread of their own.
             max_iterations: Steps the agent may take in one run.
-            confirm: Every tool call waits for `conversation.accept()` or `.reject()`.
+            confirm: Which tool calls wait for `conversation.accept()` or `.reject()`: all (`True`),
+                none, the `"risky"` ones, or a policy as the server has it.
+            security_analyzer: Who judges the risk: `"llm"`, where the LLM gives a `security_risk`
+                with each call, the default for `"risky"`; `"pattern"`; `"policy_rail"`; or a dict.
             secrets: Values that the agent's commands get as environment variables; an `acp_agent`
                 gets all of them itself.
             mcp_servers: MCP servers by name, for tools of theirs; their commands are run in the
@@ -102,6 +109,9 @@ class ConversationFactory:
             hooks: Commands that run in the sandbox at what the agent does, by event:
                 `{"stop": "test -f DONE || exit 2"}`; exit code 2 refuses it.
             client_tools: Functions of the test that the agent may call: see `client_tool`.
+            conversation_id: The id to give to the conversation; by default the server makes one.
+            request: Further fields of the request that starts the conversation, as the server takes
+                them: `tags`, `plugins`, `agent_definitions`, `tool_module_qualnames`, …
 
         Raises:
             SettingsError: The agent, or what it is given, cannot be used.
@@ -139,7 +149,10 @@ class ConversationFactory:
             described,
             callbacks=[collect.EventRecorder(recorder, number), *watching, *callbacks],
             max_iterations=max_iterations,
+            conversation_id=conversation_id,
             confirm=confirm,
+            security_analyzer=security_analyzer,
+            request=request,
             secrets=secrets,
             mcp_servers=mcp_servers,
             skills=skills,

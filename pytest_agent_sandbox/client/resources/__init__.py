@@ -1,0 +1,1 @@
+"""What an agent server keeps beside files, commands and conversations; a file a kind."""
