@@ -119,6 +119,10 @@ class ConversationVerbs:
         """Let the agent go on with the LLM of a profile that the server has."""
         self._endpoints.post("switch_profile", {"profile_name": name}, timeout)
 
+    def switch_acp_model(self, model: str, *, timeout: float = PATIENCE) -> None:
+        """Let an ACP agent go on with another of its models."""
+        self._endpoints.post("switch_acp_model", {"model": model}, timeout)
+
     def load_plugin(self, plugin: str, *, timeout: float = PATIENCE) -> None:
         """Give the agent a plugin of the server's marketplaces: `name` or `name@marketplace`."""
         self._endpoints.post("load_plugin", {"plugin_ref": plugin}, timeout)
@@ -199,6 +203,7 @@ class ConversationVerbs:
     aset_security_analyzer = InThread(set_security_analyzer)
     aswitch_llm = InThread(switch_llm)
     aswitch_profile = InThread(switch_profile)
+    aswitch_acp_model = InThread(switch_acp_model)
     aload_plugin = InThread(load_plugin)
     anavigate = InThread(navigate)
     astart_goal = InThread(start_goal)

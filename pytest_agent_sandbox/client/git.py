@@ -11,7 +11,7 @@ trees are compared: so it does not matter where repositories came, went or got c
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from pytest_agent_sandbox.client import files
@@ -40,6 +40,23 @@ class Snapshot:
     objects: str
     repositories: tuple[str, ...] = ()
     problems: str = ""
+
+
+@dataclass(frozen=True)
+class GitCommit:
+    """A commit.
+
+    Attributes:
+        sha: Its id.
+        subject: The first line of its message.
+        author: Who made the change.
+        timestamp: When, as git has it in ISO 8601.
+    """
+
+    sha: str
+    subject: str
+    author: str
+    timestamp: str
 
 
 class GitChangeStatus(StrEnum):
@@ -125,6 +142,26 @@ def changes(
             f"What it can tell: {', '.join(known) or 'no changes'}"
         )
     return found
+
+
+def commits(
+    connection: ServerConnection, folder: str, most: int, *, timeout: float = TIMEOUT
+) -> list[GitCommit]:
+    """Return the latest commits of the repository at `folder`, the latest first.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ServerError: git failed, or was not done in time.
+    """
+    script = GitScript(connection, folder, timeout)
+    printed = script.run(
+        "git='git -c safe.directory=*'; $git rev-parse -q --verify HEAD >/dev/null 2>&1 || exit 0; "
+        f"exec $git log -z -{most:d} --format=%H%x1f%s%x1f%an%x1f%aI --"
+    )
+    parts = [line.split("\x1f") for line in printed.split("\0") if line]
+    if any(len(part) != len(fields(GitCommit)) for part in parts):
+        raise script.odd(printed)
+    return [GitCommit(*part) for part in parts]
 
 
 def snapshot(connection: ServerConnection, folder: str, *, timeout: float = TIMEOUT) -> Snapshot:

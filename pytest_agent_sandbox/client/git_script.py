@@ -117,6 +117,15 @@ class GitScript:
         problems, raw, unread = (part.strip() for part in parts[:_REPORTS])
         return Answer(problems, raw, unread, parts[_REPORTS:])
 
+    def run(self, script: str) -> str:
+        """Run shell lines in the folder; return what they print.
+
+        Raises:
+            FileNotFoundError: There is no such folder.
+            ServerError: They failed, or were not done in time.
+        """
+        return self._run(script).stdout
+
     def names(self, printed: str) -> str:
         """Return text with names in it, which the script prints in base64: they may not be UTF-8.
 

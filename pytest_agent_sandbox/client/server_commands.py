@@ -30,7 +30,7 @@ ANSWER_GRACE = 0.5
 SILENT_GRACE = 0.2
 #: Seconds that a server may take to start a command, or to tell of one, where the command has more
 #: time. Both are quick: a server that takes longer is stuck, or its machine is.
-_START_TIMEOUT = 60.0
+START_TIMEOUT = 60.0
 _POLL_TIMEOUT = 20.0
 
 # Outputs in one page, of up to 1 MiB each: they are in memory at once.
@@ -74,7 +74,7 @@ def start(connection: ServerConnection, command: str, cwd: str, timeout: float) 
     # The server's timeout is only there for when this process is gone; it takes whole seconds.
     body = {"command": command, "cwd": cwd, "timeout": math.ceil(timeout) + 1}
     answer = connection.request(
-        "POST", "/api/bash/start_bash_command", json=body, timeout=_START_TIMEOUT
+        "POST", "/api/bash/start_bash_command", json=body, timeout=START_TIMEOUT
     )
     return an_id(connection.decoded(answer), "The start of a command")
 

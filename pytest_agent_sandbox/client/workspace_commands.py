@@ -10,8 +10,10 @@ from functools import partial
 from pytest_agent_sandbox.client import agent_runs, files
 from pytest_agent_sandbox.client.agent_runs import AgentRun, RunObserver
 from pytest_agent_sandbox.client.asynchronous import InThread
+from pytest_agent_sandbox.client.background_commands import BackgroundCommand
 from pytest_agent_sandbox.client.command_inputs import CommandInputs
 from pytest_agent_sandbox.client.commands import CommandResult, left_until, run_command
+from pytest_agent_sandbox.client.server_commands import START_TIMEOUT
 from pytest_agent_sandbox.client.workspace_files import WorkspaceFiles
 
 
@@ -78,6 +80,32 @@ class WorkspaceCommands(WorkspaceFiles):
         if self.on_command is not None:
             self.on_command(result)
         return result
+
+    def start_command(
+        self, command: str, *, cwd: str | None = None, timeout: float | None = None
+    ) -> BackgroundCommand:
+        """Start a shell command and return at once; its output and its end are asked for later.
+
+        Example:
+            ```python
+            server = agent_workspace.start_command("python -m http.server 8080")
+            ...
+            server.stop()
+            assert "GET /" in server.printed().stderr
+            ```
+
+        What is left of it at the end of the test goes with the sandbox.
+
+        Args:
+            command: The command line.
+            cwd: Folder to run it in, relative to `working_dir`; `working_dir` by default.
+            timeout: Seconds after which the server ends it; None for a day.
+
+        Raises:
+            ServerError: The server refused, or did not answer in 60 s.
+        """
+        self._make_folder(cwd, START_TIMEOUT)
+        return BackgroundCommand(self.connection, command, self.path(cwd or ""), timeout)
 
     def run_agent(
         self,
@@ -160,4 +188,5 @@ class WorkspaceCommands(WorkspaceFiles):
 
     # Their awaitable forms.
     aexecute_command = InThread(execute_command)
+    astart_command = InThread(start_command)
     arun_agent = InThread(run_agent)

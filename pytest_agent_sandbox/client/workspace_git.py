@@ -8,7 +8,7 @@ from dataclasses import replace
 from pytest_agent_sandbox.client import files, git
 from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.commands import left_until
-from pytest_agent_sandbox.client.git import GitChange, GitDiff, Snapshot
+from pytest_agent_sandbox.client.git import GitChange, GitCommit, GitDiff, Snapshot
 from pytest_agent_sandbox.client.workspace_files import WorkspaceFiles
 
 
@@ -62,6 +62,23 @@ class WorkspaceGit(WorkspaceFiles):
         with self.connection.time.within(timeout):
             found = git.diff(self.connection, self.path(path), base, timeout=timeout)
         return replace(found, path=path)
+
+    def git_commits(
+        self, path: str | None = None, *, most: int = 100, timeout: float = git.TIMEOUT
+    ) -> list[GitCommit]:
+        """Return the latest commits of a repository, the latest first; none where it has none.
+
+        Args:
+            path: The repository's folder; `working_dir` by default.
+            most: How many at most.
+            timeout: Seconds that it may take.
+
+        Raises:
+            FileNotFoundError: There is no such folder.
+            ServerError: git failed, or was not done in time.
+        """
+        with self.connection.time.within(timeout):
+            return git.commits(self.connection, self.path(path or ""), most, timeout=timeout)
 
     def snapshot(self, *, timeout: float = git.TIMEOUT) -> Snapshot:
         """Keep the files below `working_dir` as they are now, to compare with later.
@@ -121,6 +138,7 @@ class WorkspaceGit(WorkspaceFiles):
 
     # Their awaitable forms.
     agit_changes = InThread(git_changes)
+    agit_commits = InThread(git_commits)
     agit_diff = InThread(git_diff)
     asnapshot = InThread(snapshot)
     achanges_as_diff = InThread(changes_as_diff)

@@ -193,3 +193,20 @@ def test_a_snapshot_of_a_folder_that_is_not_there_yet_is_empty(workspace: Remote
     snapshot = workspace.snapshot()
     workspace.write_text("new.txt", "new\n")
     assert "+new" in workspace.changes_as_diff(base=snapshot)
+
+
+def test_the_latest_commits(workspace: RemoteWorkspace) -> None:
+    workspace.write_text("a", "1")
+    assert workspace.git_commits() == []
+    run = workspace.execute_command
+    git = "git -c user.name='Ö X' -c user.email=x@example.com"
+    run("git init -q").check()
+    assert workspace.git_commits() == []
+    for number in range(3):
+        run(f"{git} add -A; {git} commit -q --allow-empty -m 'Öl {number}' -m body").check()
+    found = workspace.git_commits(most=2)
+    assert [commit.subject for commit in found] == ["Öl 2", "Öl 1"]
+    assert found[0].sha == run("git rev-parse HEAD").stdout.strip()
+    assert found[0].author == "Ö X"
+    with pytest.raises(FileNotFoundError):
+        workspace.git_commits("no/such/folder")

@@ -210,3 +210,8 @@ def test_a_plugin_that_is_not_there(converse: Converse) -> None:
 def test_a_profile_that_is_not_there(converse: Converse) -> None:
     with pytest.raises(ServerError, match="no-such-profile"):
         converse().switch_profile("no-such-profile")
+
+
+def test_the_model_of_an_agent_that_speaks_no_acp(converse: Converse) -> None:
+    with pytest.raises(ServerError, match="switch_acp_model was answered with 4"):
+        converse().switch_acp_model("any")
