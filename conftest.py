@@ -26,6 +26,7 @@ from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.ci import is_in_ci
+from pytest_agent_sandbox.sandbox import started
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
@@ -60,6 +61,12 @@ NEEDS = ("engine", "browser")
 
 #: Where a test finds the engine that has not asked for one.
 NO_ENGINE = "unix:///this-test-has-no-marker-engine"
+
+
+@pytest.hookimpl(trylast=True)  # after the plugin's
+def pytest_configure() -> None:
+    """Keep the plugin out of the sandboxes that these tests start: it would ask them things."""
+    started.listeners.clear()
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses by the markers

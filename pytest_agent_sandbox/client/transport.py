@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -66,6 +66,8 @@ class ServerConnection(Closing):
         self.api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         self._guard = guard
         self.explain_silence = explain_silence
+        #: Called before each request; what it does is in nobody's time but the caller's.
+        self.on_use: Callable[[], object] | None = None
         #: The time of those who wait, each for its own thread.
         self.time = CallerTime()
         self._read_timeout = read_timeout
@@ -101,6 +103,10 @@ class ServerConnection(Closing):
         check_caller()
         if self._guard is not None:
             self._guard()
+
+    def _note_use(self) -> None:
+        if self.on_use is not None:
+            self.on_use()
 
     def _check_silence(self) -> None:
         self.check()
@@ -145,6 +151,7 @@ class ServerConnection(Closing):
             ServerError: The server refused the request or cannot be reached.
             SandboxError: Whatever the guard knows to be the cause.
         """
+        self._note_use()
         delays = iter(_RETRY_DELAYS if retry else ())
         end = self._end(timeout, deadline)
         while True:
@@ -183,6 +190,7 @@ class ServerConnection(Closing):
             ServerError: The server refused the request, or the transfer broke off.
             SandboxError: Whatever the guard knows to be the cause.
         """
+        self._note_use()
         self.check()
         end = {END: self._end()}
         try:
@@ -232,6 +240,7 @@ class ServerConnection(Closing):
 
         One attempt, for those who poll. Raises only what the guard raises.
         """
+        self._note_use()
         self.check()
         end = {END: self._end(timeout)}
         try:

@@ -25,8 +25,8 @@ class WorkspaceCommands(WorkspaceFiles):
     #: Called with each secret value before the sandbox gets it.
     on_secret: Callable[[str], object] | None = None
     #: Called with the words and the variables of each `run_agent`; returns who provides for that
-    #: run and follows it.
-    on_agent_run: Callable[[tuple[str, ...], Mapping[str, str]], RunObserver] | None = None
+    #: run and follows it, if anybody does.
+    on_agent_run: Callable[[tuple[str, ...], Mapping[str, str]], RunObserver | None] | None = None
 
     def execute_command(
         self,

@@ -116,10 +116,11 @@ def _received(events: list[dict[str, Any]]) -> Iterator[tuple[str, float]]:
 
 def _log(folder: Path, found: Result, clock: Clock) -> list[LogLine]:
     names = [str(facts.get("container", "")) for facts in found.sandboxes]
+    owners = {facts.get("log"): str(facts.get("container", "")) for facts in found.sandboxes}
     logs = sorted(folder.glob("container*.log"), key=lambda path: (len(path.name), path.name))
     lines = []
     for position, path in enumerate(logs):
-        name = names[position] if position < len(names) else path.stem
+        name = owners.get(path.name) or (names[position] if position < len(names) else path.stem)
         lines += log_lines.read(path, clock, name if len(logs) > 1 else "")
     return lines
 

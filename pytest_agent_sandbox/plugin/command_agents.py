@@ -31,18 +31,19 @@ def follow(session: SandboxSession, item: pytest.Item | None, workspace: Workspa
 
     Args:
         session: What the run shares.
-        item: The test; None for a workspace of all tests: whichever runs at the time.
+        item: The test; None for a workspace of several: whichever runs at the time.
         workspace: Where the agents run.
     """
 
-    def begin(command: tuple[str, ...], variables: Mapping[str, str]) -> FollowedRun:
+    def begin(command: tuple[str, ...], variables: Mapping[str, str]) -> FollowedRun | None:
         # Before anything is told of it. Its own folder is no secret, and is in many a variable.
         session.redactor.add(
             *(value for value in map(str, variables.values()) if workspace.working_dir not in value)
         )
+        test = item or session.uses.test
+        if test is None:  # between tests there is nobody to tell of it
+            return None
         collect.before_agents(workspace)
-        test = item or session.current_test
-        assert test is not None
         return FollowedRun(session, test, workspace, command, variables)
 
     workspace.on_agent_run = begin

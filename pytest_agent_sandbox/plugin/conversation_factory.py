@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from pytest_agent_sandbox.client.acp import is_acp
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.conversation import RemoteConversation
+from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.plugin.opened import OpenResources
 from pytest_agent_sandbox.plugin.report import collect
 from pytest_agent_sandbox.sandbox.tools import ServedTools
@@ -46,24 +48,33 @@ class _Numbered:
                 self.forget(self.conversation)
 
 
-class ConversationFactory:
-    """The fixture `agent_conversation`: each call starts a conversation in the test's workspace."""
+class ConversationFactory(Closing):
+    """The fixture `agent_conversation`: each call starts a conversation in the test's workspace.
+
+    Args:
+        session: What the run shares.
+        item: The test.
+        workspace: Gives the test's workspace; asked where a conversation is to be there.
+        llm: What answers the agents' LLM calls.
+        run_timeout: Seconds for a run of an agent, by default.
+    """
 
     def __init__(
         self,
         session: SandboxSession,
         item: pytest.Item,
-        workspace: Workspace,
+        workspace: Callable[[], Workspace],
         llm: AgentLLM,
         *,
-        shared: bool,
         run_timeout: float,
     ) -> None:
         self._session = session
         self._item = item
-        self._workspace = workspace
+        self._default_workspace = workspace
+        self._workspace: Workspace | None = None
+        self._starting = threading.Lock()
+        self._is_closed = False
         self._llm = llm
-        self._shared = shared
         self._run_timeout = run_timeout
         self._conversations = OpenResources["_Numbered"]("conversation")
         self._numbers = itertools.count(1)
@@ -94,7 +105,8 @@ class ConversationFactory:
                 default. Its LLM's address and key are replaced: the test's LLM answers, through
                 the gateway.
             script: What this conversation's LLM answers; by default that of `agent_llm.script`.
-            workspace: Where the agent works; `agent_workspace` by default.
+            workspace: Where the agent works; by default `agent_workspace`, which is started for
+                that.
             callbacks: Called with every event, in order, in a thread of their own.
             max_iterations: Steps the agent may take in one run.
             confirm: Which tool calls wait for `conversation.accept()` or `.reject()`: all (`True`),
@@ -117,7 +129,8 @@ class ConversationFactory:
             SettingsError: The agent, or what it is given, cannot be used.
             ServerError: The server refused.
         """
-        workspace = workspace or self._workspace
+        if workspace is None:
+            workspace = self._start_workspace()
         collect.before_agents(workspace)
         recorder = self._session.evidence.recorder(self._item)
         number = next(self._numbers)
@@ -161,14 +174,21 @@ class ConversationFactory:
             run_timeout=self._run_timeout,
             redactor=self._session.redactor,
         )
-        is_everybodys = self._shared and workspace is self._workspace
         # In any other one they go with the sandbox, or are cleaned away.
-        goes_on = is_everybodys or workspace.outlives_test
+        goes_on = self._session.uses.goes_on(workspace) or workspace.outlives_test
         self._conversations.add(_Numbered(number, conversation, _forget if goes_on else None))
         return conversation
 
     #: As calling it, without blocking the event loop: `await agent_conversation.astart()`.
     astart = InThread(__call__)
+
+    def _start_workspace(self) -> Workspace:
+        with self._starting:  # pytest sets up a fixture once, but for threads
+            if self._workspace is None:
+                self._workspace = self._default_workspace()
+                # What was set up last ends first: the conversations before their workspace.
+                self._item.addfinalizer(self.close)
+            return self._workspace
 
     def _serve(self, tools: Sequence[object], workspace: Workspace) -> ServedTools | None:
         if not tools:
@@ -185,15 +205,11 @@ class ConversationFactory:
         for tools in self._tools:
             tools.check()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close all conversations; what is wanted of them is evidence by then."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         conversations = self._conversations.end()
         with ExitStack() as closing:
             for tools in self._tools.end():
@@ -203,9 +219,6 @@ class ConversationFactory:
             if self._session.evidence.wants_evidence(self._item):
                 closing.enter_context(collect.MAY_FAIL)
                 recorder = self._session.evidence.recorder(self._item)
-                if self._shared:
-                    collect.of_shared(recorder, self._workspace)
-                    collect.changes(recorder, self._workspace)
                 for known in conversations:
                     collect.record_conversation(recorder, known.number, known.conversation)
 
@@ -214,3 +227,11 @@ def _forget(conversation: RemoteConversation) -> None:
     for fork in conversation.forks:
         _forget(fork)
     conversation.workspace.forget(str(conversation.id))
+
+
+def is_async(request: pytest.FixtureRequest, name: str) -> bool:
+    """Tell whether a fixture is a coroutine: no test could ask for it while its own one runs."""
+    manager = getattr(request.session, "_fixturemanager", None)  # pytest (9.2) has no public way
+    found = manager.getfixturedefs(name, request.node) if manager is not None else None
+    function = found[-1].func if found else None
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
     from pytest_agent_sandbox.plugin.conversation_factory import ConversationFactory
     from pytest_agent_sandbox.plugin.session import SandboxSession
+    from pytest_agent_sandbox.plugin.wider_scopes import WorkspaceStarter
     from pytest_agent_sandbox.plugin.workspace_factory import WorkspaceFactory
     from pytest_agent_sandbox.sandbox.workspace import Workspace
 
@@ -28,6 +29,11 @@ WORKERS_STATISTICS: pytest.StashKey[list[dict[str, Any]]] = pytest.StashKey()
 HAS_WORKERS: pytest.StashKey[bool] = pytest.StashKey()
 #: Whether the test's function runs at this moment.
 IS_CALLED: pytest.StashKey[bool] = pytest.StashKey()
+#: The test under way, and when it began, in seconds since 1970.
+CURRENT: pytest.StashKey[pytest.Item] = pytest.StashKey()
+BEGAN: pytest.StashKey[float] = pytest.StashKey()
+#: The workspaces that programs have started before there was anything to tell it.
+STARTED: pytest.StashKey[list[Workspace]] = pytest.StashKey()
 #: What is to be checked of a test once its function has returned.
 CHECKS: pytest.StashKey[list[Callable[[], None]]] = pytest.StashKey()
 
@@ -36,6 +42,7 @@ _NEED_A_SANDBOX = {
     "agent_workspace",
     "shared_agent_workspace",
     "agent_workspace_factory",
+    "agent_workspace_starter",
     "agent_conversation",
     "sandbox_image",
 }
@@ -99,25 +106,46 @@ def agent_workspace_factory(
     request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, sandbox_image: str
 ) -> Iterator[WorkspaceFactory]:
     """What starts workspaces: `agent_workspace_factory(memory="2g")`; it closes all of them."""
+    from pytest_agent_sandbox.plugin.sandbox_choice import SandboxChoice
     from pytest_agent_sandbox.plugin.workspace_factory import WorkspaceFactory
 
     markers = list(request.node.iter_markers(options.MARKER))
     settings = options.for_test(sandbox_settings, markers)
     # A marker wins over the fixture `sandbox_image`, also where it names what the ini file names.
     image = settings.image if any("image" in marker.kwargs for marker in markers) else sandbox_image
-    with WorkspaceFactory(
-        _session(request.config), request.node, settings, image, run_settings=sandbox_settings
-    ) as factory:
+    choice = SandboxChoice(_session(request.config), settings, image, sandbox_settings)
+    with WorkspaceFactory(request.node, choice) as factory:
         yield factory
 
 
 @pytest.fixture
-def agent_workspace(agent_workspace_factory: WorkspaceFactory) -> Workspace:
+def agent_workspace(
+    request: pytest.FixtureRequest, agent_workspace_factory: WorkspaceFactory
+) -> Workspace:
     """A workspace of the test's own: an agent server in a container that is as good as fresh.
 
-    Unless `isolation` says otherwise: what that means is in docs/speed.md.
+    Unless `isolation` says otherwise: what that means is in docs/speed.md. With
+    `@pytest.mark.agent_sandbox(scope="module")` it is one for the tests of the module.
     """
-    return agent_workspace_factory()
+    scope = options.scope_of(request.node.iter_markers(options.MARKER))
+    return agent_workspace_factory.for_scope(scope)
+
+
+@pytest.fixture(scope="session")
+def agent_workspace_starter(
+    request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, sandbox_image: str
+) -> Iterator[WorkspaceStarter]:
+    """What starts workspaces for fixtures of any scope; each is closed with its fixture."""
+    from pytest_agent_sandbox.plugin.sandbox_choice import SandboxChoice
+    from pytest_agent_sandbox.plugin.wider_scopes import FixturesBeingSetUp, WorkspaceStarter
+
+    choice = SandboxChoice(
+        _session(request.config), sandbox_settings, sandbox_image, sandbox_settings
+    )
+    setting_up = FixturesBeingSetUp()
+    request.config.pluginmanager.register(setting_up)
+    yield WorkspaceStarter(choice, setting_up)
+    request.config.pluginmanager.unregister(setting_up)
 
 
 @pytest.fixture(scope="session")
@@ -125,16 +153,16 @@ def shared_agent_workspace(
     request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, sandbox_image: str
 ) -> Iterator[Workspace]:
     """One workspace for all the tests of this process that accept to share it."""
-    from pytest_agent_sandbox.plugin import command_agents
-    from pytest_agent_sandbox.plugin.session import SHARED
+    from pytest_agent_sandbox.plugin import wider_scopes
 
-    run = _session(request.config)
-    settings = replace(sandbox_settings, video="none")  # it would be of no test's failure
-    with run.start_workspace(settings, sandbox_image, test=SHARED) as workspace:
-        command_agents.follow(run, None, workspace)
+    with wider_scopes.start(
+        _session(request.config),
+        sandbox_settings,
+        sandbox_image,
+        whom=wider_scopes.SHARED,
+        facts={"scope": "session"},
+    ) as workspace:
         yield workspace
-        if run.keeps(failed=run.shared_has_failed):
-            workspace.keep()
 
 
 @pytest.fixture
@@ -178,24 +206,30 @@ def agent_llm(
 
 @pytest.fixture
 def agent_conversation(
-    request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, agent_llm: AgentLLM
+    request: pytest.FixtureRequest,
+    sandbox_settings: SandboxSettings,
+    agent_llm: AgentLLM,
+    agent_workspace_factory: WorkspaceFactory,  # noqa: ARG001 - closed after the conversations
 ) -> Iterator[ConversationFactory]:
     """What starts conversations with an agent in the test's workspace; it closes all of them.
 
-    That is `shared_agent_workspace` for a test that asks for that one and not for its own.
+    That is `shared_agent_workspace` for a test that asks for that one and not for its own. It is
+    started with the first conversation that is given no other.
     """
-    from pytest_agent_sandbox.plugin.conversation_factory import ConversationFactory
+    from pytest_agent_sandbox.plugin.conversation_factory import ConversationFactory, is_async
 
     asked_for = request.fixturenames
     shared = "shared_agent_workspace" in asked_for and "agent_workspace" not in asked_for
-    workspace = request.getfixturevalue("shared_agent_workspace" if shared else "agent_workspace")
+    name = "shared_agent_workspace" if shared else "agent_workspace"
+    workspace = partial(request.getfixturevalue, name)
+    if name in asked_for or is_async(request, name):
+        workspace()
     settings = options.for_test(sandbox_settings, request.node.iter_markers(options.MARKER))
     with ConversationFactory(
         _session(request.config),
         request.node,
         workspace,
         agent_llm,
-        shared=shared,
         run_timeout=settings.run_timeout,
     ) as factory:
         request.node.stash[CHECKS].insert(0, factory.check_callbacks)
@@ -216,13 +250,40 @@ def trajectory_snapshot(request: pytest.FixtureRequest, sandbox_settings: Sandbo
     from pytest_agent_sandbox.expectations.snapshots import with_trajectories
 
     settings = options.for_test(sandbox_settings, request.node.iter_markers(options.MARKER))
-    return with_trajectories(snapshot, _session(request.config).normaliser(request.node, settings))
+    return with_trajectories(snapshot, _session(request.config).normaliser(settings))
+
+
+def follow_started(config: pytest.Config, workspace: Workspace) -> None:
+    """Have evidence tell of a workspace that a program has started."""
+    config.stash.setdefault(STARTED, []).append(workspace)
+    if CURRENT in config.stash or SESSION in config.stash:
+        learn_of_started(config)
+
+
+def learn_of_started(config: pytest.Config) -> None:
+    """Tell the run of the workspaces that programs have started."""
+    from pytest_agent_sandbox.errors import SettingsError
+    from pytest_agent_sandbox.plugin import command_agents
+    from pytest_agent_sandbox.plugin.report.uses import OWN
+
+    started, config.stash[STARTED] = config.stash[STARTED], []
+    try:
+        run = _session(config)
+        for workspace in started:
+            run.uses.started(workspace, "program", log=workspace.log_path, facts=OWN)
+            if workspace.on_agent_run is None:
+                command_agents.follow(run, None, workspace)
+    except SettingsError:  # of the run, or no place for evidence: no reason not to have started
+        return
 
 
 def _session(config: pytest.Config) -> SandboxSession:
     session = config.stash.get(SESSION, None)
-    if session is None:  # a test that asked through request.getfixturevalue()
+    if session is None:  # a test that asked through request.getfixturevalue(), or a program
         from pytest_agent_sandbox.plugin.session import SandboxSession
 
         session = config.stash[SESSION] = SandboxSession(config, options.resolve(config))
+        item = config.stash.get(CURRENT, None)
+        if item is not None:
+            session.uses.begin(item)
     return session

@@ -100,7 +100,7 @@ def kept_lines(config: pytest.Config, run: SandboxSession | None) -> list[str]:
 
 
 def _ways_into(run: SandboxSession, item: pytest.Item) -> Iterator[str]:
-    for workspace in run.workspaces_of(item):
+    for workspace in run.uses.open():
         yield f"the sandbox of {item.nodeid}:"
         try:
             yield from workspace.ways_in()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_agent_sandbox.plugin import fixtures, options
 from pytest_agent_sandbox.plugin.fixtures import SESSION
+from pytest_agent_sandbox.sandbox import started
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.plugin.session import SandboxSession
@@ -28,7 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         f"{options.MARKER}(**settings): change sandbox settings for a test, class or module, "
-        "such as memory='2g'; the names are those of the --sandbox-… options.",
+        "such as memory='2g'; the names are those of the --sandbox-… options. scope='module' makes "
+        "agent_workspace one for the tests of the module; also 'class', 'package', 'session'.",
     )
     config.addinivalue_line(
         "markers",
@@ -36,6 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "in a sandbox of its own, and fail it where fewer than pass_rate of the trials pass.",
     )
     config.pluginmanager.register(fixtures, "agent_sandbox_fixtures")
+    listener = partial(fixtures.follow_started, config)
+    started.listeners.append(listener)
+    config.add_cleanup(partial(started.forget, listener))
 
 
 @pytest.hookimpl(tryfirst=True)  # an error while tests are collected is shown as one of theirs
@@ -103,11 +110,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         from pytest_agent_sandbox.plugin.trials import marks
 
         marks.check(item)
-    run = item.config.stash.get(SESSION, None)
     if item.config.getoption("setupplan", False):
         return  # nothing is going to be run
-    if run is not None and fixtures.count_sandbox_tests([item]):
-        run.begin_test(item)
+    item.stash[fixtures.BEGAN] = time.time()
+    stash = item.config.stash
+    stash[fixtures.CURRENT] = item
+    if SESSION in stash:
+        is_announced = fixtures.count_sandbox_tests([item]) > 0
+        stash[SESSION].begin_test(item, has_evidence=is_announced)
+    if stash.get(fixtures.STARTED, None):
+        fixtures.learn_of_started(item.config)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -150,8 +162,8 @@ def _noted(
 
     report = outcome.masked_report(item, report, run.redactor)
     outcome.note_phase(item, call, report)
-    if report.failed and "shared_agent_workspace" in getattr(item, "fixturenames", ()):
-        run.shared_has_failed = True
+    if report.failed:
+        run.uses.note_failure()
     if report.when == "setup":
         finish.show_setup(run, item, report)
     elif report.when == "call":

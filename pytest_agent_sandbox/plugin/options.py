@@ -20,6 +20,8 @@ from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
 
 MARKER = "agent_sandbox"
 TRIALS_MARKER = "agent_trials"
+#: How long a sandbox may be for the tests of `agent_workspace`, in pytest's words.
+SCOPES = ("function", "class", "module", "package", "session")
 #: What trials are parametrized by.
 TRIAL_FIXTURE = "agent_trial"
 
@@ -120,11 +122,30 @@ def for_test(settings: SandboxSettings, markers: Iterable[pytest.Mark]) -> Sandb
         SettingsError: A marker has a positional argument, an unknown name or a wrong value.
     """
     for marker in reversed(list(markers)):
+        scope = marker.kwargs.get("scope", "function")
+        if scope not in SCOPES:
+            from pytest_agent_sandbox.errors import SettingsError
+
+            raise SettingsError(
+                f"@pytest.mark.{MARKER} scope={scope!r}: there is no such scope; give one of "
+                f"{', '.join(SCOPES)}"
+            )
         if marker.args:
             from pytest_agent_sandbox.errors import SettingsError
 
             raise SettingsError(
                 f"@pytest.mark.{MARKER} takes keyword arguments only, such as memory='2g'"
             )
-        settings = settings.with_overrides(marker.kwargs, source=f"@pytest.mark.{MARKER}")
+        given = {name: value for name, value in marker.kwargs.items() if name != "scope"}
+        settings = settings.with_overrides(given, source=f"@pytest.mark.{MARKER}")
     return settings
+
+
+def scope_of(markers: Iterable[pytest.Mark]) -> str:
+    """Return the scope that the closest marker with one gives a test's `agent_workspace`.
+
+    Args:
+        markers: The test's markers, the closest first.
+    """
+    given = (marker.kwargs["scope"] for marker in markers if "scope" in marker.kwargs)
+    return str(next(given, SCOPES[0]))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from types import CodeType
 
 import pytest
 
 from pytest_agent_sandbox.engines.engine import SandboxEngine, SandboxRequest
 from pytest_agent_sandbox.errors import SandboxError
-from pytest_agent_sandbox.plugin.options import MARKER, for_test
+from pytest_agent_sandbox.plugin.options import MARKER, SCOPES, for_test, scope_of
+from pytest_agent_sandbox.plugin.trials.marks import trial_of
+from pytest_agent_sandbox.plugin.wider_scopes import scope_node
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
 #: Fixtures by which a conftest.py may change what the settings say.
@@ -21,7 +24,35 @@ def wants_workspace(item: pytest.Item) -> bool:
     names = getattr(item, "fixturenames", ())
     if "agent_workspace" in names:
         return True
-    return "agent_conversation" in names and "shared_agent_workspace" not in names
+    if "agent_conversation" not in names or "shared_agent_workspace" in names:
+        return False
+    return not _says_where(getattr(getattr(item, "function", None), "__code__", None))
+
+
+def _says_where(code: CodeType | None) -> bool:
+    """Tell whether a function has a call with `workspace=…`, as of `agent_conversation`."""
+    for constant in code.co_consts if code is not None else ():
+        if isinstance(constant, CodeType) and _says_where(constant):
+            return True
+        # The names of a call's keyword arguments are a constant.
+        if isinstance(constant, tuple) and "workspace" in constant:
+            return True
+    return False
+
+
+def _first_of_scopes(items: Iterable[pytest.Item]) -> Iterator[pytest.Item]:
+    """Yield the tests that want a workspace, without those that find one in their scope."""
+    begun: set[Hashable] = set()
+    for item in filter(wants_workspace, items):
+        scope = scope_of(item.iter_markers(MARKER))
+        if scope in SCOPES[1:]:
+            trial = trial_of(item)
+            number = trial.number if trial is not None else 0
+            key = (scope_node(item, scope).nodeid, scope, _settings_of(item), number)
+            if key in begun:
+                continue
+            begun.add(key)
+        yield item
 
 
 @dataclass(frozen=True)
@@ -30,6 +61,11 @@ class _Test:
     #: Tests with the same markers get the same sandboxes, but where fixtures say otherwise.
     settings: str
     item: pytest.Item
+
+    @property
+    def kind(self) -> Hashable:
+        """What it has in common with the tests that start a workspace where it does."""
+        return (*getattr(self.item, "fixturenames", ()), self.settings)
 
 
 class Forecast:
@@ -49,7 +85,7 @@ class Forecast:
         guess: Callable[[pytest.Item], SandboxRequest | None],
     ) -> None:
         self._tests = [
-            _Test(item.nodeid, _settings_of(item), item) for item in items if wants_workspace(item)
+            _Test(item.nodeid, _settings_of(item), item) for item in _first_of_scopes(items)
         ]
         self._places = {test.node_id: place for place, test in enumerate(self._tests)}
         self._workers = workers
@@ -59,6 +95,9 @@ class Forecast:
         self._coming: list[pytest.Item] = []
         self._is_last = False
         self._from = 0
+        #: The place of the last test that has begun, and the kinds that have asked for nothing.
+        self._begun: int | None = None
+        self._idle: set[Hashable] = set()
 
     def begin(self, item: pytest.Item, next_item: pytest.Item | None) -> None:
         """Say which test begins, and which one follows in this process."""
@@ -66,13 +105,20 @@ class Forecast:
         self._is_last = next_item is None
         place = self._places.get(item.nodeid)
         if place is not None:
-            self._from = place
+            if self._begun is not None and self._begun >= self._from:
+                self._note_idle(self._tests[self._begun])
+            self._from = self._begun = place
+
+    def _note_idle(self, test: _Test) -> None:
+        if "agent_workspace" not in getattr(test.item, "fixturenames", ()):
+            self._idle.add(test.kind)  # all its conversations were in workspaces of others
 
     def learn(self, node_id: str, request: SandboxRequest) -> None:
         """Say by which request a test has got a sandbox; its first one counts."""
         place = self._places.get(node_id)
         if place is None or place < self._from:
             return  # of no test that was counted, or of one that has had its first
+        self._idle.discard(self._tests[place].kind)
         self._requests[self._tests[place].settings] = request
         self._from = place + 1
 
@@ -81,7 +127,7 @@ class Forecast:
         tests = self._tests[self._from : self._from + number]
         if self._workers > 1:
             tests = self._of_this_worker(number)
-        requests = map(self._request, tests)
+        requests = [self._request(test) for test in tests if test.kind not in self._idle]
         return [request for request in requests if request is not None]
 
     def _of_this_worker(self, number: int) -> list[_Test]:

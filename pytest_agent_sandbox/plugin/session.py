@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
@@ -17,6 +17,7 @@ from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, Sa
 from pytest_agent_sandbox.engines.registry import make_engine
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
 from pytest_agent_sandbox.host import seldom
+from pytest_agent_sandbox.host.scratch import ScratchFolder
 from pytest_agent_sandbox.host.secret_variables import secrets_of
 from pytest_agent_sandbox.plugin.prestart import Prestart
 from pytest_agent_sandbox.plugin.pytest_run import (
@@ -26,6 +27,8 @@ from pytest_agent_sandbox.plugin.pytest_run import (
     worker_count,
     worker_id,
 )
+from pytest_agent_sandbox.plugin.report.uses import SandboxUses
+from pytest_agent_sandbox.plugin.wider_scopes import ScopedWorkspaces, close_all
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.host.redaction import Redactor
@@ -35,9 +38,6 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.plugin.report.evidence import RunEvidence
     from pytest_agent_sandbox.sandbox.workspace import Workspace
     from pytest_agent_sandbox.settings.table import SandboxSettings
-
-#: Whom a workspace is for that tests share, in place of a test.
-SHARED = "(shared)"
 
 
 class SandboxSession:
@@ -56,12 +56,13 @@ class SandboxSession:
         self, config: pytest.Config, settings: SandboxSettings, items: Sequence[pytest.Item] = ()
     ) -> None:
         self.settings = settings
-        #: The test that runs, of those with a sandbox.
-        self.current_test: pytest.Item | None = None
-        #: Whether a test has failed that used the workspace that tests share.
-        self.shared_has_failed = False
-        self._workspaces: list[tuple[str, Workspace]] = []
-        self._lock = threading.Lock()
+        #: Which sandboxes the tests use.
+        self.uses = SandboxUses(lambda: self.evidence, lambda failed: self.keeps(failed=failed))
+        #: The workspaces that go on after a test.
+        self.open_for_several: list[Workspace] = []
+        #: Those of markers.
+        self.scoped = ScopedWorkspaces(self)
+        self._logs = itertools.count(1)
         self._config = config
         self._closing = ExitStack()
         #: What the sandboxes run in.
@@ -168,17 +169,19 @@ class SandboxSession:
         image: str,
         *,
         test: str,
-        log_path: Path | None = None,
+        log_path: Path,
         clean_log: Callable[[str], str] | None = None,
+        first_test: str = "",
     ) -> Workspace:
         """Start a workspace by settings.
 
         Args:
             settings: Those of the test.
             image: Name of the image.
-            test: Whom it is for: the id of a test, or `SHARED`.
+            test: Whom it is for: the id of a test, or what shares it.
             log_path: File for the server's log.
             clean_log: Given each line of the log before it is written.
+            first_test: The test that has been expected to ask for it, where that is another.
         """
         variables = {name: os.environ.get(name, "") for name in settings.forward_env}
         self.redactor.add(*secrets_of(variables))
@@ -192,48 +195,41 @@ class SandboxSession:
             on_secret=self.redactor.add,
         )
         workspace = engine.start(request)
-        self._remember(test, workspace)
-        self.prestart.learn(test, request)
+        self.prestart.learn(first_test or test, request)
         return workspace
 
-    def _remember(self, test: str, workspace: Workspace) -> None:
-        with self._lock:  # several may be started at once
-            there = [one for one in self._workspaces if not one[1].is_closed]
-            self._workspaces = [*there, (test, workspace)]
+    @cached_property
+    def _scratch(self) -> Path:
+        return self._closing.enter_context(ScratchFolder()).path
 
-    def begin_test(self, item: pytest.Item) -> None:
-        """Begin the evidence of a test; in the workspace that tests share, no agent was yet."""
-        self.current_test = item
+    def new_log(self) -> Path:
+        """Return a path for the log of a workspace that goes on after a test."""
+        return self._scratch / f"container-{next(self._logs)}.log"
+
+    def begin_test(self, item: pytest.Item, *, has_evidence: bool) -> None:
+        """Begin an attempt at a test.
+
+        Args:
+            item: The test.
+            has_evidence: Whether it asks for a sandbox; another one has evidence once it uses one.
+        """
         seldom.begin_anew()
-        self.evidence.recorder(item)
-        for test, workspace in self._workspaces:
-            if test == SHARED:
-                workspace.before_agents = None
-                workspace.no_snapshot = ""
-
-    def workspaces_of(self, item: pytest.Item) -> list[Workspace]:
-        """Return the workspaces that a test and its fixtures use, of those still there."""
-        tests = {item.nodeid}
-        if "shared_agent_workspace" in getattr(item, "fixturenames", ()):
-            tests.add(SHARED)
-        return [
-            workspace
-            for test, workspace in self._workspaces
-            if test in tests and not workspace.is_closed
-        ]
+        if has_evidence:
+            self.evidence.recorder(item)
+        self.uses.begin(item)
 
     def keeps(self, *, failed: bool) -> bool:
         """Tell whether sandboxes stay whose tests failed, or did not."""
         return self.settings.keep == "all" or (self.settings.keep == "failed" and failed)
 
-    def normaliser(self, item: pytest.Item, settings: SandboxSettings) -> Callable[[str], str]:
+    def normaliser(self, settings: SandboxSettings) -> Callable[[str], str]:
         """Return what puts names in the place of what differs in each run of a test."""
         from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
 
         normalise = Normaliser(self.redactor, settings.llm_volatile)
 
         def apply(text: str) -> str:
-            for workspace in self.workspaces_of(item):
+            for workspace in self.uses.open():
                 normalise.learn(workspace.identity)
             return normalise(text)
 
@@ -283,4 +279,5 @@ class SandboxSession:
 
     def close(self) -> None:
         """Close all that is shared; nothing of ours is left on the engine."""
-        self._closing.close()
+        with self._closing:
+            close_all(self.open_for_several)

@@ -13,11 +13,11 @@ from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.plugin import command_agents
 from pytest_agent_sandbox.plugin.opened import OpenResources
 from pytest_agent_sandbox.plugin.report import collect, outcome
+from pytest_agent_sandbox.plugin.wider_scopes import scope_node
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.plugin.session import SandboxSession
+    from pytest_agent_sandbox.plugin.sandbox_choice import SandboxChoice
     from pytest_agent_sandbox.sandbox.workspace import Workspace
-    from pytest_agent_sandbox.settings.table import SandboxSettings
 
 
 class WorkspaceFactory:
@@ -29,26 +29,14 @@ class WorkspaceFactory:
             small, large = agent_workspace_factory(memory="1g"), agent_workspace_factory()
 
     Args:
-        session: What the run shares.
         item: The test.
-        settings: Its settings.
-        image: Name of the image.
-        run_settings: The settings of the run, by which the image was chosen.
+        choice: Its settings and image.
     """
 
-    def __init__(
-        self,
-        session: SandboxSession,
-        item: pytest.Item,
-        settings: SandboxSettings,
-        image: str | None,
-        run_settings: SandboxSettings,
-    ) -> None:
-        self._session = session
+    def __init__(self, item: pytest.Item, choice: SandboxChoice) -> None:
+        self._session = choice.session
         self._item = item
-        self._settings = settings
-        self._image = image
-        self._run_settings = run_settings
+        self._choice = choice
         self._workspaces = OpenResources["Workspace"]("sandbox")
         #: Those whose desktop is recorded, and of which tests that is kept.
         self._videos: dict[Workspace, str] = {}
@@ -64,17 +52,11 @@ class WorkspaceFactory:
             SettingsError: A name is unknown or a value cannot be used.
             SandboxStartFailed: The container did not start, or its server never answered.
         """
-        changed = self._settings.with_overrides(settings, source="agent_workspace_factory()")
-        image = changed.image if "image" in settings else self._image
-        if changed.platform != self._run_settings.platform and image == self._chosen():
-            image = None  # the choice was for another platform
+        changed, image = self._choice.with_overrides(settings, source="agent_workspace_factory()")
         recorder = self._session.evidence.recorder(self._item)
+        log = recorder.new_log()
         workspace = self._session.start_workspace(
-            changed,
-            image or self._session.choose_image(changed),
-            test=self._item.nodeid,
-            log_path=recorder.new_log(),
-            clean_log=recorder.mask,
+            changed, image, test=self._item.nodeid, log_path=log, clean_log=recorder.mask
         )
         self._workspaces.add(workspace)
         if changed.video != "none":
@@ -82,9 +64,18 @@ class WorkspaceFactory:
             self._videos[workspace] = changed.video
         workspace.on_command = collect.recording_commands(recorder)
         command_agents.follow(self._session, self._item, workspace)
-        with collect.MAY_FAIL:
-            collect.at_start(recorder, workspace)
+        self._session.uses.started(workspace, "test", log=log)
         return workspace
+
+    def for_scope(self, scope: str) -> Workspace:
+        """Return the workspace of the test's scope, as `agent_workspace` gives it.
+
+        Args:
+            scope: One of pytest's.
+        """
+        if scope_node(self._item, scope) is self._item:  # a class of no class is the test itself
+            return self()
+        return self._session.scoped.get(self._item, scope, self._choice)
 
     #: As calling it, without blocking the event loop: `await agent_workspace_factory.astart()`.
     astart = InThread(__call__)
@@ -99,10 +90,6 @@ class WorkspaceFactory:
                 recorder.note(f"The sandbox could not be kept: {error}")
             else:
                 recorder.record_sandbox(name, **{"kept as": workspace.name})
-
-    def _chosen(self) -> str:
-        """Return the image that the run's settings mean, where no fixture says otherwise."""
-        return self._session.choose_image(self._run_settings)
 
     def __enter__(self) -> Self:
         return self
@@ -129,8 +116,7 @@ class WorkspaceFactory:
                 closing.enter_context(collect.MAY_FAIL)
                 recorder = self._session.evidence.recorder(self._item)
                 for workspace in workspaces:
-                    collect.at_end(recorder, workspace)
-                    collect.changes(recorder, workspace)
+                    self._session.uses.collect(workspace)
                 for workspace, kept_of in self._videos.items():
                     if failed or kept_of == "all":
                         collect.video(recorder, workspace)

@@ -87,8 +87,8 @@ class ServedWorkspace(Workspace):
         """Remove the folder. May be called more than once."""
         if self.is_closed:
             return
-        self.is_closed = True
         try:
+            self._begin_close()
             with suppress(SandboxError, CommandTimeout):
                 remove = f"rm -rf {shlex.quote(self.working_dir)}"
                 self.on_command = None  # that is not the test's

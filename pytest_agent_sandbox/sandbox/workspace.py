@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,6 +26,7 @@ class Workspace(RemoteWorkspace):
         is_closed: Whether it was closed.
         before_agents: Its files before the first agent came: a report shows what changed since.
         no_snapshot: Why these are not known.
+        before_close: Called once, before it is closed and the sandbox ends.
     """
 
     gateway: HostGateway
@@ -33,6 +34,7 @@ class Workspace(RemoteWorkspace):
     is_closed = False
     before_agents: Snapshot | None = None
     no_snapshot = ""
+    before_close: Callable[[], object] | None = None
 
     #: How messages call what the sandbox runs in.
     _place = "the sandbox"
@@ -57,6 +59,11 @@ class Workspace(RemoteWorkspace):
     def outlives_test(self) -> bool:
         """Whether its server goes on after the test, and so has to forget its conversations."""
         return True
+
+    def begin_test(self) -> None:
+        """Begin another test's use of it: what is told of that is told since now."""
+        self.before_agents = None
+        self.no_snapshot = ""
 
     def facts(self) -> Mapping[str, Any]:
         """Return what a report says of the sandbox once it has started."""
@@ -128,8 +135,15 @@ class Workspace(RemoteWorkspace):
             wait: Whether all of that is to be done on return, and the log to be complete; else the
                 engine may do it later.
         """
-        self.is_closed = True
+        if not self.is_closed:
+            self._begin_close()
         super().close()
+
+    def _begin_close(self) -> None:
+        """Say that it is closed from now on, while its sandbox is still there."""
+        self.is_closed = True
+        if self.before_close is not None:
+            self.before_close()
 
     def _refuse(self, what: str) -> NoReturn:
         raise ServiceUnavailable(

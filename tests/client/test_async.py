@@ -22,7 +22,7 @@ from .scripted_llm import ScriptedLLM, say, tool
 #: Public methods that have no awaitable form: they do not block.
 NOT_BLOCKING = {"as_openhands", "keep", "path"}
 #: What the plugin asks of a workspace, in the thread of its own hooks.
-FOR_THE_PLUGIN = {"end_facts", "facts", "ways_in"}
+FOR_THE_PLUGIN = {"begin_test", "end_facts", "facts", "ways_in"}
 #: Those whose awaitable form is not just named with an "a" in front.
 NAMES = {"wait": "await_end", "wait_until_ready": "await_until_ready"}
 

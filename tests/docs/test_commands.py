@@ -141,7 +141,7 @@ def test_flags_and_variables_in_words(page: str) -> None:
     assert not set(ours.findall(text)) - flags()
     assert not set(re.findall(r"\bPYTEST_(?:SANDBOX|LLM)_[A-Z_]+\b", text)) - VARIABLES.keys()
     names = {setting.name for setting in SETTINGS}
-    assert not set(re.findall(r"mark\.agent_sandbox\((\w+)=", text)) - names
+    assert not set(re.findall(r"mark\.agent_sandbox\((\w+)=", text)) - (names | {"scope"})
     by_flag = {flag(setting): setting for setting in SETTINGS}
     for name, value in re.findall(r"`(--[a-z-]+)=([\w.]+)`", prose_of(page)):
         if name in by_flag and not value.isupper():  # DIR, N

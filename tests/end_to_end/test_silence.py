@@ -31,6 +31,7 @@ def test_no_output_and_no_heavy_import(project):
     _, output = project.run("-s")
     ours = [
         *("plugin", "plugin.fixtures", "plugin.hooks", "plugin.options"),
+        *("sandbox", "sandbox.started"),
         *("settings", "settings.kinds", "settings.setting", "settings.table"),
     ]
     assert f"HEAVY [] OURS {[f'pytest_agent_sandbox.{name}' for name in ours]}" in output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ class Item:
     nodeid: str
     fixturenames: list[str] = field(default_factory=lambda: ["agent_workspace"])
     marks: list[pytest.Mark] = field(default_factory=list)
+    function: Any = None
 
     def iter_markers(self, name: str) -> list[pytest.Mark]:
         return self.marks
@@ -120,6 +122,61 @@ def test_workers_start_their_share() -> None:
 )
 def test_who_wants_one(names: list[str], wants: bool) -> None:
     assert wants_workspace(Item("", names)) is wants
+
+
+def elsewhere(agent_conversation: Any, ws: Any) -> None:
+    agent_conversation(script=[], workspace=ws)
+
+
+def elsewhere_in_a_part(agent_conversation: Any, ws: Any) -> None:
+    def talk() -> None:
+        agent_conversation(None, workspace=ws)
+
+    talk()
+
+
+def here(agent_conversation: Any) -> None:
+    agent_conversation(script=[])
+
+
+@pytest.mark.parametrize(
+    ("function", "wants"), [(elsewhere, False), (elsewhere_in_a_part, False), (here, True)]
+)
+def test_a_test_that_says_where_its_agents_work_wants_none(function: Any, wants: bool) -> None:
+    item = Item("", ["agent_conversation"], function=function)
+    assert wants_workspace(item) is wants
+    both = Item("", ["agent_conversation", "agent_workspace"], function=function)
+    assert wants_workspace(both)
+
+
+def test_a_kind_of_test_that_has_asked_for_none_is_not_waited_for() -> None:
+    tests = [Item(f"test_{n}", ["agent_conversation", "ws"]) for n in range(3)]
+    other = Item("test_other", ["agent_conversation"])
+    forecast = Forecast([*tests, other], 1, guess)
+    forecast.begin(tests[0], tests[1])
+    assert len(forecast.upcoming(4)) == 4
+    forecast.begin(tests[1], tests[2])
+    assert len(forecast.upcoming(4)) == 1, "the one of another kind"
+    forecast.learn(tests[1].nodeid, PLAIN)
+    assert len(forecast.upcoming(4)) == 2, "they do, after all"
+
+
+def test_of_a_scope_the_first_test_wants_one(pytester: pytest.Pytester) -> None:
+    path = pytester.makepyfile("""
+        import pytest
+        pytestmark = pytest.mark.agent_sandbox(scope="module")
+        def test_a(agent_workspace): pass
+        def test_b(agent_workspace): pass
+        @pytest.mark.agent_sandbox(memory="2g")
+        def test_c(agent_workspace): pass
+        @pytest.mark.agent_sandbox(scope="function")
+        def test_d(agent_workspace): pass
+        @pytest.mark.agent_sandbox(scope="modul")
+        def test_e(agent_workspace): pass
+    """)
+    items, _ = pytester.inline_genitems(path, "-p", "no:syrupy", "-p", "no:asyncio")
+    forecast = Forecast(items, 1, lambda item: item.name)
+    assert forecast.upcoming(9) == ["test_a", "test_c", "test_d", "test_e"]
 
 
 @pytest.mark.parametrize("name", ["sandbox_image", "sandbox_settings", "another"])

@@ -102,6 +102,14 @@ def _story(page: Path) -> dict[str, Any]:
     return dict(json.loads(found[1]))
 
 
+def install_engine(project: Project, name: str, *entry_points: str) -> None:
+    """Write a distribution with engines for the project's runs to find."""
+    information = f"installed/{name}-1.0.dist-info"
+    project.write(f"{information}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    lines = ["[pytest_agent_sandbox.engines]", *entry_points]
+    project.write(f"{information}/entry_points.txt", "\n".join(lines))
+
+
 def outcomes(output: str) -> dict[str, str]:
     """The outcome of each test, by its name, out of what pytest prints with ``-v``."""
     return dict(re.findall(r"^test_it\.py::(\S+) ([A-Z]+)\b", output, re.MULTILINE))

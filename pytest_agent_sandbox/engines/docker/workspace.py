@@ -25,6 +25,7 @@ from pytest_agent_sandbox.containers.images import (
 from pytest_agent_sandbox.containers.progress import Progress
 from pytest_agent_sandbox.containers.silence import explain_silence
 from pytest_agent_sandbox.engines.docker.access import ways_in
+from pytest_agent_sandbox.engines.docker.arguments import listed
 from pytest_agent_sandbox.engines.docker.facts import end_facts_of, facts_of
 from pytest_agent_sandbox.engines.docker.gateway import gateway_for
 from pytest_agent_sandbox.engines.docker.output import log_file, shown, to_stderr
@@ -35,7 +36,7 @@ from pytest_agent_sandbox.engines.docker.services import SandboxServices
 from pytest_agent_sandbox.engines.docker.start import FreshSupply
 from pytest_agent_sandbox.engines.docker.workspace_services import WorkspaceServices
 from pytest_agent_sandbox.engines.engine import SandboxRequest
-from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.sandbox import started
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
@@ -150,13 +151,13 @@ class DockerWorkspace(WorkspaceServices):
             extra_ports=extra_ports,
             video="all" if desktop else "none",
             working_dir=working_dir,
-            volumes=_listed("volumes", volumes),
-            files=_listed("files", files),
-            forward_env=_listed("forward_env", forward_env),
+            volumes=listed("volumes", volumes),
+            files=listed("files", files),
+            forward_env=listed("forward_env", forward_env),
             quiet_boot=quiet_boot,
             secret_key_env=secret_key_env,
             network=network,
-            allow=_listed("allow", allow),
+            allow=listed("allow", allow),
             security=security,
             runtime=runtime,
             gpu=enable_gpu,
@@ -165,7 +166,7 @@ class DockerWorkspace(WorkspaceServices):
             cpus=cpus,
             pids=pids_limit,
             shm_size=shm_size,
-            tmpfs=_listed("tmpfs", tmpfs),
+            tmpfs=listed("tmpfs", tmpfs),
             user=user,
             isolation=isolation,
         )
@@ -199,6 +200,7 @@ class DockerWorkspace(WorkspaceServices):
                 read_timeout=read_timeout,
             )
             self._closing = undo.pop_all()
+        started.tell(self)
 
     @classmethod
     def from_request(
@@ -288,6 +290,11 @@ class DockerWorkspace(WorkspaceServices):
         """Whether its server goes on after the test as it is; else it goes, or is cleaned."""
         return self.sandbox.plan.isolation == "shared"
 
+    def begin_test(self) -> None:
+        """Begin another test's use of it: what is told of that is told since now."""
+        super().begin_test()
+        self.sandbox.egress.forget()
+
     def facts(self) -> Mapping[str, Any]:
         """Return what a report says of the sandbox once it has started."""
         return facts_of(self.sandbox, self.engine)
@@ -359,10 +366,10 @@ class DockerWorkspace(WorkspaceServices):
         """
         if self.is_closed:
             return
-        self.is_closed = True
         with self._closing:  # closed also where the container cannot be removed
-            super().close()
             try:
+                self._begin_close()
+                super().close()
                 if self._is_kept:
                     self.container.keep()
             finally:
@@ -388,13 +395,3 @@ class DockerWorkspace(WorkspaceServices):
             pull=pull,
             progress=progress,
         )
-
-
-def _listed(name: str, values: Iterable[str] | None) -> tuple[str, ...]:
-    if values is None:
-        return ()
-    if isinstance(values, str):
-        raise SettingsError(f"{name}: give a list, not one string")
-    if isinstance(values, Mapping):  # as the docker SDK takes volumes
-        return values  # type: ignore[return-value]
-    return tuple(values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from pytest_agent_sandbox.host import seldom
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from pytest_agent_sandbox.client.commands import CommandResult
     from pytest_agent_sandbox.client.conversation import RemoteConversation
@@ -24,11 +25,6 @@ logger = seldom.logger(__name__)
 MAY_FAIL = suppress(OSError)
 #: Seconds that a first agent waits for it at most.
 _SNAPSHOT_TIMEOUT = 60.0
-
-
-def at_start(recorder: Recorder, workspace: Workspace) -> None:
-    """Keep what a sandbox is, once it has started."""
-    recorder.record_sandbox(workspace.name, **workspace.facts())
 
 
 def before_agents(workspace: Workspace) -> None:
@@ -54,17 +50,33 @@ def at_end(recorder: Recorder, workspace: Workspace) -> None:
         recorder.record_sandbox(workspace.name, **facts)
 
 
-def of_shared(recorder: Recorder, workspace: Workspace) -> None:
-    """Keep what there is to know of a workspace that tests share, its log so far included."""
-    if workspace.log_path is not None:
-        shutil.copyfile(workspace.log_path, recorder.new_log())
-    at_start(recorder, workspace)
-    at_end(recorder, workspace)
+def log_part(recorder: Recorder, log: Path, begin: int, part: Path) -> None:
+    """Keep what a sandbox has logged since a place in its log, masked.
+
+    Args:
+        recorder: The test's.
+        log: The whole log.
+        begin: The bytes before that place.
+        part: The file to write.
+    """
+    with log.open("rb") as source, part.open("w", encoding="utf-8", errors="replace") as kept:
+        if begin <= source.seek(0, os.SEEK_END):  # else its middle was dropped: all of it
+            source.seek(begin)
+        else:
+            source.seek(0)
+        for line in source:
+            kept.write(recorder.mask(line.decode("utf-8", "replace")))
 
 
-def changes(recorder: Recorder, workspace: Workspace) -> None:
-    """Keep what changed on the workspace's disk, which only a server that is there can tell."""
-    recorder.record_diff(workspace.name, _diff(workspace))
+def changes(recorder: Recorder, workspace: Workspace, *, is_new: bool = True) -> None:
+    """Keep what changed on the workspace's disk, which only a server that is there can tell.
+
+    Args:
+        recorder: The test's.
+        workspace: The workspace.
+        is_new: Whether no other test has used it before.
+    """
+    recorder.record_diff(workspace.name, _diff(workspace, is_new=is_new))
 
 
 def video(recorder: Recorder, workspace: Workspace) -> None:
@@ -119,7 +131,7 @@ class EventRecorder:
             self._recorder.lose(error)
 
 
-def _diff(workspace: Workspace) -> str:
+def _diff(workspace: Workspace, *, is_new: bool) -> str:
     try:
         workspace.connection.check()
         if not workspace.alive():  # a server that hangs would cost minutes
@@ -127,7 +139,13 @@ def _diff(workspace: Workspace) -> str:
         diff = workspace.changes_as_diff(base=workspace.before_agents or "HEAD")
     except SandboxError as error:
         return f"(the workspace could not be read: {error})\n"
-    if workspace.no_snapshot:
+    if workspace.before_agents is None and not is_new:
+        reason = workspace.no_snapshot or "other tests have used it before this one"
+        diff += (
+            "(the workspace before this test is not known; this is since the last commit: "
+            f"{reason})\n"
+        )
+    elif workspace.no_snapshot:
         diff += (
             "(the workspace before the agents is not known; this is since the last commit: "
             f"{workspace.no_snapshot})\n"

@@ -13,6 +13,7 @@ from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence import folders
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.scratch import ScratchFolder
+from pytest_agent_sandbox.plugin import fixtures
 from pytest_agent_sandbox.plugin.pytest_run import is_worker, run_id, wanted_folder, worker_id
 from pytest_agent_sandbox.plugin.report import outcome
 from pytest_agent_sandbox.plugin.report.rerun_command import rerun_command
@@ -72,6 +73,8 @@ class RunEvidence(Closing):
                 raise SettingsError(
                     f"--sandbox-output: no evidence can be kept in {output}: {error}"
                 ) from None
+            # A test that no fixture of ours has announced has been running for a while.
+            recorder.result.started = item.stash.get(fixtures.BEGAN, recorder.result.started)
             item.stash[outcome.RECORDER] = recorder
             self._open_recorders = [one for one in self._open_recorders if not one.ended]
             self._open_recorders.append(recorder)

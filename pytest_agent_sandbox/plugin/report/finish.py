@@ -13,7 +13,7 @@ import pytest
 from pytest_agent_sandbox.evidence import results_table, sections
 from pytest_agent_sandbox.evidence.folders import PAGE
 from pytest_agent_sandbox.evidence.story_builder import build_story
-from pytest_agent_sandbox.plugin.report import attachments, collect, outcome
+from pytest_agent_sandbox.plugin.report import attachments, outcome
 from pytest_agent_sandbox.plugin.report.complete import complete, judge
 
 if TYPE_CHECKING:
@@ -43,19 +43,12 @@ def show_setup(run: SandboxSession, item: pytest.Item, report: pytest.TestReport
 
 
 def note_call(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Keep that a test has failed, and what the shared workspace tells where no agent was in it.
-
-    Now, for the run's last test takes the shared workspace down before its own end.
-    """
+    """Keep that a test has failed; its own end may never come."""
     recorder = item.stash.get(outcome.RECORDER, None)
     if recorder is None or not report.failed:
         return
-    used = getattr(item, "funcargs", {})
     with suppress(OSError):
         _save_verdict(recorder, item)
-        is_told = recorder.result.sandboxes  # of an earlier subtest
-        if "shared_agent_workspace" in used and "agent_conversation" not in used and not is_told:
-            collect.of_shared(recorder, used["shared_agent_workspace"])
 
 
 def _save_verdict(recorder: Recorder, item: pytest.Item) -> None:
@@ -73,12 +66,14 @@ def end_evidence(run: SandboxSession, item: pytest.Item, report: pytest.TestRepo
     """
     recorder = item.stash.get(outcome.RECORDER, None)
     if recorder is None:
+        run.uses.end(is_wanted=False)
         return
-    del item.stash[outcome.RECORDER]
     evidence, is_off = run.evidence, run.settings.artifacts == "none"
     is_wanted = evidence.wants_evidence(item)
+    del item.stash[outcome.RECORDER]
     is_kept = is_wanted and not is_off
     try:
+        run.uses.end(is_wanted=is_wanted)
         told = _end(recorder, item, is_wanted=is_wanted, is_kept=is_kept)
     except Exception as error:  # noqa: BLE001 - evidence is never worth the results of a run
         # A full disk, a folder that somebody removed; or an event that nobody has thought of.
