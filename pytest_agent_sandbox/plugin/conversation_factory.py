@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import pytest
 
@@ -17,6 +18,7 @@ from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.plugin.opened import OpenResources
 from pytest_agent_sandbox.plugin.report import collect
+from pytest_agent_sandbox.plugin.unanswered import Unanswered
 from pytest_agent_sandbox.sandbox.tools import ServedTools
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class ConversationFactory:
         self,
         session: SandboxSession,
         item: pytest.Item,
-        workspace: Workspace,
+        workspace: Callable[[], Workspace],
         llm: AgentLLM,
         *,
         shared: bool,
@@ -60,7 +62,10 @@ class ConversationFactory:
     ) -> None:
         self._session = session
         self._item = item
-        self._workspace = workspace
+        self._start_workspace = workspace
+        #: The test's workspace, once a conversation has asked for it.
+        self._workspace: Workspace | None = None
+        self._lock = threading.Lock()
         self._llm = llm
         self._shared = shared
         self._run_timeout = run_timeout
@@ -107,7 +112,12 @@ class ConversationFactory:
             SettingsError: The agent, or what it is given, cannot be used.
             ServerError: The server refused.
         """
-        workspace = workspace or self._workspace
+        unanswered = (
+            "" if script is not None else self._llm.begin_unscripted("agent_conversation()")
+        )
+        if unanswered:
+            return cast(RemoteConversation, Unanswered(unanswered))
+        workspace = workspace or self._own_workspace()
         collect.before_agents(workspace)
         recorder = self._session.evidence.recorder(self._item)
         number = next(self._numbers)
@@ -157,6 +167,12 @@ class ConversationFactory:
     #: As calling it, without blocking the event loop: `await agent_conversation.astart()`.
     astart = InThread(__call__)
 
+    def _own_workspace(self) -> Workspace:
+        with self._lock:  # several conversations may be started at once
+            if self._workspace is None:
+                self._workspace = self._start_workspace()
+            return self._workspace
+
     def _serve(self, tools: Sequence[object], workspace: Workspace) -> ServedTools | None:
         if not tools:
             return None
@@ -165,12 +181,17 @@ class ConversationFactory:
         self._tools.add(served)
         return served
 
-    def check_callbacks(self) -> None:
-        """Raise what a callback or a client tool raised that no `run()` has raised."""
+    def check(self) -> None:
+        """Raise what is wrong once the test's function has returned, and no `run()` has raised.
+
+        That is what a callback or a client tool raised, or a message that was never run.
+        """
         for known in self._conversations:
             known.conversation.check_callbacks()
         for tools in self._tools:
             tools.check()
+        for known in self._conversations:
+            _check_messages(known.conversation)
 
     def __enter__(self) -> Self:
         return self
@@ -190,11 +211,17 @@ class ConversationFactory:
             if self._session.evidence.wants_evidence(self._item):
                 closing.enter_context(collect.MAY_FAIL)
                 recorder = self._session.evidence.recorder(self._item)
-                if self._shared:
+                if self._shared and self._workspace is not None:
                     collect.of_shared(recorder, self._workspace)
                     collect.changes(recorder, self._workspace)
                 for known in conversations:
                     collect.record_conversation(recorder, known.number, known.conversation)
+
+
+def _check_messages(conversation: RemoteConversation) -> None:
+    conversation.check_messages()
+    for fork in conversation.forks:
+        _check_messages(fork)
 
 
 def _forget(conversation: RemoteConversation) -> None:

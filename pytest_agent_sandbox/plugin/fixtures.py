@@ -182,23 +182,30 @@ def agent_conversation(
 ) -> Iterator[ConversationFactory]:
     """What starts conversations with an agent in the test's workspace; it closes all of them.
 
-    That is `shared_agent_workspace` for a test that asks for that one and not for its own.
+    That is `shared_agent_workspace` for a test that asks for that one and not for its own. Neither
+    starts before a conversation does.
     """
     from pytest_agent_sandbox.plugin.conversation_factory import ConversationFactory
+    from pytest_agent_sandbox.plugin.prestart import is_overridden
 
     asked_for = request.fixturenames
     shared = "shared_agent_workspace" in asked_for and "agent_workspace" not in asked_for
-    workspace = request.getfixturevalue("shared_agent_workspace" if shared else "agent_workspace")
+    name = "shared_agent_workspace" if shared else "agent_workspace"
+    # What closes the workspace begins now, so that it ends after the conversations.
+    if is_overridden(request.node, name):
+        request.getfixturevalue(name)
+    elif not shared:
+        request.getfixturevalue("agent_workspace_factory")
     settings = options.for_test(sandbox_settings, request.node.iter_markers(options.MARKER))
     with ConversationFactory(
         _session(request.config),
         request.node,
-        workspace,
+        lambda: request.getfixturevalue(name),
         agent_llm,
         shared=shared,
         run_timeout=settings.run_timeout,
     ) as factory:
-        request.node.stash[CHECKS].insert(0, factory.check_callbacks)
+        request.node.stash[CHECKS].insert(0, factory.check)
         yield factory
 
 

@@ -11,6 +11,8 @@ import pytest
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from tests.support.project import Project
 
+MEMORY_ENGINE = Path(__file__).parents[1] / "support" / "memory_engine.py"
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
@@ -18,6 +20,18 @@ def project(tmp_path: Path) -> Project:
     folder.mkdir()
     (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     return Project(folder)
+
+
+@pytest.fixture
+def with_engine(project: Project) -> Project:
+    """A project beside which a distribution with an engine of its own is installed: `memory`."""
+    project.environment |= {
+        "PYTHONPATH": str(project.folder / "installed"),
+        "DOCKER_HOST": "tcp://127.0.0.1:9",  # no other engine could be reached
+    }
+    project.write("installed/memory_engine.py", MEMORY_ENGINE.read_text("utf-8"))
+    project.install("memory", "memory = memory_engine:MemoryEngine")
+    return project
 
 
 @pytest.fixture

@@ -3,11 +3,8 @@
 import base64
 import json
 import sys
-from pathlib import Path
 
 import pytest
-
-MEMORY_ENGINE = Path(__file__).parents[1] / "support" / "memory_engine.py"
 
 TESTS = """
 def test_passes(agent_workspace):
@@ -22,25 +19,6 @@ def test_fails(agent_workspace, agent_workspace_factory):
 def test_shares(shared_agent_workspace):
     assert shared_agent_workspace.name == "memory-4"
 """
-
-
-@pytest.fixture
-def with_engine(project):
-    """A project beside which a distribution with that engine is installed."""
-    project.environment |= {
-        "PYTHONPATH": str(project.folder / "installed"),
-        "DOCKER_HOST": "tcp://127.0.0.1:9",  # no other engine could be reached
-    }
-    project.write("installed/memory_engine.py", MEMORY_ENGINE.read_text("utf-8"))
-    _distribution(project, "memory", "memory = memory_engine:MemoryEngine")
-    return project
-
-
-def _distribution(project, name, *entry_points):
-    information = f"installed/{name}-1.0.dist-info"
-    project.write(f"{information}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    lines = ["[pytest_agent_sandbox.engines]", *entry_points]
-    project.write(f"{information}/entry_points.txt", "\n".join(lines))
 
 
 def test_an_engine_runs_the_fixtures(with_engine):
@@ -152,7 +130,7 @@ def test_an_unknown_engine(with_engine, workers):
     ],
 )
 def test_an_engine_that_cannot_be_used(with_engine, entry_point, said):
-    _distribution(with_engine, "other", entry_point)
+    with_engine.install("other", entry_point)
     with_engine.write("test_it.py", TESTS)
     code, output = with_engine.run(f"--sandbox-engine={entry_point.partition(' ')[0]}")
     assert code == 4
@@ -161,7 +139,7 @@ def test_an_engine_that_cannot_be_used(with_engine, entry_point, said):
 
 
 def test_an_engine_of_ours_is_not_replaced(with_engine):
-    _distribution(with_engine, "other", "docker = memory_engine:MemoryEngine")
+    with_engine.install("other", "docker = memory_engine:MemoryEngine")
     with_engine.write("test_it.py", "def test_it(agent_workspace): pass\n")
     code, output = with_engine.run()
     assert code == 1
