@@ -211,9 +211,9 @@ class ConversationFactory:
             if self._session.evidence.wants_evidence(self._item):
                 closing.enter_context(collect.MAY_FAIL)
                 recorder = self._session.evidence.recorder(self._item)
-                if self._shared and self._workspace is not None:
-                    collect.of_shared(recorder, self._workspace)
-                    collect.changes(recorder, self._workspace)
+                if self._shared:  # the test has asked for it, so it is there
+                    collect.of_shared(recorder, self._own_workspace())
+                    collect.changes(recorder, self._own_workspace())
                 for known in conversations:
                     collect.record_conversation(recorder, known.number, known.conversation)
 
