@@ -30,7 +30,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 }
 #: How many tools, arguments and mistakes a message lists, and characters of a name.
 _MOST, _LONGEST_NAME = 40, 60
-_LONGEST_QUOTE = 100
+_LONGEST_QUOTE, _LONGEST_PROBLEM = 100, 300
 
 
 def why_refused(call: ScriptedToolCall, request: LLMRequest) -> str:
@@ -53,7 +53,8 @@ def why_refused(call: ScriptedToolCall, request: LLMRequest) -> str:
             f"{_suggested(call.name, offered)}. Its tools: {_listed(offered)}."
         )
     schema = offered[call.name]
-    problems = list(islice(_problems(call.arguments, schema), _MOST))
+    found = islice(_problems(call.arguments, schema), _MOST)
+    problems = [shorten(problem, _LONGEST_PROBLEM) for problem in found]
     if not problems:
         return ""
     return (
@@ -116,7 +117,8 @@ def _kinds(wanted: Mapping[str, Any]) -> list[str]:
     flat: list[Any] = [
         one for kind in kinds for one in (kind if isinstance(kind, list) else [kind])
     ]
-    return flat if all(isinstance(one, str) and one in _KINDS for one in flat) else []
+    is_known = all(isinstance(one, str) and one in _KINDS for one in flat)
+    return list(dict.fromkeys(flat)) if is_known else []
 
 
 def _is_a(value: Any, kind: str) -> bool:

@@ -126,6 +126,8 @@ def test_a_schema_may_take_more_than_it_names() -> None:
         [chat("terminal", {"properties": {"command": {"type": {}, "enum": 3, "anyOf": [1]}}})],
         [chat("terminal", {"properties": {"command": {"type": [[], "x"], "anyOf": [{}, {}]}}})],
         [chat("terminal", {"properties": {"command": {"enum": [{}, [], "a" * 99_999] * 9000}}})],
+        [chat("terminal", {"properties": {"command": {"type": ["null"] * 99_999}}})],
+        [chat("terminal", {"required": [f"argument {number}" * 99 for number in range(9000)]})],
     ],
 )
 def test_what_a_sandbox_sends_breaks_nothing(tools: list[Any]) -> None:
