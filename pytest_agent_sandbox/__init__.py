@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.expectations.expect import expect
     from pytest_agent_sandbox.expectations.trajectory import trajectory
     from pytest_agent_sandbox.host.host_route import HostRoute
-    from pytest_agent_sandbox.llm.replies import delay, error, say, tool
+    from pytest_agent_sandbox.llm.replies import delay, error, say, tool, unchecked
     from pytest_agent_sandbox.sandbox.gateway import HostGateway, LLMEndpoint
     from pytest_agent_sandbox.sandbox.workspace import Workspace
     from pytest_agent_sandbox.standalone import Conversation
@@ -55,6 +55,7 @@ _HOMES = {
     "say": "llm.replies",
     "tool": "llm.replies",
     "trajectory": "expectations.trajectory",
+    "unchecked": "llm.replies",
 }
 
 __all__ = [
@@ -84,6 +85,7 @@ __all__ = [
     "say",
     "tool",
     "trajectory",
+    "unchecked",
 ]
 
 

@@ -19,8 +19,8 @@ class SandboxError(Exception):
             as an exception note, which pytest shows in every kind of report.
 
     Attributes:
-        fault: Whose it is, for the report: `sandbox`; of some errors below `agent`, `test` or
-            `budget`.
+        fault: Whose it is, for the report: `sandbox`; of some errors below `agent`, `test`,
+            `script` (the script or the recording of LLM calls) or `budget`.
     """
 
     fault = "sandbox"
@@ -104,6 +104,18 @@ class ServerError(SandboxError):
         self.status = status
 
 
+class ConversationClosed(ServerError):
+    """A use of a conversation after it was closed."""
+
+    fault = "test"
+
+
+class ConversationMisused(SandboxError):
+    """A message that was never run, or a run for which there is no message."""
+
+    fault = "test"
+
+
 class CommandTimeout(SandboxError):
     """A command whose end the server never reported, well past the command's own timeout."""
 
@@ -121,13 +133,17 @@ class ConversationTimeout(SandboxError):
 
 
 class LLMScriptError(SandboxError):
-    """A disagreement between the agent and the script of LLM replies."""
+    """A script of LLM replies that does not fit the agent, or comes too late for it."""
 
-    fault = "agent"
+    fault = "script"
 
 
 class LLMScriptExhausted(LLMScriptError):
     """A request for more LLM replies than the script holds."""
+
+
+class LLMScriptMismatch(LLMScriptError):
+    """A scripted call of a tool that the agent does not have, or that its schema refuses."""
 
 
 class LLMScriptUnused(LLMScriptError):
@@ -141,7 +157,7 @@ class FaultUnused(LLMScriptError):
 class CassetteError(SandboxError):
     """A cassette that cannot be used; the message names the file."""
 
-    fault = "test"
+    fault = "script"
 
 
 class CassetteMiss(CassetteError):
@@ -149,15 +165,16 @@ class CassetteMiss(CassetteError):
 
     Args:
         message: Which call, and where it differs from the nearest recording.
+        difference: The whole of that, where the message holds its beginning.
     """
 
-    fault = "agent"
+    def __init__(self, message: str, *, difference: str = "") -> None:
+        super().__init__(message)
+        self.difference = difference
 
 
 class CassetteUnused(CassetteError):
     """Recorded answers that the agent never asked for."""
-
-    fault = "agent"
 
 
 class BudgetExceeded(SandboxError):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from pytest_agent_sandbox.errors import CassetteError, SandboxError
+from pytest_agent_sandbox.errors import CassetteError, SandboxError, SettingsError
 from pytest_agent_sandbox.llm.cassettes.cassette import Cassette
 from pytest_agent_sandbox.plugin import options
 from pytest_agent_sandbox.plugin.cassette_files import cassette_file
@@ -47,16 +48,24 @@ class _Collector:
 
     def __init__(self) -> None:
         self.cassettes: set[Path] = set()
+        #: What to say of markers that cannot be read, by file and mistake: each has its first test.
+        self.unreadable: dict[str, str] = {}
+        #: What is wrong with the settings of the run.
         self.problem: SandboxError | None = None
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Note each test, also those that -k or -m deselect."""
         try:
-            settings = options.for_test(
-                options.resolve(item.config), item.iter_markers(options.MARKER)
-            )
+            settings = options.resolve(item.config)
         except SandboxError as error:
             self.problem = error
+            return
+        try:
+            settings = options.for_test(settings, item.iter_markers(options.MARKER))
+        except SandboxError as error:
+            file, (_, line, name) = os.path.relpath(item.path), item.location
+            told = f"{file}:{(line or 0) + 1}: {name}: {error}"
+            self.unreadable.setdefault(f"{file}: {error}", told)
             return
         self.cassettes.add(cassette_file(item.path, item.nodeid, settings.llm_cassettes))
 
@@ -64,12 +73,20 @@ class _Collector:
 def _cassettes_of_tests(arguments: Sequence[str]) -> frozenset[Path]:
     collector = _Collector()
     output = io.StringIO()
-    with contextlib.redirect_stdout(output):
+    with (
+        warnings.catch_warnings(),  # of other plugins, about themselves
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
+    ):
+        warnings.simplefilter("ignore")
         code = pytest.main(
             ["--collect-only", "-q", "-p", "no:cacheprovider", *arguments], [collector]
         )
     if collector.problem is not None:
         raise collector.problem
+    if collector.unreadable:
+        listed = "\n".join(collector.unreadable.values())
+        raise SettingsError(f"Markers that cannot be read:\n{listed}")
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         raise SandboxError(f"pytest cannot collect the tests:\n{output.getvalue().strip()[-3000:]}")
     return frozenset(collector.cassettes)

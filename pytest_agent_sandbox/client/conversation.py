@@ -23,7 +23,7 @@ from pytest_agent_sandbox.client.policies import ConfirmationPolicy, SecurityAna
 from pytest_agent_sandbox.client.server_log import ServerLog
 from pytest_agent_sandbox.client.skills import Skill
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
-from pytest_agent_sandbox.errors import ServerError
+from pytest_agent_sandbox.errors import ConversationClosed
 from pytest_agent_sandbox.host.redaction import Redactor
 
 # Seconds past a call's time to have the server delete a conversation that nobody gets.
@@ -295,5 +295,5 @@ class RemoteConversation(ConversationCalls, ConversationVerbs, AwaitableClosing)
 
     def _check_connection(self) -> None:
         if self._closed.is_set():
-            raise ServerError("The conversation has been closed.")
+            raise ConversationClosed("The conversation has been closed.")
         self.workspace.connection.check()

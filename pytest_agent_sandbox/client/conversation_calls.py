@@ -73,8 +73,10 @@ class ConversationCalls:
         Raises:
             ServerError: The server refused, or did not answer in time.
         """
-        self._runs.is_agent_due = True
+        is_running = self._runs.is_under_way
+        self._runs.turn.is_agent_due = True  # also if only the server's answer is lost
         self._endpoints.send(message, timeout)
+        self._runs.turn.sent(message, is_running=is_running)
 
     def run(self, blocking: bool = True, timeout: float | None = None) -> None:
         """Let the agent work until it is done.
@@ -88,6 +90,8 @@ class ConversationCalls:
                 A run that takes longer is interrupted, so that it does not go on spending.
 
         Raises:
+            ConversationMisused: There is nothing to do: no message yet, or none since the agent
+                finished.
             ConversationFailed: The run ended in `error` or `stuck`.
             ConversationTimeout: The run did not end in time.
             ServerError: The server refused, or no longer answers.
@@ -110,6 +114,14 @@ class ConversationCalls:
         """
         self._runs.wait(timeout)
 
+    def check_messages(self) -> None:
+        """Raise if a message was sent and never run. At the end of a test, the plugin does so.
+
+        Raises:
+            ConversationMisused: It was.
+        """
+        self._runs.turn.check_messages()
+
     def pause(self, *, timeout: float = PATIENCE) -> None:
         """Ask the agent to stop after its current step; `run` goes on from there.
 
@@ -122,6 +134,7 @@ class ConversationCalls:
         Raises:
             ServerError: The server refused, or did not answer in time.
         """
+        self._runs.turn.is_open = True
         self._endpoints.pause(timeout)
 
     def interrupt(self, *, timeout: float = INTERRUPT_TIMEOUT) -> None:
@@ -133,6 +146,7 @@ class ConversationCalls:
         Raises:
             ServerError: The server is too old for it (before 1.23), or did not answer in time.
         """
+        self._runs.turn.is_open = True
         self._endpoints.interrupt(timeout)
 
     def accept(self, *, timeout: float = PATIENCE) -> None:
@@ -160,7 +174,7 @@ class ConversationCalls:
         Raises:
             ServerError: The server refused, or did not answer in time.
         """
-        self._runs.is_agent_due = True
+        self._runs.turn.is_agent_due = True
         self._endpoints.reject(reason, timeout)
 
     def update_secrets(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from pytest_agent_sandbox.client.answers import as_text
 from pytest_agent_sandbox.client.asynchronous import CallerGone
 from pytest_agent_sandbox.client.callbacks import CallbackDispatcher
 from pytest_agent_sandbox.client.conversation_endpoints import ConversationEndpoints
@@ -18,6 +19,7 @@ from pytest_agent_sandbox.client.events import Event
 from pytest_agent_sandbox.client.server_log import ServerLog
 from pytest_agent_sandbox.client.stream import EventStream
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
+from pytest_agent_sandbox.client.turn import AT_REST, Turn
 from pytest_agent_sandbox.errors import SandboxError
 
 # Seconds that a callback may spend on one event before a run's end no longer waits for it.
@@ -54,8 +56,8 @@ class ConversationRuns:
         check: Guard,
         server_log: Callable[[], ServerLog],
     ) -> None:
-        #: Whether the agent has something to react to, even if it had finished.
-        self.is_agent_due = False
+        #: Whose turn it is.
+        self.turn = Turn(f"conversation {state.id}", log)
         self._connection = connection
         self._endpoints = endpoints
         self._state = state
@@ -79,11 +81,16 @@ class ConversationRuns:
                 run.observe(event, opening=opening)
 
     def expect(self, deadline: float = math.inf) -> Run:
-        """Watch for a run, which is not asked for yet.
+        """Watch for a run, which is about to be asked for.
 
         Args:
             deadline: When to give up, by the monotonic clock.
         """
+        run = self._watch(deadline)
+        self.turn.begin()
+        return run
+
+    def _watch(self, deadline: float) -> Run:
         status = self._state.told_status or self._endpoints.fetch(deadline).get("execution_status")
         run = Run(
             self._connection,
@@ -91,10 +98,9 @@ class ConversationRuns:
             self._log,
             self._stream,
             check=self._check,
-            will_run=self.is_agent_due or status != ExecutionStatus.FINISHED,
+            will_run=self.turn.is_agent_due or status != ExecutionStatus.FINISHED,
             server_log=self._server_log(),
         )
-        self.is_agent_due = False
         with self._lock:
             others = (other for other in self._under_way if other.watch.end is None)
             self._under_way = (*others, run)
@@ -110,6 +116,7 @@ class ConversationRuns:
         """
         deadline = self._deadline(timeout)
         with self._waiting(deadline):
+            self._check_turn(deadline)
             while True:
                 run = self.expect(deadline)
                 run.start(deadline)
@@ -119,6 +126,24 @@ class ConversationRuns:
                 if not (run.joined and status == ExecutionStatus.IDLE):
                     return
                 # The run that was joined ended before it read the latest message: here is the next.
+
+    def _check_turn(self, deadline: float) -> None:
+        """Raise if a run would find nothing to do."""
+        if self.turn.is_agent_due or self.turn.is_open:
+            return
+        if self._state.told_status not in ("", *AT_REST):
+            return
+        status = self._endpoints.fetch(deadline).get("execution_status")
+        if status == ExecutionStatus.IDLE:  # somebody else may have sent a message
+            self._stream.catch_up(deadline)
+        self.turn.check_run(as_text(status))
+
+    @property
+    def is_under_way(self) -> bool:
+        """True while the agent is at work, as far as is known."""
+        run = self._run
+        is_awaited = run is not None and run.watch.end is None
+        return is_awaited or self._state.told_status == ExecutionStatus.RUNNING
 
     def wait(self, timeout: float | None) -> None:
         """Wait until the agent is done; raise as `RemoteConversation.wait` does.
@@ -130,10 +155,11 @@ class ConversationRuns:
         run = self._run
         if run is None:
             # A run that somebody else began. The watch comes first, as always.
-            run = self.expect(deadline)
+            run = self._watch(deadline)
             if self._endpoints.fetch(deadline).get("execution_status") != ExecutionStatus.RUNNING:
                 self._forget(run)
                 return
+            self.turn.begin()
             run.watch.saw_running()
         with self._waiting(deadline):
             self._await_end(run, deadline)
@@ -168,6 +194,7 @@ class ConversationRuns:
             raise error from self._dispatcher.take_error()
         self._dispatcher.flush(_CALLBACK_PATIENCE)
         callback_error = self._dispatcher.take_error()
+        self.turn.is_open = False
         if callback_error is not None:
             raise callback_error
         return status

@@ -23,7 +23,7 @@ from pytest_agent_sandbox.client.events import (
 from pytest_agent_sandbox.client.lookups import addresses_of
 from pytest_agent_sandbox.client.pages import items
 from pytest_agent_sandbox.client.transport import ServerConnection
-from pytest_agent_sandbox.errors import SandboxError, ServerError
+from pytest_agent_sandbox.errors import ConversationClosed, SandboxError, ServerError
 from pytest_agent_sandbox.host import seldom
 
 logger = seldom.logger(__name__)
@@ -242,7 +242,7 @@ class EventStream:
     def _check_open(self) -> None:
         self._connection.check()
         if self._closing.is_set():
-            raise ServerError("The event stream has been closed.")
+            raise ConversationClosed("The event stream has been closed.")
 
     @property
     def _events(self) -> str:

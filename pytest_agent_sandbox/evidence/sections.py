@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_agent_sandbox.evidence import log_lines
 from pytest_agent_sandbox.evidence.folders import DIFF, PAGE
 from pytest_agent_sandbox.evidence.steps import NO_RESULT
-from pytest_agent_sandbox.evidence.story import LogLine, Part, Step, TestStory
+from pytest_agent_sandbox.evidence.story import WHOSE, LogLine, Part, Step, TestStory
 
 #: Columns of a text; what is longer is in the files.
 _WIDTH = 100
@@ -61,7 +61,9 @@ def transcript(story: TestStory) -> str:
     lines = [f"{_MARGIN}… {hidden} earlier steps are in {PAGE}"] if hidden > 0 else []
     lines += [_line(step, several) for step in early[-_SHORT_STEPS:]]
     for step in full:
-        lines += in_full(step, several)
+        # Where it did not fit the agent, the failure says all that its refusal says.
+        is_told = story.fault == "script" and step.kind in ("llm", "error")
+        lines += [_line(step, several)] if is_told else in_full(step, several)
     return "\n".join(lines)
 
 
@@ -204,10 +206,7 @@ def _changes(story: TestStory) -> str:
 
 
 def _evidence(story: TestStory, folder: Path | None) -> str:
-    fault = {"assertion": "an assertion did not hold", "test": "the test's own code"}.get(
-        story.fault
-    )
-    whose = fault or (f"the {story.fault}" if story.fault else "")
+    whose = WHOSE.get(story.fault, story.fault)
     lines = [f"fault: {whose}"] if whose else []
     lines += [f"note:  {hint.text}" for hint in story.hints]
     lines.append(f"page:  {folder / PAGE if folder else 'not kept (sandbox_artifacts = none)'}")

@@ -6,13 +6,23 @@ are seconds since the test began, by this machine's clock.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 #: `running` until the test has ended; it stays where pytest was killed.
 Verdict = Literal["failed", "passed", "skipped", "running"]
-#: `assertion`: of the test. `test`: any other error in it.
-Fault = Literal["assertion", "test", "agent", "budget", "sandbox", ""]
+#: `assertion`: of the test. `test`: any other error in it. `script`: of LLM calls, or a recording.
+Fault = Literal["assertion", "test", "script", "agent", "budget", "sandbox", ""]
+#: The faults in words.
+WHOSE: Mapping[str, str] = {
+    "assertion": "an assertion did not hold",
+    "test": "the test's own code",
+    "script": "the script or recording",
+    "agent": "the agent",
+    "budget": "the budget",
+    "sandbox": "the sandbox",
+}
 #: `test`: a command that the test itself ran in the sandbox.
 StepKind = Literal["message", "tool", "test", "llm", "error", "state", "log", "other"]
 #: How a text is drawn: as it is, with ANSI colours, as JSON, or as a diff.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from pytest_agent_sandbox import errors
@@ -12,6 +13,8 @@ from pytest_agent_sandbox.evidence.story import Fault, Verdict
 _LONGEST_HEADLINE = 300
 #: Python names an error with its module, which is ours.
 _OWN_ERRORS = f"{errors.__name__}."
+#: How the lines of a difference begin.
+_SIGNS = ("- ", "+ ")
 
 
 class Judgement(NamedTuple):
@@ -49,8 +52,9 @@ def _headline(error: str) -> str:
     lines = [line.strip() for line in without_addresses(error).splitlines() if line.strip()]
     first = lines[0] if lines else "The test failed without a word."
     first = first.removeprefix(_OWN_ERRORS)
-    if first.endswith(":") and len(lines) > 1:
-        first = f"{first} {lines[1]}"
+    if first.endswith(":"):
+        difference = list(takewhile(lambda line: line.startswith(_SIGNS), lines[1:]))
+        first = " ".join([first, *(difference or lines[1:2])])
     if len(first) > _LONGEST_HEADLINE:
         return f"{first[:_LONGEST_HEADLINE]}…"
     return first

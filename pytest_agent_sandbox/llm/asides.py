@@ -14,6 +14,12 @@ from typing import Self
 from pytest_agent_sandbox.llm.entries import shorten
 from pytest_agent_sandbox.llm.replies import LLMRequest
 
+#: What to do about them.
+ADVICE = (
+    "Agents ask for titles, summaries and commit messages beside their work: give each a reply in "
+    "its place, or switch it off (docs/agents.md says how)."
+)
+
 _LONGEST_QUOTE = 100
 #: How many of them are listed.
 _MOST = 3
@@ -70,13 +76,7 @@ def describe(questions: Sequence[Question], replies: int, *, guess: bool) -> str
     ]
     if not lines:
         return ""
-    return "\n".join(
-        [
-            *lines,
-            "Agents ask for titles, summaries and commit messages beside their work: give each a "
-            "reply in its place, or switch it off (docs/agents.md says how).",
-        ]
-    )
+    return "\n".join([*lines, ADVICE])
 
 
 def _taken(question: Question, replies: int) -> str:

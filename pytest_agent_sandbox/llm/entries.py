@@ -65,6 +65,7 @@ def describe(entry: Entry) -> str:
         case ScriptedToolCall():
             given = "".join(f", {name}={value!r}" for name, value in entry.arguments.items())
             text = f"tool({entry.name!r}{given})"
+            text = text if entry.is_checked else f"unchecked({text})"
         case ErrorReply():
             text = f"error({entry.status}, {entry.message!r})"
         case DelayedReply():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -51,6 +51,8 @@ class ScriptedToolCall:
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether the agent has to have the tool, and its schema to take the arguments.
+    is_checked: bool = True
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,9 @@ def say(
 def tool(name: str, /, **arguments: Any) -> ScriptedToolCall:
     """Return a tool call; alone in a script it is a reply that holds nothing else.
 
-    Nothing is added to the arguments: the agent's tools accept a call without the `summary`
-    and `security_risk` that their schemas mention.
+    The test fails if the agent has no such tool, or the tool's schema refuses the arguments; see
+    `unchecked` for calls that are meant to be wrong. Nothing is added to the arguments: the agent's
+    tools accept a call without the `summary` and `security_risk` that their schemas mention.
 
     Example:
         ```python
@@ -167,6 +170,19 @@ def tool(name: str, /, **arguments: Any) -> ScriptedToolCall:
         ```
     """
     return ScriptedToolCall(name, arguments)
+
+
+def unchecked(call: ScriptedToolCall) -> ScriptedToolCall:
+    """Return a tool call that the agent gets whether or not it has the tool and its arguments.
+
+    Models make up tools and arguments; this is how a test sees what the agent does about that.
+
+    Example:
+        ```python
+        agent_llm.script([unchecked(tool("terminl", cmd="ls")), say("There is no such tool.")])
+        ```
+    """
+    return replace(call, is_checked=False)
 
 
 def error(status: int, message: str = "", headers: Mapping[str, str] | None = None) -> ErrorReply:

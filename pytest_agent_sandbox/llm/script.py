@@ -9,7 +9,12 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from pytest_agent_sandbox.errors import LLMScriptExhausted, LLMScriptUnused, SettingsError
+from pytest_agent_sandbox.errors import (
+    LLMScriptExhausted,
+    LLMScriptMismatch,
+    LLMScriptUnused,
+    SettingsError,
+)
 from pytest_agent_sandbox.llm import asides
 from pytest_agent_sandbox.llm.dialects.dialect import (
     MalformedRequestError,
@@ -26,6 +31,7 @@ from pytest_agent_sandbox.llm.exchange import (
     raw_headers,
 )
 from pytest_agent_sandbox.llm.heavy import in_own_thread
+from pytest_agent_sandbox.llm.offered_tools import why_refused
 from pytest_agent_sandbox.llm.replies import (
     DelayedReply,
     Entry,
@@ -112,6 +118,8 @@ class Script:
 
         Raises:
             LLMScriptExhausted: The agent asked for more than the script holds.
+            LLMScriptMismatch: The agent does not have a tool that the script calls, or the tool
+                does not take the arguments.
             BaseException: A function of the script raised it; it has its own traceback.
         """
         if self._failure is not None:
@@ -166,8 +174,9 @@ class Script:
         call.origin, call.cost = "scripted", 0.0
         try:
             reply = await self._resolve(entry, request)
-        except _FunctionFailedError:
-            return exchange.refuse(f"Reply {request.number} of the script, a function, failed.")
+            await exchange.work(lambda: self._check_tools(reply, request))
+        except _NoReplyError as problem:
+            return exchange.refuse(str(problem))
         if isinstance(reply, ErrorReply):
             call.problem = reply.message
             return error_answer(dialect, reply.status, reply.message, reply.headers)
@@ -201,6 +210,20 @@ class Script:
         )
         return request, None
 
+    def _check_tools(self, reply: Reply | ErrorReply, request: LLMRequest) -> None:
+        """Check that the agent has the tools that a reply calls, and that they take its arguments.
+
+        Raises:
+            _NoReplyError: It does not have them, or they do not; `check` says so too.
+        """
+        for call in reply.calls if isinstance(reply, Reply) else ():
+            refused = why_refused(call, request) if call.is_checked else ""
+            if refused:
+                message = f"Reply {request.number} of the script {refused}"
+                meant = f" If that is meant: unchecked(tool({call.name!r}, …))."
+                self._fail(LLMScriptMismatch(f"{message}{meant}"))
+                raise _NoReplyError(message)
+
     async def _resolve(self, entry: Entry, request: LLMRequest) -> Reply | ErrorReply:
         """Wait, and ask functions, until there is a plain reply."""
         match entry:
@@ -225,7 +248,7 @@ class Script:
 
         result = await in_own_thread(ask)
         if result is None:
-            raise _FunctionFailedError
+            raise _NoReplyError(f"Reply {request.number} of the script, a function, failed.")
         return await self._resolve(result, request)
 
     def _fail(self, failure: BaseException) -> None:
@@ -235,8 +258,8 @@ class Script:
                 self._failure = failure
 
 
-class _FunctionFailedError(Exception):
-    """A function of the script raised, or returned no reply; `check` has the reason."""
+class _NoReplyError(Exception):
+    """There is no reply that the agent could be given; `check` has the reason."""
 
 
 async def _each(chunks: Iterable[bytes]) -> AsyncGenerator[bytes, None]:

@@ -6,7 +6,9 @@ import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import pytest
 
 from pytest_agent_sandbox.errors import FaultUnused
 from pytest_agent_sandbox.host.ci import is_in_ci
@@ -27,6 +29,7 @@ from pytest_agent_sandbox.plugin.live_llm import LiveLLM
 from pytest_agent_sandbox.plugin.llm_sources import LLMSources
 from pytest_agent_sandbox.plugin.opened import OpenResources
 from pytest_agent_sandbox.plugin.report.llm_usage import LLMUsage
+from pytest_agent_sandbox.plugin.unanswered import Unanswered
 from pytest_agent_sandbox.sandbox.gateway import HostGateway, LLMEndpoint
 
 if TYPE_CHECKING:
@@ -91,6 +94,8 @@ class AgentLLM(Closing):
         )
         self._lanes = OpenResources["Lane"]("LLM")
         self._endpoints = itertools.count(1)
+        #: Why the test is skipped at the latest when it has come to its end.
+        self._unanswered = ""
         #: Makes the observer of an endpoint's calls, given the endpoint's name.
         self.observe: Callable[[str], Observer] | None = None
 
@@ -134,6 +139,7 @@ class AgentLLM(Closing):
         Raises:
             SettingsError: A reply cannot be used (the message says which), or the gateway does not
                 speak the model's dialect.
+            LLMScriptError: A conversation of the test has already started without a script.
         """
         self._sources.script(replies, model)
 
@@ -194,10 +200,26 @@ class AgentLLM(Closing):
         Raises:
             SettingsError: The way from the workspace to this machine is not known.
         """
+        unanswered = "" if script is not None else self.begin_unscripted("agent_llm.endpoint()")
+        if unanswered:
+            return cast(LLMEndpoint, Unanswered(unanswered))
         name = name or f"endpoint-{next(self._endpoints)}"
         observer = self.observe(name) if self.observe is not None else None
         lane, model, _ = self._open(workspace.gateway, script, name, workspace.identity, observer)
         return workspace.gateway.endpoint(lane, model)
+
+    def begin_unscripted(self, who: str) -> str:
+        """Note that a conversation begins without a script of its own.
+
+        Args:
+            who: What begins it, for messages: "agent_conversation()".
+
+        Returns:
+            Why nobody would answer it; empty if somebody does.
+        """
+        self._sources.note_unscripted(who)
+        self._unanswered = self._unanswered or self._sources.missing
+        return self._sources.missing
 
     def connect(
         self,
@@ -210,8 +232,6 @@ class AgentLLM(Closing):
         observer: Observer | None = None,
     ) -> tuple[dict[str, Any], Lane]:
         """Return the agent's description with its LLMs led through a new lane, and the lane.
-
-        Skip the test if it has neither script nor cassette, nor a live LLM to record one.
 
         Args:
             agent: Whatever `agent_payload` takes.
@@ -241,12 +261,16 @@ class AgentLLM(Closing):
     ) -> tuple[dict[str, str], Lane]:
         """Return variables that lead a program's LLM calls through a new lane, and the lane.
 
+        Skip the test if it has neither script nor cassette, nor a live LLM to record one.
+
         Args:
             gateway: The gateway that opens the lane.
             name: The lane's name, the same in every run.
             known: Names of values in the calls that are new in every run.
             observer: Told of each call.
         """
+        if self._sources.missing:
+            pytest.skip(self._sources.missing)
         lane, model, _ = self._open(gateway, None, name, known, observer)
         return {**gateway.llm_variables(lane), **model_variables(model)}, lane
 
@@ -270,6 +294,8 @@ class AgentLLM(Closing):
         for lane in self._lanes:
             lane.verify()
         self._sources.verify()
+        if self._unanswered:
+            pytest.skip(self._unanswered)
         left = self._faults.left
         if left:
             raise FaultUnused(

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -19,6 +19,7 @@ from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.plugin.opened import OpenResources
 from pytest_agent_sandbox.plugin.report import collect
+from pytest_agent_sandbox.plugin.unanswered import Unanswered
 from pytest_agent_sandbox.sandbox.tools import ServedTools
 
 if TYPE_CHECKING:
@@ -129,6 +130,11 @@ class ConversationFactory(Closing):
             SettingsError: The agent, or what it is given, cannot be used.
             ServerError: The server refused.
         """
+        unanswered = (
+            "" if script is not None else self._llm.begin_unscripted("agent_conversation()")
+        )
+        if unanswered:
+            return cast(RemoteConversation, Unanswered(unanswered))
         if workspace is None:
             workspace = self._start_workspace()
         collect.before_agents(workspace)
@@ -198,12 +204,17 @@ class ConversationFactory(Closing):
         self._tools.add(served)
         return served
 
-    def check_callbacks(self) -> None:
-        """Raise what a callback or a client tool raised that no `run()` has raised."""
+    def check(self) -> None:
+        """Raise what is wrong once the test's function has returned, and no `run()` has raised.
+
+        That is what a callback or a client tool raised, or a message that was never run.
+        """
         for known in self._conversations:
             known.conversation.check_callbacks()
         for tools in self._tools:
             tools.check()
+        for known in self._conversations:
+            _check_messages(known.conversation)
 
     def close(self) -> None:
         """Close all conversations; what is wanted of them is evidence by then."""
@@ -221,6 +232,12 @@ class ConversationFactory(Closing):
                 recorder = self._session.evidence.recorder(self._item)
                 for known in conversations:
                     collect.record_conversation(recorder, known.number, known.conversation)
+
+
+def _check_messages(conversation: RemoteConversation) -> None:
+    conversation.check_messages()
+    for fork in conversation.forks:
+        _check_messages(fork)
 
 
 def _forget(conversation: RemoteConversation) -> None:

@@ -232,7 +232,7 @@ def agent_conversation(
         agent_llm,
         run_timeout=settings.run_timeout,
     ) as factory:
-        request.node.stash[CHECKS].insert(0, factory.check_callbacks)
+        request.node.stash[CHECKS].insert(0, factory.check)
         yield factory
 
 

@@ -161,7 +161,7 @@ def _noted(
     from pytest_agent_sandbox.plugin.report import finish, outcome
 
     report = outcome.masked_report(item, report, run.redactor)
-    outcome.note_phase(item, call, report)
+    outcome.note_phase(item, call, report, run.redactor)
     if report.failed:
         run.uses.note_failure()
     if report.when == "setup":
@@ -228,7 +228,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for line in lines:
             terminalreporter.write_line(line)
     if config.get_verbosity() >= 0:
+        from pytest_agent_sandbox.plugin.report import skips
         from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
+
+        for line in skips.summary(terminalreporter.stats.get("skipped", ())):
+            terminalreporter.write_line(line)
 
         run = config.stash.get(SESSION, None)
         parts = config.stash.get(fixtures.WORKERS_STATISTICS, [])

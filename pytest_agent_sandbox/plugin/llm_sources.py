@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import pytest
-
-from pytest_agent_sandbox.errors import CassetteError, SettingsError
+from pytest_agent_sandbox.errors import CassetteError, LLMScriptError, SettingsError
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
 from pytest_agent_sandbox.llm.cassettes.player import CassettePlayer
 from pytest_agent_sandbox.llm.models import check_model
 from pytest_agent_sandbox.llm.script import Script
+from pytest_agent_sandbox.plugin.report.skips import NOBODY_ANSWERS
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.host.redaction import Redactor
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
 SCRIPTED_MODEL = "openai/scripted"
 # US dollars, unless an agent's own LLM sets them. The server warns of models without a price.
 _SCRIPTED_PRICE = {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0}
+
+#: How the reason ends for which a test is skipped.
+_WHAT_TO_DO = "set them to run it with a live LLM and record it"
 
 #: The cassette of a failed test, among its evidence.
 _KEPT = "cassette.json"
@@ -82,6 +84,8 @@ class LLMSources:
         self._script: Script | None = None
         self._script_model = SCRIPTED_MODEL
         self._player: CassettePlayer | None = None
+        #: Who was given another source than a script, first of all.
+        self._unscripted = ""
         #: Remarks for the end of the run.
         self.notes: list[str] = []
 
@@ -104,7 +108,14 @@ class LLMSources:
         Raises:
             SettingsError: A reply cannot be used, or the gateway does not speak the model's
                 dialect.
+            LLMScriptError: A conversation has started without it.
         """
+        if self._script is None and self._unscripted:
+            raise LLMScriptError(
+                f"agent_llm.script([…]) comes too late: {self._unscripted} was called before it, "
+                "and so has no script. Call agent_llm.script([…]) first, then "
+                f"{self._unscripted}; or give it a script of its own, by script=[…]."
+            )
         if model:
             check_model(model)
         if self._script is None:
@@ -113,12 +124,29 @@ class LLMSources:
             self._script.extend(replies)
         self._script_model = model or self._script_model
 
+    @property
+    def missing(self) -> str:
+        """Why nobody answers a conversation without a script of its own; empty if somebody does."""
+        if self._script is not None:
+            return ""
+        settings = self._settings
+        if settings.llm_record != "live" and (
+            settings.llm_record or self._is_in_ci or self._cassette.exists()
+        ):
+            return ""
+        return (
+            f"{NOBODY_ANSWERS} ({self._live.missing}: {_WHAT_TO_DO})" if self._live.missing else ""
+        )
+
+    def note_unscripted(self, who: str) -> None:
+        """Note who is without a script unless the test has one by now: "agent_conversation()"."""
+        if self._script is None:
+            self._unscripted = self._unscripted or who
+
     def choose(
         self, script: Sequence[Entry] | None, name: str, known: Mapping[str, str]
     ) -> ChosenSource:
-        """Return the source for a conversation.
-
-        Skip the test if it has neither script nor cassette, nor a live LLM to record one.
+        """Return the source for a conversation, which somebody answers: see `missing`.
 
         Args:
             script: The conversation's own script, if it has one.
@@ -135,15 +163,12 @@ class LLMSources:
         if self._script is not None:
             return ChosenSource(self._script, self._script_model, _SCRIPTED_PRICE)
         if self._record_mode() == "live":
-            self._skip_without_live()
             return ChosenSource(self._live_source(), self._live.model, {})
         player = self._opened_player()
         if player.records:
             self._check_can_record(player)
             source = player.source(name, self._live_source())
             return ChosenSource(source, self._live.model, {})
-        if not player.is_there and not self._settings.llm_record and not self._is_in_ci:
-            self._skip_without_live()
         return ChosenSource(player.source(name, None), player.model or SCRIPTED_MODEL, {})
 
     def verify(self) -> None:
@@ -229,11 +254,4 @@ class LLMSources:
             raise SettingsError(
                 f"{player.where} was recorded with {player.model}, and LLM_MODEL is "
                 f"{self._live.model}: set it to that, or record all anew with --llm-record=all."
-            )
-
-    def _skip_without_live(self) -> None:
-        if self._live.missing:
-            pytest.skip(
-                "the test has no agent_llm.script([…]) and no cassette, and "
-                f"{self._live.missing}: set LLM_MODEL and LLM_API_KEY to run it with a live LLM"
             )

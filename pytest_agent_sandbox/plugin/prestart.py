@@ -11,6 +11,7 @@ import pytest
 from pytest_agent_sandbox.engines.engine import SandboxEngine, SandboxRequest
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.plugin.options import MARKER, SCOPES, for_test, scope_of
+from pytest_agent_sandbox.plugin.skip_forecast import will_be_skipped
 from pytest_agent_sandbox.plugin.trials.marks import trial_of
 from pytest_agent_sandbox.plugin.wider_scopes import scope_node
 from pytest_agent_sandbox.settings.table import SandboxSettings
@@ -169,7 +170,8 @@ class Prestart:
         self._engine = engine
         self._settings = settings
         self._make_request = request
-        self._forecast = Forecast(items, workers, self._guess)
+        wanting = (item for item in items if not will_be_skipped(item, settings))
+        self._forecast = Forecast(wanting, workers, self._guess)
         #: One request for all tests that ask for the same: engines may tell them apart by identity.
         self._known: dict[Hashable, SandboxRequest] = {}
 
@@ -209,11 +211,16 @@ def _settings_of(item: pytest.Item) -> str:
     return repr([sorted(mark.kwargs.items(), key=repr) for mark in item.iter_markers(MARKER)])
 
 
-def is_overridden(item: pytest.Item) -> bool:
-    """Tell whether a conftest.py changes what the settings mean for a test."""
+def is_overridden(item: pytest.Item, *names: str) -> bool:
+    """Tell whether a conftest.py has fixtures of these names, which are ours, for a test.
+
+    Args:
+        item: The test.
+        names: By default of those that change what the settings mean.
+    """
     # pytest (9.2) has no public way to see that; without this one, nothing is started ahead of the
     # first such test.
     definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", None)
     if definitions is None:
         return True
-    return any(len(definitions.get(name, ())) > 1 for name in _OVERRIDABLE)
+    return any(len(definitions.get(name, ())) > 1 for name in names or _OVERRIDABLE)

@@ -111,7 +111,9 @@ class SandboxSession:
             self.engine.connect()
         except EngineUnavailable as error:
             if self.settings.no_engine == "skip":
-                pytest.skip(f"sandbox_no_engine = skip: {error}")
+                from pytest_agent_sandbox.plugin.report.skips import NO_ENGINE
+
+                pytest.skip(f"{NO_ENGINE}: {error}")
             raise
         return self.engine
 

@@ -187,6 +187,41 @@ def test_cassettes_of_tests_that_cannot_be_collected(tmp_path: Path) -> None:
     assert "No module named 'nowhere'" in done.stderr
 
 
+def test_a_marker_that_cannot_be_read_is_named_with_its_file(tmp_path: Path) -> None:
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    (tests / "test_one.py").write_text(
+        "import pytest\n\n"
+        "@pytest.mark.agent_sandbox(memroy='1g')\n"
+        "def test_a(agent_workspace): pass\n"
+        "@pytest.mark.agent_sandbox(memory='1 giraffe')\n"
+        "class TestB:\n"
+        "    def test_b(self, agent_workspace): pass\n"
+        "    def test_c(self, agent_workspace): pass\n"
+    )
+    (tests / "test_two.py").write_text(
+        "import pytest\n@pytest.mark.agent_sandbox('1g')\ndef test_d(agent_workspace): pass\n"
+    )
+    # What a plugin says of itself has no place here, whether it warns or prints.
+    (tmp_path / "conftest.py").write_text(
+        "import sys, warnings\n"
+        "def pytest_configure(config):\n"
+        "    warnings.warn('of a plugin')\n"
+        "    print('of a plugin', file=sys.stderr)\n"
+    )
+    done = agent_sandbox("cassettes", "check", folder=tmp_path)
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert lines[0] == "agent-sandbox: Markers that cannot be read:"
+    places = [line.partition(": @")[0].replace(os.sep, "/") for line in lines[1:]]
+    assert places == [
+        "tests/test_one.py:3: test_a",
+        "tests/test_one.py:7: TestB.test_b",
+        "tests/test_two.py:2: test_d",
+    ]
+    assert "memory='1 giraffe': must be a size such as 512m or 2g" in done.stderr
+
+
 def test_cassettes_that_are_all_well(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("def test_kept(agent_llm): pass\n")
     Cassette("test", "openai/gpt-4o").save(tmp_path / "cassettes/test_it/test_kept.json")

@@ -20,7 +20,7 @@ from pytest_agent_sandbox.errors import ConversationTimeout, ServerError
 from .scripted_llm import ScriptedLLM, say, tool
 
 #: Public methods that have no awaitable form: they do not block.
-NOT_BLOCKING = {"as_openhands", "keep", "path"}
+NOT_BLOCKING = {"as_openhands", "check_messages", "keep", "path"}
 #: What the plugin asks of a workspace, in the thread of its own hooks.
 FOR_THE_PLUGIN = {"begin_test", "end_facts", "facts", "ways_in"}
 #: Those whose awaitable form is not just named with an "a" in front.

@@ -90,7 +90,7 @@ SILENT_OF_WORKSPACE = {
     *("api_key", "as_openhands", "close", "has_desktop", "host", "log_tail", "path"),
     *("on_agent_run", "on_command", "on_secret"),
 }
-SILENT_OF_CONVERSATION = {"check_callbacks", "close"}
+SILENT_OF_CONVERSATION = {"check_callbacks", "check_messages", "close"}
 #: What tells of a silent server by what it returns.
 TOLD = {"alive": False, "forget": None}
 #: What has no limit of its own, unless it is given one.

@@ -14,6 +14,7 @@ from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import (
     ConversationFailed,
+    ConversationMisused,
     ConversationTimeout,
     SandboxDied,
     ServerError,
@@ -25,15 +26,54 @@ from .server import Server
 from .timing import eventually, measured
 
 
-def test_runs_without_anything_to_do_end_at_once(converse: Converse, llm: ScriptedLLM) -> None:
-    llm.script(say("Done."))
+def test_runs_without_anything_to_do_are_errors(converse: Converse, llm: ScriptedLLM) -> None:
+    llm.script(say("Done."), say("Once more."))
     conversation = converse()
+    with pytest.raises(ConversationMisused, match="has no message yet"):
+        conversation.run(timeout=60)
     conversation.send_message("go")
+    with pytest.raises(ConversationMisused, match="never run: 'go'"):
+        conversation.check_messages()
     conversation.run(timeout=60)
-    for _ in range(150):
-        with measured(at_most=10.0):  # a missed end would cost thirty
+    for _ in range(2):
+        with measured(at_most=2.0), pytest.raises(ConversationMisused, match="was told nothing"):
             conversation.run(timeout=60)
-        assert conversation.status == "finished"
+    conversation.wait()
+    conversation.check_messages()
+    conversation.send_message("again")
+    conversation.wait()
+    with pytest.raises(ConversationMisused, match="never run: 'again'"):
+        conversation.check_messages()
+    conversation.run(timeout=60)
+    assert conversation.events.final_message == "Once more."
+
+
+def test_runs_that_may_find_nothing_to_do(converse: Converse, llm: ScriptedLLM) -> None:
+    """What a run was begun for may be done, before somebody waits for it or stops it."""
+    llm.script(say("One."), say("Two."), say("Three."))
+    conversation = converse()
+    for stop in (lambda: None, conversation.pause, conversation.interrupt):
+        conversation.send_message("go")
+        conversation.run(blocking=False)
+        eventually(lambda: conversation.status == "finished")
+        stop()
+        conversation.run(timeout=30)
+    assert len(conversation.events.messages("agent")) == 3
+
+
+def test_a_message_of_another_object_is_run(
+    converse: Converse, llm: ScriptedLLM, workspace: RemoteWorkspace
+) -> None:
+    llm.script(say("One."), say("Two."))
+    conversation = converse()
+    with RemoteConversation.attach(workspace, str(conversation.id)) as other:
+        conversation.send_message("go")
+        other.run(timeout=30)
+        eventually(lambda: conversation.events.messages("agent"))
+        conversation.check_messages()
+        other.send_message("go on")
+        conversation.run(timeout=30)
+        assert conversation.events.final_message == "Two."
 
 
 def test_many_runs_in_a_row_end_promptly(converse: Converse, llm: ScriptedLLM) -> None:

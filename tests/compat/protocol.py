@@ -45,7 +45,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         _RUNS: (
             "test_a_run_that_is_not_waited_for",
             "test_a_run_joins_one_that_is_under_way",
-            "test_runs_without_anything_to_do_end_at_once",
+            "test_runs_without_anything_to_do_are_errors",
             "test_many_runs_in_a_row_end_promptly",
         )
     },

@@ -9,7 +9,7 @@ import docker
 import pytest
 
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from tests.support.project import Project, install_engine
+from tests.support.project import Project
 
 MEMORY_ENGINE = Path(__file__).parents[1] / "support" / "memory_engine.py"
 
@@ -30,7 +30,7 @@ def with_engine(project: Project) -> Project:
         "DOCKER_HOST": "tcp://127.0.0.1:9",  # no other engine could be reached
     }
     project.write("installed/memory_engine.py", MEMORY_ENGINE.read_text("utf-8"))
-    install_engine(project, "memory", "memory = memory_engine:MemoryEngine")
+    project.install("memory", "memory = memory_engine:MemoryEngine")
     return project
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -169,15 +170,29 @@ def test_a_changed_prompt_misses_at_once_and_shows_the_word(
     )
     code, output = offline("-s")
     assert code == 1
-    assert "CassetteMiss: The agent's LLM call 1 in conversation 1 is not in " + CASSETTE in output
-    assert "message 2 (user)" in output
+    shown = output.splitlines()
+    first = next(place for place, line in enumerate(shown) if "CassetteMiss: Not as rec" in line)
+    told = list(takewhile(lambda line: line.startswith("E  "), shown[first:]))
+    assert len(told) <= 10
+    assert "Not as recorded: message 2 (user)" in told[0]
+    assert "[-write down-]" in told[1]
+    assert "[+describe+]" in told[2]
+    assert f"The agent's LLM call 1 in conversation 1 is not in {CASSETTE}. The nearest" in output
+    (row,) = project.rows
+    (folder,) = project.results
+    result = json.loads((folder / "result.json").read_text("utf-8"))
+    for headline in (row["headline"], result["headline"], project.story["headline"]):
+        assert headline.startswith("CassetteMiss: Not as recorded: message 2 (user)")
+        assert "[-write down-]" in headline
+        assert "[+describe+]" in headline
+    assert project.index_rows[0]["headline"] == row["headline"]
     assert "[-write down-]" in output
     assert "[+describe+]" in output
     assert "--llm-record=all" in output
     line = next(line for line in output.splitlines() if "SECONDS" in line)
     assert float(line.rpartition("SECONDS ")[2]) < 1.5
     assert "1 refused" in output or "LLM call refused" in output
-    assert "fault: the agent" in output
+    assert "fault: the script or recording" in output
     (call,) = [step for step in project.story["steps"] if step["kind"] == "llm"]
     assert call["is_error"]
     difference = next(part for part in call["parts"] if part["label"] == "problem")
@@ -299,7 +314,7 @@ def test_a_test_without_script_cassette_or_key(
         (project.folder / f"cassettes/test_it/test_{name}.json").unlink()
     code, output = project.run("-rs", "-k", "default")
     assert code == 0
-    assert "no agent_llm.script([…]) and no cassette, and LLM_MODEL and LLM_API_KEY" in output
+    assert "no agent_llm.script([…]), no cassette and no live LLM (LLM_MODEL and LLM_AP" in output
     code, output = offline("-v", "--no-sandbox-live")
     assert code == 1
     assert set(outcomes(output).values()) == {"FAILED"}

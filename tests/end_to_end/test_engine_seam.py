@@ -6,8 +6,6 @@ import sys
 
 import pytest
 
-from tests.support.project import install_engine
-
 TESTS = """
 def test_passes(agent_workspace):
     agent_workspace.write_text("word", "a word")
@@ -132,7 +130,7 @@ def test_an_unknown_engine(with_engine, workers):
     ],
 )
 def test_an_engine_that_cannot_be_used(with_engine, entry_point, said):
-    install_engine(with_engine, "other", entry_point)
+    with_engine.install("other", entry_point)
     with_engine.write("test_it.py", TESTS)
     code, output = with_engine.run(f"--sandbox-engine={entry_point.partition(' ')[0]}")
     assert code == 4
@@ -141,7 +139,7 @@ def test_an_engine_that_cannot_be_used(with_engine, entry_point, said):
 
 
 def test_an_engine_of_ours_is_not_replaced(with_engine):
-    install_engine(with_engine, "other", "docker = memory_engine:MemoryEngine")
+    with_engine.install("other", "docker = memory_engine:MemoryEngine")
     with_engine.write("test_it.py", "def test_it(agent_workspace): pass\n")
     code, output = with_engine.run()
     assert code == 1

@@ -7,7 +7,7 @@ from tests.support.project import outcomes
 pytestmark = pytest.mark.usefixtures("served")
 
 HEAD = """
-from pytest_agent_sandbox import error, say, tool
+from pytest_agent_sandbox import error, say, tool, unchecked
 import pytest
 
 @pytest.fixture
@@ -74,6 +74,55 @@ def test_a_script_without_a_conversation(agent_llm):
 
 def test_no_script_and_no_live_llm(agent_conversation):
     agent_conversation()
+
+def test_a_tool_that_the_agent_does_not_have(start):
+    start(tool("terminl", command="true"), say("Done.")).run(timeout=60)
+
+def test_an_argument_that_its_schema_refuses(start):
+    start(tool("terminal", cmd="true"), say("Done.")).run(timeout=60)
+
+def test_both_on_purpose(start):
+    conversation = start(
+        unchecked(tool("terminl", command="true")), unchecked(tool("terminal", cmd="true")),
+        say("Done."))
+    conversation.run(timeout=60)
+    assert len(conversation.events.errors()) == 2
+
+def test_all_that_a_tool_takes(start):
+    start(
+        tool("terminal", command="true", is_input=False, timeout=5.0, reset=False, summary="x"),
+        tool("file_editor", command="create", path="/tmp/x", file_text="x"),
+        tool("file_editor", command="view", path="/tmp/x", view_range=[1, 1]),
+        tool("think", thought="Hm."),
+        tool("finish", message="Done."),
+    ).run(timeout=60)
+
+def test_a_message_that_is_not_run(start):
+    start(say("Done."))
+
+def test_a_message_of_a_fork_that_is_not_run(start):
+    conversation = start(say("Done."))
+    conversation.run(timeout=60)
+    conversation.fork().send_message("Go on.")
+
+def test_no_message(agent_llm, agent_conversation):
+    agent_llm.script([say("Done.")])
+    agent_conversation().run(timeout=60)
+
+def test_nothing_new(start):
+    conversation = start(say("Done."))
+    conversation.run(timeout=60)
+    conversation.run(timeout=60)
+
+def test_a_closed_conversation(start):
+    conversation = start(say("Done."))
+    conversation.run(timeout=60)
+    conversation.close()
+    conversation.send_message("Go on.")
+
+def test_a_script_after_a_conversation_with_its_own(agent_llm, agent_conversation):
+    agent_conversation(script=[])
+    agent_llm.script([])
 """,
     )
     code, output = project.run("-rs", "-v", "--no-sandbox-live")
@@ -89,7 +138,33 @@ def test_no_script_and_no_live_llm(agent_conversation):
         "test_an_empty_script_is_a_script": "FAILED",
         "test_a_script_without_a_conversation": "FAILED",
         "test_no_script_and_no_live_llm": "SKIPPED",
+        "test_a_tool_that_the_agent_does_not_have": "FAILED",
+        "test_an_argument_that_its_schema_refuses": "FAILED",
+        "test_both_on_purpose": "PASSED",
+        "test_all_that_a_tool_takes": "PASSED",
+        "test_a_message_that_is_not_run": "FAILED",
+        "test_a_message_of_a_fork_that_is_not_run": "FAILED",
+        "test_no_message": "FAILED",
+        "test_nothing_new": "FAILED",
+        "test_a_closed_conversation": "FAILED",
+        "test_a_script_after_a_conversation_with_its_own": "PASSED",
     }
+    headlines = {row["test"].partition("::")[2]: row["headline"] for row in project.rows}
+    faults = {row["test"].partition("::")[2]: row["fault"] for row in project.rows}
+    for name, fault, said in (
+        ("exhausted", "script", "LLMScriptExhausted: The agent asked its LLM for reply 2"),
+        ("unused", "script", "LLMScriptUnused: The agent used 1"),
+        ("a_failing_function", "assertion", "assert"),
+        ("a_tool_that_the_agent_does_not_have", "script", "(did you mean 'terminal'?). Its tools:"),
+        ("an_argument_that_its_schema_refuses", "script", "it has no 'cmd'"),
+        ("a_message_that_is_not_run", "test", "and never run: 'Go.'"),
+        ("a_message_of_a_fork_that_is_not_run", "test", "and never run: 'Go on.'"),
+        ("no_message", "test", "has no message yet"),
+        ("nothing_new", "test", "was told nothing since"),
+        ("a_closed_conversation", "test", "ConversationClosed: The conversation has been closed"),
+    ):
+        assert (name, faults[f"test_{name}"]) == (name, fault)
+        assert said in headlines[f"test_{name}"]
     assert "LLMScriptExhausted: The agent asked its LLM for reply 2" in output
     assert "LLMScriptUnused: The agent used 1 of the script's 2 replies" in output
     assert "say('Never asked for.')" in output

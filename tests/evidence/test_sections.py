@@ -1,12 +1,14 @@
 """A story on the terminal."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from pytest_agent_sandbox.evidence import sections
+from pytest_agent_sandbox.evidence import page, sections
 from pytest_agent_sandbox.evidence.sections import printable
 from pytest_agent_sandbox.evidence.story import (
+    WHOSE,
     Change,
     Hint,
     LogLine,
@@ -111,6 +113,29 @@ def test_steps_stay_in_their_order_also_those_without_a_time():
     lines = transcript(said("a", 1), fine, refused, said("b", None), said("c", 2))
     assert [line.split()[-1] for line in lines] == ["a", "refused", "b", "c"]
     assert lines[2] == " " * 11 + "agent    b"
+
+
+def test_a_refusal_that_the_failure_tells_is_a_line():
+    refused = Step(
+        kind="llm",
+        title="LLM call 1",
+        summary="Not as recorded: message 2 (user):",
+        is_error=True,
+        parts=[Part(label="problem", text="- a\n+ b"), Part(label="new: system", text="x\n" * 99)],
+    )
+    failed = Step(kind="error", title="error", summary="400", parts=[Part(label="d", text="- a")])
+    steps = [said("Go.", 0, "user"), refused, failed]
+    assert len(sections.transcript(story(steps=steps, fault="script")).splitlines()) == 3
+    assert len(sections.transcript(story(steps=steps, fault="agent")).splitlines()) > 10
+
+
+def test_whose_fault_it_was_is_said_in_the_same_words_everywhere():
+    for fault, words in WHOSE.items():
+        assert f"fault: {words}\n" in shown(fault=fault)["agent evidence"]
+    script = (Path(page.__file__).parent / "common.js").read_text("utf-8")
+    found = re.search(r"const FAULTS = \{(.*?)\}", script, re.DOTALL)
+    in_page = dict(re.findall(r'(\w+): "(.*)"', found[1]))
+    assert {name: words.replace("\\u2019", "'") for name, words in in_page.items()} == dict(WHOSE)
 
 
 def test_several_conversations_are_told_apart():

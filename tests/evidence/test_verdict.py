@@ -36,9 +36,9 @@ def failed(error="AssertionError: no", fault="assertion", **more):
             "AssertionError: no",
         ),
         (
-            {"setup": PASSED, "call": PASSED, "teardown": failed("CassetteUnused: 2", "agent")},
+            {"setup": PASSED, "call": PASSED, "teardown": failed("CassetteUnused: 2", "script")},
             "failed",
-            "agent",
+            "script",
             "CassetteUnused: 2",
         ),
         (
@@ -51,6 +51,17 @@ def failed(error="AssertionError: no", fault="assertion", **more):
 )
 def test_the_first_failure_decides(phases, verdict, fault, headline):
     assert judge(phases) == (verdict, fault, headline)
+
+
+def test_a_difference_is_in_the_headline():
+    error = (
+        "CassetteMiss: Not as recorded: message 2 (user):\n    - a [-cat-]\n    + a [+dog+]\n"
+        "  message 3 (tool): new:\n    + x\nIt is not in x.json."
+    )
+    headline = judge({"call": failed(error, "script")}).headline
+    assert headline == "CassetteMiss: Not as recorded: message 2 (user): - a [-cat-] + a [+dog+]"
+    error = "CassetteMiss: Not as recorded: message 2 (user): only the white space is different\nx"
+    assert judge({"call": failed(error, "script")}).headline == error.splitlines()[0]
 
 
 def test_an_expected_failure_that_did_not_come_has_no_error():

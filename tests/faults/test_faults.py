@@ -103,14 +103,14 @@ FAULTS = {
         "the LLM's tool call is no JSON", "", "", within=15.0, evidence=NONE
     ),
     "llm_script_used_up": Expected(
-        "the agent asks for more than was scripted", "LLMScriptExhausted", "agent", 6.0
+        "the agent asks for more than was scripted", "LLMScriptExhausted", "script", 6.0
     ),
     "llm_budget_used_up": Expected("the budget is used up", "BudgetExceeded", "budget", 6.0),
     "cassette_that_misses": Expected(
         # The agent makes itself ready first, which takes its time on a machine that is busy.
         "there is no cassette",
         "CassetteMiss",
-        "agent",
+        "script",
         within=6.0,
         evidence=NONE,
     ),

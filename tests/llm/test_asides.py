@@ -9,7 +9,7 @@ from typing import Any
 import openai
 import pytest
 
-from pytest_agent_sandbox.errors import LLMScriptExhausted, LLMScriptUnused
+from pytest_agent_sandbox.errors import LLMScriptExhausted, LLMScriptMismatch, LLMScriptUnused
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.replies import LLMRequest, say, tool
 from pytest_agent_sandbox.llm.script import Script
@@ -30,17 +30,28 @@ def ask(client: openai.OpenAI, question: tuple[str, str], **more: Any) -> None:
 
 
 def test_a_title_that_is_asked_for_first(gateway: Gateway, connect: Connect) -> None:
-    script = Script([tool("shell"), say("Done.")])
+    script = Script([say("A title."), tool("shell"), say("Done.")])
     client = connect(gateway.open_lane(script))
     ask(client, TITLE)
     assert script.asides == "", "nothing to tell it by"
-    ask(client, WORK, tools=TOOLS)
+    for _ in range(2):
+        ask(client, WORK, tools=TOOLS)
     script.verify()
     assert script.asides.startswith(
         "Request 1, which took reply 1, offered no tools, unlike others: 'You write titles.', and "
         "then 'Write a title for: Repair it.'\n"
     )
     assert "docs/agents.md" in script.asides
+
+
+def test_a_title_that_takes_a_tool_call(gateway: Gateway, connect: Connect) -> None:
+    script = Script([tool("shell"), say("Done.")])
+    client = connect(gateway.open_lane(script))
+    with pytest.raises(openai.BadRequestError, match="offers no tools"):
+        ask(client, TITLE)
+    said = r"calls the tool 'shell', .* no tools: 'Write a title for: Repair it\.'\. Agents ask for"
+    with pytest.raises(LLMScriptMismatch, match=said):
+        script.check()
 
 
 def test_replies_that_are_left(gateway: Gateway, connect: Connect) -> None:

@@ -23,8 +23,9 @@ from pytest_agent_sandbox.llm.cassettes.player import CassettePlayer
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.live import LiveSource
-from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, error, say, tool
+from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, error, say
 from pytest_agent_sandbox.llm.script import Script
+from tests.support.unchecked import tool
 
 #: Calls one of LiteLLM's functions; what came of it.
 Ask = Callable[..., Any]

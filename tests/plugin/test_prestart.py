@@ -216,3 +216,38 @@ def test_tests_that_ask_for_the_same_have_one_request() -> None:
         prestart.learn(test.nodeid, SandboxRequest(settings=own, test=test.nodeid))
     assert len({request for requests in asked for request in requests}) == 2
     assert {request.test for requests in asked for request in requests} == {""}
+
+
+def test_nothing_starts_ahead_of_a_test_that_will_be_skipped(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", "false")
+    for name in ("LLM_MODEL", "LLM_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    pytester.makeini("[pytest]\naddopts = -p no:syrupy -p no:asyncio")
+    tests = pytester.getitems("""
+        def test_skipped(agent_conversation):
+            agent_conversation().run()
+        def test_scripted(agent_conversation, agent_llm):
+            agent_llm.script([])
+            agent_conversation().run()
+    """)
+    prepared: list[int] = []
+
+    class Engine(MemoryEngine):
+        ahead = 2
+
+        def prepare(self, requests):
+            prepared.append(len(requests))
+
+    settings = SandboxSettings()
+
+    def request(settings: SandboxSettings, image: str) -> SandboxRequest:
+        return SandboxRequest(settings=settings, image=image)
+
+    engine = Engine(EngineContext(settings=settings, run="1"))
+    Prestart(tests, engine, settings, request, workers=1).start_ahead()
+    monkeypatch.setenv("LLM_MODEL", "openai/gpt-4o")
+    monkeypatch.setenv("LLM_API_KEY", "sk-of-nobody")
+    Prestart(tests, engine, settings, request, workers=1).start_ahead()
+    assert prepared == [1, 2]

@@ -45,6 +45,14 @@ class Project:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
+    def install(self, name: str, *engines: str) -> None:
+        """Installs a distribution with these entry points beside the project."""
+        information = f"installed/{name}-1.0.dist-info"
+        head = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+        self.write(f"{information}/METADATA", head)
+        lines = ["[pytest_agent_sandbox.engines]", *engines]
+        self.write(f"{information}/entry_points.txt", "\n".join(lines))
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [
@@ -100,14 +108,6 @@ def _story(page: Path) -> dict[str, Any]:
     found = re.search(r'<script[^>]*id="story"[^>]*>(.*?)</script>', page.read_text("utf-8"), re.S)
     assert found is not None
     return dict(json.loads(found[1]))
-
-
-def install_engine(project: Project, name: str, *entry_points: str) -> None:
-    """Write a distribution with engines for the project's runs to find."""
-    information = f"installed/{name}-1.0.dist-info"
-    project.write(f"{information}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    lines = ["[pytest_agent_sandbox.engines]", *entry_points]
-    project.write(f"{information}/entry_points.txt", "\n".join(lines))
 
 
 def outcomes(output: str) -> dict[str, str]:

@@ -158,6 +158,7 @@ const VERDICTS = {
 const FAULTS = {
   assertion: "an assertion did not hold",
   test: "the test\u2019s own code",
+  script: "the script or recording",
   agent: "the agent",
   budget: "the budget",
   sandbox: "the sandbox",

@@ -27,6 +27,9 @@ _MOST_PAIRS = 200_000
 #: Characters of a text that are compared, from a little before the first difference.
 _LONGEST_COMPARED = 500_000
 _MOST_DIFFERENCES = 8
+#: Of a summary: lines, and characters of each.
+_MOST_LINES = 5
+_WIDTH = 160
 #: Characters that must not or cannot reach a terminal: controls and halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _LONGEST_SIDE = 400
@@ -40,14 +43,37 @@ _ABSENT = object()
 
 def describe_difference(recorded: CanonicalRequest, asked: CanonicalRequest) -> str:
     """Say where two requests differ, which message and which words, in a few lines each."""
-    if _address(recorded) != _address(asked):
-        return f"  - recorded: {_address(recorded)}\n  + asked:    {_address(asked)}"
-    places = list(_differences(recorded.body, asked.body))
+    places = _all_places(recorded, asked)
     shown = places[:_MOST_DIFFERENCES]
     if len(places) > len(shown):
         shown.append(f"  … and {len(places) - len(shown)} more places")
-    text = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", "\n".join(shown))
+    text = "\n".join(shown)
     return text if len(text) <= _LONGEST_DESCRIPTION else f"{text[:_LONGEST_DESCRIPTION]}… (cut)"
+
+
+def summarise_difference(recorded: CanonicalRequest, asked: CanonicalRequest) -> str:
+    """Say the same in lines that fit on a screen: the first places, and how many more there are."""
+    places = _all_places(recorded, asked)
+    lines: list[str] = []
+    told = 0
+    for place in places:
+        more = place.splitlines()
+        if lines and len(lines) + len(more) > _MOST_LINES:
+            break
+        lines += more[:_MOST_LINES]
+        told += 1
+    if told < len(places):
+        lines.append(f"  … and {len(places) - told} more places, which the page shows")
+    return "\n".join(line if len(line) <= _WIDTH else f"{line[:_WIDTH]}…" for line in lines)
+
+
+def _all_places(recorded: CanonicalRequest, asked: CanonicalRequest) -> list[str]:
+    before, now = _address(recorded), _address(asked)
+    if before != now:
+        places = [f"  the address:\n    - {before}\n    + {now}"]
+    else:
+        places = list(_differences(recorded.body, asked.body))
+    return [_UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", place) for place in places]
 
 
 def drifted_messages(recorded: CanonicalRequest, asked: CanonicalRequest) -> set[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pytest_agent_sandbox.errors import CassetteMiss, CassetteUnused
+from pytest_agent_sandbox.errors import CassetteUnused
 from pytest_agent_sandbox.llm.cassettes.canonical import canonical_request
 from pytest_agent_sandbox.llm.cassettes.cassette import Cassette, Interaction, Interactions
 from pytest_agent_sandbox.llm.cassettes.source import CassetteSource, Match, PlayerState
@@ -98,8 +98,7 @@ class CassettePlayer:
         Raises:
             CassetteMiss: The agent asked for something that was not recorded.
         """
-        if self._state.missed:
-            raise CassetteMiss(self._state.missed)
+        self._state.check()
 
     def unused(self) -> str:
         """List the recorded answers that the agent never asked for; empty if there are none."""

@@ -34,6 +34,19 @@ _AT_ONCE = 0.01
 Match = Literal["strict", "lenient"]
 
 
+@dataclass(frozen=True)
+class Miss:
+    """A request that is not in the cassette.
+
+    Attributes:
+        message: Ten lines, with the difference first.
+        difference: The whole difference to the nearest recording; empty if the message holds it.
+    """
+
+    message: str
+    difference: str = ""
+
+
 @dataclass
 class PlayerState:
     """The state that all sources of a player share."""
@@ -49,8 +62,17 @@ class PlayerState:
     normalise: Normaliser
     #: The command that records the test.
     how_to_record: str
-    #: The message about the first request that was not in the cassette; empty if there is none.
-    missed: str = ""
+    #: What there is to say of the first request that was not in the cassette.
+    missed: Miss | None = None
+
+    def check(self) -> None:
+        """Raise if a request was not in the cassette.
+
+        Raises:
+            CassetteMiss: One was not.
+        """
+        if self.missed is not None:
+            raise CassetteMiss(self.missed.message, difference=self.missed.difference)
 
 
 class CassetteSource:
@@ -95,10 +117,10 @@ class CassetteSource:
         if self._player.records and self._live is not None:
             return await self._record(exchange, self._live)
         request = await self._canonical(exchange)
-        message = await exchange.work(lambda: self._explain_miss(request, exchange), is_heavy=True)
+        miss = await exchange.work(lambda: self._explain_miss(request, exchange), is_heavy=True)
         if exchange.method != "GET":  # a list of models decides nothing
-            self._player.missed = self._player.missed or message
-        return exchange.refuse(message)
+            self._player.missed = self._player.missed or miss
+        return exchange.refuse(miss.message)
 
     def check(self) -> None:
         """Raise what makes it pointless to wait for the agent any longer.
@@ -107,8 +129,7 @@ class CassetteSource:
             CassetteMiss: The agent asked for something that was not recorded.
             BudgetExceeded: A call was refused because the budget was used up.
         """
-        if self._player.missed:
-            raise CassetteMiss(self._player.missed)
+        self._player.check()
         if self._live is not None:
             self._live.check()
 
@@ -236,16 +257,16 @@ class CassetteSource:
             f"cassette although a tool printed something else:\n{difference}"
         )
 
-    def _explain_miss(self, request: CanonicalRequest, exchange: Exchange) -> str:
+    def _explain_miss(self, request: CanonicalRequest, exchange: Exchange) -> Miss:
         """Word why a request has no answer here: no cassette, none left, or the nearest one."""
         player, call = self._player, exchange.call.number
         if not player.is_there:
-            return (
+            return Miss(
                 f"There is no cassette {player.where} for the agent's LLM calls. Record it: "
                 f"{player.how_to_record}. Or give the test a script: agent_llm.script([…])."
             )
         if not self.recorded:
-            return (
+            return Miss(
                 f"The agent's LLM call {call} is of conversation {self._name}, and {player.where} "
                 f"holds {player.conversations} in all. If there is to be one more, record anew: "
                 f"{player.how_to_record}."
@@ -259,7 +280,7 @@ class CassetteSource:
             if not interaction.is_used and interaction.request.method != "GET"
         ]
         if not unused:
-            return (
+            return Miss(
                 f"{asked} All {len(self.recorded)} recorded answers of that conversation are used "
                 f"up. If the agent is meant to ask more, record anew: {player.how_to_record}."
             )
@@ -274,7 +295,9 @@ class CassetteSource:
                 "Only what a tool printed is different: --llm-match=lenient serves the recording "
                 f"all the same, and a pattern in llm_volatile hides what never stays. {advice}"
             )
-        difference = differences.describe_difference(recorded, request)
-        return (
-            f"{asked} The nearest is recording {number}, which differs in:\n{difference}\n{advice}"
+        summary = differences.summarise_difference(recorded, request)
+        return Miss(
+            f"Not as recorded: {summary.lstrip()}\n{asked} The nearest is recording {number}.\n"
+            f"{advice}",
+            differences.describe_difference(recorded, request),
         )

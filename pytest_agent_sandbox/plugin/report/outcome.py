@@ -29,6 +29,11 @@ _PACKAGE = Path(errors.__file__).parent
 #: Where a user's project may have other people's code in it, as that of a virtual environment.
 _INSTALLED = {"site-packages", "dist-packages"}
 _STANDARD_LIBRARY = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
+#: The modules of pytest (9.2) that fail a test for how it or a fixture is written.
+_ABOUT_TESTS = {
+    ("_pytest", name)
+    for name in ("compat.py", "fixtures.py", "nodes.py", "python.py", "scope.py", "skipping.py")
+}
 #: Lines of a container's log in an error.
 _LOG_LINES = 8
 
@@ -41,8 +46,8 @@ class Phase:
         outcome: `passed`, `failed` or `skipped`.
         duration: Seconds.
         error: The failure in words; empty where there was none.
-        fault: Whose it was: `sandbox`, `agent`, `budget`, `assertion`, or `test` for any other
-            error of the test; else empty.
+        fault: Whose it was: `sandbox`, `agent`, `script`, `budget`, `assertion`, or `test` for any
+            other error of the test; else empty.
         report: What pytest says of it, with the lines of code.
     """
 
@@ -135,19 +140,27 @@ def masked_report(
     return masked
 
 
-def note_phase(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+def note_phase(
+    item: pytest.Item,
+    call: pytest.CallInfo[None],
+    report: pytest.TestReport,
+    mask: Callable[[str], str],
+) -> None:
     """Keep a phase's outcome with its test."""
     error, fault, text = "", "", ""
     if report.failed and call.excinfo is None:  # it passed, and must not: xfail(strict=True)
         error, fault, text = report.longreprtext, "assertion", report.longreprtext
     elif report.failed and call.excinfo is not None:
-        fault = _fault(call.excinfo.value)
+        fault = fault_of(call.excinfo.value)
         error = call.excinfo.exconly()
         is_ours = isinstance(call.excinfo.value, SandboxError)
         if is_ours and not _has_user_frames(item, call.excinfo.value):
             # What happened and its notes say everything; no frame adds to that.
             report.longrepr = call.excinfo.getrepr(style="no", tbfilter=False)
         text = report.longreprtext
+        difference = getattr(call.excinfo.value, "difference", "")
+        if difference:  # the terminal shows its beginning
+            text += f"\n\nThe whole difference:\n{mask(difference)}"
     if report.when == "setup":  # the first phase; a rerun comes by here again with the same item
         item.stash[_PHASES] = {}
     so_far: dict[str, Phase] = item.stash.setdefault(_PHASES, {})
@@ -160,12 +173,28 @@ def note_phase(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.Te
     so_far[report.when] = found
 
 
-def _fault(error: BaseException) -> str:
-    if isinstance(error, pytest.fail.Exception) and "from pytest-timeout" in str(error):
-        return "test"  # nothing was asserted
-    if isinstance(error, AssertionError | pytest.fail.Exception):
-        return "assertion"
-    return str(getattr(error, "fault", "test"))
+def fault_of(error: BaseException) -> str:
+    """Return whose fault an error of a test is: one of `Phase.fault`."""
+    if isinstance(error, BaseExceptionGroup):  # of fixtures that end, or of tasks
+        return fault_of(error.exceptions[0])
+    if isinstance(error, SandboxError):
+        return error.fault
+    if isinstance(error, pytest.fail.Exception):
+        return "test" if _is_of_pytest(error) else "assertion"
+    return "assertion" if isinstance(error, AssertionError) else "test"
+
+
+def _is_of_pytest(error: BaseException) -> bool:
+    """Tell whether pytest itself, or its time-out, has failed a test in which nothing was asserted.
+
+    A fixture of too narrow a scope is such a failure, or one that yields twice; the failures of
+    `pytest.raises` and `pytest.warns` are assertions, and so are those of other plugins' helpers.
+    """
+    if "from pytest-timeout" in str(error):
+        return True
+    files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    callers = [file for file in files if file.parts[-2:] != ("_pytest", "outcomes.py")]
+    return bool(callers) and callers[-1].parts[-2:] in _ABOUT_TESTS
 
 
 def phases(item: pytest.Item) -> dict[str, Phase]:

@@ -15,8 +15,9 @@ import pytest
 from pytest_agent_sandbox.errors import LLMScriptExhausted, LLMScriptUnused, SettingsError
 from pytest_agent_sandbox.llm.dialects.openai_chat import OpenAIChat
 from pytest_agent_sandbox.llm.gateway import Gateway
-from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, delay, error, say, tool
+from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, delay, error, say
 from pytest_agent_sandbox.llm.script import Script
+from tests.support.unchecked import tool
 
 Connect = Callable[..., openai.OpenAI]
 
@@ -173,7 +174,7 @@ def test_replies_that_are_left_are_listed(gateway: Gateway, connect: Connect) ->
     with pytest.raises(LLMScriptUnused) as failure:
         lane.verify()
     assert "used 1 of the script's 3" in str(failure.value)
-    assert "2. tool('terminal', command='ls')" in str(failure.value)
+    assert "2. unchecked(tool('terminal', command='ls'))" in str(failure.value)
     assert "3. error(500" in str(failure.value)
 
 

@@ -13,9 +13,10 @@ from openai.types.responses import Response
 
 from pytest_agent_sandbox.llm.dialects.openai_responses import OpenAIResponses
 from pytest_agent_sandbox.llm.gateway import Gateway
-from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, error, say, tool
+from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, error, say
 from pytest_agent_sandbox.llm.script import Script
 from pytest_agent_sandbox.llm.sse import EventSplitter, ServerSentEvent, encode_event
+from tests.support.unchecked import tool
 
 Connect = Callable[..., openai.OpenAI]
 

@@ -18,8 +18,9 @@ from pytest_agent_sandbox.llm.fault_injection import Faults, MalformedArguments
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.pipeline import Policy
-from pytest_agent_sandbox.llm.replies import say, tool
+from pytest_agent_sandbox.llm.replies import say
 from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
+from tests.support.unchecked import tool
 
 from .calls import ARGUMENTS, ASKED, BROKEN_OFF, CLAUDE, TEXT, each_way, post, text_of
 

@@ -21,8 +21,9 @@ from pytest_agent_sandbox.llm.connections import Connections
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.live import LiveSource
-from pytest_agent_sandbox.llm.replies import Usage, say, tool
+from pytest_agent_sandbox.llm.replies import Usage, say
 from pytest_agent_sandbox.llm.script import Script
+from tests.support.unchecked import tool
 
 from .wire import ASKED, KEY, chunk, send_chunk, send_event, url, wait_for
 
