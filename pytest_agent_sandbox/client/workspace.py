@@ -8,6 +8,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
+import httpx
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.answers import an_object
@@ -185,6 +186,10 @@ class RemoteWorkspace(WorkspaceCommands, WorkspaceGit, AwaitableClosing):
     def close(self) -> None:
         """Close the connections to the server, which goes on running. May be called twice."""
         self.connection.close()
+
+    def __repr__(self) -> str:
+        address = str(httpx.URL(self.host).copy_with(userinfo=b""))
+        return f"<{type(self).__name__} {self.working_dir} at {address}>"
 
     # Their awaitable forms.
     await_until_ready = InThread(wait_until_ready)

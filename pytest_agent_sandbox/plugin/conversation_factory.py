@@ -172,6 +172,9 @@ class ConversationFactory:
         for tools in self._tools:
             tools.check()
 
+    def __repr__(self) -> str:
+        return f"<ConversationFactory, conversations: {len(list(self._conversations))}>"
+
     def __enter__(self) -> Self:
         return self
 

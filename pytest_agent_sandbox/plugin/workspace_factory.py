@@ -104,6 +104,9 @@ class WorkspaceFactory:
         """Return the image that the run's settings mean, where no fixture says otherwise."""
         return self._session.choose_image(self._run_settings)
 
+    def __repr__(self) -> str:
+        return f"<WorkspaceFactory, workspaces: {len(list(self._workspaces))}>"
+
     def __enter__(self) -> Self:
         return self
 

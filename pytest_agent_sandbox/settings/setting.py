@@ -5,6 +5,7 @@ Standard library only: see `table`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields, make_dataclass, replace
 from typing import Any, Literal, Self, TypeVar, dataclass_transform
@@ -18,6 +19,9 @@ Elsewhere = Literal["works", "refused", "ignored"]
 
 #: Names that begin like this stand for themselves; before others, `sandbox_` says whose they are.
 _OWN_PREFIXES = ("agent_", "llm_")
+
+#: Whom an address says that one is, and the password.
+_USERINFO = r"//[^/@\s'\"]+@"
 
 
 class Setting:
@@ -96,6 +100,15 @@ class Values:
             setattr(self, name, values.pop(name, declared.default))
         if values:
             raise TypeError(f"{type(self).__name__} has no setting {next(iter(values))!r}")
+
+    def __repr__(self) -> str:
+        given = {
+            name: value
+            for name, declared in self.declared().items()
+            if (value := getattr(self, name)) != declared.default
+        }
+        shown = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        return f"{type(self).__name__}({re.sub(_USERINFO, '//***@', shown)})"
 
     @classmethod
     def declared(cls) -> dict[str, Setting]:

@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.identity import identity
 from pytest_agent_sandbox.containers.images import (
@@ -367,11 +366,6 @@ class DockerWorkspace(WorkspaceServices):
                     self.container.keep()
             finally:
                 self._supply.release(self.sandbox, wait=wait)
-
-    # Their awaitable forms.
-    apause = InThread(pause)
-    aresume = InThread(resume)
-    arestart = InThread(restart)
 
     def _prepare_image(
         self,
