@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_agent_sandbox.plugin import fixtures, options
+from pytest_agent_sandbox.plugin import fixtures, options, quiet_logs
 from pytest_agent_sandbox.plugin.fixtures import SESSION
 
 if TYPE_CHECKING:
@@ -36,6 +36,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "in a sandbox of its own, and fail it where fewer than pass_rate of the trials pass.",
     )
     config.pluginmanager.register(fixtures, "agent_sandbox_fixtures")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Keep what libraries log on our behalf out of captured logs."""
+    quiet_logs.keep_out(session.config)
 
 
 @pytest.hookimpl(tryfirst=True)  # an error while tests are collected is shown as one of theirs
