@@ -131,7 +131,10 @@ class ConversationFactory:
                 tools.check()
 
         shown = self._session.evidence.live_view
-        watching = [shown.view(self._item.name, number, self._session.redactor)] if shown else []
+        watching: list[Callable[[Event], object]] = []
+        if shown:
+            began = recorder.result.started
+            watching.append(shown.view(self._item.name, number, self._session.redactor, began))
         if tools is not None:  # a run may be over before its guard is asked again
             watching.append(lambda _: tools.check())
         conversation = RemoteConversation(

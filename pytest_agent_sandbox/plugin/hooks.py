@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_agent_sandbox.plugin import fixtures, options, quiet_logs
+from pytest_agent_sandbox.plugin import fixtures, options, quiet_logs, workers_header
 from pytest_agent_sandbox.plugin.fixtures import SESSION
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.plugin.session import SandboxSession
     from pytest_agent_sandbox.settings.table import SandboxSettings
 
-HEADER = "agent_sandbox_header"
 STATISTICS = "agent_sandbox_statistics"
 
 
@@ -76,6 +75,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     session.config.stash[SESSION] = run
     _check_holding(session.config, settings)
     run.prestart.start_ahead()
+    if workers_header.is_told_by(session.config):
+        workers_header.tell(session.config, run.header(fixtures.count_sandbox_tests(session.items)))
 
 
 def pytest_report_collectionfinish(
@@ -183,7 +184,7 @@ def pytest_exception_interact(
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand a worker's header to the process that has a terminal; there, write the run's page."""
+    """Hand a worker's numbers to the process that has a terminal; there, write the run's page."""
     run = session.config.stash.get(SESSION, None)
     output = getattr(session.config, "workeroutput", None)
     if output is None and (run is not None or fixtures.HAS_WORKERS in session.config.stash):
@@ -192,24 +193,25 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         lost = run is not None and run.evidence.has_lost_output
         results_page.write(session.config, has_lost_output=lost)
     if run is not None and output is not None:
-        output[HEADER] = run.header(fixtures.count_sandbox_tests(session.items))
         output[STATISTICS] = run.engine.statistics.as_json()
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any) -> None:
+    """Say which engine and image the sandbox tests run on, as soon as a worker knows."""
+    workers_header.show(node.config)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Keep the header and the numbers that a worker handed over."""
+    """Keep the numbers that a worker handed over."""
     output = getattr(node, "workeroutput", {})
-    if output.get(HEADER):
-        node.config.stash[fixtures.WORKERS_HEADER] = output[HEADER]
     if output.get(STATISTICS):
         node.config.stash.setdefault(fixtures.WORKERS_STATISTICS, []).append(output[STATISTICS])
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say what LLMs were asked; under xdist also which engine and image the tests ran on."""
-    for line in config.stash.get(fixtures.WORKERS_HEADER, ()):
-        terminalreporter.write_line(line)
+    """Say what LLMs were asked, and what became of the sandboxes."""
     if not config.stash.get(fixtures.HAS_WORKERS, SESSION in config.stash):
         return
     from pytest_agent_sandbox.plugin.report import llm_usage, results_page
@@ -226,7 +228,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         run = config.stash.get(SESSION, None)
         parts = config.stash.get(fixtures.WORKERS_STATISTICS, [])
         numbers = run.engine.statistics if run is not None else SandboxStatistics.sum_of(parts)
-        for line in numbers.lines():
+        for line in numbers.lines(verbose=config.get_verbosity() > 0):
             terminalreporter.write_line(line)
     for line in results_page.lines(config):
         if config.get_verbosity() >= 0 or line.startswith("::"):

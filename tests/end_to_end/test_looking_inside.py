@@ -330,7 +330,7 @@ def test_a_sandbox_that_others_have_used_is_kept(
         assert agent_workspace.execute_command("ls").stdout == ""
     """,
     )
-    code, output = project.run(f"--sandbox-isolation={level}", "--sandbox-keep=failed")
+    code, output = project.run(f"--sandbox-isolation={level}", "--sandbox-keep=failed", "-v")
     assert code == 1
     assert "1 failed, 2 passed" in output
     (name,) = sandboxes()
