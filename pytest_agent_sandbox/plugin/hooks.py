@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_agent_sandbox.plugin import fixtures, options, quiet_logs, workers_header
+from pytest_agent_sandbox.plugin import fixtures, misspelled, options, quiet_logs, workers_header
 from pytest_agent_sandbox.plugin.fixtures import SESSION
 
 if TYPE_CHECKING:
@@ -35,6 +35,15 @@ def pytest_configure(config: pytest.Config) -> None:
         "in a sandbox of its own, and fail it where fewer than pass_rate of the trials pass.",
     )
     config.pluginmanager.register(fixtures, "agent_sandbox_fixtures")
+
+
+@pytest.hookimpl(wrapper=True)  # conftest.py files have flags too
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None, None, None]:
+    """Say what a misspelled flag is called."""
+    yield
+    misspelled.check_flags(early_config, parser, args)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

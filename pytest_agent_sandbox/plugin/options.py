@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pytest_agent_sandbox.plugin import misspelled
 from pytest_agent_sandbox.settings import kinds
 from pytest_agent_sandbox.settings.setting import Setting, checked, flag, ini_key
 from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
@@ -54,9 +55,11 @@ def resolve(config: pytest.Config, environment: Mapping[str, str] | None = None)
     """Return the settings of this run, from flags, environment and ini file.
 
     Raises:
-        SettingsError: A value cannot be used; the message names where it stands.
+        SettingsError: A value cannot be used, or a name is misspelled; the message names where it
+            stands.
     """
     environment = os.environ if environment is None else environment
+    misspelled.check(environment)
     settings = SandboxSettings()
     for setting in SETTINGS:
         given = _given(setting, config, environment)

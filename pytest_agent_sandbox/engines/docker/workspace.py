@@ -24,6 +24,7 @@ from pytest_agent_sandbox.containers.images import (
 from pytest_agent_sandbox.containers.progress import Progress
 from pytest_agent_sandbox.containers.silence import explain_silence
 from pytest_agent_sandbox.engines.docker.access import ways_in
+from pytest_agent_sandbox.engines.docker.arguments import listed, says_what_is_meant
 from pytest_agent_sandbox.engines.docker.facts import end_facts_of, facts_of
 from pytest_agent_sandbox.engines.docker.gateway import gateway_for
 from pytest_agent_sandbox.engines.docker.output import log_file, shown, to_stderr
@@ -34,7 +35,6 @@ from pytest_agent_sandbox.engines.docker.services import SandboxServices
 from pytest_agent_sandbox.engines.docker.start import FreshSupply
 from pytest_agent_sandbox.engines.docker.workspace_services import WorkspaceServices
 from pytest_agent_sandbox.engines.engine import SandboxRequest
-from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
@@ -104,6 +104,7 @@ class DockerWorkspace(WorkspaceServices):
         SettingsError: An argument has a value that cannot be used.
     """
 
+    @says_what_is_meant
     def __init__(
         self,
         *,
@@ -149,13 +150,13 @@ class DockerWorkspace(WorkspaceServices):
             extra_ports=extra_ports,
             video="all" if desktop else "none",
             working_dir=working_dir,
-            volumes=_listed("volumes", volumes),
-            files=_listed("files", files),
-            forward_env=_listed("forward_env", forward_env),
+            volumes=listed("volumes", volumes),
+            files=listed("files", files),
+            forward_env=listed("forward_env", forward_env),
             quiet_boot=quiet_boot,
             secret_key_env=secret_key_env,
             network=network,
-            allow=_listed("allow", allow),
+            allow=listed("allow", allow),
             security=security,
             runtime=runtime,
             gpu=enable_gpu,
@@ -164,7 +165,7 @@ class DockerWorkspace(WorkspaceServices):
             cpus=cpus,
             pids=pids_limit,
             shm_size=shm_size,
-            tmpfs=_listed("tmpfs", tmpfs),
+            tmpfs=listed("tmpfs", tmpfs),
             user=user,
             isolation=isolation,
         )
@@ -382,13 +383,3 @@ class DockerWorkspace(WorkspaceServices):
             pull=pull,
             progress=progress,
         )
-
-
-def _listed(name: str, values: Iterable[str] | None) -> tuple[str, ...]:
-    if values is None:
-        return ()
-    if isinstance(values, str):
-        raise SettingsError(f"{name}: give a list, not one string")
-    if isinstance(values, Mapping):  # as the docker SDK takes volumes
-        return values  # type: ignore[return-value]
-    return tuple(values)
