@@ -102,7 +102,9 @@ class RemoteWorkspace(WorkspaceCommands, WorkspaceGit, AwaitableClosing):
                 return
             if time.monotonic() >= deadline:
                 raise SandboxStartFailed(
-                    f"The agent server at {self.host} was not ready within {timeout:g} s: {problem}"
+                    f"The agent server at {self.host} was not ready within {timeout:g} s: "
+                    f"{problem} Where it is only slow, give it longer by "
+                    "--sandbox-start-timeout=SECONDS."
                 )
             time.sleep(0.02)
 

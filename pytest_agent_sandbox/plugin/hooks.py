@@ -14,12 +14,23 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.plugin.session import SandboxSession
     from pytest_agent_sandbox.settings.table import SandboxSettings
 
+#: How pytest calls the plugin, and how its header and the package index call it.
+_PLUGIN, _DISTRIBUTION = "agent_sandbox", "agent-sandbox"
 STATISTICS = "agent_sandbox_statistics"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options and ini keys."""
-    options.add_options(parser)
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the options and ini keys, unless `-p no:agent-sandbox` keeps the plugin out."""
+    if not pluginmanager.is_blocked(_DISTRIBUTION):
+        options.add_options(parser)
+
+
+def pytest_plugin_registered(
+    plugin: object, plugin_name: str, manager: pytest.PytestPluginManager
+) -> None:
+    """Let `-p no:agent-sandbox` keep the plugin out, as its own name, `agent_sandbox`, does."""
+    if plugin_name == _PLUGIN and manager.is_blocked(_DISTRIBUTION):
+        manager.unregister(plugin)
 
 
 def pytest_configure(config: pytest.Config) -> None:
