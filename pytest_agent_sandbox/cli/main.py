@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from pytest_agent_sandbox.cli.completion import SHELLS
 from pytest_agent_sandbox.containers import images
 from pytest_agent_sandbox.containers.base_images import DEFAULT_BASE_IMAGE
 from pytest_agent_sandbox.containers.images import DEFAULT_AGENT_SERVER_VERSION
@@ -58,6 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--start", action="store_true", help="start a sandbox too, and time it (takes seconds)"
     )
+    _add_json(doctor)
     doctor.set_defaults(command=_doctor)
 
     build = commands.add_parser(
@@ -98,6 +100,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="name the image so, for --sandbox-image, and leave the default image as it is",
     )
+    _add_json(build)
     build.set_defaults(command=_build)
 
     show = commands.add_parser(
@@ -113,6 +116,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="folder of a run, or of a test in it (%(default)s)",
     )
     show.add_argument("--text", action="store_true", help="print it in any case")
+    _add_json(show)
     show.set_defaults(command=_show)
 
     compare = commands.add_parser(
@@ -126,6 +130,7 @@ def make_parser() -> argparse.ArgumentParser:
         compare.add_argument(
             name, type=Path, help="output folder of a run, as --sandbox-output named it"
         )
+    _add_json(compare)
     compare.set_defaults(command=_compare)
 
     prune = commands.add_parser(
@@ -139,6 +144,8 @@ def make_parser() -> argparse.ArgumentParser:
         "names", nargs="*", metavar="NAME", help="sandbox to remove (nothing: as said above)"
     )
     prune.add_argument("--dry-run", action="store_true", help="show them only")
+    prune.add_argument("-y", "--yes", action="store_true", help="remove them without asking")
+    _add_json(prune)
     prune.set_defaults(command=_prune)
 
     cassettes = commands.add_parser("cassettes", help="look after recorded LLM answers")
@@ -156,13 +163,26 @@ def make_parser() -> argparse.ArgumentParser:
         help="what pytest is given to find all tests (nothing: the project's own settings)",
     )
     check.set_defaults(command=_check_cassettes)
+
+    completion = commands.add_parser(
+        "completion",
+        help="print a script that has your shell complete all this",
+        description="Prints a script that has your shell complete commands and options. For bash: "
+        'eval "$(agent-sandbox completion bash)" in ~/.bashrc.',
+    )
+    completion.add_argument("shell", choices=SHELLS, help="whose script it is")
+    completion.set_defaults(command=_completion)
     return parser
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print it as JSON, for programs")
 
 
 def _doctor(options: argparse.Namespace) -> int:
     from pytest_agent_sandbox.cli.doctor import doctor
 
-    return doctor(options.image, start=options.start)
+    return doctor(options.image, start=options.start, as_json=options.json)
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -175,6 +195,7 @@ def _build(options: argparse.Namespace) -> int:
         platform=options.platform,
         ca_bundle=options.ca_bundle,
         tag=options.tag,
+        as_json=options.json,
     )
     return 0
 
@@ -192,18 +213,30 @@ def _check_cassettes(options: argparse.Namespace) -> int:
 def _prune(options: argparse.Namespace) -> int:
     from pytest_agent_sandbox.cli.prune import prune
 
-    return 0 if prune(options.names, dry_run=options.dry_run) else 1
+    went_well = prune(options.names, dry_run=options.dry_run, yes=options.yes, as_json=options.json)
+    return 0 if went_well else 1
 
 
 def _show(options: argparse.Namespace) -> int:
     from pytest_agent_sandbox.cli.show import show
 
-    show(Path(options.path), as_text=options.text)
+    show(Path(options.path), as_text=options.text, as_json=options.json)
     return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from pytest_agent_sandbox.cli.compare import compare
+    from pytest_agent_sandbox.cli.compare import compare, compare_for_programs
+    from pytest_agent_sandbox.cli.json_output import print_json
 
-    print(compare(options.A, options.B), end="")
+    if options.json:
+        print_json(compare_for_programs(options.A, options.B))
+    else:
+        print(compare(options.A, options.B), end="")
+    return 0
+
+
+def _completion(options: argparse.Namespace) -> int:
+    from pytest_agent_sandbox.cli.completion import completion
+
+    print(completion(make_parser(), options.shell))
     return 0
