@@ -104,7 +104,9 @@ def examples() -> str:
         if file.parent != folder and not any(f"#{file.parent.name} " in line for line in lines):
             lines[-2] = f"## {name} {{ #{file.parent.name} }}"
         docstring = ast.get_docstring(ast.parse(code))
-        lines += [docstring.partition("\n")[0] if docstring else "", ""]
+        told = (docstring or "").splitlines()
+        lines += [told[0] if told else "", ""]
+        lines += [f"*{line}*\n" for line in told if line.startswith("Needs ")]
         lines += ["```python", code.rstrip(), "```", ""]
     return "\n".join(lines)
 
