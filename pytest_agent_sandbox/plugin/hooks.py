@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_agent_sandbox.plugin import fixtures, misspelled, options, quiet_logs, workers_header
+from pytest_agent_sandbox.plugin import fixtures, options, quiet_logs
 from pytest_agent_sandbox.plugin.fixtures import SESSION
 
 if TYPE_CHECKING:
@@ -25,12 +25,10 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         options.add_options(parser)
 
 
-def pytest_plugin_registered(
-    plugin: object, plugin_name: str, manager: pytest.PytestPluginManager
-) -> None:
+def pytest_plugin_registered(plugin_name: str, manager: pytest.PytestPluginManager) -> None:
     """Let `-p no:agent-sandbox` keep the plugin out, as its own name, `agent_sandbox`, does."""
     if plugin_name == _PLUGIN and manager.is_blocked(_DISTRIBUTION):
-        manager.unregister(plugin)
+        manager.set_blocked(_PLUGIN)  # it unregisters it; a second installation is not loaded
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,7 +52,10 @@ def pytest_load_initial_conftests(
 ) -> Generator[None, None, None]:
     """Say what a misspelled flag is called."""
     yield
-    misspelled.check_flags(early_config, parser, args)
+    if any(argument.startswith(options.FLAG_BEGINNINGS) for argument in args):
+        from pytest_agent_sandbox.plugin import misspelled
+
+        misspelled.check_flags(early_config, parser, args)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -95,7 +96,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     session.config.stash[SESSION] = run
     _check_holding(session.config, settings)
     run.prestart.start_ahead()
-    if workers_header.is_told_by(session.config):
+    if options.is_first_worker(session.config):
+        from pytest_agent_sandbox.plugin import workers_header
+
         workers_header.tell(session.config, run.header(fixtures.count_sandbox_tests(session.items)))
 
 
@@ -219,6 +222,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node: Any) -> None:
     """Say which engine and image the sandbox tests run on, as soon as a worker knows."""
+    from pytest_agent_sandbox.plugin import workers_header
+
     workers_header.show(node.config)
 
 

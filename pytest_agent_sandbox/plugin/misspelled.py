@@ -1,8 +1,4 @@
-"""Misspelled names of settings: a sandbox that lacks what its user believes it has is no good.
-
-Standard library and pytest only: every run of pytest imports this module, in every project that has
-the plugin installed.
-"""
+"""Misspelled names of settings: a sandbox that lacks what its user believes it has is no good."""
 
 from __future__ import annotations
 
@@ -10,13 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from pytest_agent_sandbox.plugin.options import FLAG_BEGINNINGS
 from pytest_agent_sandbox.settings.setting import flag, ini_key
 from pytest_agent_sandbox.settings.suggest import meant
 from pytest_agent_sandbox.settings.table import SETTINGS
 
 _VARIABLE = "PYTEST_"
-#: How flags begin that may be meant for us.
-_FLAGS = ("--sand", "--no-sand", "--llm-", "--no-llm-", "--agent-")
 _KEYS = ("sand", "llm_", "agent_")
 
 
@@ -48,7 +43,9 @@ def check_flags(config: pytest.Config, parser: pytest.Parser, arguments: Sequenc
     Raises:
         pytest.UsageError: There is one; the message says what was meant.
     """
-    given = {argument.partition("=")[0] for argument in arguments if argument.startswith(_FLAGS)}
+    given = {
+        argument.partition("=")[0] for argument in arguments if argument.startswith(FLAG_BEGINNINGS)
+    }
     if not given:
         return
     flags = [flag(setting) for setting in SETTINGS]

@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
-from pytest_agent_sandbox.plugin import misspelled
 from pytest_agent_sandbox.settings import kinds
 from pytest_agent_sandbox.settings.setting import Setting, checked, flag, ini_key
 from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
 
 MARKER = "agent_sandbox"
 TRIALS_MARKER = "agent_trials"
+#: How flags begin that may be meant for us.
+FLAG_BEGINNINGS = ("--sand", "--no-sand", "--llm-", "--no-llm-", "--agent-")
+_FIRST_WORKER = "gw0"
 #: What trials are parametrized by.
 TRIAL_FIXTURE = "agent_trial"
 
@@ -59,6 +61,8 @@ def resolve(config: pytest.Config, environment: Mapping[str, str] | None = None)
             stands.
     """
     environment = os.environ if environment is None else environment
+    from pytest_agent_sandbox.plugin import misspelled
+
     misspelled.check(environment)
     settings = SandboxSettings()
     for setting in SETTINGS:
@@ -66,6 +70,11 @@ def resolve(config: pytest.Config, environment: Mapping[str, str] | None = None)
         if given is not None:
             settings = replace(settings, **{setting.name: given[0]})
     return settings
+
+
+def is_first_worker(config: pytest.Config) -> bool:
+    """Tell whether this process is the first of xdist's workers, whose header is shown."""
+    return getattr(config, "workerinput", {}).get("workerid") == _FIRST_WORKER
 
 
 def trials(config: pytest.Config) -> int | None:

@@ -8,13 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-_FIRST_WORKER = "gw0"
 _IS_SHOWN = pytest.StashKey[bool]()
-
-
-def is_told_by(config: pytest.Config) -> bool:
-    """Tell whether this process is the worker whose header is shown."""
-    return getattr(config, "workerinput", {}).get("workerid") == _FIRST_WORKER
 
 
 def tell(config: pytest.Config, lines: Sequence[str]) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from pytest_agent_sandbox.settings.suggest import did_you_mean
-
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -108,6 +106,8 @@ def choice(*choices: str) -> Callable[[str], str]:
 
     def parse(value: str) -> str:
         if value not in choices:
+            from pytest_agent_sandbox.settings.suggest import did_you_mean
+
             hint = did_you_mean(value, choices)
             raise ValueError(f"must be one of {', '.join(choices)}. {hint}".rstrip(". "))
         return value

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, fields, make_dataclass, replace
 from typing import Any, Literal, Self, TypeVar, dataclass_transform
 
-from pytest_agent_sandbox.settings.suggest import did_you_mean
-
 _Class = TypeVar("_Class")
 
 #: What becomes of a setting with engines that know nothing of it: it works without them; it is
@@ -101,6 +99,8 @@ class Values:
         for name, declared in self.declared().items():
             setattr(self, name, values.pop(name, declared.default))
         if values:
+            from pytest_agent_sandbox.settings.suggest import did_you_mean
+
             name = next(iter(values))
             hint = did_you_mean(name, self.declared())
             raise TypeError(f"{type(self).__name__} has no setting {name!r}. {hint}".rstrip(". "))
@@ -145,6 +145,8 @@ class Values:
             )
         unknown = sorted(set(overrides) - set(known))
         if unknown:
+            from pytest_agent_sandbox.settings.suggest import did_you_mean
+
             hint = did_you_mean(unknown[0], known) or f"Known are {', '.join(sorted(known))}."
             raise SettingsError(f"{source}: unknown setting {unknown[0]!r}. {hint}")
         return replace(

@@ -1,7 +1,4 @@
-"""What somebody meant who misspelled a word.
-
-Standard library only: see `table`.
-"""
+"""What somebody meant who misspelled a word."""
 
 from __future__ import annotations
 

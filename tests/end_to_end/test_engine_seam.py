@@ -178,10 +178,9 @@ def test_an_unknown_engine(with_engine, workers):
     with_engine.write("test_it.py", TESTS)
     code, output = with_engine.run("--sandbox-engine=memroy", *workers)
     assert code == 4
-    assert (
-        "ERROR: engine = memroy: there is no such engine. Known are docker, memory, process, remote"
-        in output
-    )
+    known = "Known are docker, memory, process, remote"
+    said = f"ERROR: engine = memroy: there is no such engine. Did you mean 'memory'? {known}"
+    assert said in output
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def test_the_command_line_says_how_often(project, served):
         ("n='5'", "n='5' must be a whole number above 0"),
         ("pass_rate=80", "pass_rate=80 must be above 0, and 1 at most: 0.8 is four of five"),
         ("pass_rate=0", "pass_rate=0 must be above 0"),
-        ("passrate=0.8", "unknown argument 'passrate'; known are early_stop, n, pass_rate"),
+        ("passrate=0.8", "unknown argument 'passrate'. Did you mean 'pass_rate'?"),
         ("early_stop='no'", "early_stop='no' must be True or False"),
     ],
 )
