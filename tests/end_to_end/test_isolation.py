@@ -91,7 +91,7 @@ def test_recycled_shows_nothing_of_what_was_before(project: Project) -> None:
     project.write("test_it.py", HOSTILE)
     code, output = project.run(
         *("--sandbox-isolation=recycled", "--sandbox-security=sudo", "--sandbox-pids=200"),
-        *("--sandbox-pool-size=0", "-rP"),
+        *("--sandbox-pool-size=0", "-v", "-rP"),
     )
     assert code == 0
     assert len(set(containers(output))) == 1

@@ -61,5 +61,5 @@ def test_it_has_the_clock_of_the_report_and_of_the_page(project):
     live, told = line.findall(before), line.findall(report)
     assert len(live) == 1
     assert live == told
-    steps = [step for step in project.story["steps"] if "Thinking" in str(step["summary"])]
+    steps = [step for step in project.story["steps"] if "Thinking" in str(step)]
     assert live[0] in [f"{step['time']:.2f}s" for step in steps if step["kind"] != "llm"]
