@@ -167,7 +167,7 @@ def test_a_sandbox_that_always_dies_fails_the_run_and_counts_for_nothing(died):
     _, output = died
     assert "test_it.py::test_dies[99]: PASSED: 2 of 2 trials passed" in output
     assert "1 trial said nothing of the agent" in output
-    assert re.search(r"FAILED test_it\.py::test_dies\[99-trial2\] - .*errors\.SandboxDied", output)
+    assert re.search(r"FAILED test_it\.py::test_dies\[99-trial2\] - .*sandbox\.SandboxDied", output)
     assert "fault: the sandbox" in output
 
 
