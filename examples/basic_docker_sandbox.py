@@ -1,6 +1,6 @@
 """A program without pytest: an agent writes a file in a sandbox, and deletes it again.
 
-Set LLM_MODEL and LLM_API_KEY (and LLM_BASE_URL, where it is not the provider's own) to run it.
+Needs LLM_MODEL and LLM_API_KEY, and LLM_BASE_URL where it is not the provider's own.
 """
 
 import os

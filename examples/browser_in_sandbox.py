@@ -1,8 +1,9 @@
 """A program without pytest: watch an agent's browser on the sandbox's desktop.
 
-Build an image with a browser once: `agent-sandbox build --target source`. Set LLM_MODEL and
-LLM_API_KEY (and LLM_BASE_URL, where it is not the provider's own), then run it; what the agent is
-to do may follow as an argument.
+Needs an image with a browser, built once: `agent-sandbox build --target source`.
+Needs LLM_MODEL and LLM_API_KEY, and LLM_BASE_URL where it is not the provider's own.
+
+What the agent is to do may follow as an argument.
 """
 
 import os

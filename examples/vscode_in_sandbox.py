@@ -1,7 +1,7 @@
 """A program without pytest: open VS Code on the files that an agent works with.
 
-Build an image with VS Code once: `agent-sandbox build --target source`. Set LLM_MODEL and
-LLM_API_KEY (and LLM_BASE_URL, where it is not the provider's own), then run it.
+Needs an image with VS Code, built once: `agent-sandbox build --target source`.
+Needs LLM_MODEL and LLM_API_KEY, and LLM_BASE_URL where it is not the provider's own.
 """
 
 import os

@@ -11,41 +11,123 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.client.acp import acp_agent
-    from pytest_agent_sandbox.client.agents import LLM, Agent, Tool, default_agent
+    from pytest_agent_sandbox.client.agents import (
+        LLM,
+        Agent,
+        Tool,
+        default_agent,
+    )
     from pytest_agent_sandbox.client.client_tools import client_tool
+    from pytest_agent_sandbox.client.commands import CommandResult
     from pytest_agent_sandbox.client.conversation import RemoteConversation
+    from pytest_agent_sandbox.client.event_base import Event
+    from pytest_agent_sandbox.client.event_log import EventLog, ToolCall
     from pytest_agent_sandbox.client.skills import Skill
     from pytest_agent_sandbox.client.versions import AgentServerVersionWarning
     from pytest_agent_sandbox.client.workspace import RemoteWorkspace
     from pytest_agent_sandbox.engines.docker.dev_workspace import DockerDevWorkspace
     from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
     from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
+    from pytest_agent_sandbox.errors import (
+        BudgetExceeded,
+        CassetteError,
+        CassetteMiss,
+        CassetteUnused,
+        CommandTimeout,
+        ConversationFailed,
+        ConversationTimeout,
+        EngineUnavailable,
+        FaultUnused,
+        ImageBuildFailed,
+        ImageNotFound,
+        ImagePullFailed,
+        LLMScriptError,
+        LLMScriptExhausted,
+        LLMScriptUnused,
+        SandboxDied,
+        SandboxError,
+        SandboxPaused,
+        SandboxStartFailed,
+        ServerError,
+        ServiceUnavailable,
+        SettingsError,
+    )
     from pytest_agent_sandbox.expectations.expect import expect
     from pytest_agent_sandbox.expectations.trajectory import trajectory
     from pytest_agent_sandbox.host.host_route import HostRoute
-    from pytest_agent_sandbox.llm.replies import delay, error, say, tool, unchecked
+    from pytest_agent_sandbox.llm.calls import LLMCall
+    from pytest_agent_sandbox.llm.replies import (
+        Entry,
+        LLMRequest,
+        Reply,
+        delay,
+        error,
+        say,
+        tool,
+        unchecked,
+    )
+    from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
+    from pytest_agent_sandbox.plugin.conversation_factory import ConversationFactory
+    from pytest_agent_sandbox.plugin.workspace_factory import WorkspaceFactory
     from pytest_agent_sandbox.sandbox.gateway import HostGateway, LLMEndpoint
+    from pytest_agent_sandbox.sandbox.services import Service
     from pytest_agent_sandbox.sandbox.workspace import Workspace
+    from pytest_agent_sandbox.settings.table import SandboxSettings
     from pytest_agent_sandbox.standalone import Conversation
 
 _HOMES = {
     "Agent": "client.agents",
+    "AgentLLM": "plugin.agent_llm",
     "AgentServerVersionWarning": "client.versions",
+    "BudgetExceeded": "errors",
+    "CassetteError": "errors",
+    "CassetteMiss": "errors",
+    "CassetteUnused": "errors",
+    "CommandResult": "client.commands",
+    "CommandTimeout": "errors",
     "Conversation": "standalone",
+    "ConversationFactory": "plugin.conversation_factory",
+    "ConversationFailed": "errors",
+    "ConversationTimeout": "errors",
     "DockerDevWorkspace": "engines.docker.dev_workspace",
     "DockerWorkspace": "engines.docker.workspace",
     "EngineContext": "engines.engine",
+    "EngineUnavailable": "errors",
+    "Entry": "llm.replies",
+    "Event": "client.event_base",
+    "EventLog": "client.event_log",
+    "FaultUnused": "errors",
     "HostGateway": "sandbox.gateway",
     "HostRoute": "host.host_route",
+    "ImageBuildFailed": "errors",
+    "ImageNotFound": "errors",
+    "ImagePullFailed": "errors",
     "LLM": "client.agents",
+    "LLMCall": "llm.calls",
     "LLMEndpoint": "sandbox.gateway",
+    "LLMRequest": "llm.replies",
+    "LLMScriptError": "errors",
+    "LLMScriptExhausted": "errors",
+    "LLMScriptUnused": "errors",
     "RemoteConversation": "client.conversation",
     "RemoteWorkspace": "client.workspace",
+    "Reply": "llm.replies",
+    "SandboxDied": "errors",
     "SandboxEngine": "engines.engine",
+    "SandboxError": "errors",
+    "SandboxPaused": "errors",
     "SandboxRequest": "engines.engine",
+    "SandboxSettings": "settings.table",
+    "SandboxStartFailed": "errors",
+    "ServerError": "errors",
+    "Service": "sandbox.services",
+    "ServiceUnavailable": "errors",
+    "SettingsError": "errors",
     "Skill": "client.skills",
     "Tool": "client.agents",
+    "ToolCall": "client.event_log",
     "Workspace": "sandbox.workspace",
+    "WorkspaceFactory": "plugin.workspace_factory",
     "acp_agent": "client.acp",
     "client_tool": "client.client_tools",
     "default_agent": "client.agents",
@@ -61,21 +143,56 @@ _HOMES = {
 __all__ = [
     "LLM",
     "Agent",
+    "AgentLLM",
     "AgentServerVersionWarning",
+    "BudgetExceeded",
+    "CassetteError",
+    "CassetteMiss",
+    "CassetteUnused",
+    "CommandResult",
+    "CommandTimeout",
     "Conversation",
+    "ConversationFactory",
+    "ConversationFailed",
+    "ConversationTimeout",
     "DockerDevWorkspace",
     "DockerWorkspace",
     "EngineContext",
+    "EngineUnavailable",
+    "Entry",
+    "Event",
+    "EventLog",
+    "FaultUnused",
     "HostGateway",
     "HostRoute",
+    "ImageBuildFailed",
+    "ImageNotFound",
+    "ImagePullFailed",
+    "LLMCall",
     "LLMEndpoint",
+    "LLMRequest",
+    "LLMScriptError",
+    "LLMScriptExhausted",
+    "LLMScriptUnused",
     "RemoteConversation",
     "RemoteWorkspace",
+    "Reply",
+    "SandboxDied",
     "SandboxEngine",
+    "SandboxError",
+    "SandboxPaused",
     "SandboxRequest",
+    "SandboxSettings",
+    "SandboxStartFailed",
+    "ServerError",
+    "Service",
+    "ServiceUnavailable",
+    "SettingsError",
     "Skill",
     "Tool",
+    "ToolCall",
     "Workspace",
+    "WorkspaceFactory",
     "acp_agent",
     "client_tool",
     "default_agent",

@@ -1,4 +1,4 @@
-"""Every error of this package, in one tree.
+"""Every error of this package, in one tree; users import them from `pytest_agent_sandbox`.
 
 What the agent got wrong is an assertion failure of the test. What the sandbox got wrong is a
 `SandboxError`; the failure report tells the two apart by that class.
@@ -181,3 +181,10 @@ class BudgetExceeded(SandboxError):
     """An LLM call that was refused, as it would exceed what the test or the run may spend."""
 
     fault = "budget"
+
+
+# Users know them by this name: tracebacks and pytest's summaries show it before the message.
+for _error in list(vars().values()):
+    if isinstance(_error, type) and issubclass(_error, SandboxError):
+        _error.__module__ = __name__.rpartition(".")[0]
+del _error

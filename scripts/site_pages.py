@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest_agent_sandbox
+from pytest_agent_sandbox import errors
 from pytest_agent_sandbox.cli.main import make_parser
 from pytest_agent_sandbox.plugin import fixtures
 from pytest_agent_sandbox.settings.kinds import switch
@@ -103,7 +104,9 @@ def examples() -> str:
         if file.parent != folder and not any(f"#{file.parent.name} " in line for line in lines):
             lines[-2] = f"## {name} {{ #{file.parent.name} }}"
         docstring = ast.get_docstring(ast.parse(code))
-        lines += [docstring.partition("\n")[0] if docstring else "", ""]
+        told = (docstring or "").splitlines()
+        lines += [told[0] if told else "", ""]
+        lines += [f"*{line}*\n" for line in told if line.startswith("Needs ")]
         lines += ["```python", code.rstrip(), "```", ""]
     return "\n".join(lines)
 
@@ -155,8 +158,15 @@ def given(options: Mapping[str, object]) -> str:
 
 
 def api() -> str:
-    """Everything that `pytest_agent_sandbox` exports."""
-    return "\n".join(f"::: pytest_agent_sandbox.{name}\n" for name in pytest_agent_sandbox.__all__)
+    """Everything that `pytest_agent_sandbox` exports, but for the errors."""
+    names = (name for name in pytest_agent_sandbox.__all__ if name not in vars(errors))
+    return "\n".join(f"::: pytest_agent_sandbox.{name}\n" for name in names)
+
+
+def all_errors() -> str:
+    """Every error, in the order of the tree."""
+    names = (name for name in vars(errors) if name in pytest_agent_sandbox.__all__)
+    return "\n".join(f"::: pytest_agent_sandbox.{name}\n" for name in names)
 
 
 def command_line() -> str:
@@ -181,6 +191,7 @@ def with_commands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentPars
 MAKERS: dict[str, Callable[[], str]] = {
     "API": api,
     "command line": command_line,
+    "errors": all_errors,
     "examples": examples,
     "fixtures": fixture_functions,
     "settings": settings,

@@ -1,4 +1,7 @@
-"""An agent with a browser: it reads a web page that is served in its sandbox."""
+"""An agent with a browser: it reads a web page that is served in its sandbox.
+
+Needs the image of `agent-sandbox build --target source`.
+"""
 
 import pytest
 

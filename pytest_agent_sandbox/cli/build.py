@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from pytest_agent_sandbox.cli.json_output import print_json
 from pytest_agent_sandbox.containers import building, images
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import DEFAULT_AGENT_SERVER_VERSION
@@ -21,6 +22,7 @@ def build(
     platform: str | None,
     ca_bundle: str | None,
     tag: str | None,
+    as_json: bool = False,
 ) -> None:
     """Build an agent-server image, and print what became of it.
 
@@ -32,6 +34,7 @@ def build(
         platform: Such as `linux/arm64`; None for the engine's own.
         ca_bundle: A file of CA certificates to trust; None for those of the environment.
         tag: Its name; None makes it the default image of tests on this engine.
+        as_json: Print it for programs.
 
     Raises:
         SandboxError: There is no engine, or the build failed.
@@ -60,4 +63,16 @@ def build(
                 else f"Use it with --sandbox-image={image.reference}."
             )
     seconds = time.monotonic() - started
+    if as_json:
+        print_json(
+            {
+                "image": image.reference,
+                "id": image.id,
+                "platform": image.platform,
+                "version": image.labels[images.VERSION_LABEL],
+                "size": image.size,
+                "seconds": round(seconds, 1),
+            }
+        )
+        return
     print(f"{images.describe(image)}: {megabytes(image.size)}, ready in {seconds:.1f} s. {use}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence import folders, records, results_table, sections
@@ -49,6 +50,8 @@ class _Line:
     name: str
     first: str
     second: str
+    #: The same as numbers; None where they are not known.
+    numbers: tuple[float | None, float | None]
     #: How likely chance alone makes such a difference; None where there is nothing to compare.
     chance: float | None = None
     direction: str = ""
@@ -58,6 +61,15 @@ class _Line:
 class _Test:
     name: str
     lines: list[_Line] = field(default_factory=list)
+
+
+@dataclass
+class _Comparison:
+    """Comparison of two runs."""
+
+    tests: list[_Test]
+    only_in_first: list[str]
+    only_in_second: list[str]
 
 
 def compare(first: Path, second: Path) -> str:
@@ -73,19 +85,53 @@ def compare(first: Path, second: Path) -> str:
     Raises:
         SettingsError: One of them holds no run.
     """
-    runs = [_tests(folder) for folder in (first, second)]
-    names = [name for name in runs[0] if name in runs[1]]
-    compared = [_compared(name, runs[0][name], runs[1][name]) for name in names]
-    _correct([line for test in compared for line in test.lines])
+    found = _comparison(first, second)
+    compared = found.tests
     lines = [f"A: {first}", f"B: {second}", "", f"{'':<{_WIDTH}}{'A':>{_WIDTH}}{'B':>{_WIDTH}}"]
     for test in compared:
         lines += ["", sections.printable(test.name)]
         lines += [_spelled(line) for line in test.lines]
-    for run, others, label in ((0, 1, "A"), (1, 0, "B")):
-        only = [name for name in runs[run] if name not in runs[others]]
+    for only, label in ((found.only_in_first, "A"), (found.only_in_second, "B")):
         lines += [""] * bool(only)
         lines += [f"only in {label}: {sections.printable(name)}" for name in only]
     return "\n".join([*lines, "", *_summary(compared)]) + "\n"
+
+
+def compare_for_programs(first: Path, second: Path) -> dict[str, Any]:
+    """Return the same as a document of JSON; raises as `compare` does."""
+    found = _comparison(first, second)
+    return {
+        "A": str(first),
+        "B": str(second),
+        "tests": [
+            {"test": test.name, "measures": [_document(line) for line in test.lines]}
+            for test in found.tests
+        ],
+        "only_in_A": found.only_in_first,
+        "only_in_B": found.only_in_second,
+    }
+
+
+def _document(line: _Line) -> dict[str, Any]:
+    return {
+        "name": line.name,
+        "A": line.numbers[0],
+        "B": line.numbers[1],
+        "direction": line.direction,
+        "p": line.chance,
+        "is_more_than_chance": _is_more_than_chance(line),
+    }
+
+
+def _comparison(first: Path, second: Path) -> _Comparison:
+    one, other = (_tests(folder) for folder in (first, second))
+    compared = [_compared(name, one[name], other[name]) for name in one if name in other]
+    _correct([line for test in compared for line in test.lines])
+    return _Comparison(
+        compared,
+        [name for name in one if name not in other],
+        [name for name in other if name not in one],
+    )
 
 
 def _tests(folder: Path) -> dict[str, list[Row]]:
@@ -111,6 +157,7 @@ def _compared(name: str, first: Sequence[Row], second: Sequence[Row]) -> _Test:
             "passed",
             _rate(passed, len(first)),
             _rate(passed_then, len(second)),
+            (passed / len(first), passed_then / len(second)),
             rate_difference(passed, len(first), passed_then, len(second)),
             _direction(passed / len(first), passed_then / len(second)),
         )
@@ -126,8 +173,9 @@ def _compared(name: str, first: Sequence[Row], second: Sequence[Row]) -> _Test:
 
 
 def _mean_line(measure: _Measure, first: Sequence[float], second: Sequence[float]) -> _Line:
-    left, right = (measure.spell(fmean(some)) if some else "not known" for some in (first, second))
-    line = _Line(measure.name, left, right)
+    means = fmean(first) if first else None, fmean(second) if second else None
+    left, right = ("not known" if mean is None else measure.spell(mean) for mean in means)
+    line = _Line(measure.name, left, right, means)
     if first and second:
         line.direction = _direction(fmean(first), fmean(second))
         line.chance = mean_difference(first, second) if line.direction else None
@@ -157,17 +205,17 @@ def _spelled(line: _Line) -> str:
     text = f"  {line.name:<{_WIDTH - 2}}{line.first:>{_WIDTH}}{line.second:>{_WIDTH}}"
     if not line.direction:
         return text
-    if line.chance is None or line.chance >= _LEVEL:
+    if line.chance is None or not _is_more_than_chance(line):
         return f"{text}  {line.direction}, may be chance"
     return f"{text}  {line.direction} (p = {line.chance:.2g})"
 
 
+def _is_more_than_chance(line: _Line) -> bool:
+    return line.chance is not None and line.chance < _LEVEL and bool(line.direction)
+
+
 def _summary(compared: Sequence[_Test]) -> Iterator[str]:
-    different = sum(
-        line.chance is not None and line.chance < _LEVEL and bool(line.direction)
-        for test in compared
-        for line in test.lines
-    )
+    different = sum(_is_more_than_chance(line) for test in compared for line in test.lines)
     noun = "test" if len(compared) == 1 else "tests"
     if not compared:
         yield "no test is in both"

@@ -6,18 +6,22 @@ import os
 import platform as machine
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
 import requests
 from docker.errors import DockerException
 
+from pytest_agent_sandbox.cli.json_output import print_json
 from pytest_agent_sandbox.containers import images
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import DEFAULT_IMAGE
 from pytest_agent_sandbox.containers.progress import megabytes
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.llm.models import check_model
+
+#: How programs are told of the states of findings.
+_STATES = {"ok": "ok", "--": "optional", "FAIL": "failed"}
 
 LLM_VARIABLES = ("LLM_MODEL", "LLM_API_KEY", "LLM_BASE_URL")
 
@@ -44,16 +48,19 @@ class Finding:
         return f"{self.state:<5}{self.subject:<13}" + f"\n{indent}".join(lines)
 
 
-def doctor(image: str | None, *, start: bool) -> int:
+def doctor(image: str | None, *, start: bool, as_json: bool = False) -> int:
     """Print what tests need and whether it is here.
 
     Args:
         image: The image to look at; None for the default one.
         start: Whether to start a sandbox too.
+        as_json: Print it for programs.
 
     Returns:
         The exit code: 1 where something needed is missing.
     """
+    if as_json:
+        return _as_json(image, start=start)
     failed = False
     print(
         f"agent-sandbox {version('pytest-agent-sandbox')}, Python {machine.python_version()}, "
@@ -63,6 +70,23 @@ def doctor(image: str | None, *, start: bool) -> int:
         print(finding, flush=True)
         failed = failed or finding.state == "FAIL"
     print("Something is missing: see above." if failed else "All that tests need is here.")
+    return 1 if failed else 0
+
+
+def _as_json(image: str | None, *, start: bool) -> int:
+    findings = list(_findings(image, start=start))
+    failed = any(finding.state == "FAIL" for finding in findings)
+    print_json(
+        {
+            "version": version("pytest-agent-sandbox"),
+            "python": machine.python_version(),
+            "system": f"{machine.system()} {machine.machine()}",
+            "ready": not failed,
+            "findings": [
+                {**asdict(finding), "state": _STATES[finding.state]} for finding in findings
+            ],
+        }
+    )
     return 1 if failed else 0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from pytest_agent_sandbox.cli.completion import SHELLS
 from pytest_agent_sandbox.containers import images
 from pytest_agent_sandbox.containers.base_images import DEFAULT_BASE_IMAGE
 from pytest_agent_sandbox.containers.images import DEFAULT_AGENT_SERVER_VERSION
@@ -59,6 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--start", action="store_true", help="also start a sandbox and time it (takes seconds)"
     )
+    _add_json(doctor)
     doctor.set_defaults(command=_doctor)
 
     build = commands.add_parser(
@@ -107,6 +109,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="name of the image, for --sandbox-image; keeps the default image as it is",
     )
+    _add_json(build)
     build.set_defaults(command=_build)
 
     show = commands.add_parser(
@@ -122,6 +125,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="folder of a run, or of a test in it (default: %(default)s)",
     )
     show.add_argument("--text", action="store_true", help="always print it")
+    _add_json(show)
     show.set_defaults(command=_show)
 
     compare = commands.add_parser(
@@ -133,6 +137,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     for name in ("A", "B"):
         compare.add_argument(name, type=Path, help="output folder of a run (--sandbox-output)")
+    _add_json(compare)
     compare.set_defaults(command=_compare)
 
     prune = commands.add_parser(
@@ -146,6 +151,8 @@ def make_parser() -> argparse.ArgumentParser:
         "names", nargs="*", metavar="NAME", help="sandbox to remove (default: see above)"
     )
     prune.add_argument("--dry-run", action="store_true", help="only list them")
+    prune.add_argument("-y", "--yes", action="store_true", help="remove them without asking")
+    _add_json(prune)
     prune.set_defaults(command=_prune)
 
     cassettes = commands.add_parser("cassettes", help="manage recorded LLM answers")
@@ -163,13 +170,26 @@ def make_parser() -> argparse.ArgumentParser:
         help="arguments of pytest that select all tests (default: the project's settings)",
     )
     check.set_defaults(command=_check_cassettes)
+
+    completion = commands.add_parser(
+        "completion",
+        help="print a script that has your shell complete all this",
+        description="Prints a script that has your shell complete commands and options. For bash: "
+        'eval "$(agent-sandbox completion bash)" in ~/.bashrc.',
+    )
+    completion.add_argument("shell", choices=SHELLS, help="whose script it is")
+    completion.set_defaults(command=_completion)
     return parser
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print it as JSON, for programs")
 
 
 def _doctor(options: argparse.Namespace) -> int:
     from pytest_agent_sandbox.cli.doctor import doctor
 
-    return doctor(options.image, start=options.start)
+    return doctor(options.image, start=options.start, as_json=options.json)
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -183,6 +203,7 @@ def _build(options: argparse.Namespace) -> int:
         platform=options.platform,
         ca_bundle=options.ca_bundle,
         tag=options.tag,
+        as_json=options.json,
     )
     return 0
 
@@ -200,18 +221,30 @@ def _check_cassettes(options: argparse.Namespace) -> int:
 def _prune(options: argparse.Namespace) -> int:
     from pytest_agent_sandbox.cli.prune import prune
 
-    return 0 if prune(options.names, dry_run=options.dry_run) else 1
+    went_well = prune(options.names, dry_run=options.dry_run, yes=options.yes, as_json=options.json)
+    return 0 if went_well else 1
 
 
 def _show(options: argparse.Namespace) -> int:
     from pytest_agent_sandbox.cli.show import show
 
-    show(Path(options.path), as_text=options.text)
+    show(Path(options.path), as_text=options.text, as_json=options.json)
     return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from pytest_agent_sandbox.cli.compare import compare
+    from pytest_agent_sandbox.cli.compare import compare, compare_for_programs
+    from pytest_agent_sandbox.cli.json_output import print_json
 
-    print(compare(options.A, options.B), end="")
+    if options.json:
+        print_json(compare_for_programs(options.A, options.B))
+    else:
+        print(compare(options.A, options.B), end="")
+    return 0
+
+
+def _completion(options: argparse.Namespace) -> int:
+    from pytest_agent_sandbox.cli.completion import completion
+
+    print(completion(make_parser(), options.shell))
     return 0

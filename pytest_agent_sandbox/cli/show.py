@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from pytest_agent_sandbox.cli.json_output import print_json
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence import folders, results_table, sections
 from pytest_agent_sandbox.evidence.page.write import write_page
@@ -17,7 +20,7 @@ _SECONDS = "{:7.1f}s"
 _WHAT_TO_GIVE = "Give the folder of a run, such as agent-results, or that of a test in it."
 
 
-def show(path: Path, *, as_text: bool) -> None:
+def show(path: Path, *, as_text: bool, as_json: bool = False) -> None:
     """Open a result in the browser, or print it.
 
     Pages are written first where there are none: of a test whose run was killed, say.
@@ -25,6 +28,7 @@ def show(path: Path, *, as_text: bool) -> None:
     Args:
         path: A run's output folder, a test's folder in it, or a file in either.
         as_text: Print it, also where there is a browser.
+        as_json: Print it for programs.
 
     Raises:
         SettingsError: There is no result, or its page cannot be written.
@@ -34,13 +38,15 @@ def show(path: Path, *, as_text: bool) -> None:
     folder = path if path.is_dir() else path.parent
     if (folder / folders.RESULT).is_file():
         page = folder / folders.PAGE
-        text = _test_text
+        text, document = _test_text, _test_document
     elif folders.is_ours(folder):
         page = folder / folders.INDEX
-        text = _run_text
+        text, document = _run_text, _run_document
     else:
         raise SettingsError(f"{path} holds no result. {_WHAT_TO_GIVE}")
-    if as_text or not _open(page, folder):
+    if as_json:
+        print_json(document(folder))
+    elif as_text or not _open(page, folder):
         # Agents write in any script; not every terminal can.
         encoding = sys.stdout.encoding or "utf-8"
         print(text(folder).encode(encoding, "replace").decode(encoding), end="")
@@ -76,6 +82,14 @@ def _test_text(folder: Path) -> str:
     for title, text in sections.of(story, folder):
         lines += [f"--- {title}", text.rstrip()]
     return "\n".join(lines) + "\n"
+
+
+def _test_document(folder: Path) -> dict[str, Any]:
+    return asdict(read_story(folder))
+
+
+def _run_document(folder: Path) -> dict[str, Any]:
+    return {"tests": [asdict(row) for row in results_table.rows(folder)]}
 
 
 def _run_text(folder: Path) -> str:

@@ -23,6 +23,17 @@ CANNOT_BECOME = 126
 _LATER = 0.2
 
 
+def not_a_command_line(command: object) -> str:
+    """Word the error for a command that is not one text; lists are what `subprocess` takes."""
+    given = f"not {type(command).__name__}"
+    if isinstance(command, list | tuple) and all(isinstance(word, str) for word in command):
+        given = f"not a list of words; as one it is {shlex.join(command)!r}"
+    return (
+        f"execute_command() takes one text, which a shell reads, {given}. shlex.join(words) makes "
+        "one of a list; run_agent([…]) takes the words of an agent's program."
+    )
+
+
 @dataclass(frozen=True)
 class CommandInputs:
     """The inputs of one command.

@@ -291,7 +291,8 @@ class RemoteConversation(ConversationCalls, ConversationVerbs, AwaitableClosing)
             raise callback_error
 
     def __repr__(self) -> str:
-        return f"<RemoteConversation {self.id}>"
+        status = "closed" if self._closed.is_set() else self.state.told_status or "new"
+        return f"<RemoteConversation {self.id}: {status}, events: {len(self.events)}>"
 
     def _check_connection(self) -> None:
         if self._closed.is_set():

@@ -47,7 +47,7 @@ def read_bytes(connection: ServerConnection, path: str) -> bytes:
         try:
             content = connection.request("GET", address, params=params).content
         except ServerError as error:
-            raise _read_error(connection, error, path) from error
+            raise _read_error(connection, error, path) from None
     if not content:
         # The server finds out too late, in the middle of its answer, that it may not read a file.
         _look(connection, path, is_read=True)
@@ -60,7 +60,7 @@ def write_bytes(connection: ServerConnection, path: str, content: bytes | IO[byt
         try:
             put(connection, name, content)
         except ServerError as error:
-            raise _write_error(connection, error, path) from error
+            raise _write_error(connection, error, path) from None
 
 
 def upload(connection: ServerConnection, local: Path, path: str) -> None:
@@ -116,7 +116,7 @@ def _download_file(connection: ServerConnection, path: str, local: Path, mode: i
                     if sys.platform != "win32":
                         os.fchmod(file.fileno(), mode)
         except ServerError as error:
-            raise _read_error(connection, error, path) from error
+            raise _read_error(connection, error, path) from None
 
 
 def _open_privately(path: Path) -> int:

@@ -9,6 +9,7 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
+import httpx
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.answers import an_object
@@ -108,7 +109,9 @@ class RemoteWorkspace(WorkspaceCommands, WorkspaceGit, AwaitableClosing):
                 return
             if time.monotonic() >= deadline:
                 raise SandboxStartFailed(
-                    f"The agent server at {self.host} was not ready within {timeout:g} s: {problem}"
+                    f"The agent server at {self.host} was not ready within {timeout:g} s: "
+                    f"{problem} Where it is only slow, give it longer by "
+                    "--sandbox-start-timeout=SECONDS."
                 )
             time.sleep(0.02)
 
@@ -192,6 +195,10 @@ class RemoteWorkspace(WorkspaceCommands, WorkspaceGit, AwaitableClosing):
     def close(self) -> None:
         """Close the connections to the server, which goes on running. May be called twice."""
         self.connection.close()
+
+    def __repr__(self) -> str:
+        address = str(httpx.URL(self.host).copy_with(userinfo=b""))
+        return f"<{type(self).__name__} {self.working_dir} at {address}>"
 
     # Their awaitable forms.
     await_until_ready = InThread(wait_until_ready)

@@ -11,10 +11,11 @@ from pytest_agent_sandbox.client import agent_runs, files
 from pytest_agent_sandbox.client.agent_runs import AgentRun, RunObserver
 from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.background_commands import BackgroundCommand
-from pytest_agent_sandbox.client.command_inputs import CommandInputs
+from pytest_agent_sandbox.client.command_inputs import CommandInputs, not_a_command_line
 from pytest_agent_sandbox.client.commands import CommandResult, left_until, run_command
 from pytest_agent_sandbox.client.server_commands import START_TIMEOUT
 from pytest_agent_sandbox.client.workspace_files import WorkspaceFiles
+from pytest_agent_sandbox.errors import SettingsError
 
 
 class WorkspaceCommands(WorkspaceFiles):
@@ -56,8 +57,8 @@ class WorkspaceCommands(WorkspaceFiles):
 
         Raises:
             ValueError: The timeout is not positive, or the command holds a NUL.
-            SettingsError: A variable's name is none, its value is no text, or the sandbox's user
-                cannot become `user`.
+            SettingsError: The command is not one text, a variable's name is none, its value is no
+                text, or the sandbox's user cannot become `user`.
             OSError: `cwd` does not exist in the sandbox, is no folder, or may not be entered.
             CommandTimeout: The server did not tell of the command any more when its timeout struck,
                 or not of its end within 15 s after it was to be ended.
@@ -65,6 +66,8 @@ class WorkspaceCommands(WorkspaceFiles):
             ServerError: The server refused or could not start the command, did not answer to that
                 in the time, or the output is lost.
         """
+        if not isinstance(command, str):
+            raise SettingsError(not_a_command_line(command))
         inputs = CommandInputs(
             env=env or {},
             stdin=stdin.encode() if isinstance(stdin, str) else stdin,

@@ -16,6 +16,10 @@ from pytest_agent_sandbox.errors import (
     SandboxStartFailed,
     SettingsError,
 )
+from pytest_agent_sandbox.settings.suggest import did_you_mean
+
+#: What the setting `network` may be beside the name of one.
+_NETWORK_WORDS = ("open", "isolated", "none")
 
 _PORT_TAKEN = re.compile(r"port is already allocated|address already in use", re.IGNORECASE)
 _PORT_IN_MESSAGE = re.compile(r"(?:127\.0\.0\.1|0\.0\.0\.0|\]):(\d+)")
@@ -97,8 +101,10 @@ def start_failure(error: APIError, spec: ContainerSpec, name: str) -> SandboxErr
         if sign in lower:
             return SettingsError(f"{meaning}. The engine said: {words}")
     if spec.network is not None and "network" in lower and "not found" in lower:
+        hint = did_you_mean(spec.network, _NETWORK_WORDS)
         return SettingsError(
-            f"network: the engine has no network {spec.network!r}; `docker network ls` lists them."
+            f"network: the engine has no network {spec.network!r}; `docker network ls` lists them. "
+            f"{hint}".rstrip()
         )
     if error.status_code == 400 and "oci runtime" not in lower:  # noqa: PLR2004
         return SettingsError(f"The engine refuses a setting of the container: {words}")

@@ -245,7 +245,8 @@ class ContainerEngine(Closing):
         if self.is_remote:
             raise SettingsError(
                 f"The engine at {self.endpoint} is on another machine, so the address by which its "
-                "containers reach this one cannot be known: give it (host address setting)."
+                "containers reach this one cannot be known: give it by "
+                "--sandbox-gateway-address=ADDRESS."
             )
         if self.is_virtual_machine:
             return HostRoute("127.0.0.1")

@@ -206,9 +206,8 @@ def ensure_image(
             f"{here}. No registry has it: `{command}` builds it on this machine, once."
         )
     if pull == "never" or _is_id(reference):
-        why = " (--sandbox-pull=never)" if pull == "never" else ": it is given by its id"
         here = _what_is_here(engine, reference, wanted, local)
-        raise ImageNotFound(f"{here}, and it cannot be pulled{why}.")
+        raise ImageNotFound(f"{here}, {_why_not_pulled(reference, wanted, pull)}")
     with machine_lock(engine, f"the image {reference} ({wanted})", progress):
         if pull == "missing":
             local = find_local(engine, reference)  # another process may just have pulled it
@@ -279,6 +278,17 @@ def normal_platform(platform: str) -> str:
     if variant == _USUAL_VARIANTS.get(architecture):
         variant = ""
     return "/".join(part for part in (system, architecture, variant) if part)
+
+
+def _why_not_pulled(reference: str, platform: str, pull: Pull) -> str:
+    """Say why an image is not pulled, and what to do."""
+    if _is_id(reference):
+        return "and it cannot be pulled: it is given by its id. Name it as its registry does."
+    assert pull == "never"
+    return (
+        "and --sandbox-pull=never forbids to pull it. Pull it before the run, "
+        f"`docker pull --platform {platform} {reference}`, or leave the setting out."
+    )
 
 
 def _what_is_here(engine: ContainerEngine, reference: str, wanted: str, image: Image | None) -> str:

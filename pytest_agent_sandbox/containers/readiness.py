@@ -13,6 +13,12 @@ from pytest_agent_sandbox.errors import SandboxStartFailed
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.025
 
+#: What to do where a start has taken too long.
+AFTER_A_TIMEOUT = (
+    "Where the machine is only slow, give it longer by --sandbox-start-timeout=SECONDS, or start "
+    "fewer at once (--sandbox-pool-size, -n); else the container's log below says what hangs."
+)
+
 
 def wait_until(
     answering: Callable[[], bool],
@@ -44,7 +50,7 @@ def wait_until(
         if waited > timeout:
             raise SandboxStartFailed(
                 f"Container {container.name} of {container.spec.image} runs, but what is in it did "
-                f"not answer within {waited:.1f} s.",
+                f"not answer within {waited:.1f} s. {AFTER_A_TIMEOUT}",
                 log=container.log_tail(),
             )
         container.wait_for_end(pause)

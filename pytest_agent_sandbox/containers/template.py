@@ -14,6 +14,7 @@ from pytest_agent_sandbox.containers.accounts import Account
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.container_program import Program
 from pytest_agent_sandbox.containers.engine import ContainerEngine
+from pytest_agent_sandbox.containers.readiness import AFTER_A_TIMEOUT
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed
 from pytest_agent_sandbox.host.closing import Closing
 
@@ -231,7 +232,8 @@ class Template(Closing):
                 if time.monotonic() > deadline:
                     raise SandboxStartFailed(
                         f"Container {self._container.name} of {self._container.spec.image} runs, "
-                        f"but its template did not {what} within {timeout:.0f} s.",
+                        f"but its template did not {what} within {timeout:.0f} s. "
+                        f"{AFTER_A_TIMEOUT}",
                         log=self._container.log_tail(),
                     )
             answer: dict[str, Any] = json.loads(line)

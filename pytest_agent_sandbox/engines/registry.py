@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.settings.suggest import did_you_mean
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
 #: The entry points by which other distributions add engines.
@@ -78,8 +79,9 @@ def _find(name: str) -> EntryPoint:
     found = [point for point in added if point.name == name]
     if not found:
         known = sorted({*_OWN, *(point.name for point in added)})
+        hint = f"{question} " if (question := did_you_mean(name, known)) else ""
         raise SettingsError(
-            f"engine = {name}: there is no such engine. Known are {', '.join(known)}; other "
+            f"engine = {name}: there is no such engine. {hint}Known are {', '.join(known)}; other "
             f"distributions add engines by entry points of the group {GROUP}."
         )
     if len(found) > 1:

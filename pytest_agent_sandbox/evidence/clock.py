@@ -25,17 +25,23 @@ class Clock:
 
     def __init__(self, started: float, received: Iterable[tuple[str, float]] = ()) -> None:
         self._started = started
-        differences = [
-            here - there
-            for text, here in received
-            for there, has_zone in [_read(text)]
-            if there is not None and not has_zone
-        ]
-        # One event with an impossible time must not move all the others.
-        possible = [one for one in differences if abs(one) < _LARGEST_ZONE]
-        # The smallest: what was fetched again came late.
-        zone = min(possible or differences, default=0.0)
-        self._zone = round(zone / _ZONE_STEP) * _ZONE_STEP
+        self._difference: float | None = None
+        for text, here in received:
+            self.learn(text, here)
+
+    def learn(self, text: str, here: float) -> None:
+        """Learn of one more time as the server wrote it, and when it came here."""
+        there, has_zone = _read(text)
+        if there is None or has_zone:
+            return
+        known = () if self._difference is None else (self._difference,)
+        # One event with an impossible time must not move all the others; and the smallest of what
+        # is possible counts: what was fetched again came late.
+        self._difference = min((*known, here - there), key=lambda one: (not _is_possible(one), one))
+
+    @property
+    def _zone(self) -> float:
+        return round((self._difference or 0.0) / _ZONE_STEP) * _ZONE_STEP
 
     def seconds(self, text: str) -> float | None:
         """Return when that was, in seconds since the test began; None for what is no time."""
@@ -43,6 +49,10 @@ class Clock:
         if there is None:
             return None
         return there + (0 if has_zone else self._zone) - self._started
+
+
+def _is_possible(difference: float) -> bool:
+    return abs(difference) < _LARGEST_ZONE
 
 
 def _read(text: str) -> tuple[float | None, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from pytest_agent_sandbox.client.events import ACPToolCallEvent, ObservationEvent, parse_event
@@ -29,15 +30,23 @@ class LiveView:
         console: Where to.
         prefix: What each line begins with: whose conversation it is, where there are several.
         mask: Masks the secrets in a text.
+        started: When the test began, in seconds since 1970, as its report counts; by default times
+            are those since the first event.
     """
 
     def __init__(
-        self, console: Console, *, prefix: str = "", mask: Callable[[str], str] = str
+        self,
+        console: Console,
+        *,
+        prefix: str = "",
+        mask: Callable[[str], str] = str,
+        started: float | None = None,
     ) -> None:
         self._console = console
         self._prefix = prefix
         self._mask = mask
         self._start: float | None = None
+        self._clock = None if started is None else Clock(started)
         self._status = ""
         self._acp_calls: set[str] = set()
         self._lock = threading.Lock()
@@ -60,10 +69,7 @@ class LiveView:
             if step.kind == "state" and step.summary == self._status:
                 return
             self._status = step.summary if step.kind == "state" else self._status
-            time = Clock(0.0).seconds(event.timestamp)
-            if time is not None:
-                self._start = time if self._start is None else self._start
-                step.time = max(time - self._start, 0.0)
+            step.time = self._seconds(event.timestamp)
             is_result = isinstance(event, ObservationEvent)
             if isinstance(event, ACPToolCallEvent):
                 is_result = event.tool_call_id in self._acp_calls
@@ -71,6 +77,16 @@ class LiveView:
             if is_result:
                 step.parts = [part for part in step.parts if part.label == steps.RESULT]
             self._print(step, is_result=is_result)
+
+    def _seconds(self, written: str) -> float | None:
+        if self._clock is not None:
+            self._clock.learn(written, time.time())
+            return self._clock.seconds(written)
+        seconds = Clock(0.0).seconds(written)
+        if seconds is None:
+            return None
+        self._start = seconds if self._start is None else self._start
+        return max(seconds - self._start, 0.0)
 
     def _print(self, step: Step, *, is_result: bool) -> None:
         lines = sections.outcome(step) if is_result else sections.in_full(step)

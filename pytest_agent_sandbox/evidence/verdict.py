@@ -12,7 +12,7 @@ from pytest_agent_sandbox.evidence.story import Fault, Verdict
 
 _LONGEST_HEADLINE = 300
 #: Python names an error with its module, which is ours.
-_OWN_ERRORS = f"{errors.__name__}."
+_OWN_ERRORS = f"{errors.SandboxError.__module__}."
 #: How the lines of a difference begin.
 _SIGNS = ("- ", "+ ")
 

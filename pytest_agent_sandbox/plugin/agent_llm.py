@@ -316,6 +316,9 @@ class AgentLLM(Closing):
         has_recorded = any(call.origin == "recorded" for call in self.calls)
         self._sources.finish(passed=passed, has_recorded=has_recorded, evidence=evidence)
 
+    def __repr__(self) -> str:
+        return f"<AgentLLM: {self._sources.known_mode or 'unused'}, calls: {len(self.calls)}>"
+
     def close(self) -> None:
         """Close the lanes."""
         for lane in self._lanes.end():

@@ -84,8 +84,9 @@ class FollowedRun:
                 past = without_proxy([variables], workspace.gateway.way.direct)
             self.variables = {**to_llm, **variables, **past}
         live = session.evidence.live_view
+        began = self._recorder.result.started
         self._show: Callable[[Event], None] | None = (
-            live.view(item.name, number, session.redactor) if live else None
+            live.view(item.name, number, session.redactor, began) if live else None
         )
         self._recorder.record_agent_run(self.name, command=shlex.join(command))
         self._tell("MessageEvent", "user", _message("user", shlex.join(command)))

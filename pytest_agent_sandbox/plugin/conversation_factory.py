@@ -160,7 +160,10 @@ class ConversationFactory(Closing):
                 tools.check()
 
         shown = self._session.evidence.live_view
-        watching = [shown.view(self._item.name, number, self._session.redactor)] if shown else []
+        watching: list[Callable[[Event], object]] = []
+        if shown:
+            began = recorder.result.started
+            watching.append(shown.view(self._item.name, number, self._session.redactor, began))
         if tools is not None:  # a run may be over before its guard is asked again
             watching.append(lambda _: tools.check())
         conversation = RemoteConversation(
@@ -215,6 +218,9 @@ class ConversationFactory(Closing):
             tools.check()
         for known in self._conversations:
             _check_messages(known.conversation)
+
+    def __repr__(self) -> str:
+        return f"<ConversationFactory, conversations: {len(list(self._conversations))}>"
 
     def close(self) -> None:
         """Close all conversations; what is wanted of them is evidence by then."""

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 #: What the run's sandbox tests share; there once its collection has found one.
 SESSION: pytest.StashKey[SandboxSession] = pytest.StashKey()
-#: The header of the workers' runs, in the process that xdist starts them from.
-WORKERS_HEADER: pytest.StashKey[list[str]] = pytest.StashKey()
 #: The numbers of the workers' sandboxes, in that process.
 WORKERS_STATISTICS: pytest.StashKey[list[dict[str, Any]]] = pytest.StashKey()
 #: Set in that process.

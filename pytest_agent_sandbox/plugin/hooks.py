@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_agent_sandbox.plugin import fixtures, options
+from pytest_agent_sandbox.plugin import fixtures, options, quiet_logs
 from pytest_agent_sandbox.plugin.fixtures import SESSION
 from pytest_agent_sandbox.sandbox import started
 
@@ -17,13 +17,21 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.plugin.session import SandboxSession
     from pytest_agent_sandbox.settings.table import SandboxSettings
 
-HEADER = "agent_sandbox_header"
+#: How pytest calls the plugin, and how its header and the package index call it.
+_PLUGIN, _DISTRIBUTION = "agent_sandbox", "agent-sandbox"
 STATISTICS = "agent_sandbox_statistics"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options and ini keys."""
-    options.add_options(parser)
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the options and ini keys, unless `-p no:agent-sandbox` keeps the plugin out."""
+    if not pluginmanager.is_blocked(_DISTRIBUTION):
+        options.add_options(parser)
+
+
+def pytest_plugin_registered(plugin_name: str, manager: pytest.PytestPluginManager) -> None:
+    """Let `-p no:agent-sandbox` keep the plugin out, as its own name, `agent_sandbox`, does."""
+    if plugin_name == _PLUGIN and manager.is_blocked(_DISTRIBUTION):
+        manager.set_blocked(_PLUGIN)  # it unregisters it; a second installation is not loaded
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,6 +51,23 @@ def pytest_configure(config: pytest.Config) -> None:
     listener = partial(fixtures.follow_started, config)
     started.listeners.append(listener)
     config.add_cleanup(partial(started.forget, listener))
+
+
+@pytest.hookimpl(wrapper=True)  # conftest.py files have flags too
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None, None, None]:
+    """Say what a misspelled flag is called."""
+    yield
+    if any(argument.startswith(options.FLAG_BEGINNINGS) for argument in args):
+        from pytest_agent_sandbox.plugin import misspelled
+
+        misspelled.check_flags(early_config, parser, args)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Keep what libraries log on our behalf out of captured logs."""
+    quiet_logs.keep_out(session.config)
 
 
 @pytest.hookimpl(tryfirst=True)  # an error while tests are collected is shown as one of theirs
@@ -78,6 +103,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     session.config.stash[SESSION] = run
     _check_holding(session.config, settings)
     run.prestart.start_ahead()
+    if options.is_first_worker(session.config):
+        from pytest_agent_sandbox.plugin import workers_header
+
+        workers_header.tell(session.config, run.header(fixtures.count_sandbox_tests(session.items)))
 
 
 def pytest_report_collectionfinish(
@@ -190,7 +219,7 @@ def pytest_exception_interact(
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand a worker's header to the process that has a terminal; there, write the run's page."""
+    """Hand a worker's numbers to the process that has a terminal; there, write the run's page."""
     run = session.config.stash.get(SESSION, None)
     output = getattr(session.config, "workeroutput", None)
     if output is None and (run is not None or fixtures.HAS_WORKERS in session.config.stash):
@@ -199,24 +228,27 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         lost = run is not None and run.evidence.has_lost_output
         results_page.write(session.config, has_lost_output=lost)
     if run is not None and output is not None:
-        output[HEADER] = run.header(fixtures.count_sandbox_tests(session.items))
         output[STATISTICS] = run.engine.statistics.as_json()
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any) -> None:
+    """Say which engine and image the sandbox tests run on, as soon as a worker knows."""
+    from pytest_agent_sandbox.plugin import workers_header
+
+    workers_header.show(node.config)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Keep the header and the numbers that a worker handed over."""
+    """Keep the numbers that a worker handed over."""
     output = getattr(node, "workeroutput", {})
-    if output.get(HEADER):
-        node.config.stash[fixtures.WORKERS_HEADER] = output[HEADER]
     if output.get(STATISTICS):
         node.config.stash.setdefault(fixtures.WORKERS_STATISTICS, []).append(output[STATISTICS])
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say what LLMs were asked; under xdist also which engine and image the tests ran on."""
-    for line in config.stash.get(fixtures.WORKERS_HEADER, ()):
-        terminalreporter.write_line(line)
+    """Say what LLMs were asked, and what became of the sandboxes."""
     if not config.stash.get(fixtures.HAS_WORKERS, SESSION in config.stash):
         return
     from pytest_agent_sandbox.plugin.report import llm_usage, results_page
@@ -237,7 +269,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         run = config.stash.get(SESSION, None)
         parts = config.stash.get(fixtures.WORKERS_STATISTICS, [])
         numbers = run.engine.statistics if run is not None else SandboxStatistics.sum_of(parts)
-        for line in numbers.lines():
+        for line in numbers.lines(verbose=config.get_verbosity() > 0):
             terminalreporter.write_line(line)
     for line in results_page.lines(config):
         if config.get_verbosity() >= 0 or line.startswith("::"):

@@ -98,6 +98,13 @@ class LLMSources:
             return "live"
         return "recorded" if self._opened_player().records else "replayed"
 
+    @property
+    def known_mode(self) -> str:
+        """The same, where it is known without a look at the cassette; else empty."""
+        if self._script is None and self._player is None and self._record_mode() != "live":
+            return ""
+        return self.mode
+
     def script(self, replies: Sequence[Entry], model: str) -> None:
         """Start the test's script, or add replies to it.
 

@@ -22,6 +22,9 @@ MARKER = "agent_sandbox"
 TRIALS_MARKER = "agent_trials"
 #: How long a sandbox may be for the tests of `agent_workspace`, in pytest's words.
 SCOPES = ("function", "class", "module", "package", "session")
+#: How flags begin that may be meant for us.
+FLAG_BEGINNINGS = ("--sand", "--no-sand", "--llm-", "--no-llm-", "--agent-")
+_FIRST_WORKER = "gw0"
 #: What trials are parametrized by.
 TRIAL_FIXTURE = "agent_trial"
 
@@ -56,15 +59,24 @@ def resolve(config: pytest.Config, environment: Mapping[str, str] | None = None)
     """Return the settings of this run, from flags, environment and ini file.
 
     Raises:
-        SettingsError: A value cannot be used; the message names where it stands.
+        SettingsError: A value cannot be used, or a name is misspelled; the message names where it
+            stands.
     """
     environment = os.environ if environment is None else environment
+    from pytest_agent_sandbox.plugin import misspelled
+
+    misspelled.check(environment)
     settings = SandboxSettings()
     for setting in SETTINGS:
         given = _given(setting, config, environment)
         if given is not None:
             settings = replace(settings, **{setting.name: given[0]})
     return settings
+
+
+def is_first_worker(config: pytest.Config) -> bool:
+    """Tell whether this process is the first of xdist's workers, whose header is shown."""
+    return getattr(config, "workerinput", {}).get("workerid") == _FIRST_WORKER
 
 
 def trials(config: pytest.Config) -> int | None:

@@ -65,6 +65,10 @@ def clean_up_run(config: pytest.Config) -> None:
     if is_worker(config) or _RUN not in config.stash:
         return
     folders.drop_if_empty(output_folder(config, resolve(config)))
+    header = told_header(config)
+    if header is not None:
+        with suppress(OSError):
+            header.unlink()
     spent = _left(_ledger_name(run_id(config)))
     if spent is not None:
         from pytest_agent_sandbox.llm.budgets import SharedLedger
@@ -127,6 +131,24 @@ def ledger_file(run: str) -> Path:
         SandboxError: Its folder cannot be used.
     """
     return lock_folder() / _ledger_name(run)
+
+
+def header_file(config: pytest.Config) -> Path:
+    """Return the file by which a worker tells the run's header.
+
+    Raises:
+        SandboxError: Its folder cannot be used.
+    """
+    return lock_folder() / _header_name(config)
+
+
+def told_header(config: pytest.Config) -> Path | None:
+    """Return that file, if it is there."""
+    return _left(_header_name(config))
+
+
+def _header_name(config: pytest.Config) -> str:
+    return f"header-{run_id(config)}"
 
 
 def _trials_name(config: pytest.Config) -> str:

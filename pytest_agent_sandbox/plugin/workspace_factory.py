@@ -91,6 +91,9 @@ class WorkspaceFactory:
             else:
                 recorder.record_sandbox(name, **{"kept as": workspace.name})
 
+    def __repr__(self) -> str:
+        return f"<WorkspaceFactory, workspaces: {len(list(self._workspaces))}>"
+
     def __enter__(self) -> Self:
         return self
 

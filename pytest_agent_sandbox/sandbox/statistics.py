@@ -11,6 +11,8 @@ from typing import Any, Self
 _MEDIAN, _HIGH = 50, 95
 # A wait that nobody would notice is nobody's slowest.
 _NOTABLE = 0.2
+# A wait that people ask about: several times what a start takes on a busy machine.
+_LONG = 20.0
 _MOST_REASONS = 5
 # In characters.
 _LONGEST_REASON = 160
@@ -57,10 +59,18 @@ class SandboxStatistics:
             whole.unused += part["unused"]
         return whole
 
-    def lines(self) -> list[str]:
-        """Return what the terminal says of it; nothing where there was no sandbox."""
+    def lines(self, *, verbose: bool) -> list[str]:
+        """Return what the terminal says of it; nothing where there was no sandbox.
+
+        Args:
+            verbose: Say all; else only that a test has waited long.
+        """
         if not self.uses:
             return []
+        slowest = max(self.uses, key=lambda use: use[2])
+        if not verbose:
+            waited = f"{slowest[0]} waited {slowest[2]:.0f} s for its sandbox"
+            return [f"agent-sandbox: {waited}; -v tells more"] if slowest[2] >= _LONG else []
         origins = [origin for _, origin, _ in self.uses]
         started = len(origins) - origins.count("reused")
         told = [f"{started} {'sandbox' if started == 1 else 'sandboxes'} started"]
@@ -82,7 +92,6 @@ class SandboxStatistics:
             f"p95 {_seconds(waits, _HIGH)})"
         )
         lines = [f"agent-sandbox: {', '.join(told)}"]
-        slowest = max(self.uses, key=lambda use: use[2])
         if slowest[2] >= _NOTABLE:
             lines.append(f"agent-sandbox: the longest wait: {slowest[2]:.1f} s, {slowest[0]}")
         return lines + self._thrown_away()

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import ServiceUnavailable
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.client.git import Snapshot
     from pytest_agent_sandbox.sandbox.gateway import HostGateway
+    from pytest_agent_sandbox.sandbox.services import Service, ServiceName
 
 
 class Workspace(RemoteWorkspace):
@@ -77,6 +79,51 @@ class Workspace(RemoteWorkspace):
         """Return lines that tell people how to look into the sandbox."""
         return [f"  folder    {self.working_dir} of the server at {self.host}"]
 
+    def services(self) -> dict[ServiceName, Service]:
+        """Return how `server`, `vscode` and `desktop` are right now: running, down, off, missing.
+
+        Example:
+            ```python
+            assert workspace.services()["desktop"].state == "running"
+            ```
+
+        Raises:
+            ServiceUnavailable: The engine has no such services.
+        """
+        self._refuse("asked for its services")
+
+    def vscode_url(
+        self,
+        folder: str | None = None,  # noqa: ARG002 - of engines that have it
+        *,
+        timeout: float = 30.0,  # noqa: ARG002
+    ) -> str:
+        """Wait for VS Code and return its address, which holds its token: who has it gets in.
+
+        Args:
+            folder: The folder to open; the workspace's by default.
+            timeout: Seconds for VS Code to answer.
+
+        Raises:
+            ServiceUnavailable: There is none, it is not published, or it does not answer.
+        """
+        self._refuse("opened in VS Code")
+
+    def vnc_url(self, *, timeout: float = 30.0) -> str:  # noqa: ARG002 - of engines that have it
+        """Wait for the desktop and return its address, which holds its token: who has it gets in.
+
+        Args:
+            timeout: Seconds for the desktop to answer.
+
+        Raises:
+            ServiceUnavailable: There is none, it is not published, or it does not answer.
+        """
+        self._refuse("looked at on a desktop")
+
+    def browser_view_url(self, *, timeout: float = 30.0) -> str:
+        """As `vnc_url`, to watch the agent's browser on the desktop without touching anything."""
+        return self.vnc_url(timeout=timeout)
+
     def record_desktop(self) -> None:
         """Record a video of the desktop from now on.
 
@@ -139,11 +186,26 @@ class Workspace(RemoteWorkspace):
             self._begin_close()
         super().close()
 
+    def __repr__(self) -> str:
+        state = ", closed" if self.is_closed else ""
+        return f"<{type(self).__name__} {self.name}: {self.working_dir}{state}>"
+
     def _begin_close(self) -> None:
         """Say that it is closed from now on, while its sandbox is still there."""
         self.is_closed = True
         if self.before_close is not None:
             self.before_close()
+
+    # Their awaitable forms.
+    aservices = InThread(services)
+    avscode_url = InThread(vscode_url)
+    avnc_url = InThread(vnc_url)
+    abrowser_view_url = InThread(browser_view_url)
+    arecord_desktop = InThread(record_desktop)
+    asave_video = InThread(save_video)
+    apause = InThread(pause)
+    aresume = InThread(resume)
+    arestart = InThread(restart)
 
     def _refuse(self, what: str) -> NoReturn:
         raise ServiceUnavailable(

@@ -106,7 +106,10 @@ def choice(*choices: str) -> Callable[[str], str]:
 
     def parse(value: str) -> str:
         if value not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}")
+            from pytest_agent_sandbox.settings.suggest import did_you_mean
+
+            hint = did_you_mean(value, choices)
+            raise ValueError(f"must be one of {', '.join(choices)}. {hint}".rstrip(". "))
         return value
 
     return parse

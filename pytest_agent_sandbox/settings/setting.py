@@ -5,6 +5,7 @@ Standard library only: see `table`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields, make_dataclass, replace
 from typing import Any, Literal, Self, TypeVar, dataclass_transform
@@ -18,6 +19,9 @@ Elsewhere = Literal["works", "refused", "ignored"]
 
 #: Names that begin like this stand for themselves; before others, `sandbox_` says whose they are.
 _OWN_PREFIXES = ("agent_", "llm_")
+
+#: Whom an address says that one is, and the password.
+_USERINFO = r"//[^/@\s'\"]+@"
 
 
 class Setting:
@@ -95,7 +99,20 @@ class Values:
         for name, declared in self.declared().items():
             setattr(self, name, values.pop(name, declared.default))
         if values:
-            raise TypeError(f"{type(self).__name__} has no setting {next(iter(values))!r}")
+            from pytest_agent_sandbox.settings.suggest import did_you_mean
+
+            name = next(iter(values))
+            hint = did_you_mean(name, self.declared())
+            raise TypeError(f"{type(self).__name__} has no setting {name!r}. {hint}".rstrip(". "))
+
+    def __repr__(self) -> str:
+        given = {
+            name: value
+            for name, declared in self.declared().items()
+            if (value := getattr(self, name)) != declared.default
+        }
+        shown = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        return f"{type(self).__name__}({re.sub(_USERINFO, '//***@', shown)})"
 
     @classmethod
     def declared(cls) -> dict[str, Setting]:
@@ -128,9 +145,10 @@ class Values:
             )
         unknown = sorted(set(overrides) - set(known))
         if unknown:
-            raise SettingsError(
-                f"{source}: unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}"
-            )
+            from pytest_agent_sandbox.settings.suggest import did_you_mean
+
+            hint = did_you_mean(unknown[0], known) or f"Known are {', '.join(sorted(known))}."
+            raise SettingsError(f"{source}: unknown setting {unknown[0]!r}. {hint}")
         return replace(
             self,  # type: ignore[type-var]  # its subclass is a dataclass
             **{

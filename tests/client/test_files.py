@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,17 @@ def test_bytes_come_back_as_they_were_written(workspace: RemoteWorkspace, conten
     workspace.write_bytes("file.bin", b"something longer that is replaced")
     workspace.write_bytes("file.bin", content)
     assert workspace.read_bytes("file.bin") == content
+
+
+def test_a_missing_file_is_told_without_a_chain_of_tracebacks(workspace: RemoteWorkspace) -> None:
+    for ask in (
+        lambda: workspace.read_text("nope.txt"),
+        lambda: workspace.download("nope.txt", "/nowhere"),
+        lambda: workspace.write_text("/dev/null/x", ""),
+    ):
+        with pytest.raises(OSError, match="in the sandbox: ") as told:
+            ask()
+        assert "".join(traceback.format_exception(told.value)).count("Traceback") == 1
 
 
 def test_what_cannot_be_read_or_written_raises_what_a_local_file_would(

@@ -10,49 +10,12 @@ from pytest_agent_sandbox.cli.prune import prune
 from pytest_agent_sandbox.containers import cleanup
 from pytest_agent_sandbox.containers.cleanup import (
     find,
-    prefixed,
     remove_labelled,
     remove_left_behind,
 )
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.host.ownership import HOST, OWNER, PID, PLACE, Owner
-
-
-class Api:
-    """An engine with these containers and networks, which notes what is removed."""
-
-    def __init__(self) -> None:
-        self.shown: list[dict[str, Any]] = []
-        self.removed: list[str] = []
-
-    def add(self, name: str, labels: dict[str, Any]) -> None:
-        self.shown.append({"Names": [f"/{name}"], "Id": f"id-{name}", "Labels": prefixed(labels)})
-
-    def containers(self, **_: Any) -> list[dict[str, Any]]:
-        return self.shown
-
-    def networks(self, **_: Any) -> list[dict[str, Any]]:
-        return [{**one, "Name": f"{one['Names'][0][1:]}-n"} for one in self.shown]
-
-    def remove_container(self, name: str, **_: Any) -> None:
-        self.removed.append(name)
-
-    def remove_network(self, name: str) -> None:
-        self.removed.append(name)
-
-
-class Engine:
-    def __init__(self) -> None:
-        self.client = self
-        self.api = Api()
-
-    def calling(self, _: str) -> Engine:
-        return self
-
-    def __enter__(self) -> Engine:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
+from tests.support.labelled_engine import Engine
 
 
 @pytest.fixture
@@ -82,7 +45,7 @@ def test_any_labels_are_no_trouble(
     assert len(find(engine)) == 2
     remove_left_behind(engine)
     assert bool(engine.api.removed) is (name not in (OWNER, PLACE))
-    assert prune([])
+    assert prune([], yes=True)
     told = capsys.readouterr().out
     assert "\x1b" not in told
     assert "\0" not in told
@@ -94,7 +57,7 @@ def test_what_has_only_some_of_the_labels_stays(engine: Any, ended: dict[str, st
     engine.api.add("agent-sandbox-2", {PLACE: ended[PLACE], OWNER: "0" * 64 + "1"})
     engine.api.add("agent-sandbox-kept-3", {OWNER: ended[OWNER]})
     assert {one.use for one in find(engine)} == {"unknown"}
-    prune([])
+    prune([], yes=True)
     remove_left_behind(engine)
     assert engine.api.removed == []
 
@@ -113,10 +76,10 @@ def test_what_others_have_kept_stays(engine: Any, ended: dict[str, str]) -> None
     """Of another user, or on another machine: prune removes it where it is named."""
     engine.api.add("agent-sandbox-kept-ours", ended)
     engine.api.add("agent-sandbox-kept-theirs", {**ended, PLACE: "elsewhere"})
-    prune([])
+    prune([], yes=True)
     assert "agent-sandbox-kept-ours" in engine.api.removed
     assert "agent-sandbox-kept-theirs" not in engine.api.removed
-    prune(["agent-sandbox-kept-theirs"])
+    prune(["agent-sandbox-kept-theirs"], yes=True)
     assert "agent-sandbox-kept-theirs" in engine.api.removed
 
 

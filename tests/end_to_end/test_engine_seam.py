@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import sys
 
 import pytest
@@ -71,6 +72,46 @@ def test_with_workers(with_engine):
         "--sandbox-engine=memory", "-n2", "--dist=loadscope", "-k", "shares"
     )
     assert code == 0, output
+    assert output.count("agent-sandbox: 1 test on memory") == 1
+    assert output.index("agent-sandbox: 1 test on memory") < output.index("2 workers [1 item]")
+    assert not [path for path in with_engine.scratch.rglob("*") if path.is_file()]
+
+
+def test_trials_are_counted_as_their_verdict_says(with_engine):
+    with_engine.write(
+        "test_it.py",
+        "import pytest\n"
+        "@pytest.mark.agent_trials(n=5, pass_rate=0.8, early_stop=False)\n"
+        "def test_it(agent_workspace, agent_trial):\n    assert agent_trial != 2\n",
+    )
+    code, output = with_engine.run("--sandbox-engine=memory")
+    assert code == 0
+    assert re.search(r"^test_it\.py \.x\.\.\. +\[100%\]", output, re.MULTILINE)
+    assert "test_it: PASSED: 4 of 5 trials passed" in output
+    assert "= 4 passed, 1 xfailed in" in output
+    _, output = with_engine.run("--sandbox-engine=memory", "-v")
+    assert re.search(r"^test_it\.py::test_it PASSED +\[100%\]", output, re.MULTILINE)
+
+
+def test_numbers_of_sandboxes_are_for_those_who_ask(with_engine):
+    with_engine.write("test_it.py", TESTS)
+    for wait, arguments, told in (
+        (4, (), []),
+        (4, ("-v",), ["1 sandbox started", "the longest wait: 4.0 s, test_x"]),
+        (31, (), ["test_x waited 31 s for its sandbox; -v tells more"]),
+    ):
+        with_engine.write(
+            "conftest.py",
+            "import memory_engine\n"
+            "from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics\n"
+            f"numbers = SandboxStatistics([('test_x', 'started', {wait})], [4.0])\n"
+            "memory_engine.MemoryEngine.statistics = numbers\n",
+        )
+        _, output = with_engine.run("--sandbox-engine=memory", "-k", "passes", *arguments)
+        said = [line for line in output.splitlines() if "wait" in line or "started (" in line]
+        assert len(said) == len(told)
+        for line, part in zip(said, told, strict=True):
+            assert part in line
 
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)])
@@ -115,10 +156,9 @@ def test_an_unknown_engine(with_engine, workers):
     with_engine.write("test_it.py", TESTS)
     code, output = with_engine.run("--sandbox-engine=memroy", *workers)
     assert code == 4
-    assert (
-        "ERROR: engine = memroy: there is no such engine. Known are docker, memory, process, remote"
-        in output
-    )
+    known = "Known are docker, memory, process, remote"
+    said = f"ERROR: engine = memroy: there is no such engine. Did you mean 'memory'? {known}"
+    assert said in output
 
 
 @pytest.mark.parametrize(

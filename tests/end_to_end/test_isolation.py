@@ -91,7 +91,7 @@ def test_recycled_shows_nothing_of_what_was_before(project: Project) -> None:
     project.write("test_it.py", HOSTILE)
     code, output = project.run(
         *("--sandbox-isolation=recycled", "--sandbox-security=sudo", "--sandbox-pids=200"),
-        *("--sandbox-pool-size=0", "-rP"),
+        *("--sandbox-pool-size=0", "-v", "-rP"),
     )
     assert code == 0
     assert len(set(containers(output))) == 1
@@ -116,7 +116,7 @@ def test_level(agent_workspace, number):
     agent_workspace.write_text(f"left-{number}", "x")
 """,
     )
-    code, output = project.run("-rP")
+    code, output = project.run("-v", "-rP")
     assert code == 0
     seen = re.findall(r"^container (\w+) (.*)", output, re.MULTILINE)
     assert [names for _, names in seen] == [
@@ -177,7 +177,7 @@ def test_for_which_it_is_used_up(agent_workspace):
     code, output = project.run(
         *("--sandbox-isolation=recycled", "--sandbox-security=sudo", "--sandbox-max-reuses=2"),
         # None is started ahead, so each is waited for while it is renewed.
-        *("--sandbox-pool-size=0", "-rP", "--durations=3"),
+        *("--sandbox-pool-size=0", "-v", "-rP", "--durations=3"),
     )
     assert code == 0
     names = containers(output)
@@ -206,7 +206,7 @@ def test_x(agent_workspace, number):
     assert number != 5
 """,
     )
-    code, output = project.run("--sandbox-isolation=recycled", "-n", "2")
+    code, output = project.run("--sandbox-isolation=recycled", "-v", "-n", "2")
     assert code == 1
     found = re.search(r"(\d) sandboxes started .* (\d) reused", output)
     assert found is not None

@@ -49,3 +49,17 @@ def test_workers_say_whose_it_is(project):
     assert code == 0
     for word in ("one", "two"):
         assert re.search(rf"\[gw\d test_word\[{word}\]\] .*result +{word}$", output, re.M)
+
+
+def test_it_has_the_clock_of_the_report_and_of_the_page(project):
+    project.write("test_it.py", SUITE + "    assert word == 'two'\n")
+    code, output = project.run("-k", "one", "-v")
+    assert code == 1
+    before, _, report = output.partition("= FAILURES =")
+    # The answer to the last message: what is said once only.
+    line = re.compile(r"(\d+\.\d\ds)  agent +Thinking", re.MULTILINE)
+    live, told = line.findall(before), line.findall(report)
+    assert len(live) == 1
+    assert live == told
+    steps = [step for step in project.story["steps"] if "Thinking" in str(step)]
+    assert live[0] in [f"{step['time']:.2f}s" for step in steps if step["kind"] != "llm"]

@@ -32,7 +32,7 @@ FAILS = """
 
 def prune(project: Project, *names: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pytest_agent_sandbox.cli", "prune", *names],
+        [sys.executable, "-m", "pytest_agent_sandbox.cli", "prune", "--yes", *names],
         env=project.environment,  # what others have kept stays
         capture_output=True,
         text=True,
@@ -88,8 +88,9 @@ def test_a_failed_tests_sandbox_is_kept_and_pruned(
     assert name in prune(project, "--dry-run").stdout
     assert sandboxes() == [name]
     removed = prune(project, name).stdout
-    assert removed.startswith(f"agent-sandbox: removed {name}: kept to be looked into; of test_loo")
-    assert removed.count("\n") == 1
+    assert removed.startswith(f"agent-sandbox: {name}: kept to be looked into; of test_loo")
+    assert removed.endswith(f"agent-sandbox: removed {name}\n")
+    assert removed.count("\n") == 2
     assert sandboxes() == []
     assert name not in prune(project).stdout
 
@@ -330,7 +331,7 @@ def test_a_sandbox_that_others_have_used_is_kept(
         assert agent_workspace.execute_command("ls").stdout == ""
     """,
     )
-    code, output = project.run(f"--sandbox-isolation={level}", "--sandbox-keep=failed")
+    code, output = project.run(f"--sandbox-isolation={level}", "--sandbox-keep=failed", "-v")
     assert code == 1
     assert "1 failed, 2 passed" in output
     (name,) = sandboxes()

@@ -263,7 +263,7 @@ def _loading(project: Project, agent_server_image: str) -> None:
 
 def test_what_one_test_leaves_in_the_server_the_next_does_not_find(project: Project) -> None:
     project.write("test_it.py", RECYCLED)
-    code, output = project.run("--sandbox-pool-size=0", "-rP")
+    code, output = project.run("--sandbox-pool-size=0", "-v", "-rP")
     assert code == 0
     assert len(containers(output)) > 20
     assert len(set(containers(output))) == 1

@@ -183,6 +183,7 @@ def test_evidence_is_kept_under_xdist(project):
     assert code == 1
     assert output.count("Captured stdout agent transcript teardown") == 2
     assert output.count("agent-sandbox: 2 tests on Docker ") == 1, "which it is, said once"
+    assert output.index("agent-sandbox: 2 tests on Docker ") < output.index("2 workers [2 items]")
     assert len(project.results) == 2
 
 

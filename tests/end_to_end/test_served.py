@@ -142,9 +142,12 @@ def test_a_recording_is_replayed_on_the_server(project, on_server):
         ("http://127.0.0.1:abc", "--sandbox-url = http://127.0.0.1:abc is no address such as"),
         ("http://[::1", "--sandbox-url = http://[::1 is no address such as"),
         ("http://127.0.0.1:9?k=v", "--sandbox-url = http://127.0.0.1:9?k=v is no address such as"),
-        ("HTTP://127.0.0.1:9/", "The agent server at http://127.0.0.1:9 was not ready"),
-        ("http://127.0.0.1:9", "The agent server at http://127.0.0.1:9 was not ready"),
-        ("http://sandbox.invalid", "The agent server at http://sandbox.invalid was not ready"),
+        (
+            "HTTP://127.0.0.1:9/",
+            "No agent server listens at http://127.0.0.1:9: Connection refused",
+        ),
+        ("http://127.0.0.1:9", "No agent server listens at http://127.0.0.1:9: Connection refused"),
+        ("http://sandbox.invalid", "No agent server listens at http://sandbox.invalid: "),
     ],
 )
 def test_no_server_at_that_address(project, url, problem):

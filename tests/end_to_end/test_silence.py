@@ -30,7 +30,7 @@ def test_no_output_and_no_heavy_import(project):
     project.write("conftest.py", CHECK_IMPORTS)
     _, output = project.run("-s")
     ours = [
-        *("plugin", "plugin.fixtures", "plugin.hooks", "plugin.options"),
+        *("plugin", "plugin.fixtures", "plugin.hooks", "plugin.options", "plugin.quiet_logs"),
         *("sandbox", "sandbox.started"),
         *("settings", "settings.kinds", "settings.setting", "settings.table"),
     ]

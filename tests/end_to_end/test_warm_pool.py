@@ -128,7 +128,7 @@ def test_no_more_than_needed(project: Project, sandboxes, arguments, expected) -
         "def test_x(agent_workspace): assert agent_workspace.alive()\n"
         "def test_last(): pass\n",
     )
-    code, output = project.run(*arguments)
+    code, output = project.run("-v", *arguments)
     assert code == 0
     if expected is None:
         assert "sandbox started" not in output
@@ -145,7 +145,7 @@ def test_a_run_that_ends_early_leaves_nothing(project: Project, sandboxes) -> No
         "@pytest.mark.parametrize('number', range(5))\n"
         "def test_x(agent_workspace, number): assert 0\n",
     )
-    code, output = project.run("-x", "--sandbox-pool-size=2")
+    code, output = project.run("-v", "-x", "--sandbox-pool-size=2")
     assert code == 1
     assert numbers(output)[0] == 1
     assert sandboxes() == before
@@ -170,7 +170,7 @@ def test_settings_from_fixtures(project: Project) -> None:
         "def test_y(agent_workspace):\n"
         "    assert agent_workspace.container.spec.memory == '2g'\n",
     )
-    code, output = project.run()
+    code, output = project.run("-v")
     assert code == 0
     assert numbers(output)[:2] == (3, 1), "only what one like it has had is known ahead"
 
@@ -184,7 +184,7 @@ def test_workers_share_the_work(project: Project, sandboxes) -> None:
         "def test_x(agent_workspace, number): assert agent_workspace.alive()\n"
         "def test_shared(shared_agent_workspace): assert shared_agent_workspace.alive()\n",
     )
-    code, output = project.run("-n", "2")
+    code, output = project.run("-v", "-n", "2")
     assert code == 0
     assert numbers(output)[0] == 4
     assert output.count(" started (p50 ") == 1
@@ -201,7 +201,7 @@ def test_workers_share_the_work(project: Project, sandboxes) -> None:
 )
 def test_wrong_values(project: Project, argument: str, complaint: str) -> None:
     project.write("test_it.py", "def test_x(agent_workspace): pass\n")
-    code, output = project.run(argument)
+    code, output = project.run("-v", argument)
     assert code == 4
     assert complaint in output
 
@@ -213,6 +213,6 @@ def test_what_concerns_the_whole_run_is_no_marker(project: Project) -> None:
         "import pytest\n@pytest.mark.agent_sandbox(pool_size=3)\n"
         "def test_x(agent_workspace): pass\n",
     )
-    code, output = project.run()
+    code, output = project.run("-v")
     assert code == 1
     assert "'pool_size' can only be set for the whole run, by --sandbox-pool-size" in output

@@ -2,6 +2,7 @@
 
 import io
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
@@ -100,6 +101,16 @@ def test_times_that_are_none_or_run_backwards():
         message("user", "d", 11.5),
     )
     assert [line.split()[0] for line in text.splitlines()] == ["user", "0.00s", "0.00s", "1.50s"]
+
+
+def test_times_are_those_of_the_test_where_it_is_known():
+    now = datetime.now(UTC)
+    texts = [(now + timedelta(seconds=seconds)).replace(tzinfo=None) for seconds in (0, 1.5)]
+    text = printed(
+        *(message("user", "a") | {"timestamp": text.isoformat()} for text in texts),
+        started=now.timestamp() - 10,
+    )
+    assert [line.split()[0] for line in text.splitlines()] == ["10.00s", "11.50s"]
 
 
 def test_long_texts_are_shortened():

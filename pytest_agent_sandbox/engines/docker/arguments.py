@@ -1,17 +1,28 @@
-"""Arguments of a `DockerWorkspace`, as settings hold them."""
+"""The arguments of `DockerWorkspace`, beside the settings that mean the same."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.settings.suggest import suggests
+
+#: Says what an argument is called that was misspelled, or called as the setting is.
+says_what_is_meant = suggests(
+    {
+        "image": "server_image",
+        "pids": "pids_limit",
+        "gpu": "enable_gpu",
+        "start_timeout": "health_check_timeout",
+    }
+)
 
 
 def listed(name: str, values: Iterable[str] | None) -> tuple[str, ...]:
-    """Return the value of a setting that is a list, from the argument of that name.
+    """Return the values of an argument that is a list.
 
     Raises:
-        SettingsError: It is one text.
+        SettingsError: It is a single string.
     """
     if values is None:
         return ()

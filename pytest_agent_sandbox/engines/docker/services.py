@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -17,14 +15,11 @@ from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.images import FULL_TARGET, MINIMAL_TARGET, TARGET_LABEL, Image
 from pytest_agent_sandbox.errors import SandboxError, ServerError, ServiceUnavailable
+from pytest_agent_sandbox.sandbox.services import Service, ServiceName, ServiceState
 
 #: The ports inside the container. Agent server 1.58 takes its own as an argument; those of VS Code
 #: and the desktop are fixed.
 SERVER_PORT, VSCODE_PORT, VNC_PORT = 8000, 8001, 8002
-
-ServiceName = Literal["server", "vscode", "desktop"]
-#: `off`: not asked for; `missing`: the image has none; `down`: it ought to answer, and does not.
-ServiceState = Literal["running", "down", "off", "missing"]
 
 # Seconds for one question to a service.
 _PROBE_TIMEOUT = 2.0
@@ -33,22 +28,6 @@ _TITLES = {"server": "agent server", "vscode": "VS Code", "desktop": "desktop"}
 _BUILD_ONE = (
     "`agent-sandbox build --target source` builds one that has VS Code, desktop and browser"
 )
-
-
-@dataclass(frozen=True)
-class Service:
-    """How one service of a sandbox is.
-
-    Attributes:
-        name: `server`, `vscode` or `desktop`.
-        state: `running`; `down`, as while it starts; `off`, as without `extra_ports`; `missing`,
-            where the image has no such service.
-        port: Its port on 127.0.0.1; None where it is not published.
-    """
-
-    name: ServiceName
-    state: ServiceState
-    port: int | None
 
 
 def has_services(image: Image) -> bool:

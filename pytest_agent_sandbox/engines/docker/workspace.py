@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.identity import identity
 from pytest_agent_sandbox.containers.images import (
@@ -25,7 +24,7 @@ from pytest_agent_sandbox.containers.images import (
 from pytest_agent_sandbox.containers.progress import Progress
 from pytest_agent_sandbox.containers.silence import explain_silence
 from pytest_agent_sandbox.engines.docker.access import ways_in
-from pytest_agent_sandbox.engines.docker.arguments import listed
+from pytest_agent_sandbox.engines.docker.arguments import listed, says_what_is_meant
 from pytest_agent_sandbox.engines.docker.facts import end_facts_of, facts_of
 from pytest_agent_sandbox.engines.docker.gateway import gateway_for
 from pytest_agent_sandbox.engines.docker.output import log_file, shown, to_stderr
@@ -106,6 +105,7 @@ class DockerWorkspace(WorkspaceServices):
         SettingsError: An argument has a value that cannot be used.
     """
 
+    @says_what_is_meant
     def __init__(
         self,
         *,
@@ -374,11 +374,6 @@ class DockerWorkspace(WorkspaceServices):
                     self.container.keep()
             finally:
                 self._supply.release(self.sandbox, wait=wait)
-
-    # Their awaitable forms.
-    apause = InThread(pause)
-    aresume = InThread(resume)
-    arestart = InThread(restart)
 
     def _prepare_image(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import posixpath
 from pathlib import Path
 
-from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.engines.docker.services import (
@@ -13,11 +12,10 @@ from pytest_agent_sandbox.engines.docker.services import (
     VNC_PORT,
     VSCODE_PORT,
     SandboxServices,
-    Service,
-    ServiceName,
 )
 from pytest_agent_sandbox.engines.docker.video import DesktopVideo
 from pytest_agent_sandbox.errors import ServiceUnavailable
+from pytest_agent_sandbox.sandbox.services import Service, ServiceName
 from pytest_agent_sandbox.sandbox.workspace import Workspace
 
 
@@ -107,11 +105,3 @@ class WorkspaceServices(Workspace):
         if self._video is None:
             raise ServiceUnavailable("The desktop is not recorded: call record_desktop() first.")
         self._video.save(path)
-
-    # Their awaitable forms.
-    aservices = InThread(services)
-    avscode_url = InThread(vscode_url)
-    avnc_url = InThread(vnc_url)
-    abrowser_view_url = InThread(browser_view_url)
-    arecord_desktop = InThread(record_desktop)
-    asave_video = InThread(save_video)

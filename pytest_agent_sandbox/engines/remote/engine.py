@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -34,6 +35,10 @@ KEY_VARIABLE = "SANDBOX_API_KEY"
 
 #: Seconds of silence that the header is worth.
 _HEADER_TIMEOUT = 5.0
+#: Seconds in which a server that is just being started may begin to listen.
+_REFUSED_TIMEOUT = 1.5
+#: Seconds for one attempt, and between two.
+_CONNECT_TIMEOUT, _RETRY_PAUSE = 1.0, 0.1
 
 
 class RemoteEngine(SandboxEngine):
@@ -51,6 +56,7 @@ class RemoteEngine(SandboxEngine):
             )
         self.api_key = SecretStr(key) if key else None
         self._closing = ExitStack()
+        self._was_refused = False
 
     @classmethod
     def chosen_by(cls, settings: SandboxSettings) -> str:
@@ -66,6 +72,7 @@ class RemoteEngine(SandboxEngine):
     def header(self) -> list[str]:
         """Return which server the tests share."""
         try:
+            self._check_that_it_listens()
             with ServerConnection(self.url, self.api_key) as server:
                 patience = min(self._settings.start_timeout, _HEADER_TIMEOUT)
                 answer = server.request("GET", "/server_info", timeout=patience)
@@ -82,6 +89,7 @@ class RemoteEngine(SandboxEngine):
         """Make a folder of the test's own on the server."""
         if self.api_key is not None:
             request.tell_secret(self.api_key.get_secret_value())
+        self._check_that_it_listens()
         workspace = ServedWorkspace(
             self.url,
             self.api_key,
@@ -101,6 +109,32 @@ class RemoteEngine(SandboxEngine):
             workspace.close()
             raise
         return workspace
+
+    def _check_that_it_listens(self) -> None:
+        """Raise within two seconds where nothing listens at the address; once, at once.
+
+        Raises:
+            SandboxStartFailed: Nothing does. A server that is only slow to answer listens.
+        """
+        parts = urlsplit(self.url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        end = time.monotonic() + (0 if self._was_refused else _REFUSED_TIMEOUT)
+        while True:
+            try:
+                with socket.create_connection((parts.hostname, port), _CONNECT_TIMEOUT):
+                    self._was_refused = False
+                    return
+            except TimeoutError:  # somebody who answers later, or nobody: the start's time decides
+                return
+            except OSError as error:
+                problem = error.strerror or str(error)
+            if time.monotonic() >= end:
+                self._was_refused = True
+                raise SandboxStartFailed(
+                    f"No agent server listens at {self.url}: {problem}. Start it there, or correct "
+                    "--sandbox-url; without it, tests start sandboxes of their own."
+                )
+            time.sleep(_RETRY_PAUSE)
 
     @cached_property
     def _gateway(self) -> HostGateway:

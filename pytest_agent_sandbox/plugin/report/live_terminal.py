@@ -79,7 +79,11 @@ class LiveTerminal(Closing):
         )
 
     def view(
-        self, test: str, conversation: int, mask: Callable[[str], str]
+        self,
+        test: str,
+        conversation: int,
+        mask: Callable[[str], str],
+        started: float | None = None,
     ) -> Callable[[Event], None]:
         """Return a callback for one conversation of a test.
 
@@ -87,13 +91,14 @@ class LiveTerminal(Closing):
             test: The test's name.
             conversation: Which of its conversations.
             mask: Masks the secrets in a text.
+            started: When the test began, in seconds since 1970; its report counts from then too.
         """
         number = f" #{conversation}" if conversation > 1 else ""
         name = sections.printable(mask(test))
         prefix = f"[{self._worker} {name}{number}] " if self._worker else f"{number[1:]:<3}"
         if conversation == 1:
             self._file.write("\n")  # pytest has begun a line with a test's name
-        view = LiveView(self._console, prefix=prefix, mask=mask)
+        view = LiveView(self._console, prefix=prefix, mask=mask, started=started)
 
         def show(event: Event) -> None:
             try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from pytest_agent_sandbox.plugin.options import TRIAL_FIXTURE, TRIALS_MARKER, trials
+from pytest_agent_sandbox.settings.suggest import did_you_mean
 from pytest_agent_sandbox.trials.group import Plan
 
 _ARGUMENTS = {"n", "pass_rate", "early_stop"}
@@ -74,7 +75,8 @@ def _problem(marker: pytest.Mark) -> str:
         return "it takes keyword arguments only: n=5, pass_rate=0.8"
     unknown = sorted(set(marker.kwargs) - _ARGUMENTS)
     if unknown:
-        return f"unknown argument {unknown[0]!r}; known are {', '.join(sorted(_ARGUMENTS))}"
+        hint = did_you_mean(unknown[0], _ARGUMENTS) or f"Known are {', '.join(sorted(_ARGUMENTS))}."
+        return f"unknown argument {unknown[0]!r}. {hint}"
     count, rate = marker.kwargs.get("n", 1), marker.kwargs.get("pass_rate", 1.0)
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         return f"n={count!r} must be a whole number above 0"

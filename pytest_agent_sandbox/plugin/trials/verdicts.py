@@ -107,6 +107,16 @@ class TrialVerdicts:
             self._report(trials)
             trials.failures.clear()  # they hold whole transcripts
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport
+    ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+        """Count a test that has passed by its trials, which pytest has counted already."""
+        is_verdict = report.nodeid in self._groups and report.when == "call"
+        if is_verdict and report.passed and not hasattr(report, "wasxfail"):
+            return "", "", ("PASSED", {"green": True})
+        return None
+
     @pytest.hookimpl(tryfirst=True)  # the run's page tells of the verdicts
     def pytest_sessionfinish(self) -> None:
         """Keep the verdicts with the run's results."""
