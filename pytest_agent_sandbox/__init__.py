@@ -17,11 +17,14 @@ if TYPE_CHECKING:
         Tool,
         default_agent,
     )
+    from pytest_agent_sandbox.client.background_commands import BackgroundCommand
     from pytest_agent_sandbox.client.client_tools import client_tool
     from pytest_agent_sandbox.client.commands import CommandResult
     from pytest_agent_sandbox.client.conversation import RemoteConversation
     from pytest_agent_sandbox.client.event_base import Event
     from pytest_agent_sandbox.client.event_log import EventLog, ToolCall
+    from pytest_agent_sandbox.client.git import GitCommit
+    from pytest_agent_sandbox.client.resources.server import AgentServer
     from pytest_agent_sandbox.client.skills import Skill
     from pytest_agent_sandbox.client.versions import AgentServerVersionWarning
     from pytest_agent_sandbox.client.workspace import RemoteWorkspace
@@ -34,7 +37,9 @@ if TYPE_CHECKING:
         CassetteMiss,
         CassetteUnused,
         CommandTimeout,
+        ConversationClosed,
         ConversationFailed,
+        ConversationMisused,
         ConversationTimeout,
         EngineUnavailable,
         FaultUnused,
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
         ImagePullFailed,
         LLMScriptError,
         LLMScriptExhausted,
+        LLMScriptMismatch,
         LLMScriptUnused,
         SandboxDied,
         SandboxError,
@@ -78,7 +84,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "Agent": "client.agents",
     "AgentLLM": "plugin.agent_llm",
+    "AgentServer": "client.resources.server",
     "AgentServerVersionWarning": "client.versions",
+    "BackgroundCommand": "client.background_commands",
     "BudgetExceeded": "errors",
     "CassetteError": "errors",
     "CassetteMiss": "errors",
@@ -86,8 +94,10 @@ _HOMES = {
     "CommandResult": "client.commands",
     "CommandTimeout": "errors",
     "Conversation": "standalone",
+    "ConversationClosed": "errors",
     "ConversationFactory": "plugin.conversation_factory",
     "ConversationFailed": "errors",
+    "ConversationMisused": "errors",
     "ConversationTimeout": "errors",
     "DockerDevWorkspace": "engines.docker.dev_workspace",
     "DockerWorkspace": "engines.docker.workspace",
@@ -97,6 +107,7 @@ _HOMES = {
     "Event": "client.event_base",
     "EventLog": "client.event_log",
     "FaultUnused": "errors",
+    "GitCommit": "client.git",
     "HostGateway": "sandbox.gateway",
     "HostRoute": "host.host_route",
     "ImageBuildFailed": "errors",
@@ -108,6 +119,7 @@ _HOMES = {
     "LLMRequest": "llm.replies",
     "LLMScriptError": "errors",
     "LLMScriptExhausted": "errors",
+    "LLMScriptMismatch": "errors",
     "LLMScriptUnused": "errors",
     "RemoteConversation": "client.conversation",
     "RemoteWorkspace": "client.workspace",
@@ -144,7 +156,9 @@ __all__ = [
     "LLM",
     "Agent",
     "AgentLLM",
+    "AgentServer",
     "AgentServerVersionWarning",
+    "BackgroundCommand",
     "BudgetExceeded",
     "CassetteError",
     "CassetteMiss",
@@ -152,8 +166,10 @@ __all__ = [
     "CommandResult",
     "CommandTimeout",
     "Conversation",
+    "ConversationClosed",
     "ConversationFactory",
     "ConversationFailed",
+    "ConversationMisused",
     "ConversationTimeout",
     "DockerDevWorkspace",
     "DockerWorkspace",
@@ -163,6 +179,7 @@ __all__ = [
     "Event",
     "EventLog",
     "FaultUnused",
+    "GitCommit",
     "HostGateway",
     "HostRoute",
     "ImageBuildFailed",
@@ -173,6 +190,7 @@ __all__ = [
     "LLMRequest",
     "LLMScriptError",
     "LLMScriptExhausted",
+    "LLMScriptMismatch",
     "LLMScriptUnused",
     "RemoteConversation",
     "RemoteWorkspace",

@@ -38,14 +38,21 @@ class BackgroundCommand:
         connection: The server.
         command: The command line.
         cwd: Absolute path of the folder to run it in.
-        timeout: Seconds after which the server ends it; None for a day.
+        lifetime: Seconds after which the server ends it; None for a day.
+        timeout: Seconds for the server to start it.
 
     Attributes:
         command: The command as it was given.
     """
 
     def __init__(
-        self, connection: ServerConnection, command: str, cwd: str, timeout: float | None
+        self,
+        connection: ServerConnection,
+        command: str,
+        cwd: str,
+        lifetime: float | None,
+        *,
+        timeout: float = server_commands.START_TIMEOUT,
     ) -> None:
         self.command = command
         self._connection = connection
@@ -56,7 +63,8 @@ class BackgroundCommand:
             f"mkdir -m 700 {self._folder} && exec >{self._folder}/out 2>{self._folder}/err "
             f"</dev/null && eval {quoted(command)}"
         )
-        self._id = server_commands.start(connection, script, cwd, timeout or _A_DAY)
+        with connection.time.within(timeout):
+            self._id = server_commands.start(connection, script, cwd, lifetime or _A_DAY)
 
     @property
     def result(self) -> CommandResult | None:

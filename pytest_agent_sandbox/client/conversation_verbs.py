@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 class ConversationVerbs:
     """A conversation that is asked, changed and steered.
 
-    Each method takes a `timeout`, in seconds, for the server to do it, and raises `ServerError`
-    where the server refused, is too old for it, or did not answer in time. The endpoints are those
-    of agent server 1.58.
+    Each method raises `ServerError` where the server refused, is too old for it, or did not answer
+    in time. The endpoints are those of agent server 1.58.
     """
 
     _endpoints: ConversationEndpoints
@@ -45,25 +44,47 @@ class ConversationVerbs:
             ```python
             assert "pytest" in conversation.ask_agent("Which tool did you use?")
             ```
+
+        Args:
+            question: What to ask.
+            timeout: Seconds for the server to do it.
         """
         answer = self._endpoints.post("ask_agent", {"question": question}, timeout)
         return as_text(an_object(answer, "ask_agent").get("response"))
 
     def final_response(self, *, timeout: float = PATIENCE) -> str:
-        """Return the agent's last answer to the user, as the server tells it; empty for none."""
+        """Return the agent's last answer to the user, as the server tells it; empty for none.
+
+        Args:
+            timeout: Seconds for the server to do it.
+        """
         answer = self._endpoints.get("agent_final_response", timeout)
         return as_text(an_object(answer, "agent_final_response").get("response"))
 
     def condense(self, *, timeout: float = PATIENCE) -> None:
-        """Have the agent's condenser shorten what the LLM is sent of the history, now."""
+        """Have the agent's condenser shorten what the LLM is sent of the history, now.
+
+        Args:
+            timeout: Seconds for the server to do it.
+        """
         self._endpoints.post("condense", None, timeout)
 
     def set_title(self, title: str, *, timeout: float = PATIENCE) -> None:
-        """Give the conversation a title."""
+        """Give the conversation a title.
+
+        Args:
+            title: The title.
+            timeout: Seconds for the server to do it.
+        """
         self._endpoints.update({"title": title}, timeout)
 
     def set_tags(self, tags: Mapping[str, str], *, timeout: float = PATIENCE) -> None:
-        """Replace the conversation's tags. Names are lower-case letters and digits."""
+        """Replace the conversation's tags. Names are lower-case letters and digits.
+
+        Args:
+            tags: All of its tags.
+            timeout: Seconds for the server to do it.
+        """
         self._endpoints.update({"tags": dict(tags)}, timeout)
 
     def set_confirmation_policy(
@@ -116,19 +137,39 @@ class ConversationVerbs:
         self._endpoints.post("switch_llm", {"llm": payload}, timeout)
 
     def switch_profile(self, name: str, *, timeout: float = PATIENCE) -> None:
-        """Let the agent go on with the LLM of a profile that the server has."""
+        """Let the agent go on with the LLM of a profile that the server has.
+
+        Args:
+            name: The profile's name.
+            timeout: Seconds for the server to do it.
+        """
         self._endpoints.post("switch_profile", {"profile_name": name}, timeout)
 
     def switch_acp_model(self, model: str, *, timeout: float = PATIENCE) -> None:
-        """Let an ACP agent go on with another of its models."""
+        """Let an ACP agent go on with another of its models.
+
+        Args:
+            model: The model's id, as the agent has it.
+            timeout: Seconds for the server to do it.
+        """
         self._endpoints.post("switch_acp_model", {"model": model}, timeout)
 
     def load_plugin(self, plugin: str, *, timeout: float = PATIENCE) -> None:
-        """Give the agent a plugin of the server's marketplaces: `name` or `name@marketplace`."""
+        """Give the agent a plugin of the server's marketplaces: `name` or `name@marketplace`.
+
+        Args:
+            plugin: Its name, or `name@marketplace`.
+            timeout: Seconds for the server to do it.
+        """
         self._endpoints.post("load_plugin", {"plugin_ref": plugin}, timeout)
 
     def navigate(self, event_id: str, *, timeout: float = PATIENCE) -> None:
-        """Go back to an earlier event: what is said next is an answer to that."""
+        """Go back to an earlier event: what is said next is an answer to that.
+
+        Args:
+            event_id: Id of the event.
+            timeout: Seconds for the server to do it.
+        """
         self._endpoints.post("navigate", {"event_id": event_id}, timeout)
 
     def start_goal(
@@ -166,11 +207,19 @@ class ConversationVerbs:
         return self.state.goal
 
     def stop_goal(self, *, timeout: float = PATIENCE) -> None:
-        """Give the objective up."""
+        """Give the objective up.
+
+        Args:
+            timeout: Seconds for the server to do it.
+        """
         self._endpoints.post("goal/stop", None, timeout)
 
     def resume_goal(self, *, timeout: float = PATIENCE) -> None:
-        """Take up an objective that was given up."""
+        """Take up an objective that was given up.
+
+        Args:
+            timeout: Seconds for the server to do it.
+        """
         self.state.update({"goal": {}})
         self._endpoints.post("goal/resume", None, timeout)
 
@@ -207,7 +256,7 @@ class ConversationVerbs:
     aload_plugin = InThread(load_plugin)
     anavigate = InThread(navigate)
     astart_goal = InThread(start_goal)
-    await_goal = InThread(wait_for_goal)
+    await_for_goal = InThread(wait_for_goal)
     astop_goal = InThread(stop_goal)
     aresume_goal = InThread(resume_goal)
     astart_child = InThread(start_child)

@@ -85,7 +85,12 @@ class WorkspaceCommands(WorkspaceFiles):
         return result
 
     def start_command(
-        self, command: str, *, cwd: str | None = None, timeout: float | None = None
+        self,
+        command: str,
+        *,
+        cwd: str | None = None,
+        lifetime: float | None = None,
+        timeout: float = START_TIMEOUT,
     ) -> BackgroundCommand:
         """Start a shell command and return at once; its output and its end are asked for later.
 
@@ -102,13 +107,19 @@ class WorkspaceCommands(WorkspaceFiles):
         Args:
             command: The command line.
             cwd: Folder to run it in, relative to `working_dir`; `working_dir` by default.
-            timeout: Seconds after which the server ends it; None for a day.
+            lifetime: Seconds after which the server ends it; None for a day.
+            timeout: Seconds for the server to start it.
 
         Raises:
-            ServerError: The server refused, or did not answer in 60 s.
+            ServerError: The server refused, or did not answer in time.
         """
-        self._make_folder(cwd, START_TIMEOUT)
-        return BackgroundCommand(self.connection, command, self.path(cwd or ""), timeout)
+        end = time.monotonic() + timeout
+        with self.connection.time.within(timeout):
+            self._make_folder(cwd, timeout)
+            folder = self.path(cwd or "")
+            return BackgroundCommand(
+                self.connection, command, folder, lifetime, timeout=left_until(end)
+            )
 
     def run_agent(
         self,

@@ -41,7 +41,7 @@ def test_it_goes_on_after_a_wait_and_ends_when_it_is_stopped(workspace: RemoteWo
 
 
 def test_the_server_ends_it_at_its_timeout(workspace: RemoteWorkspace) -> None:
-    assert workspace.start_command("sleep 600", timeout=1).wait(timeout=15).exit_code != 0
+    assert workspace.start_command("sleep 600", lifetime=1).wait(timeout=15).exit_code != 0
 
 
 def test_a_folder_that_is_not_there(workspace: RemoteWorkspace) -> None:

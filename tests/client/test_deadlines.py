@@ -60,6 +60,8 @@ OTHERS_OF_WORKSPACE: Calls = {
     "download": (lambda it, timeout: it.download("x", NOWHERE, timeout=timeout), range(3)),
     "forget": (lambda it, timeout: it.forget("x", timeout=timeout), range(1)),
     "git_changes": (lambda it, timeout: it.git_changes(timeout=timeout), range(3)),
+    "git_commits": (lambda it, timeout: it.git_commits(timeout=timeout), range(3)),
+    "start_command": (lambda it, timeout: it.start_command("x", timeout=timeout), range(3)),
     "git_diff": (lambda it, timeout: it.git_diff("x", timeout=timeout), range(3)),
     "read_bytes": (lambda it, timeout: it.read_bytes(ODD, timeout=timeout), range(3)),
     "read_text": (lambda it, timeout: it.read_text("x", timeout=timeout), range(1)),
@@ -79,6 +81,29 @@ OTHERS_OF_CONVERSATION: Calls = {
         lambda it, timeout: it.update_secrets({"x": "y"}, timeout=timeout),
         range(1),
     ),
+    "ask_agent": (lambda it, timeout: it.ask_agent("x", timeout=timeout), range(1)),
+    "final_response": (lambda it, timeout: it.final_response(timeout=timeout), range(1)),
+    "condense": (lambda it, timeout: it.condense(timeout=timeout), range(1)),
+    "set_title": (lambda it, timeout: it.set_title("x", timeout=timeout), range(1)),
+    "set_tags": (lambda it, timeout: it.set_tags({}, timeout=timeout), range(1)),
+    "set_confirmation_policy": (
+        lambda it, timeout: it.set_confirmation_policy("never", timeout=timeout),
+        range(1),
+    ),
+    "set_security_analyzer": (
+        lambda it, timeout: it.set_security_analyzer(None, timeout=timeout),
+        range(1),
+    ),
+    "switch_llm": (lambda it, timeout: it.switch_llm({"model": "x"}, timeout=timeout), range(1)),
+    "switch_profile": (lambda it, timeout: it.switch_profile("x", timeout=timeout), range(1)),
+    "switch_acp_model": (lambda it, timeout: it.switch_acp_model("x", timeout=timeout), range(1)),
+    "load_plugin": (lambda it, timeout: it.load_plugin("x", timeout=timeout), range(1)),
+    "navigate": (lambda it, timeout: it.navigate("x", timeout=timeout), range(1)),
+    "start_goal": (lambda it, timeout: it.start_goal("x", timeout=timeout), range(1)),
+    "wait_for_goal": (lambda it, timeout: it.wait_for_goal(timeout=timeout), range(1)),
+    "stop_goal": (lambda it, timeout: it.stop_goal(timeout=timeout), range(1)),
+    "resume_goal": (lambda it, timeout: it.resume_goal(timeout=timeout), range(1)),
+    "start_child": (lambda it, timeout: it.start_child("x", timeout=timeout), range(1)),
     # They take no timeout: it is `PATIENCE`, which the test makes short.
     "conversation_stats": (lambda it, _: it.conversation_stats, range(1)),
     "cost": (lambda it, _: it.cost, range(1)),
@@ -88,6 +113,7 @@ OTHERS_OF_CONVERSATION: Calls = {
 #: What asks nothing of the server.
 SILENT_OF_WORKSPACE = {
     *("api_key", "as_openhands", "close", "has_desktop", "host", "log_tail", "path"),
+    "server",  # its parts take 60 s at most
     *("on_agent_run", "on_command", "on_secret"),
 }
 SILENT_OF_CONVERSATION = {"check_callbacks", "check_messages", "close"}
@@ -97,7 +123,7 @@ TOLD = {"alive": False, "forget": None}
 UNLIMITED = {"run", "wait"}
 #: A part of an error that says what was waited for.
 WAITED_FOR = re.compile(
-    r"(GET|POST|DELETE|PATCH) http|not ready|of command|git failed|events of|run"
+    r"(GET|POST|DELETE|PATCH) http|not ready|of command|git failed|events of|run|goal"
 )
 
 HERE = Path(__file__)

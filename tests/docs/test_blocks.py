@@ -38,7 +38,7 @@ def test_it_says_what_it_needs(block: Block) -> None:
     shown = re.sub("<!--.*?-->", "", above, flags=re.DOTALL)  # what readers of the page see
     told = [line for line in shown.splitlines() if line.strip()][-_NEAR:]
     needed = {words for sign, words in _NEEDS if re.search(sign, block.code)}
-    needed |= {"agent-sandbox build --target source"} if "image" in block.notes else set()
+    needed |= {"agent-sandbox build --"} if "image" in block.notes else set()
     needed |= {"LLM_API_KEY"} if "llm" in block.notes else set()
     needed |= {"Needs"} if "not run" in block.notes else set()
     said = [line for line in told if line.startswith("*Needs ")]

@@ -25,7 +25,7 @@ from pytest_agent_sandbox.llm.exchange import Source
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.observer import News
 from pytest_agent_sandbox.llm.pipeline import Policy
-from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, say, tool
+from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, say, tool, unchecked
 from pytest_agent_sandbox.llm.script import Script
 from pytest_agent_sandbox.llm.strict_json import read_object
 from tests.llm.at_the_door import KEY, Door, opened
@@ -317,7 +317,7 @@ def _reply(request: LLMRequest) -> Reply:
     """Read all that a test's function may read."""
     assert isinstance(request.last_message + request.system_prompt + request.model, str)
     assert request.length
-    return say("Hello.", tool("terminal", command="ls"))
+    return say("Hello.", unchecked(tool("terminal", command="ls")))
 
 
 def _cassette() -> CassetteSource:
