@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import importlib.metadata
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-# What the application of agent server 1.58 knows. What depends on the keys is made anew for each
-# server; the rest are folders' names, and what is empty until the server runs.
+# The versions whose use of the configuration has been read: what is made by it when modules are
+# loaded, `configure` makes anew. With any other, each server makes its own application.
+_VERSIONS = ("1.58.",)
+# What the application knows. What depends on the keys is made anew for each server; the rest are
+# folders' names, and what is empty until the server runs.
 _STATE = {
     "config",
     "conversation_registry",
@@ -28,22 +35,27 @@ class Application:
         package: The server's package.
 
     Raises:
-        Exception: It is not one that can be made once: servers before 1.29 have others.
+        Exception: It is not one that can be made once.
     """
 
     def __init__(self, package: str) -> None:
+        distribution = package.replace(".", "-").replace("_", "-")
+        version = importlib.metadata.version(distribution)
+        if not version.startswith(_VERSIONS):
+            raise ValueError(f"version {version} is not known here")
+        self._package = package
         self._name = f"{package}.api"
         self._configs: Any = importlib.import_module(f"{package}.config")
         if self._configs._default_config is not None:
             raise ValueError("something has read the configuration already")
         try:
-            self._api = importlib.import_module(self._name)
-            self._app = self._api.api
-            if set(self._app.state._state) != _STATE:
-                raise ValueError("the application holds more than is known here")
-            # It is asked for what it does not have, so it looks at all its routes. It answers to
-            # a socket that is refused without a line in the log.
-            asyncio.run(self._app(_no_socket(), _receive, _send))
+            with _quiet():  # it warns that there are no keys
+                self._api = importlib.import_module(self._name)
+                self._app = self._api.api
+                if set(self._app.state._state) != _STATE:
+                    raise ValueError("the application holds more than is known here")
+                # It is asked for what it does not have, so it looks at all its routes.
+                asyncio.run(self._app(_no_socket(), _receive, _send))
         except BaseException:
             self._forget()
             raise
@@ -55,12 +67,38 @@ class Application:
         if _but_keys(config) != _but_keys(self._app.state.config):
             self._forget()  # it is made anew, as by a server that starts by itself
             return
+        self._forget_services()
+        conversations, commands = self._module("conversation_service"), self._module("bash_service")
+        sockets = self._module("sockets")  # which takes them when it is loaded
+        sockets.conversation_service = conversations.get_default_conversation_service()
+        sockets.bash_event_service = commands.get_default_bash_event_service()
         self._app.state.config = config
         self._app.state.conversation_registry = self._api.create_conversation_registry(config)
 
+    def _module(self, name: str) -> Any:
+        return importlib.import_module(f"{self._package}.{name}")
+
     def _forget(self) -> None:
-        sys.modules.pop(self._name, None)
+        for name in ("api", "sockets"):  # what reads the configuration when it is loaded
+            sys.modules.pop(f"{self._package}.{name}", None)
         self._configs._default_config = None
+        self._forget_services()
+
+    def _forget_services(self) -> None:
+        """Forget what was made by the configuration, as the server's own `init_router` does."""
+        self._module("persistence").reset_stores()
+        self._module("conversation_service")._conversation_service = None
+        self._module("bash_service")._bash_event_service = None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _but_keys(config: Any) -> dict[str, Any]:

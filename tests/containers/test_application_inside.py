@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,9 +35,35 @@ def get_default_config():
         _default_config = Config()
     return _default_config
 """
-API = """
-import types
+SERVICE = """
 from served.config import get_default_config
+
+_{name}_service = None
+
+def get_default_{name}_service():
+    global _{name}_service
+    if _{name}_service is None:
+        _{name}_service = {{"of": get_default_config()}}
+    return _{name}_service
+"""
+OTHERS = {
+    "conversation_service": SERVICE.format(name="conversation"),
+    "bash_service": SERVICE.format(name="bash_event"),
+    "persistence": "stores = []\n\ndef reset_stores():\n    stores.clear()\n",
+    "sockets": (
+        "from served import bash_service, conversation_service as services, persistence\n"
+        "conversation_service = services.get_default_conversation_service()\n"
+        "bash_event_service = bash_service.get_default_bash_event_service()\n"
+        "persistence.stores.append(conversation_service)\n"
+    ),
+}
+API = """
+import logging
+import types
+import served.sockets
+from served.config import get_default_config
+
+logging.getLogger("served").warning("there are no keys")
 
 def create_conversation_registry(config):
     return {"config": config}
@@ -66,10 +93,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     def write(*, api: str = API, config: str = CONFIG) -> None:
         folder = tmp_path / "served"
         folder.mkdir()
-        for name, text in {"__init__": "", "api": api, "config": config}.items():
+        for name, text in {"__init__": "", "api": api, "config": config, **OTHERS}.items():
             (folder / f"{name}.py").write_text(text)
 
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("importlib.metadata.version", {"served": "1.58.9"}.__getitem__)
     yield write
     for name in [name for name in sys.modules if name.partition(".")[0] == "served"]:
         del sys.modules[name]
@@ -101,6 +129,10 @@ def test_each_server_has_keys_of_its_own(
         assert made.state.config.values["secret_key"] == f"secret {number}"
         assert made.state.conversation_registry == {"config": made.state.config}
         assert api().get_default_config() is made.state.config
+        sockets, persistence = (sys.modules[f"served.{one}"] for one in ("sockets", "persistence"))
+        assert sockets.conversation_service["of"] is made.state.config
+        assert sockets.bash_event_service["of"] is made.state.config
+        assert persistence.stores == []
 
 
 def test_what_else_is_configured_has_it_made_anew(
@@ -113,6 +145,7 @@ def test_what_else_is_configured_has_it_made_anew(
     monkeypatch.setenv("WORKERS", "3")
     application.configure()
     assert api().api is not made
+    assert sys.modules["served.sockets"].conversation_service["of"] is api().api.state.config
     assert api().api.state.config.values == {
         "session_api_keys": ["a key"],
         "secret_key": None,
@@ -139,3 +172,24 @@ def test_one_that_is_not_known_is_each_servers_own(
     with pytest.raises(error):
         Application("served")
     assert "served.api" not in sys.modules, "the server loads it itself"
+    assert "served.sockets" not in sys.modules
+
+
+def test_nothing_of_another_version_is_loaded(
+    package: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package()
+    monkeypatch.setattr("importlib.metadata.version", {"served": "1.59.0"}.__getitem__)
+    with pytest.raises(ValueError, match=r"1\.59\.0 is not known"):
+        Application("served")
+    assert not [name for name in sys.modules if name.startswith("served.")]
+
+
+def test_it_says_nothing_of_keys_that_come_later(
+    package: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    package()
+    Application("served")
+    assert caplog.records == []
+    logging.getLogger("served").warning("later")
+    assert [record.message for record in caplog.records] == ["later"]

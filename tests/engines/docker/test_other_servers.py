@@ -122,3 +122,14 @@ def test_a_server_that_the_kernel_ended_for_want_of_memory(
             workspace.execute_command(f"{hog}; sleep 20", timeout=60)
         assert caught.value.exit_code == 137
         assert caught.value.out_of_memory
+
+
+def test_a_forked_server_encrypts_what_it_keeps(start: Start, agent_server_image: str) -> None:
+    with start(server_image=agent_server_image) as workspace:
+        workspace.server.secrets.set("A_TOKEN", "hush-hush")
+        assert workspace.server.secrets.value("A_TOKEN").get_secret_value() == "hush-hush"
+        places = "/workspace /tmp /root /home"
+        found = workspace.execute_command(f"grep -rl A_TOKEN {places} 2>/dev/null")
+        assert found.stdout, "the server keeps it in a file"
+        assert workspace.execute_command(f"grep -rl hush-hus[h] {places} 2>/dev/null").stdout == ""
+        assert "OH_SECRET_KEY" not in workspace.log_tail(1000)
