@@ -40,7 +40,10 @@ def why_refused(call: ScriptedToolCall, request: LLMRequest) -> str:
         call: The call.
         request: The agent's request, which names its tools and what arguments they take.
     """
-    offered = dict(_offered(request.tools))
+    tools = [*request.tools, *_in_input(request.body)]
+    offered = dict(_offered(tools))
+    if call.name not in offered and _is_nested(call.name, tools):
+        return ""
     if not offered:
         asked = shorten(request.last_message, _LONGEST_QUOTE)
         return (
@@ -61,6 +64,36 @@ def why_refused(call: ScriptedToolCall, request: LLMRequest) -> str:
         f"calls the tool {call.name!r} with arguments that its schema refuses: "
         f"{'; '.join(problems)}. It takes: {_listed(_known(schema)) or 'none'}."
     )
+
+
+def _in_input(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the tools that come with the input of OpenAI's responses, as Codex 0.171 sends them."""
+    items = body.get("input")
+    for item in items if isinstance(items, list) else ():
+        tools = item.get("tools") if isinstance(item, dict) else None
+        yield from (
+            (one for one in tools if isinstance(one, dict)) if isinstance(tools, list) else ()
+        )
+
+
+def _is_nested(name: str, tools: Any) -> bool:
+    """Tell whether a tool is one of those that a free-form tool calls, by what that says of itself.
+
+    Codex 0.171 offers one that runs programs, `await tools.exec_command(…)`, and takes calls of
+    these by themselves too.
+    """
+    for tool in tools:
+        members = tool.get("tools")
+        if isinstance(members, list) and _is_nested(name, filter(_is_object, members)):
+            return True
+        text = tool.get("description") if tool.get("type") == "custom" else ""
+        if isinstance(text, str) and f"tools.{name}(" in text:
+            return True
+    return False
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
 
 
 def _offered(tools: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -69,7 +69,7 @@ def changed(result: dict[str, Any]) -> set[str]:
 def test_sandboxes_of_a_programs_own(project: Project) -> None:
     """The settings of the run do not reach them, and nothing says that they do."""
     project.write("test_it.py", OWN)
-    _, output = project.run("--sandbox-network=isolated", "--sandbox-memory=1g")
+    _, output = project.run("-v", "--sandbox-network=isolated", "--sandbox-memory=1g")
     assert "4 failed, 1 passed" in output
     assert "sandbox started" not in output, "a second, unused one"
     found = results(project)
@@ -135,7 +135,9 @@ def test_finds_no_conversation(agent_workspace, repository):
 
 def test_sandboxes_of_a_module(project: Project, sandboxes: Any) -> None:
     project.write("test_it.py", SHARED)
-    _, output = project.run("--sandbox-network=isolated", "--sandbox-keep=failed", "--durations=3")
+    _, output = project.run(
+        "-v", "--sandbox-network=isolated", "--sandbox-keep=failed", "--durations=3"
+    )
     assert "2 failed, 1 passed" in output
     assert re.search(r"agent-sandbox: 2 sandboxes started", output)
     found = results(project)
@@ -175,7 +177,7 @@ def test_a_sandbox_of_a_conversation_is_started_for_it(project: Project) -> None
         "    conversation.run(timeout=60)\n"
         "    assert 0\n",
     )
-    _, output = project.run("--sandbox-pool-size=0")
+    _, output = project.run("-v", "--sandbox-pool-size=0")
     assert re.search(r"longest wait: [\d.]+ s, test_it.py::test_it\n", output)
     (row,) = project.rows
     assert row["startup"] > 0

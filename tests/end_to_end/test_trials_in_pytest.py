@@ -308,7 +308,7 @@ def test_sandbox_faults_are_shown_without_another_plugin(project):
     code, output = project.run("--sandbox-image=no/such:image", "--sandbox-pull=never")
     assert code == 0
     assert "6 rerun" in output
-    assert output.partition("test_it.py ")[2].startswith("R.R..R.R..R.R..")
+    assert output.partition("test_it.py ")[2].startswith("R.R.R.R.R.R.. ")
     for name in ("setup", "call", "subtest"):
         assert f"test_it.py::test_{name}: PASSED: 2 of 2 trials passed" in output
     assert output.count("2 failed sandboxes, tried again") == 3

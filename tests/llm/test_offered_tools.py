@@ -66,6 +66,20 @@ def test_the_tools_of_each_dialect(dialect: str) -> None:
     assert "it has no 'cmd'" in why_refused(tool("terminal", cmd="ls"), asked)
 
 
+def test_tools_that_come_with_the_input_as_codex_sends_them() -> None:
+    text = "Run code. Nested tools are global: `await tools.exec_command({cmd})`."
+    custom = {"type": "custom", "name": "exec", "description": text}
+    shell = {"type": "function", "name": "wait", "parameters": {}}
+    item = {
+        "type": "additional_tools",
+        "tools": [{"type": "namespace", "name": "functions", "tools": [custom, shell, "odd"]}, 3],
+    }
+    asked = LLMRequest(1, "m", [], [], {"input": [{"role": "user"}, item, "odd"]})
+    for name in ("exec_command", "exec", "wait"):
+        assert why_refused(tool(name, cmd="ls"), asked) == ""
+    assert "Its tools: exec, wait" in why_refused(tool("exec_comand", cmd="ls"), asked)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

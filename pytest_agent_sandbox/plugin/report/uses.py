@@ -149,14 +149,14 @@ class SandboxUses:
         """
         try:
             for use in list(self._uses.values()) if is_wanted else ():
-                self._collect(use)
+                self._collect(use, is_there=not use.known.workspace.is_closed)
         finally:
             self.test, self._uses = None, {}
 
     def collect(self, workspace: Workspace) -> None:
         """Keep what there is to know of a workspace at the end of the test under way."""
         if workspace in self._uses:
-            self._collect(self._uses[workspace])
+            self._collect(self._uses[workspace], is_there=not workspace.is_closed)
 
     def _use(self, known: _Known) -> bool:
         """Begin the use of a workspace by the test under way; tell whether there was none."""
@@ -201,18 +201,20 @@ class SandboxUses:
             # How a test ends whose function still runs nobody knows, and then it is gone.
             is_open_ended = is_failing or "call" not in outcome.phases(test)
             if is_open_ended or self._evidence().wants_evidence(test):
-                self._collect(use)
+                self._collect(use, is_there=True)
         if known.owner == "scope" and self._keeps(known.has_failed or is_failing):
             known.workspace.keep()
 
-    def _collect(self, use: _Use) -> None:
+    def _collect(self, use: _Use, *, is_there: bool) -> None:
         if use.is_collected:
             return
         use.is_collected = True
         known, workspace = use.known, use.known.workspace
-        with suppress(OSError, SandboxError):
-            collect.at_end(use.recorder, workspace)
-            collect.changes(use.recorder, workspace, is_new=known.tests == 1)
+        # Where a fixture fails as it ends, that is known when the sandbox has been closed already.
+        if is_there:
+            with suppress(OSError, SandboxError):
+                collect.at_end(use.recorder, workspace)
+                collect.changes(use.recorder, workspace, is_new=known.tests == 1)
         if use.log is not None and known.log is not None:
             begin = known.log_begin if known.tests > 1 else 0
             with collect.MAY_FAIL:
