@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.client.git import GitCommit
     from pytest_agent_sandbox.client.resources.server import AgentServer
     from pytest_agent_sandbox.client.skills import Skill
+    from pytest_agent_sandbox.client.upstream_names import get_default_agent, get_logger
     from pytest_agent_sandbox.client.versions import AgentServerVersionWarning
     from pytest_agent_sandbox.client.workspace import RemoteWorkspace
     from pytest_agent_sandbox.engines.docker.dev_workspace import DockerDevWorkspace
@@ -146,6 +147,8 @@ _HOMES = {
     "delay": "llm.replies",
     "error": "llm.replies",
     "expect": "expectations.expect",
+    "get_default_agent": "client.upstream_names",
+    "get_logger": "client.upstream_names",
     "say": "llm.replies",
     "tool": "llm.replies",
     "trajectory": "expectations.trajectory",
@@ -217,6 +220,8 @@ __all__ = [
     "delay",
     "error",
     "expect",
+    "get_default_agent",
+    "get_logger",
     "say",
     "tool",
     "trajectory",

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.events import Event
+from pytest_agent_sandbox.client.upstream_arguments import in_our_words
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence.live_view import LiveView, terminal
@@ -28,6 +29,7 @@ def Conversation(  # noqa: N802 - programs written for the upstream SDK use it l
     callbacks: Iterable[Callable[[Event], object]] = (),
     visualize: bool = False,
     client_tools: Sequence[object] = (),
+    delete_on_close: bool = False,
     **options: Any,
 ) -> RemoteConversation:
     """Start a conversation with an agent in a workspace.
@@ -42,12 +44,18 @@ def Conversation(  # noqa: N802 - programs written for the upstream SDK use it l
         visualize: Print the conversation to standard output as it happens.
         client_tools: Functions of this program that the agent may call: see `client_tool`. They are
             there as long as the workspace is, which has to be a `DockerWorkspace`.
-        options: Everything else that `RemoteConversation` takes.
+        delete_on_close: Have the server forget the conversation when it is closed.
+        options: Everything else that `RemoteConversation` takes, and upstream's names for it:
+            `max_iteration_per_run`, `hook_config`, `visualizer`, `tags`, `user_id`, `plugins`,
+            `stuck_detection`, `stuck_detection_thresholds`.
 
     Raises:
+        TypeError: An argument is upstream's, and has another way here: the message names it.
         SettingsError: The agent, or what it is given, cannot be used.
         ServerError: The server refused.
     """
+    options, also = in_our_words(options)
+    callbacks = [*also, *callbacks]
     if isinstance(workspace, Workspace):
         agent = with_each_llm(agent, partial(_keep_key_here, workspace.gateway))
     if client_tools:
@@ -61,7 +69,9 @@ def Conversation(  # noqa: N802 - programs written for the upstream SDK use it l
         callbacks = [lambda _: tools.check(), *callbacks]
     if visualize:
         callbacks = [LiveView(terminal()), *callbacks]
-    return RemoteConversation(workspace, agent, callbacks=list(callbacks), **options)
+    conversation = RemoteConversation(workspace, agent, callbacks=list(callbacks), **options)
+    conversation.delete_on_close = delete_on_close
+    return conversation
 
 
 def _keep_key_here(gateway: HostGateway, llm: dict[str, Any]) -> dict[str, Any]:

@@ -75,6 +75,11 @@ class CommandResult:
         streams = "".join(f"\n{text.rstrip()}" for text in (self.stdout, self.stderr) if text)
         return f"Command {self.command!r} {how}.{streams}"
 
+    @property
+    def timeout_occurred(self) -> bool:
+        """Upstream's name of `timed_out`."""
+        return self.timed_out
+
     def check(self) -> CommandResult:
         """Return the result itself.
 

@@ -105,6 +105,8 @@ class RemoteConversation(ConversationCalls, ConversationVerbs, AwaitableClosing)
         self._redactor = redactor or Redactor()
         #: The conversations that were forked from this one; closed with it.
         self.forks: list[RemoteConversation] = []
+        #: Whether the server is to forget the conversation when it is closed.
+        self.delete_on_close = False
         self._guard = guard
         self._closed = threading.Event()
         end = time.monotonic() + start_timeout
@@ -271,8 +273,11 @@ class RemoteConversation(ConversationCalls, ConversationVerbs, AwaitableClosing)
         """
         for fork in self.forks:
             fork.close()
+        is_first = not self._closed.is_set()
         self._closed.set()
         self._feed.close()
+        if is_first and self.delete_on_close:
+            self.workspace.forget(self.id)
         self._connection.close()
 
     # Their awaitable forms.

@@ -16,6 +16,7 @@ from pytest_agent_sandbox.client.answers import an_object
 from pytest_agent_sandbox.client.asynchronous import AwaitableClosing, InThread
 from pytest_agent_sandbox.client.resources.server import AgentServer
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
+from pytest_agent_sandbox.client.upstream_names import UpstreamNames
 from pytest_agent_sandbox.client.workspace_commands import WorkspaceCommands
 from pytest_agent_sandbox.client.workspace_git import WorkspaceGit
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed, ServerError, SettingsError
@@ -27,7 +28,7 @@ _INFO_TIMEOUT = 60.0
 _FORGET_TIMEOUT = 10.0
 
 
-class RemoteWorkspace(WorkspaceCommands, WorkspaceGit, AwaitableClosing):
+class RemoteWorkspace(WorkspaceCommands, WorkspaceGit, UpstreamNames, AwaitableClosing):
     """The workspace of a running agent server, wherever it runs.
 
     Example:

@@ -32,9 +32,9 @@ class WorkspaceCommands(WorkspaceFiles):
     def execute_command(
         self,
         command: str,
-        *,
         cwd: str | None = None,
         timeout: float = 30.0,
+        *,
         env: Mapping[str, str] | None = None,
         stdin: str | bytes | None = None,
         user: str | int | None = None,

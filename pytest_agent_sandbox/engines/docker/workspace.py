@@ -24,7 +24,11 @@ from pytest_agent_sandbox.containers.images import (
 from pytest_agent_sandbox.containers.progress import Progress
 from pytest_agent_sandbox.containers.silence import explain_silence
 from pytest_agent_sandbox.engines.docker.access import ways_in
-from pytest_agent_sandbox.engines.docker.arguments import listed, says_what_is_meant
+from pytest_agent_sandbox.engines.docker.arguments import (
+    listed,
+    says_what_is_meant,
+    tell_of_links,
+)
 from pytest_agent_sandbox.engines.docker.facts import end_facts_of, facts_of
 from pytest_agent_sandbox.engines.docker.gateway import gateway_for
 from pytest_agent_sandbox.engines.docker.output import log_file, shown, to_stderr
@@ -74,8 +78,8 @@ class DockerWorkspace(WorkspaceServices):
         security: How much it is trusted: `default`, `strict` or `sudo`; see SECURITY.md.
         runtime: The engine's runtime to use, such as `runsc`, where it has others.
         enable_gpu: Give the container all GPUs.
-        detach_logs: True (the default) keeps the container's log in its file only; False also
-            copies it to standard error as it comes.
+        detach_logs: Copy the container's log to standard error as it comes, as upstream does by
+            default. It is in its file anyway.
         cleanup_image: Remove the image from the engine when the workspace is closed.
         health_check_timeout: Seconds the server may take until it answers.
         read_timeout: Seconds of silence after which a request to the server is given up.
@@ -125,7 +129,7 @@ class DockerWorkspace(WorkspaceServices):
         security: Profile = "default",
         runtime: str | None = None,
         enable_gpu: bool = False,
-        detach_logs: bool = True,
+        detach_logs: bool = False,
         cleanup_image: bool = False,
         health_check_timeout: float = 120.0,
         read_timeout: float = 600.0,
@@ -196,9 +200,11 @@ class DockerWorkspace(WorkspaceServices):
                 engine,
                 gateway,
                 FreshSupply(engine) if supply is None else supply,
-                echo=None if detach_logs else to_stderr,
+                echo=to_stderr if detach_logs else None,
                 read_timeout=read_timeout,
             )
+            if extra_ports and host_port is not None:  # for addresses made by hand
+                tell_of_links()
             self._closing = undo.pop_all()
         started.tell(self)
 

@@ -1,7 +1,9 @@
 """The sandbox with VS Code, desktop and browser, looked at with a real browser as a person does."""
 
+import contextlib
 import logging
 import re
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -240,3 +242,26 @@ def test_an_image_without_them_says_so(engine, agent_server_image):
         with pytest.raises(ServiceUnavailable, match=rf"There is no desktop in .*{advice}"):
             workspace.vnc_url()
         assert "will be disabled" not in workspace.container.log_tail(200)
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_programs_that_make_addresses_by_hand_are_told_of_the_links(full_image, caplog, by_hand):
+    port = free_ports() if by_hand else None
+    with DockerWorkspace(server_image=full_image, extra_ports=True, host_port=port) as workspace:
+        answer = httpx.get(f"{workspace.host}/api/vscode/url", trust_env=False)
+        assert answer.status_code == httpx.codes.UNAUTHORIZED
+    told = [record for record in caplog.records if "workspace.vscode_url()" in record.message]
+    assert len(told) == by_hand
+
+
+def free_ports():
+    """The first of three ports in a row that nobody listens at."""
+    while True:
+        with socket.socket() as first:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+        with contextlib.suppress(OSError), contextlib.ExitStack() as listening:
+            for number in range(3):
+                taken = listening.enter_context(socket.socket())
+                taken.bind(("127.0.0.1", port + number))
+            return port

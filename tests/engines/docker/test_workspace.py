@@ -110,7 +110,7 @@ def test_the_end_of_the_container_ends_what_waits_for_it(engine, agent_server_im
 
 def test_closing_leaves_nothing(engine, agent_server_image, capsys):
     threads = set(threading.enumerate())
-    workspace = DockerWorkspace(server_image=agent_server_image, detach_logs=False)
+    workspace = DockerWorkspace(server_image=agent_server_image, detach_logs=True)
     name, log = workspace.container.name, workspace.log_path
     assert "Uvicorn running" in log.read_text()
     workspace.close()
@@ -118,7 +118,7 @@ def test_closing_leaves_nothing(engine, agent_server_image, capsys):
     assert name not in [found.name for found in find(engine)]
     assert not log.parent.exists()
     assert set(threading.enumerate()) == threads
-    assert "Uvicorn running" in capsys.readouterr().err, "detach_logs=False copies the log"
+    assert "Uvicorn running" in capsys.readouterr().err, "detach_logs=True copies the log"
 
 
 def test_a_transient_failure_is_tried_once_more(engine, agent_server_image, tmp_path):

@@ -1,0 +1,99 @@
+"""What upstream's SDK calls things, for programs and habits that come from it.
+
+The names are those of openhands-sdk 1.58; docs/interop.md lists them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_agent_sandbox.client.agents import Agent, default_agent
+from pytest_agent_sandbox.client.workspace_files import WorkspaceFiles
+from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.host.closing import Closing
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.client.agents import LLM
+
+
+def get_default_agent(llm: LLM, cli_mode: bool = False) -> Agent:
+    """Return `default_agent(llm)`, with a browser unless `cli_mode` is true."""
+    return default_agent(llm, cli_mode=cli_mode)
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Return the logger of that name; it writes to standard error where nobody has set up logging.
+
+    Args:
+        name: Its name, such as `__name__`.
+    """
+    logger = logging.getLogger(name)
+    if not logging.getLogger().handlers and not logger.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    return logger
+
+
+@dataclass(frozen=True)
+class FileOperationResult:
+    """What came of `file_upload` or `file_download`.
+
+    Attributes:
+        success: Whether the file is there.
+        source_path: Where it came from.
+        destination_path: Where it went.
+        file_size: Its bytes; None where they are not known.
+        error: Why it is not there; None where it is.
+    """
+
+    success: bool
+    source_path: str
+    destination_path: str
+    file_size: int | None = None
+    error: str | None = None
+
+
+class UpstreamNames(WorkspaceFiles, Closing):
+    """A workspace that also answers to upstream's names."""
+
+    def cleanup(self) -> None:
+        """Close the workspace."""
+        self.close()
+
+    def file_upload(
+        self, source_path: str | Path, destination_path: str | Path
+    ) -> FileOperationResult:
+        """Copy a file into the sandbox, as `upload` does; failures are told by the result.
+
+        Args:
+            source_path: A file of this machine.
+            destination_path: Where it goes in the sandbox.
+        """
+        source, destination = str(source_path), str(destination_path)
+        try:
+            self.upload(source, destination)
+        except (SandboxError, OSError) as error:
+            return FileOperationResult(False, source, destination, error=str(error))
+        return FileOperationResult(True, source, destination, Path(source).stat().st_size)
+
+    def file_download(
+        self, source_path: str | Path, destination_path: str | Path
+    ) -> FileOperationResult:
+        """Copy a file out of the sandbox, as `download` does; failures are told by the result.
+
+        Args:
+            source_path: A file of the sandbox.
+            destination_path: Where it goes on this machine.
+        """
+        source, destination = str(source_path), str(destination_path)
+        try:
+            self.download(source, destination)
+        except (SandboxError, OSError) as error:
+            return FileOperationResult(False, source, destination, error=str(error))
+        return FileOperationResult(True, source, destination, Path(destination).stat().st_size)
