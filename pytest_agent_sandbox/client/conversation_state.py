@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -46,6 +46,26 @@ class TokenUsage(BaseModel):
         )
 
 
+class UnknownCost(float):
+    """What a conversation has cost whose model has no price: no comparison with it holds.
+
+    It is not a number (NaN), so that `assert conversation.cost < 0.1` fails; pytest shows why.
+
+    Args:
+        models: The models whose prices are not known.
+    """
+
+    def __new__(cls, models: Iterable[str]) -> Self:  # noqa: ARG004 - __init__ takes them
+        """Make it."""
+        return super().__new__(cls, "nan")
+
+    def __init__(self, models: Iterable[str]) -> None:
+        self.models = tuple(models)
+
+    def __repr__(self) -> str:
+        return f"unknown: no price is known of {', '.join(self.models)}"
+
+
 class Metrics(BaseModel):
     """The costs of one use of an LLM, or of all of them together."""
 
@@ -54,6 +74,14 @@ class Metrics(BaseModel):
     #: US dollars, by LiteLLM's price list; 0 for a model that is not on it.
     accumulated_cost: float = 0.0
     accumulated_token_usage: TokenUsage = TokenUsage()
+    #: The LLM's model; `default` where there is none.
+    model_name: str = "default"
+
+    @property
+    def is_unpriced(self) -> bool:
+        """Whether the LLM was used, and nobody knows what that costs."""
+        used = self.accumulated_token_usage
+        return not self.accumulated_cost and bool(used.prompt_tokens or used.completion_tokens)
 
     def __add__(self, other: Metrics) -> Metrics:
         return Metrics(
@@ -68,6 +96,14 @@ class ConversationStats(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     usage_to_metrics: dict[str, Metrics] = Field(default_factory=dict)
+
+    @property
+    def cost(self) -> float:
+        """US dollars, over all LLMs; an `UnknownCost` where one of them has no price."""
+        unpriced = {one.model_name for one in self.usage_to_metrics.values() if one.is_unpriced}
+        if unpriced:
+            return UnknownCost(sorted(unpriced))
+        return self.get_combined_metrics().accumulated_cost
 
     def get_combined_metrics(self) -> Metrics:
         """Return the sum over all LLMs."""

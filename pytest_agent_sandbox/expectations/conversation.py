@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -153,7 +154,8 @@ class ConversationExpectation:
         Raises:
             AssertionError: The agent needed more.
             SettingsError: No limit is given, or a limit is not a number; or the server has not
-                counted what the agent used, as with some ACP agents: `agent_llm.usage` knows it.
+                counted what the agent used, as with some ACP agents: `agent_llm.usage` knows it;
+                or the model has no price.
         """
         if (steps, tool_calls, tokens, cost) == (None, None, None, None):
             raise SettingsError("at_most() takes a limit: steps=, tool_calls=, tokens= or cost=.")
@@ -170,6 +172,8 @@ class ConversationExpectation:
         ]
         if (tokens, cost) != (None, None):
             self._check_counted()
+        if cost is not None and math.isnan(self._conversation.cost):
+            raise SettingsError(f"at_most(cost=…): the cost is {self._conversation.cost!r}")
         for what, limit, needed in limits:
             if limit is not None and needed() > limit:
                 self._fail(f"expected at most {limit:,} {what}, and it took {needed():,}", [])
@@ -222,7 +226,7 @@ class ConversationExpectation:
         """Raise if a limit would hold only because nobody has counted."""
         events = self._conversation.events
         has_worked = bool(events.tool_calls() or events.messages("agent"))
-        if has_worked and not (self._tokens() or self._conversation.cost):
+        if has_worked and not (self._tokens() or self._conversation.cost > 0):
             raise SettingsError(
                 "at_most(tokens=…, cost=…): the agent has worked, and the server has counted no "
                 "tokens: not every ACP agent tells. Compare agent_llm.usage instead."

@@ -16,7 +16,7 @@ def connected_agent(
     agent: object,
     model: str,
     fields: Mapping[str, str],
-    defaults: Mapping[str, float],
+    defaults: Mapping[str, Any],
     *,
     provider_tools: bool,
 ) -> dict[str, Any]:

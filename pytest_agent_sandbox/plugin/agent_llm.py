@@ -134,7 +134,8 @@ class AgentLLM(Closing):
             replies: Made by `say`, `tool`, `error` and `delay`, or functions of the request.
             model: The agent's model as LiteLLM spells it. It decides which dialect the agent
                 speaks: with `anthropic/claude-sonnet-5` Anthropic's, by default OpenAI's chat
-                completions.
+                completions; what `conversation.cost` makes of its tokens; and whether it sees
+                images, as the default does.
 
         Raises:
             SettingsError: A reply cannot be used (the message says which), or the gateway does not

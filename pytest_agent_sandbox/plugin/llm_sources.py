@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pytest_agent_sandbox.errors import CassetteError, LLMScriptError, SettingsError
 from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 
 #: The name of the model in scripted tests. LiteLLM's prefix chooses the dialect.
 SCRIPTED_MODEL = "openai/scripted"
-# US dollars, unless an agent's own LLM sets them. The server warns of models without a price.
-_SCRIPTED_PRICE = {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0}
+# Unless an agent's own LLM sets them: the server (1.58) warns of models without a price, and keeps
+# images from those that it does not know.
+_SCRIPTED = {
+    "input_cost_per_token": 0.0,
+    "output_cost_per_token": 0.0,
+    "capability_overrides": {"supports_vision": True},
+}
 
 #: How the reason ends for which a test is skipped.
 _WHAT_TO_DO = "set them to run it with a live LLM and record it"
@@ -44,7 +49,7 @@ class ChosenSource(NamedTuple):
 
     source: Source
     model: str
-    defaults: Mapping[str, float]
+    defaults: Mapping[str, Any]
 
 
 class LLMSources:
@@ -166,9 +171,9 @@ class LLMSources:
         """
         self._normalise.learn(known)
         if script is not None:
-            return ChosenSource(Script(script), self._script_model, _SCRIPTED_PRICE)
+            return ChosenSource(Script(script), self._script_model, self._scripted_fields)
         if self._script is not None:
-            return ChosenSource(self._script, self._script_model, _SCRIPTED_PRICE)
+            return ChosenSource(self._script, self._script_model, self._scripted_fields)
         if self._record_mode() == "live":
             return ChosenSource(self._live_source(), self._live.model, {})
         player = self._opened_player()
@@ -177,6 +182,11 @@ class LLMSources:
             source = player.source(name, self._live_source())
             return ChosenSource(source, self._live.model, {})
         return ChosenSource(player.source(name, None), player.model or SCRIPTED_MODEL, {})
+
+    @property
+    def _scripted_fields(self) -> Mapping[str, Any]:
+        """Return what the server is to know of a scripted model; of others it has a list."""
+        return _SCRIPTED if self._script_model == SCRIPTED_MODEL else {}
 
     def verify(self) -> None:
         """Raise what is wrong with the use of script and cassette, or note it if it is let pass."""

@@ -171,3 +171,49 @@ def test_a_script_after_a_conversation_with_its_own(agent_llm, agent_conversatio
     assert 'assert request.last_message == "something else"' in output
     assert "LLM_MODEL and LLM_API_KEY are not set" in output
     assert " error" not in output.splitlines()[-1]
+
+
+COSTS = """
+from pytest_agent_sandbox import say
+import pytest
+
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
+    "+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+def talk(agent_conversation, message):
+    conversation = agent_conversation()
+    conversation.send_message(message)
+    conversation.run(timeout=60)
+    return conversation
+
+def test_a_known_model_costs_something(agent_llm, agent_conversation):
+    agent_llm.script([say("Hello.")], model="openai/gpt-4o")
+    assert 0 < talk(agent_conversation, "Hello?").cost < 1
+
+def test_an_unknown_model_is_no_reason_to_pass(agent_llm, agent_conversation):
+    agent_llm.script([say("Hello.")])
+    conversation = talk(agent_conversation, "Hello?")
+    with pytest.raises(AssertionError, match="no price is known of openai/scripted"):
+        assert conversation.cost < 1000
+
+@pytest.mark.parametrize("model", ["", "openai/gpt-4o"])
+def test_images_are_seen(agent_llm, agent_conversation, model):
+    seen = []
+    def answer(request):
+        seen.append(str(request.body))
+        return say("A pixel.")
+    agent_llm.script([answer], model=model)
+    image = {"type": "image", "image_urls": [PIXEL]}
+    talk(agent_conversation, {"content": [{"type": "text", "text": "What is it?"}, image]})
+    assert PIXEL in seen[0]
+"""
+
+
+def test_what_a_scripted_model_costs_and_sees(project):
+    project.write("test_it.py", COSTS)
+    code, output = project.run("-v")
+    assert code == 0, output
+    assert outcomes(output) == dict.fromkeys(outcomes(output), "PASSED")
+    assert len(outcomes(output)) == 4

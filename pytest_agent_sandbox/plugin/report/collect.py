@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -92,7 +93,8 @@ def record_conversation(recorder: Recorder, number: int, conversation: RemoteCon
     facts: dict[str, Any] = {"id": str(conversation.id)}
     try:
         facts["status"] = str(conversation.status)
-        facts["cost"] = conversation.cost
+        cost = conversation.cost
+        facts["cost"] = None if math.isnan(cost) else cost
         facts["tokens"] = conversation.tokens.prompt_tokens + conversation.tokens.completion_tokens
     except SandboxError as error:
         facts["status"] = f"unknown: {error}"
