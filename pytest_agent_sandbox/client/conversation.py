@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from pydantic import SecretStr
-
 from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.client.asynchronous import AwaitableClosing, InThread
 from pytest_agent_sandbox.client.callbacks import EventCallback
 from pytest_agent_sandbox.client.conversation_calls import ConversationCalls
-from pytest_agent_sandbox.client.conversation_endpoints import PATIENCE
+from pytest_agent_sandbox.client.conversation_endpoints import PATIENCE, Secret
 from pytest_agent_sandbox.client.conversation_feed import ConversationFeed
 from pytest_agent_sandbox.client.conversation_start import start_or_find
 from pytest_agent_sandbox.client.conversation_verbs import ConversationVerbs
@@ -59,7 +57,8 @@ class RemoteConversation(ConversationCalls, ConversationVerbs, AwaitableClosing)
             gives a `security_risk` with each call; `"pattern"`; `"policy_rail"`; or a dict.
         request: Further fields of the request that starts the conversation, as the server takes
             them (`tags`, `plugins`, `agent_definitions`, `tool_module_qualnames`, …).
-        secrets: Values that the agent may use by name without ever seeing them.
+        secrets: Values that the agent may use by name without ever seeing them, as
+            `update_secrets` takes them.
         mcp_servers: MCP servers by name, for tools of theirs: `{"command": "…", "args": […]}` is
             started in the sandbox, `{"url": "…"}` reached from there.
         skills: Knowledge for the agent: `Skill("name", "content")`.
@@ -89,7 +88,7 @@ class RemoteConversation(ConversationCalls, ConversationVerbs, AwaitableClosing)
         confirm: ConfirmationPolicy = False,
         security_analyzer: SecurityAnalyzer | None = None,
         request: Mapping[str, Any] | None = None,
-        secrets: Mapping[str, str | SecretStr] | None = None,
+        secrets: Mapping[str, Secret] | None = None,
         mcp_servers: Mapping[str, Mapping[str, Any]] | None = None,
         skills: Sequence[Skill | Mapping[str, Any]] = (),
         hooks: Mapping[str, Any] | None = None,

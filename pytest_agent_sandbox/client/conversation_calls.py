@@ -6,14 +6,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 
 from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.conversation_endpoints import (
     INTERRUPT_TIMEOUT,
     PATIENCE,
     ConversationEndpoints,
+    Secret,
     in_clear,
+    secret_texts,
 )
 from pytest_agent_sandbox.client.conversation_runs import ConversationRuns
 from pytest_agent_sandbox.client.conversation_state import (
@@ -182,21 +184,21 @@ class ConversationCalls:
         self._runs.turn.is_agent_due = True
         self._endpoints.reject(reason, timeout)
 
-    def update_secrets(
-        self, secrets: Mapping[str, str | SecretStr], *, timeout: float = PATIENCE
-    ) -> None:
+    def update_secrets(self, secrets: Mapping[str, Secret], *, timeout: float = PATIENCE) -> None:
         """Give the agent values that it may use by name without ever seeing them.
 
         Args:
-            secrets: Values by name. A value that is there already is replaced.
+            secrets: Values by name; or where the server looks one up when it is needed:
+                `{"url": "http://…", "headers": {…}}`. What it finds there is not masked in reports.
+                A value that is there already is replaced.
             timeout: Seconds for the server to take them.
 
         Raises:
-            SettingsError: A value is no text.
+            SettingsError: A value is neither text nor a lookup.
             ServerError: The server refused, or did not answer in time.
         """
         clear = in_clear(secrets)
-        self._redactor.add(*clear.values())
+        self._redactor.add(*secret_texts(clear))
         self._endpoints.set_secrets(clear, timeout)
 
     # Their awaitable forms. Where `arun` or `await_end` are cancelled, the agent is interrupted.

@@ -20,6 +20,10 @@ PATIENCE = 600.0
 INTERRUPT_TIMEOUT = 10.0
 
 
+#: A value that an agent may use by name: text, or where the server looks it up.
+Secret = str | SecretStr | Mapping[str, Any]
+
+
 class ConversationEndpoints:
     """The requests about one conversation.
 
@@ -66,7 +70,7 @@ class ConversationEndpoints:
         body = {"accept": False, "reason": reason}
         self.post("events/respond_to_confirmation", body, timeout)
 
-    def set_secrets(self, secrets: Mapping[str, str], timeout: float) -> None:
+    def set_secrets(self, secrets: Mapping[str, Any], timeout: float) -> None:
         """Give the agent values that it may use by name."""
         self.post("secrets", {"secrets": secrets}, timeout)
 
@@ -138,17 +142,30 @@ class ConversationEndpoints:
             raise ServerError(versions.lacking(version, what, since))
 
 
-def in_clear(secrets: Mapping[str, str | SecretStr]) -> dict[str, str]:
+def in_clear(secrets: Mapping[str, Secret]) -> dict[str, Any]:
     """Return secrets as the server takes them.
 
     Raises:
-        SettingsError: A value is no text.
+        SettingsError: A value is neither text nor a lookup.
     """
-    clear = {
-        name: value.get_secret_value() if isinstance(value, SecretStr) else value
-        for name, value in secrets.items()
-    }
-    for name, value in clear.items():
-        if not isinstance(value, str):
-            raise SettingsError(f"secrets={{{name!r}: …}} takes text, not {type(value).__name__}")
-    return clear
+    return {name: _in_clear(name, value) for name, value in secrets.items()}
+
+
+def _in_clear(name: str, value: object) -> str | dict[str, Any]:
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping) and isinstance(value.get("url"), str):
+        return {"kind": "LookupSecret", **value}
+    raise SettingsError(
+        f"secrets={{{name!r}: …}} takes text, not {type(value).__name__}; or where to look it up, "
+        '{"url": "…", "headers": {…}}'
+    )
+
+
+def secret_texts(clear: Mapping[str, Any]) -> list[str]:
+    """Return the texts in secrets that nobody is to see: of a lookup, those of its headers."""
+    texts = [value for value in clear.values() if isinstance(value, str)]
+    lookups = [value for value in clear.values() if isinstance(value, dict)]
+    return texts + [str(text) for one in lookups for text in (one.get("headers") or {}).values()]

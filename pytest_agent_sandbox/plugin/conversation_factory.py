@@ -23,6 +23,7 @@ from pytest_agent_sandbox.plugin.unanswered import Unanswered
 from pytest_agent_sandbox.sandbox.tools import ServedTools
 
 if TYPE_CHECKING:
+    from pytest_agent_sandbox.client.conversation_endpoints import Secret
     from pytest_agent_sandbox.client.events import Event
     from pytest_agent_sandbox.client.policies import ConfirmationPolicy, SecurityAnalyzer
     from pytest_agent_sandbox.client.skills import Skill
@@ -91,7 +92,7 @@ class ConversationFactory(Closing):
         max_iterations: int = 100,
         confirm: ConfirmationPolicy = False,
         security_analyzer: SecurityAnalyzer | None = None,
-        secrets: Mapping[str, str] | None = None,
+        secrets: Mapping[str, Secret] | None = None,
         mcp_servers: Mapping[str, Mapping[str, Any]] | None = None,
         skills: Sequence[Skill | Mapping[str, Any]] = (),
         hooks: Mapping[str, Any] | None = None,

@@ -7,6 +7,7 @@ import json
 import zipfile
 
 import pytest
+from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.agents import Agent, Tool
 from pytest_agent_sandbox.client.events import ActionEvent
@@ -215,3 +216,22 @@ def test_a_profile_that_is_not_there(converse: Converse) -> None:
 def test_the_model_of_an_agent_that_speaks_no_acp(converse: Converse) -> None:
     with pytest.raises(ServerError, match="switch_acp_model was answered with 4"):
         converse().switch_acp_model("any")
+
+
+def test_a_secret_that_the_server_looks_up(
+    converse: Converse, llm: ScriptedLLM, workspace: RemoteWorkspace
+) -> None:
+    """The server it asks is the sandbox's own, whose files it serves to who has the key."""
+    key = workspace.api_key
+    assert key is not None
+    workspace.write_text("/tmp/looked-up", "hush-hush")
+    llm.script(tool("terminal", command="printf '%s' $LOOKED_UP | wc -c"), say("Done."))
+    url = "http://127.0.0.1:8000/api/file/download?path=/tmp/looked-up"
+    lookup = {"url": url, "headers": {"X-Session-API-Key": key.get_secret_value()}}
+    conversation = converse(secrets={"LOOKED_UP": lookup, "OTHER": SecretStr("x")})
+    conversation.send_message("Go.")
+    conversation.run(timeout=60)
+    (call,) = conversation.events.tool_calls("terminal")
+    assert "9" in str(call.result)
+    with pytest.raises(SettingsError, match=r"takes text, not int; or where to look it up"):
+        conversation.update_secrets({"N": 1})  # type: ignore[dict-item]
