@@ -114,6 +114,7 @@ OTHERS_OF_CONVERSATION: Calls = {
 SILENT_OF_WORKSPACE = {
     *("api_key", "as_openhands", "close", "has_desktop", "host", "log_tail", "path"),
     "server",  # its parts take 60 s at most
+    *("cleanup", "file_download", "file_upload"),  # other names of `close`, `download`, `upload`
     *("on_agent_run", "on_command", "on_secret"),
 }
 SILENT_OF_CONVERSATION = {"check_callbacks", "check_messages", "close"}

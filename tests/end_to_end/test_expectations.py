@@ -30,7 +30,7 @@ def test_holds(talk, agent_workspace):
         .called_tool("terminal", command=re.compile("LICENSE"), times=1)
         .called_in_order("terminal", ("file_editor", {"command": "create"}))
         .never_called("browser_navigate")
-        .at_most(steps=3, tool_calls=2, tokens=100_000, cost=0.0)
+        .at_most(steps=3, tool_calls=2, tokens=100_000)
         .said("Tidied")
         .finished()
         .has_no_errors()

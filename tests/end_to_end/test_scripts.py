@@ -174,7 +174,7 @@ def test_a_script_after_a_conversation_with_its_own(agent_llm, agent_conversatio
 
 
 COSTS = """
-from pytest_agent_sandbox import say
+from pytest_agent_sandbox import SettingsError, expect, say
 import pytest
 
 PIXEL = (
@@ -197,6 +197,8 @@ def test_an_unknown_model_is_no_reason_to_pass(agent_llm, agent_conversation):
     conversation = talk(agent_conversation, "Hello?")
     with pytest.raises(AssertionError, match="no price is known of openai/scripted"):
         assert conversation.cost < 1000
+    with pytest.raises(SettingsError, match="no price is known of openai/scripted"):
+        expect(conversation).at_most(cost=1000)
 
 @pytest.mark.parametrize("model", ["", "openai/gpt-4o"])
 def test_images_are_seen(agent_llm, agent_conversation, model):
@@ -213,7 +215,7 @@ def test_images_are_seen(agent_llm, agent_conversation, model):
 
 def test_what_a_scripted_model_costs_and_sees(project):
     project.write("test_it.py", COSTS)
-    code, output = project.run("-v")
+    code, output = project.run("-v", "--no-sandbox-live")
     assert code == 0, output
     assert outcomes(output) == dict.fromkeys(outcomes(output), "PASSED")
     assert len(outcomes(output)) == 4
