@@ -8,7 +8,58 @@ from pytest_agent_sandbox.client.answers import an_object
 from pytest_agent_sandbox.client.resources.resource import Resource, given
 
 
-class Skills(Resource):
+class Installable(Resource):
+    """What is installed for all conversations to come: the last word of the path names it."""
+
+    @property
+    def _field(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    def install(
+        self,
+        source: str,
+        *,
+        ref: str | None = None,
+        repo_path: str | None = None,
+        force: bool = False,
+    ) -> dict[str, Any]:
+        """Install one for all conversations to come.
+
+        Args:
+            source: A git repository, or a folder in the sandbox.
+            ref: A branch, tag or commit of the repository.
+            repo_path: Where in the repository it is.
+            force: Replace one that is installed already.
+        """
+        body = given(source=source, ref=ref, repo_path=repo_path, force=force)
+        return self._object("POST", "install", body=body)
+
+    def installed(self) -> list[dict[str, Any]]:
+        """Return those that are installed."""
+        return self._list("GET", "installed", field=self._field)
+
+    def get(self, name: str) -> dict[str, Any]:
+        """Return one that is installed."""
+        return self._object("GET", "installed", name)
+
+    def enable(self, name: str, enabled: bool = True) -> None:
+        """Say whether conversations to come have it."""
+        self._ask("PATCH", "installed", name, body={"enabled": enabled})
+
+    def uninstall(self, name: str) -> None:
+        """Remove one."""
+        self._ask("DELETE", "installed", name)
+
+    def refresh(self, name: str) -> dict[str, Any]:
+        """Install one anew from where it came."""
+        return self._object("POST", "installed", name, "refresh")
+
+    def marketplace(self) -> list[dict[str, Any]]:
+        """Return those that the server knows of."""
+        return self._list("GET", "marketplace", field=self._field)
+
+
+class Skills(Installable):
     """`/api/skills`: texts that agents are given when they need them."""
 
     path = "/api/skills"
@@ -24,49 +75,6 @@ class Skills(Resource):
         body = given(project_dir=project_dir, **load)
         return self._list("POST", field="skills", body=body)
 
-    def install(
-        self,
-        source: str,
-        *,
-        ref: str | None = None,
-        repo_path: str | None = None,
-        force: bool = False,
-    ) -> dict[str, Any]:
-        """Install one for all conversations to come.
-
-        Args:
-            source: A git repository, or a folder in the sandbox.
-            ref: A branch, tag or commit of the repository.
-            repo_path: Where in the repository it is.
-            force: Replace one that is installed already.
-        """
-        body = given(source=source, ref=ref, repo_path=repo_path, force=force)
-        return self._object("POST", "install", body=body)
-
-    def installed(self) -> list[dict[str, Any]]:
-        """Return those that are installed."""
-        return self._list("GET", "installed", field="skills")
-
-    def get(self, name: str) -> dict[str, Any]:
-        """Return one that is installed."""
-        return self._object("GET", "installed", name)
-
-    def enable(self, name: str, enabled: bool = True) -> None:
-        """Say whether conversations to come have it."""
-        self._ask("PATCH", "installed", name, body={"enabled": enabled})
-
-    def uninstall(self, name: str) -> None:
-        """Remove one."""
-        self._ask("DELETE", "installed", name)
-
-    def refresh(self, name: str) -> dict[str, Any]:
-        """Install one anew from where it came."""
-        return self._object("POST", "installed", name, "refresh")
-
-    def marketplace(self) -> list[dict[str, Any]]:
-        """Return those that the server knows of."""
-        return self._list("GET", "marketplace", field="skills")
-
     def catalog(self) -> list[dict[str, Any]]:
         """Return all skills that the server can find."""
         return self._list("GET", "catalog", field="skills")
@@ -76,7 +84,7 @@ class Skills(Resource):
         return self._object("POST", "sync")
 
 
-class Plugins(Resource):
+class Plugins(Installable):
     """`/api/plugins`: skills, hooks, commands and MCP servers in one."""
 
     path = "/api/plugins"
@@ -90,49 +98,6 @@ class Plugins(Resource):
         """
         body = given(project_dir=project_dir, **load)
         return self._list("POST", field="plugins", body=body)
-
-    def install(
-        self,
-        source: str,
-        *,
-        ref: str | None = None,
-        repo_path: str | None = None,
-        force: bool = False,
-    ) -> dict[str, Any]:
-        """Install one for all conversations to come.
-
-        Args:
-            source: A git repository, or a folder in the sandbox.
-            ref: A branch, tag or commit of the repository.
-            repo_path: Where in the repository it is.
-            force: Replace one that is installed already.
-        """
-        body = given(source=source, ref=ref, repo_path=repo_path, force=force)
-        return self._object("POST", "install", body=body)
-
-    def installed(self) -> list[dict[str, Any]]:
-        """Return those that are installed."""
-        return self._list("GET", "installed", field="plugins")
-
-    def get(self, name: str) -> dict[str, Any]:
-        """Return one that is installed."""
-        return self._object("GET", "installed", name)
-
-    def enable(self, name: str, enabled: bool = True) -> None:
-        """Say whether conversations to come have it."""
-        self._ask("PATCH", "installed", name, body={"enabled": enabled})
-
-    def uninstall(self, name: str) -> None:
-        """Remove one."""
-        self._ask("DELETE", "installed", name)
-
-    def refresh(self, name: str) -> dict[str, Any]:
-        """Install one anew from where it came."""
-        return self._object("POST", "installed", name, "refresh")
-
-    def marketplace(self) -> list[dict[str, Any]]:
-        """Return those that the server knows of."""
-        return self._list("GET", "marketplace", field="plugins")
 
     def fetch(
         self, source: str, *, ref: str | None = None, repo_path: str | None = None

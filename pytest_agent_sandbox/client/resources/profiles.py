@@ -14,30 +14,36 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.client.agents import LLM
 
 
-class Profiles(Resource):
-    """`/api/profiles`: LLMs by name."""
+class Named(Resource):
+    """What the server keeps under names."""
 
-    path = "/api/profiles"
+    field = "profiles"
 
     def list(self) -> list[dict[str, Any]]:
         """Return all of them, without their details."""
-        return self._list("GET", field="profiles")
+        return self._list("GET", field=self.field)
 
     def get(self, name: str) -> dict[str, Any]:
         """Return one."""
         return self._object("GET", name)
-
-    def save(self, name: str, llm: LLM | Mapping[str, Any]) -> None:
-        """Keep one under a name; an earlier one of that name is replaced."""
-        self._ask("POST", name, body={"llm": llm_payload(llm), "include_secrets": True})
 
     def delete(self, name: str) -> None:
         """Remove one."""
         self._ask("DELETE", name)
 
     def activate(self, name: str) -> dict[str, Any]:
-        """Have new conversations of the server's clients begin with it."""
+        """Have new conversations of the server's clients begin with it; an agent by its id."""
         return self._object("POST", name, "activate")
+
+
+class Profiles(Named):
+    """`/api/profiles`: LLMs by name."""
+
+    path = "/api/profiles"
+
+    def save(self, name: str, llm: LLM | Mapping[str, Any]) -> None:
+        """Keep one under a name; an earlier one of that name is replaced."""
+        self._ask("POST", name, body={"llm": llm_payload(llm), "include_secrets": True})
 
     def validate(self, name: str, llm: LLM | Mapping[str, Any]) -> dict[str, Any]:
         """Have the server try an LLM, with a call of it; return whether it is `valid`."""
@@ -48,30 +54,14 @@ class Profiles(Resource):
         self._ask("POST", name, "rename", body={"new_name": new_name})
 
 
-class AgentProfiles(Resource):
+class AgentProfiles(Named):
     """`/api/agent-profiles`: agents by name."""
 
     path = "/api/agent-profiles"
 
-    def list(self) -> list[dict[str, Any]]:
-        """Return all of them, without their details."""
-        return self._list("GET", field="profiles")
-
-    def get(self, name: str) -> dict[str, Any]:
-        """Return one."""
-        return self._object("GET", name)
-
     def save(self, name: str, profile: Mapping[str, Any]) -> None:
         """Keep one under a name; an earlier one of that name is replaced."""
         self._ask("POST", name, body=dict(profile))
-
-    def delete(self, name: str) -> None:
-        """Remove one."""
-        self._ask("DELETE", name)
-
-    def activate(self, profile_id: str) -> dict[str, Any]:
-        """Have new conversations of the server's clients begin with it."""
-        return self._object("POST", profile_id, "activate")
 
     def rename(self, name: str, new_name: str) -> None:
         """Give one another name."""
@@ -82,30 +72,15 @@ class AgentProfiles(Resource):
         return self._object("POST", name, "materialize")
 
 
-class MetaProfiles(Resource):
+class MetaProfiles(Named):
     """`/api/meta-profiles`: rules by which a model is chosen."""
 
     path = "/api/meta-profiles"
-
-    def list(self) -> list[dict[str, Any]]:
-        """Return all of them, without their details."""
-        return self._list("GET", field="meta_profiles")
-
-    def get(self, name: str) -> dict[str, Any]:
-        """Return one."""
-        return self._object("GET", name)
+    field = "meta_profiles"
 
     def save(self, name: str, profile: Mapping[str, Any]) -> None:
         """Keep one under a name; an earlier one of that name is replaced."""
         self._ask("POST", name, body=dict(profile))
-
-    def delete(self, name: str) -> None:
-        """Remove one."""
-        self._ask("DELETE", name)
-
-    def activate(self, name: str) -> dict[str, Any]:
-        """Have new conversations of the server's clients begin with it."""
-        return self._object("POST", name, "activate")
 
 
 class ProviderConnections(Resource):
