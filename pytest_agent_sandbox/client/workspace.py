@@ -88,7 +88,11 @@ class RemoteWorkspace(WorkspaceCommands, WorkspaceGit, UpstreamNames, AwaitableC
     @cached_property
     def server(self) -> AgentServer:
         """What the server keeps: settings, secrets, profiles, skills, conversations and so on."""
-        return AgentServer(self.connection)
+        return AgentServer(self.connection, self._learn_secret)
+
+    def _learn_secret(self, value: str) -> None:
+        if self.on_secret is not None:
+            self.on_secret(value)
 
     def wait_until_ready(self, timeout: float = 60.0) -> None:
         """Wait until the server answers.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.agents import LLM
 from pytest_agent_sandbox.client.resources.resource import given
@@ -69,6 +70,19 @@ def test_secrets(at: AgentServer) -> None:
     assert at.secrets.list() == []
     with pytest.raises(ServerError, match="404"):
         at.secrets.value("A_TOKEN")
+
+
+def test_what_is_secret_is_told_before_it_is_sent(workspace: RemoteWorkspace) -> None:
+    told: list[str] = []
+    workspace.on_secret = told.append
+    at = workspace.server
+    at.secrets.set("A_TOKEN", SecretStr("of a secret"))
+    at.secrets.delete("A_TOKEN")
+    at.profiles.save("told", LLM(model="openai/small", api_key="of a profile"))
+    at.profiles.delete("told")
+    added = at.provider_connections.add("Mine", "of a connection", provider="openai")
+    at.provider_connections.delete(added["id"])
+    assert told == ["of a secret", "of a profile", "of a connection"]
 
 
 def test_profiles(at: AgentServer) -> None:

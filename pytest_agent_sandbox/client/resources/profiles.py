@@ -43,15 +43,21 @@ class Profiles(Named):
 
     def save(self, name: str, llm: LLM | Mapping[str, Any]) -> None:
         """Keep one under a name; an earlier one of that name is replaced."""
-        self._ask("POST", name, body={"llm": llm_payload(llm), "include_secrets": True})
+        self._ask("POST", name, body={"llm": self._described(llm), "include_secrets": True})
 
     def validate(self, name: str, llm: LLM | Mapping[str, Any]) -> dict[str, Any]:
         """Have the server try an LLM, with a call of it; return whether it is `valid`."""
-        return self._object("POST", name, "validate", body={"llm": llm_payload(llm)})
+        return self._object("POST", name, "validate", body={"llm": self._described(llm)})
 
     def rename(self, name: str, new_name: str) -> None:
         """Give one another name."""
         self._ask("POST", name, "rename", body={"new_name": new_name})
+
+    def _described(self, llm: LLM | Mapping[str, Any]) -> dict[str, Any]:
+        described = llm_payload(llm)
+        if key := described.get("api_key"):
+            self._on_secret(str(key))
+        return described
 
 
 class AgentProfiles(Named):
@@ -97,7 +103,7 @@ class ProviderConnections(Resource):
     ) -> dict[str, Any]:
         """Add one, under a name to show; return it, with its `id`."""
         body = given(
-            display_name=name, api_key=_clear(api_key), provider=provider, base_url=base_url
+            display_name=name, api_key=self._in_clear(api_key), provider=provider, base_url=base_url
         )
         return self._object("POST", body=body)
 
@@ -110,14 +116,10 @@ class ProviderConnections(Resource):
         base_url: str | None = None,
     ) -> dict[str, Any]:
         """Change one; return it."""
-        key = None if api_key is None else _clear(api_key)
+        key = None if api_key is None else self._in_clear(api_key)
         body = given(display_name=name, api_key=key, base_url=base_url)
         return self._object("PATCH", connection_id, body=body)
 
     def delete(self, connection_id: str) -> None:
         """Remove one."""
         self._ask("DELETE", connection_id)
-
-
-def _clear(value: SecretStr | str) -> str:
-    return value.get_secret_value() if isinstance(value, SecretStr) else value

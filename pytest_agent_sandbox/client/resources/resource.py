@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
+
+from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.answers import an_object, shown
 from pytest_agent_sandbox.client.pages import items
@@ -23,12 +25,23 @@ class Resource:
 
     Args:
         connection: The way to the server.
+        on_secret: Called with each secret before the server gets it.
     """
 
     path = ""
 
-    def __init__(self, connection: ServerConnection) -> None:
+    def __init__(
+        self,
+        connection: ServerConnection,
+        on_secret: Callable[[str], object] = lambda _: None,
+    ) -> None:
         self._connection = connection
+        self._on_secret = on_secret
+
+    def _in_clear(self, secret: SecretStr | str) -> str:
+        text = secret.get_secret_value() if isinstance(secret, SecretStr) else secret
+        self._on_secret(text)
+        return text
 
     def _ask(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 from pytest_agent_sandbox.client.resources.catalogue import Models, Tools
@@ -31,82 +32,87 @@ class AgentServer:
 
     Args:
         connection: The way to the server.
+        on_secret: Called with each secret before the server gets it.
     """
 
-    def __init__(self, connection: ServerConnection) -> None:
-        self._connection = connection
+    def __init__(
+        self,
+        connection: ServerConnection,
+        on_secret: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self._given = (connection, on_secret)
 
     @cached_property
     def conversations(self) -> Conversations:
         """Its conversations."""
-        return Conversations(self._connection)
+        return Conversations(*self._given)
 
     @cached_property
     def settings(self) -> Settings:
         """Its settings, and the MCP servers in them."""
-        return Settings(self._connection)
+        return Settings(*self._given)
 
     @cached_property
     def secrets(self) -> Secrets:
         """Values that agents may use by name."""
-        return Secrets(self._connection)
+        return Secrets(*self._given)
 
     @cached_property
     def mcp(self) -> McpServers:
         """MCP servers that are to be tried."""
-        return McpServers(self._connection)
+        return McpServers(*self._given)
 
     @cached_property
     def profiles(self) -> Profiles:
         """LLMs by name."""
-        return Profiles(self._connection)
+        return Profiles(*self._given)
 
     @cached_property
     def agent_profiles(self) -> AgentProfiles:
         """Agents by name."""
-        return AgentProfiles(self._connection)
+        return AgentProfiles(*self._given)
 
     @cached_property
     def meta_profiles(self) -> MetaProfiles:
         """Rules by which a model is chosen."""
-        return MetaProfiles(self._connection)
+        return MetaProfiles(*self._given)
 
     @cached_property
     def provider_connections(self) -> ProviderConnections:
         """Keys of LLM providers."""
-        return ProviderConnections(self._connection)
+        return ProviderConnections(*self._given)
 
     @cached_property
     def skills(self) -> Skills:
         """Skills."""
-        return Skills(self._connection)
+        return Skills(*self._given)
 
     @cached_property
     def plugins(self) -> Plugins:
         """Plugins."""
-        return Plugins(self._connection)
+        return Plugins(*self._given)
 
     @cached_property
     def sub_agents(self) -> SubAgents:
         """Sub-agents."""
-        return SubAgents(self._connection)
+        return SubAgents(*self._given)
 
     @cached_property
     def hooks(self) -> Hooks:
         """Hooks."""
-        return Hooks(self._connection)
+        return Hooks(*self._given)
 
     @cached_property
     def tools(self) -> Tools:
         """The tools that agents can have."""
-        return Tools(self._connection)
+        return Tools(*self._given)
 
     @cached_property
     def models(self) -> Models:
         """The models that it knows of."""
-        return Models(self._connection)
+        return Models(*self._given)
 
     @cached_property
     def folders(self) -> Folders:
         """Folders to work in."""
-        return Folders(self._connection)
+        return Folders(*self._given)

@@ -72,8 +72,7 @@ class Secrets(Resource):
 
     def set(self, name: str, value: str | SecretStr, *, description: str = "") -> None:
         """Keep a secret; one of that name is replaced."""
-        clear = value.get_secret_value() if isinstance(value, SecretStr) else value
-        body = {"name": name, "value": clear, "description": description or None}
+        body = {"name": name, "value": self._in_clear(value), "description": description or None}
         self._ask("PUT", body=body)
 
     def value(self, name: str) -> SecretStr:
