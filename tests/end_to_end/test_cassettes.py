@@ -126,11 +126,10 @@ def test_what_was_recorded_is_replayed_strictly_and_offline(
         if dialect == "openai-responses":  # the agent does not stream from that one
             continue
         (lane,) = lanes(project, streamed).values()
-        for entry in lane:  # stored as it came
-            times = [event["ms"] for event in entry["answer"]["events"]]
-            assert len(times) > 3
-            assert times == sorted(times)
-            assert times[-1] > times[0]
+        answers = [[event["ms"] for event in entry["answer"]["events"]] for entry in lane]
+        assert all(len(times) > 3 and times == sorted(times) for times in answers)
+        # Stored as it came; a busy machine may read one answer at once, not each.
+        assert any(times[-1] > times[0] for times in answers)
 
     few = r"agent-sandbox: (1 sandbox|2 sandboxes) started"  # recycled: two take turns
     assert re.search(few, output)

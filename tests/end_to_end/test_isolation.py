@@ -19,7 +19,7 @@ from pytest_agent_sandbox import say, tool
 
 LOOK = '''
 ls -laR --time-style=+ ~ /tmp /var/tmp /run /dev/shm /workspace 2>/dev/null
-ps -eo user,args --no-headers | grep -v -e "ps -eo" -e /bin/sh -e "sh -c" -e grep -e "sleep 1$"
+ps -eo user,args --no-headers | grep -Ev "ps -eo|/bin/sh|sh -c|grep|sleep 1$|defunct"
 env | sort
 crontab -l 2>&1; ls /var/spool/cron /etc/cron.d; cat ~/.bashrc | md5sum; cat /proc/sysvipc/*
 tmux ls 2>&1; sudo -n true 2>&1; git config --global -l 2>&1; ls -la --time-style=+ /dev
@@ -76,9 +76,9 @@ def test_hostile(agent_workspace, agent_conversation, number):
                        json={"name": "LEFT", "value": "secret-of-the-server"})
     agent_workspace.execute_command(WRECK, timeout=20)
     assert look(agent_workspace) != seen
-    # Only once this command has ended: it could not print its output without processes.
-    bomb = "setsid nohup sh -c 'sleep 0.5; while :; do sleep 600 & done' >/dev/null 2>&1 &"
-    agent_workspace.execute_command(bomb)
+    # Nobody waits for its end: a command cannot print its output without processes.
+    bomb = {"command": "setsid sh -c 'while :; do sleep 600 & done' >/dev/null 2>&1 &"}
+    connection.request("POST", "/api/bash/start_bash_command", json=bomb)
     time.sleep(1)
 """
 
