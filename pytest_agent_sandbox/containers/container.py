@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Self
 
 from docker.errors import APIError, NotFound
@@ -19,11 +19,11 @@ from pytest_agent_sandbox.containers.cleanup import (
 from pytest_agent_sandbox.containers.container_creation import create_container
 from pytest_agent_sandbox.containers.container_end import ContainerEnd
 from pytest_agent_sandbox.containers.container_errors import start_failure
+from pytest_agent_sandbox.containers.container_program import ContainerProgram
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.container_state import ContainerState, parse_state
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.log_follower import LogFollower
-from pytest_agent_sandbox.containers.tunnel import Tunnel
 from pytest_agent_sandbox.errors import (
     SandboxError,
     SettingsError,
@@ -31,6 +31,7 @@ from pytest_agent_sandbox.errors import (
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.log_file import LogFile
 from pytest_agent_sandbox.host.multiplexer import Connect
+from pytest_agent_sandbox.host.tunnel import Tunnel
 
 logger = seldom.logger(__name__)
 
@@ -140,6 +141,11 @@ class Container:
         return container
 
     @property
+    def image(self) -> str:
+        """The name of its image."""
+        return self.spec.image
+
+    @property
     def log_path(self) -> Path:
         """The file that its output goes to."""
         return self._log_file.path
@@ -193,6 +199,20 @@ class Container:
     def wait_for_end(self, timeout: float) -> bool:
         """Sleep until the container is over or the seconds are; tell whether it is over."""
         return self._end.wait(timeout)
+
+    def start_program(
+        self,
+        title: str,
+        modules: Sequence[ModuleType],
+        arguments: Sequence[object] = (),
+        *,
+        patience: float,
+        user: str = "0",
+    ) -> ContainerProgram:
+        """Start a program in it; see `RunningContainer`."""
+        return ContainerProgram(
+            self._engine, self.id, title, modules, arguments, patience=patience, user=user
+        )
 
     def log_tail(self, lines: int = 50) -> str:
         """Return the last lines that it printed."""
@@ -290,8 +310,7 @@ class Container:
     def _open_tunnel(self, outwards: Mapping[int, Connect]) -> None:
         try:
             self._tunnel = Tunnel(
-                self._engine,
-                self.id,
+                self,
                 self.spec.ports,
                 outwards,
                 self._end.notice_cut_off,

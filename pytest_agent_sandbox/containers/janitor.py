@@ -10,12 +10,11 @@ from io import BytesIO
 from typing import Any
 
 from pytest_agent_sandbox.containers import janitor_inside
-from pytest_agent_sandbox.containers.container import Container
-from pytest_agent_sandbox.containers.container_program import Program
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.image_files import open_image
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host.closing import Closing
+from pytest_agent_sandbox.host.program import RunningContainer
 
 #: The capabilities that the container's root needs to clean up after others.
 CAPABILITIES = (
@@ -135,7 +134,6 @@ class Janitor(Closing):
     process in it, of root; whoever is root there too can fool it. It ends with the container.
 
     Args:
-        engine: The container's engine.
         container: The container.
         user: Whose process it is; another than root can `restore` what belongs to it, and no more.
 
@@ -143,10 +141,10 @@ class Janitor(Closing):
         SandboxError: The engine refused, or there is no Python in the container.
     """
 
-    def __init__(self, engine: ContainerEngine, container: Container, user: str = "0") -> None:
+    def __init__(self, container: RunningContainer, user: str = "0") -> None:
         self._container = container
-        self._program = Program(
-            engine, container.id, "janitor", [janitor_inside], patience=_PATIENCE, user=user
+        self._program = container.start_program(
+            "janitor", [janitor_inside], patience=_PATIENCE, user=user
         )
 
     def restore(self, files: Mapping[str, bytes]) -> None:

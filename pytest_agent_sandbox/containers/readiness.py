@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.errors import SandboxStartFailed
+from pytest_agent_sandbox.host.program import RunningContainer
 
 # Seconds between two questions. The first ones follow quickly, for servers that are up at once;
 # later ones leave the CPU to the server that is starting.
@@ -22,7 +22,7 @@ AFTER_A_TIMEOUT = (
 
 def wait_until(
     answering: Callable[[], bool],
-    container: Container,
+    container: RunningContainer,
     *,
     timeout: float,
     since: float | None = None,
@@ -49,7 +49,7 @@ def wait_until(
         waited = time.monotonic() - began
         if waited > timeout:
             raise SandboxStartFailed(
-                f"Container {container.name} of {container.spec.image} runs, but what is in it did "
+                f"Container {container.name} of {container.image} runs, but what is in it did "
                 f"not answer within {waited:.1f} s. {AFTER_A_TIMEOUT}",
                 log=container.log_tail(),
             )

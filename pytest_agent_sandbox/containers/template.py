@@ -11,12 +11,10 @@ from typing import Any, NoReturn
 
 from pytest_agent_sandbox.containers import application_inside, link_inside, template_inside
 from pytest_agent_sandbox.containers.accounts import Account
-from pytest_agent_sandbox.containers.container import Container
-from pytest_agent_sandbox.containers.container_program import Program
-from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.readiness import AFTER_A_TIMEOUT
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed
 from pytest_agent_sandbox.host.closing import Closing
+from pytest_agent_sandbox.host.program import RunningContainer
 
 # Where the template listens until the link has come: abstract, so no file system has to be there.
 _ADDRESS = "pytest-agent-sandbox"
@@ -120,7 +118,6 @@ class Template(Closing):
     """A container's first process, which forks one server after the other.
 
     Args:
-        engine: The container's engine.
         container: The container, whose entry point is the server's.
         launch: How servers are started in it.
         environment: Variables of all of them, beside the container's; they may be secrets.
@@ -131,20 +128,14 @@ class Template(Closing):
 
     def __init__(
         self,
-        engine: ContainerEngine,
-        container: Container,
+        container: RunningContainer,
         launch: Launch,
         environment: Mapping[str, str],
     ) -> None:
         self._container = container
         try:
-            self._link = Program(
-                engine,
-                container.id,
-                "link",
-                [link_inside],
-                [_ADDRESS, _PATIENCE],
-                patience=_PATIENCE,
+            self._link = container.start_program(
+                "link", [link_inside], [_ADDRESS, _PATIENCE], patience=_PATIENCE
             )
         except SandboxError:
             container.wait_for_end(_END_GRACE)
@@ -231,7 +222,7 @@ class Template(Closing):
                 self._container.check()
                 if time.monotonic() > deadline:
                     raise SandboxStartFailed(
-                        f"Container {self._container.name} of {self._container.spec.image} runs, "
+                        f"Container {self._container.name} of {self._container.image} runs, "
                         f"but its template did not {what} within {timeout:.0f} s. "
                         f"{AFTER_A_TIMEOUT}",
                         log=self._container.log_tail(),

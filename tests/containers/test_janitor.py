@@ -54,7 +54,7 @@ def container(
 def janitor(
     engine: ContainerEngine, container: Container, files: dict[str, bytes]
 ) -> Iterator[Janitor]:
-    janitor = Janitor(engine, container)
+    janitor = Janitor(container)
     janitor.restore(files)
     janitor.remember()
     yield janitor
@@ -177,7 +177,7 @@ def test_what_cannot_be_brought_back_is_said(
         api.exec_start(api.exec_create(container.id, ["sh", "-c", script])["Id"])
 
     with Container.start(engine, spec, log_path=tmp_path / "log") as container:
-        janitor = Janitor(engine, container)
+        janitor = Janitor(container)
         janitor.remember()
         run("pkill -x sleep")
         assert "the process sleep has ended" in janitor.reset()
@@ -210,7 +210,7 @@ def test_a_janitor_that_was_killed_is_noticed(
         tmpfs={"/tmp": "exec"},
     )
     with Container.start(engine, spec, log_path=tmp_path / "log") as container:
-        janitor = Janitor(engine, container)
+        janitor = Janitor(container)
         with pytest.raises(SandboxError, match="/ can be written to and is not in memory"):
             janitor.remember(["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"])
         engine.client.containers.get(container.id).exec_run(
@@ -231,7 +231,7 @@ def test_a_container_without_python_says_so(
     container = start(script, user="root", tmpfs={"/agent-server": ""})
     while "gone" not in container.log_tail():
         assert not container.wait_for_end(0.02)
-    janitor = Janitor(engine, container)
+    janitor = Janitor(container)
     with pytest.raises(SandboxError, match="is gone: there is no Python in it"):
         janitor.remember()
     janitor.close()

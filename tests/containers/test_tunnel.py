@@ -15,10 +15,12 @@ from contextlib import suppress
 import httpx
 import pytest
 
+from pytest_agent_sandbox.containers import container_program
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.tunnel import Tunnel
-from pytest_agent_sandbox.errors import SandboxDied, SandboxStartFailed, SettingsError
+from pytest_agent_sandbox.errors import SandboxDied, SandboxStartFailed
+from pytest_agent_sandbox.host.program import command_line
+from pytest_agent_sandbox.host.tunnel import Tunnel
 
 # A server that sends back what it gets, and one that never reads.
 SERVERS = """
@@ -151,10 +153,10 @@ def test_a_tunnel_that_cannot_begin_is_no_hang(
         raise OSError(24, "Too many open files")
 
     container = start("sleep 60", network="none")
-    monkeypatch.setattr("pytest_agent_sandbox.containers.tunnel.asyncio.start_server", no_server)
+    monkeypatch.setattr("pytest_agent_sandbox.host.tunnel.asyncio.start_server", no_server)
     began = time.monotonic()
     with pytest.raises(SandboxStartFailed, match="Too many open files"):
-        Tunnel(engine, container.id, {ECHO: None}, {}, lambda _: None)
+        Tunnel(container, {ECHO: None}, {}, lambda _: None)
     assert time.monotonic() - began < 5
     assert tunnels() == []
 
@@ -162,46 +164,17 @@ def test_a_tunnel_that_cannot_begin_is_no_hang(
 def test_it_fails_closed(engine: ContainerEngine, start) -> None:
     container = start("sleep 60")
     with pytest.raises(SandboxStartFailed, match=r"is not: there is a network interface eth0"):
-        Tunnel(engine, container.id, {ECHO: None}, {}, lambda _: None)
+        Tunnel(container, {ECHO: None}, {}, lambda _: None)
     assert tunnels() == []
 
 
-def test_an_image_without_python(engine: ContainerEngine, start) -> None:
+def test_an_image_without_python(start, monkeypatch: pytest.MonkeyPatch) -> None:
     container = start("sleep 60", network="none")
+    words = command_line("tunnel")
+    words[2] = re.sub("(?<=for python in ).*?(?=;)", "no-such-program", words[2])
+    monkeypatch.setattr(container_program, "command_line", lambda _title: words)
     with pytest.raises(SandboxStartFailed, match="there is no Python in it"):
-        Tunnel(_without_python(engine), container.id, {ECHO: None}, {}, lambda _: None)
-    assert tunnels() == []
-
-
-def _without_python(engine: ContainerEngine) -> ContainerEngine:
-    """The engine, which starts processes that find nothing."""
-
-    class Api:
-        def exec_create(self, container: str, words: list[str], **options: object) -> object:
-            words[2] = re.sub("(?<=for python in ).*?(?=;)", "no-such-program", words[2])
-            return engine.client.api.exec_create(container, words, **options)
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(engine.client.api, name)
-
-    class Other:
-        calling = engine.calling
-        client = type("Client", (), {"api": Api()})()
-
-    return Other()  # type: ignore[return-value]
-
-
-def test_a_container_that_dies_at_once(start) -> None:
-    with pytest.raises(SandboxDied, match="exited with code 3"):
-        start("exit 3", network="none", ports={ECHO: None})
-    assert tunnels() == []
-
-
-def test_a_port_of_this_machine_that_is_taken(start) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(SettingsError, match=rf"port {port} of 127\.0\.0\.1 is taken"):
-            start("sleep 60", network="none", ports={ECHO: port})
+        Tunnel(container, {ECHO: None}, {}, lambda _: None)
     assert tunnels() == []
 
 

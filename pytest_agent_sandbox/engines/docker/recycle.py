@@ -6,11 +6,10 @@ import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_agent_sandbox.containers.container import Container
-from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.janitor import Janitor
 from pytest_agent_sandbox.containers.template import Template
 from pytest_agent_sandbox.host.closing import Closing
+from pytest_agent_sandbox.host.program import RunningContainer
 
 #: Where agent servers keep what is theirs, whoever they run as.
 SERVER_FOLDER = "/workspace"
@@ -46,7 +45,6 @@ class Recycler(Closing):
     """Brings a sandbox back to what it was before its first server.
 
     Args:
-        engine: The container's engine.
         container: The sandbox's container, in which no server runs yet.
         template: Its template, which loads the server for all of its uses.
         state: What it is to be.
@@ -59,14 +57,13 @@ class Recycler(Closing):
 
     def __init__(
         self,
-        engine: ContainerEngine,
-        container: Container,
+        container: RunningContainer,
         template: Template,
         state: FirstState,
         timeout: float,
         check: Callable[[], None],
     ) -> None:
-        self._janitor = Janitor(engine, container)
+        self._janitor = Janitor(container)
         try:
             self._janitor.restore(state.files)
             template.load(timeout, check)

@@ -174,10 +174,10 @@ class Sandbox:
                     )
                 )
                 if launch is not None:
-                    template = undo.enter_context(Template(engine, container, launch, own))
+                    template = undo.enter_context(Template(container, launch, own))
                     if state is not None:
                         recycler = undo.enter_context(
-                            Recycler(engine, container, template, state, plan.timeout, check)
+                            Recycler(container, template, state, plan.timeout, check)
                         )
                     template.serve(keys)
                 _wait_for_server(container, plan.timeout, check, since=began)

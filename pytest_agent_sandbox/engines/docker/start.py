@@ -105,7 +105,7 @@ class SandboxStarter:
         self._check_user(sandbox)
         # Nobody in it has a capability, root neither: each user's files are that user's to make.
         for owner, mine in by_owner(files).items():
-            janitor = Janitor(self._engine, sandbox.container, user=owner)
+            janitor = Janitor(sandbox.container, user=owner)
             try:
                 janitor.restore(mine)
             finally:

@@ -12,8 +12,7 @@ from contextlib import suppress
 
 import pytest
 
-from pytest_agent_sandbox.containers import tunnel
-from pytest_agent_sandbox.containers.tunnel import Tunnel
+from pytest_agent_sandbox.host.tunnel import Tunnel
 
 
 class SilentProgram:
@@ -40,11 +39,16 @@ class SilentProgram:
         self._closed.set()
 
 
+class Running:
+    """A container that runs."""
+
+    start_program = SilentProgram
+
+
 @pytest.fixture
 def failures(monkeypatch):
     """What has failed in threads, and in callbacks of their loops."""
     found = []
-    monkeypatch.setattr(tunnel, "Program", SilentProgram)
     monkeypatch.setattr(threading, "excepthook", lambda args: found.append(args.exc_value))
     monkeypatch.setattr(
         logging.getLogger("asyncio"), "error", lambda *told, **_: found.append(told)
@@ -54,7 +58,7 @@ def failures(monkeypatch):
 
 def test_a_tunnel_is_closed_with_traffic_without_a_failure_in_its_threads(failures):
     for round_ in range(150):
-        made = Tunnel(None, "x", dict.fromkeys((1, 2, 3)), {}, lambda _: None)
+        made = Tunnel(Running(), dict.fromkeys((1, 2, 3)), {}, lambda _: None)
         ends = []
         for port in list(made.ports.values()) * (round_ % 4):
             ends.append(socket.create_connection(("127.0.0.1", port)))
@@ -72,7 +76,7 @@ def test_a_tunnel_is_closed_with_traffic_without_a_failure_in_its_threads(failur
 
 
 def test_its_sockets_stay_open_until_its_threads_have_ended(failures, monkeypatch):
-    made = Tunnel(None, "x", {1: None}, {}, lambda _: None)
+    made = Tunnel(Running(), {1: None}, {}, lambda _: None)
     alive = []
 
     joined = made._threads[0].join
@@ -102,7 +106,7 @@ def left_open(monkeypatch):
 
 @pytest.mark.parametrize("turns", range(5))
 def test_a_connection_that_comes_in_the_moment_of_its_end_is_closed(failures, left_open, turns):
-    made = Tunnel(None, "x", {1: None}, {}, lambda _: None)
+    made = Tunnel(Running(), {1: None}, {}, lambda _: None)
     loop = made._begun.result().loop
     may_go_on = threading.Event()
     in_the_loop = threading.Event()
@@ -135,7 +139,7 @@ def test_a_connection_that_comes_in_the_moment_of_its_end_is_closed(failures, le
 
 def test_many_connections_that_come_while_it_ends_are_closed(failures, left_open):
     for _ in range(100):
-        made = Tunnel(None, "x", {1: None}, {}, lambda _: None)
+        made = Tunnel(Running(), {1: None}, {}, lambda _: None)
         ends = [socket.create_connection(("127.0.0.1", made.ports[1])) for _ in range(5)]
         made.close()
         for end in ends:

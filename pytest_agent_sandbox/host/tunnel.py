@@ -1,4 +1,4 @@
-"""The way into a container by the engine's connection, and the ways out that it may have."""
+"""The way into a container over a program in it, and the ways out that it may have."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
-from pytest_agent_sandbox.containers.container_program import Program
-from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import SandboxStartFailed, SettingsError
 from pytest_agent_sandbox.host import multiplexer, tunnel_inside
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.multiplexer import Connect, Ends, Multiplexer, TunnelError
+from pytest_agent_sandbox.host.program import RunningContainer
 
 _LOOPBACK = "127.0.0.1"
 # Seconds for the container's end to answer: Python has to start there, maybe beside many others.
@@ -38,16 +37,15 @@ class _Carrying(NamedTuple):
 class Tunnel(Closing):
     """A way for connections into a container and out of it, over a process that runs there.
 
-    The process there is started by the engine and talks over the engine's connection, so this works
-    with every engine that can start a process in a container, wherever it runs.
+    The process there talks over whatever has started it, so this works with every engine that can
+    start a process in a container, wherever it runs.
 
-    An isolated container itself has no network (`network="none"`): no interface but its own
+    An isolated container itself has no network: no interface but its own
     loopback, so there is no address of this machine, of other containers or of the internet that it
     could even try. That is looked after in the container before the first connection.
 
     Args:
-        engine: The container's engine.
-        container: The container's id.
+        container: The container.
         ports: Servers in the container by port, and the ports of 127.0.0.1 here on which they are
             to be reached; None lets the system choose.
         outwards: Ports of 127.0.0.1 in the container, and what makes a connection for whoever
@@ -64,8 +62,7 @@ class Tunnel(Closing):
 
     def __init__(
         self,
-        engine: ContainerEngine,
-        container: str,
+        container: RunningContainer,
         ports: Mapping[int, int | None],
         outwards: Mapping[int, Connect],
         on_end: Callable[[str], object],
@@ -76,13 +73,8 @@ class Tunnel(Closing):
         self._on_end = on_end
         self._closing = threading.Event()
         modules = [multiplexer, tunnel_inside]
-        self._program = Program(
-            engine,
-            container,
-            "tunnel",
-            modules,
-            [sorted(outwards), is_isolated],
-            patience=_PATIENCE,
+        self._program = container.start_program(
+            "tunnel", modules, [sorted(outwards), is_isolated], patience=_PATIENCE
         )
         self._servers: dict[int, socket.socket] = {}
         self._listening: list[asyncio.Server] = []
