@@ -15,6 +15,8 @@ _WAKE_TIMEOUT = 10.0
 # Characters of a key, which is masked wherever it is seen.
 _SHORTEST_KEY = 16
 
+#: The port of an agent server, in its sandbox.
+SERVER_PORT = 8000
 #: What has a server wait for `wake`; nothing else can be asked of it.
 DORMANT = {"OH_DEFERRED_INIT": "true"}
 #: What a server is told wherever it runs. The names are those of agent server 1.58. Tools load on

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.engines.docker.recycle import SERVER_FOLDERS
 from pytest_agent_sandbox.sandbox.agent_server import SERVER_SETTINGS
+from pytest_agent_sandbox.sandbox.recycle import SERVER_FOLDERS
 from tests.support.project import Project
 
 PROGRAMS = Path(__file__).parent / "agents"

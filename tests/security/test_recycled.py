@@ -13,9 +13,10 @@ from pytest_agent_sandbox import LLM, DockerWorkspace, RemoteConversation, say, 
 from pytest_agent_sandbox.client.agents import Agent, Tool
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.engines.docker.gateway import gateway_for
-from pytest_agent_sandbox.engines.docker.sandbox_supply import SandboxSupply
+from pytest_agent_sandbox.engines.docker.start import SandboxStarter
 from pytest_agent_sandbox.llm.script import Script
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
+from pytest_agent_sandbox.sandbox.supply import SandboxSupply
 
 Start = Callable[..., DockerWorkspace]
 
@@ -101,7 +102,7 @@ rm -f /tmp/given-*
 
 @pytest.fixture(scope="module")
 def supply(engine: ContainerEngine) -> Iterator[SandboxSupply]:
-    with SandboxSupply(engine, size=0, most_reuses=50, clean_log=str) as supply:
+    with SandboxSupply(SandboxStarter(engine), size=0, most_reuses=50, clean_log=str) as supply:
         yield supply
         assert not supply.statistics.thrown_away
 

@@ -13,15 +13,16 @@ from pytest_agent_sandbox.containers.cleanup import (
     remove_labelled,
     remove_left_behind,
 )
+from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import choose_image, describe, ensure_image, find_local
 from pytest_agent_sandbox.containers.progress import show_progress
 from pytest_agent_sandbox.containers.watcher import Watcher
 from pytest_agent_sandbox.engines.docker.access import test_of, ways_in
 from pytest_agent_sandbox.engines.docker.gateway import gateway_for
-from pytest_agent_sandbox.engines.docker.plan import SandboxPlan, plan_sandbox
-from pytest_agent_sandbox.engines.docker.sandbox_supply import SandboxSupply
+from pytest_agent_sandbox.engines.docker.plan import DockerPlan, plan_sandbox
 from pytest_agent_sandbox.engines.docker.security import chosen_network
+from pytest_agent_sandbox.engines.docker.start import SandboxStarter
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
@@ -29,6 +30,7 @@ from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.ownership import OWNER
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
+from pytest_agent_sandbox.sandbox.supply import SandboxSupply
 from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
 
 _log = seldom.logger(__name__)
@@ -48,10 +50,10 @@ class DockerEngine(SandboxEngine):
         super().__init__(context)
         self._closing = ExitStack()
         self._connection: ContainerEngine | EngineUnavailable | None = None
-        self._supply: SandboxSupply | None = None
+        self._supply: SandboxSupply[DockerPlan, Container] | None = None
         self._gateways: dict[tuple[str | None, str], HostGateway] = {}
         self._pulled: set[tuple[str, str | None, str]] = set()
-        self._plans: dict[SandboxRequest, SandboxPlan] = {}
+        self._plans: dict[SandboxRequest, DockerPlan] = {}
         self._ahead: int | None = None
         #: For what is made once: a test may have threads of its own.
         self._lock = threading.RLock()
@@ -164,20 +166,20 @@ class DockerEngine(SandboxEngine):
         self._closing.close()
 
     @property
-    def _sandboxes(self) -> SandboxSupply:
+    def _sandboxes(self) -> SandboxSupply[DockerPlan, Container]:
         """Where the sandboxes come from, from the first one on."""
         with self._lock:
             if self._supply is None:
                 self._supply = self._make_supply()
             return self._supply
 
-    def _make_supply(self) -> SandboxSupply:
+    def _make_supply(self) -> SandboxSupply[DockerPlan, Container]:
         engine = self.connection
         watcher = self._closing.enter_context(Watcher(engine.owner.id))
         owned = {OWNER: engine.owner.id}
         self._closing.callback(_reporting, lambda: remove_labelled(engine, owned))
         supply = SandboxSupply(
-            engine,
+            SandboxStarter(engine),
             size=self.ahead,
             most_reuses=self.context.settings.max_reuses,
             clean_log=self.context.mask,
@@ -213,7 +215,7 @@ class DockerEngine(SandboxEngine):
                 )
             self._pulled.add(wanted)
 
-    def _plan_ahead(self, request: SandboxRequest) -> SandboxPlan | None:
+    def _plan_ahead(self, request: SandboxRequest) -> DockerPlan | None:
         """Return the plan of a request whose image is here; else its test waits for the pull."""
         if request in self._plans:
             return self._plans[request]

@@ -8,7 +8,7 @@ from typing import Any
 from pytest_agent_sandbox.containers.effective_settings import effective_settings
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import VERSION_LABEL
-from pytest_agent_sandbox.engines.docker.sandbox import Sandbox
+from pytest_agent_sandbox.engines.docker.sandbox import DockerSandbox
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE
@@ -18,7 +18,7 @@ logger = seldom.logger(__name__)
 _MOST_PLACES = 10
 
 
-def facts_of(sandbox: Sandbox, engine: ContainerEngine) -> dict[str, Any]:
+def facts_of(sandbox: DockerSandbox, engine: ContainerEngine) -> dict[str, Any]:
     """Return what there is to know of a sandbox that has started."""
     plan, image = sandbox.plan, sandbox.plan.image
     facts: dict[str, Any] = {
@@ -45,7 +45,7 @@ def facts_of(sandbox: Sandbox, engine: ContainerEngine) -> dict[str, Any]:
     return facts
 
 
-def end_facts_of(sandbox: Sandbox) -> dict[str, Any]:
+def end_facts_of(sandbox: DockerSandbox) -> dict[str, Any]:
     """Return how a sandbox is at the end of a test; one that is paused goes on, to be read."""
     facts: dict[str, Any] = {}
     try:

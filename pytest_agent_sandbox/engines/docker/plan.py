@@ -8,7 +8,6 @@ import re
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
 
 from pydantic import SecretStr
 
@@ -40,9 +39,8 @@ from pytest_agent_sandbox.sandbox.network import (
     engine_network,
     network_environment,
 )
+from pytest_agent_sandbox.sandbox.sandbox import Isolation
 from pytest_agent_sandbox.settings.table import SandboxSettings
-
-Isolation = Literal["fresh", "recycled", "shared"]
 
 #: The label that holds a workspace's folder.
 WORKING_DIR_LABEL = "working-dir"
@@ -58,7 +56,7 @@ _SHOWN = 48
 
 
 @dataclass(frozen=True, kw_only=True)
-class SandboxPlan:
+class DockerPlan:
     """What a sandbox is to be.
 
     Attributes:
@@ -106,11 +104,16 @@ class SandboxPlan:
         )
 
     @property
+    def has_volumes(self) -> bool:
+        """Whether it leaves files for others."""
+        return bool(self.spec.volume_targets())
+
+    @property
     def is_in_memory(self) -> bool:
         """Whether all that can be written to in it is in memory."""
         return self.isolation == "recycled" or self.spec.read_only
 
-    def for_anybody(self) -> SandboxPlan:
+    def for_anybody(self) -> DockerPlan:
         """Return the plan without what concerns a single test."""
         labels = {**self.spec.labels, TEST_LABEL: ANY_TEST}
         return replace(self, spec=replace(self.spec, labels=labels))
@@ -154,7 +157,7 @@ class SandboxPlan:
 
 def plan_sandbox(
     image: Image, gateway: WayToGateway, request: SandboxRequest, *, host_port: int | None = None
-) -> SandboxPlan:
+) -> DockerPlan:
     """Return the plan that a request means.
 
     Args:
@@ -207,7 +210,7 @@ def plan_sandbox(
         if folder in mounted:
             raise SettingsError(f"tmpfs: {folder} is mounted by volumes too: leave one of both out")
     spec = replace(spec, files=packed(settings.files, [*mounted, *spec.tmpfs]))
-    return SandboxPlan(
+    return DockerPlan(
         image=image,
         spec=spec,
         variables=variables,

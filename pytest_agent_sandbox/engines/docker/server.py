@@ -10,13 +10,16 @@ from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.containers.images import FULL_TARGET, TARGET_LABEL, Image, server_version
 from pytest_agent_sandbox.containers.template import Server
 from pytest_agent_sandbox.engines.docker.services import (
-    SERVER_PORT,
     VNC_PORT,
     VSCODE_PORT,
     has_services,
     lacks_services,
 )
-from pytest_agent_sandbox.sandbox.agent_server import SERVER_SETTINGS, secret_environment
+from pytest_agent_sandbox.sandbox.agent_server import (
+    SERVER_PORT,
+    SERVER_SETTINGS,
+    secret_environment,
+)
 
 # What variables begin with that a server reads at its start.
 _OF_THE_START = ("OH_", "OPENHANDS_", "LOG_", "LITELLM_", "PYTHON", "AGENT_SANDBOX_")

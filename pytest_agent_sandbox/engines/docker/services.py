@@ -15,11 +15,12 @@ from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.images import FULL_TARGET, MINIMAL_TARGET, TARGET_LABEL, Image
 from pytest_agent_sandbox.errors import SandboxError, ServerError, ServiceUnavailable
+from pytest_agent_sandbox.sandbox.agent_server import SERVER_PORT
 from pytest_agent_sandbox.sandbox.services import Service, ServiceName, ServiceState
 
 #: The ports inside the container. Agent server 1.58 takes its own as an argument; those of VS Code
 #: and the desktop are fixed.
-SERVER_PORT, VSCODE_PORT, VNC_PORT = 8000, 8001, 8002
+VSCODE_PORT, VNC_PORT = 8001, 8002
 
 # Seconds for one question to a service.
 _PROBE_TIMEOUT = 2.0

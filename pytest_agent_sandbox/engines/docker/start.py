@@ -24,16 +24,17 @@ from pytest_agent_sandbox.containers.janitor import (
     memory_options,
 )
 from pytest_agent_sandbox.containers.template import Launch
-from pytest_agent_sandbox.engines.docker.plan import USER_LABEL, WORKING_DIR_LABEL, SandboxPlan
-from pytest_agent_sandbox.engines.docker.recycle import (
+from pytest_agent_sandbox.engines.docker.plan import USER_LABEL, WORKING_DIR_LABEL, DockerPlan
+from pytest_agent_sandbox.engines.docker.sandbox import DockerSandbox, start_sandbox
+from pytest_agent_sandbox.engines.docker.server import forked_server
+from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.sandbox.recycle import (
     SERVER_FOLDER,
     SERVER_FOLDERS,
     FirstState,
     folders_in_memory,
 )
-from pytest_agent_sandbox.engines.docker.sandbox import Sandbox, User
-from pytest_agent_sandbox.engines.docker.server import forked_server
-from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.sandbox.sandbox import User
 
 
 class _Accounts(NamedTuple):
@@ -52,15 +53,15 @@ class SandboxStarter:
 
     def start(
         self,
-        plan: SandboxPlan,
+        plan: DockerPlan,
         user: User,
         *,
         dormant: bool = False,
         check: Callable[[], None] = lambda: None,
-    ) -> Sandbox:
+    ) -> DockerSandbox:
         """Start one until its server answers.
 
-        The arguments are those of `Sandbox.start`.
+        The arguments are those of `start_sandbox`.
 
         Raises:
             SandboxStartFailed: The container did not start, or its server never answered.
@@ -86,7 +87,7 @@ class SandboxStarter:
             state = FirstState(files=files, volumes=begun.spec.volume_targets())
         if launch is not None:
             begun = _launched(begun, launch)
-        sandbox = Sandbox.start(
+        sandbox = start_sandbox(
             self._engine, begun, user, dormant=dormant, check=check, launch=launch, state=state
         )
         sandbox.plan = plan
@@ -100,7 +101,7 @@ class SandboxStarter:
             raise
         return sandbox
 
-    def _fill(self, sandbox: Sandbox, files: Mapping[str, bytes]) -> None:
+    def _fill(self, sandbox: DockerSandbox, files: Mapping[str, bytes]) -> None:
         """Put the image's files into the folders in memory."""
         self._check_user(sandbox)
         # Nobody in it has a capability, root neither: each user's files are that user's to make.
@@ -111,7 +112,7 @@ class SandboxStarter:
             finally:
                 janitor.close()
 
-    def _launch(self, plan: SandboxPlan) -> Launch | None:
+    def _launch(self, plan: DockerPlan) -> Launch | None:
         """Return how a sandbox's servers are started; None where its image can start but one."""
         image = plan.image
         server = forked_server(image)
@@ -129,7 +130,7 @@ class SandboxStarter:
             is_quiet=plan.is_quiet,
         )
 
-    def _check_user(self, sandbox: Sandbox) -> None:
+    def _check_user(self, sandbox: DockerSandbox) -> None:
         """Raise `SettingsError` where a user's name, which is not root's, means root after all."""
         api, container = self._engine.client.api, sandbox.container
         with self._engine.calling(f"ask who {container.name} is"):
@@ -141,7 +142,7 @@ class SandboxStarter:
                 f"{number!r:.80}"
             )
 
-    def _accounts(self, plan: SandboxPlan) -> _Accounts | None:
+    def _accounts(self, plan: DockerPlan) -> _Accounts | None:
         """Whose the image's folders are, and whose they are to be; None where that is the same."""
         if plan.spec.user is None:
             return None
@@ -150,7 +151,7 @@ class SandboxStarter:
         )
         return None if found.old.number == found.new.number else found
 
-    def _account(self, plan: SandboxPlan, user: str) -> Account:
+    def _account(self, plan: DockerPlan, user: str) -> Account:
         """Return who a user is in a plan's image."""
         key = (plan.image.id, user)
         with self._lock:
@@ -158,7 +159,7 @@ class SandboxStarter:
                 self._known[key] = find_account(self._engine, plan.image.reference, user)
             return self._known[key]
 
-    def _copies(self, plan: SandboxPlan) -> bytes:
+    def _copies(self, plan: DockerPlan) -> bytes:
         """Return the plan's files of this machine as its user's, with the folders they lack."""
         if not plan.spec.files:
             return b""
@@ -169,7 +170,7 @@ class SandboxStarter:
         root = Account(0, 0, "")
         return joined(folders_of(account, lacking), handed_over(plan.spec.files, root, account))
 
-    def _with_owned_memory(self, plan: SandboxPlan) -> SandboxPlan:
+    def _with_owned_memory(self, plan: DockerPlan) -> DockerPlan:
         """Return the plan with its folders in memory as its user's: the image may have them."""
         if not plan.spec.tmpfs:
             return plan
@@ -178,7 +179,7 @@ class SandboxStarter:
         tmpfs = {folder: f"{options},{owner}" for folder, options in plan.spec.tmpfs.items()}
         return replace(plan, spec=replace(plan.spec, tmpfs=tmpfs))
 
-    def _first_files(self, plan: SandboxPlan) -> dict[str, bytes]:
+    def _first_files(self, plan: DockerPlan) -> dict[str, bytes]:
         """Return what the image has in the folders that the sandbox has in memory."""
         user, working_dir = plan.spec.user, plan.spec.labels[WORKING_DIR_LABEL]
         mounted = tuple(plan.spec.volume_targets())
@@ -198,17 +199,17 @@ class FreshSupply:
     def __init__(self, engine: ContainerEngine) -> None:
         self._starter = SandboxStarter(engine)
 
-    def take(self, plan: SandboxPlan, user: User) -> Sandbox:
+    def take(self, plan: DockerPlan, user: User) -> DockerSandbox:
         """Start one."""
         return self._starter.start(plan, user)
 
-    def release(self, sandbox: Sandbox, *, wait: bool) -> None:  # noqa: ARG002 - it always waits
+    def release(self, sandbox: DockerSandbox, *, wait: bool) -> None:  # noqa: ARG002 - it always waits
         """Remove one."""
         sandbox.close()
         sandbox.container.remove()
 
 
-def _with_folders(plan: SandboxPlan, account: Account) -> SandboxPlan:
+def _with_folders(plan: DockerPlan, account: Account) -> DockerPlan:
     """Return the plan with the folders a server needs, for a user the image does not expect."""
     home = account.home
     if home not in ("/root", f"/home/{posixpath.basename(home)}"):  # /nonexistent, and the like
@@ -229,7 +230,7 @@ def _with_folders(plan: SandboxPlan, account: Account) -> SandboxPlan:
     return replace(plan, spec=spec)
 
 
-def _launched(plan: SandboxPlan, launch: Launch) -> SandboxPlan:
+def _launched(plan: DockerPlan, launch: Launch) -> DockerPlan:
     """Return the plan with a first process that starts its servers."""
     user, environment, labels = plan.spec.user, plan.spec.environment, dict(plan.spec.labels)
     if launch.account is not None:
@@ -248,7 +249,7 @@ def _launched(plan: SandboxPlan, launch: Launch) -> SandboxPlan:
     return replace(plan, spec=spec)
 
 
-def _in_memory(plan: SandboxPlan, files: Mapping[str, bytes]) -> SandboxPlan:
+def _in_memory(plan: DockerPlan, files: Mapping[str, bytes]) -> DockerPlan:
     """Return the plan with a read-only root file system, and the files' folders in memory."""
 
     def options(folder: str) -> str:

@@ -32,8 +32,8 @@ from pytest_agent_sandbox.engines.docker.arguments import (
 from pytest_agent_sandbox.engines.docker.facts import end_facts_of, facts_of
 from pytest_agent_sandbox.engines.docker.gateway import gateway_for
 from pytest_agent_sandbox.engines.docker.output import log_file, shown, to_stderr
-from pytest_agent_sandbox.engines.docker.plan import Isolation, SandboxPlan, plan_sandbox
-from pytest_agent_sandbox.engines.docker.sandbox import RESTART_TIMEOUT, Supply, User
+from pytest_agent_sandbox.engines.docker.plan import DockerPlan, plan_sandbox
+from pytest_agent_sandbox.engines.docker.sandbox import DockerSupply
 from pytest_agent_sandbox.engines.docker.security import Profile, chosen_network
 from pytest_agent_sandbox.engines.docker.services import SandboxServices
 from pytest_agent_sandbox.engines.docker.start import FreshSupply
@@ -41,6 +41,7 @@ from pytest_agent_sandbox.engines.docker.workspace_services import WorkspaceServ
 from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.sandbox import started
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
+from pytest_agent_sandbox.sandbox.sandbox import RESTART_TIMEOUT, Isolation, User
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
 WORKING_DIR = "/workspace/project"
@@ -146,7 +147,7 @@ class DockerWorkspace(WorkspaceServices):
         on_secret: Callable[[str], object] | None = None,
         progress: Progress | None = None,
         isolation: Isolation = "fresh",
-        supply: Supply | None = None,
+        supply: DockerSupply | None = None,
         engine: ContainerEngine | None = None,
         gateway: HostGateway | None = None,
     ) -> None:
@@ -212,11 +213,11 @@ class DockerWorkspace(WorkspaceServices):
     def from_request(
         cls,
         request: SandboxRequest,
-        plan: SandboxPlan,
+        plan: DockerPlan,
         *,
         engine: ContainerEngine,
         gateway: HostGateway,
-        supply: Supply,
+        supply: DockerSupply,
     ) -> DockerWorkspace:
         """Start a workspace as the plugin asks for it.
 
@@ -241,10 +242,10 @@ class DockerWorkspace(WorkspaceServices):
     def _start(
         self,
         request: SandboxRequest,
-        plan: SandboxPlan,
+        plan: DockerPlan,
         engine: ContainerEngine,
         gateway: HostGateway,
-        supply: Supply,
+        supply: DockerSupply,
         *,
         echo: Callable[[bytes], object] | None = None,
         read_timeout: float = 600.0,

@@ -8,13 +8,13 @@ from pathlib import Path
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.engines.docker.services import (
-    SERVER_PORT,
     VNC_PORT,
     VSCODE_PORT,
     SandboxServices,
 )
 from pytest_agent_sandbox.engines.docker.video import DesktopVideo
 from pytest_agent_sandbox.errors import ServiceUnavailable
+from pytest_agent_sandbox.sandbox.agent_server import SERVER_PORT
 from pytest_agent_sandbox.sandbox.services import Service, ServiceName
 from pytest_agent_sandbox.sandbox.workspace import Workspace
 

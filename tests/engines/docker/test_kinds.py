@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_agent_sandbox.containers.images import FULL_TARGET, TARGET_LABEL, Image
-from pytest_agent_sandbox.engines.docker.plan import SandboxPlan, plan_sandbox
+from pytest_agent_sandbox.engines.docker.plan import DockerPlan, plan_sandbox
 from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.sandbox.network import WayToGateway
@@ -60,14 +60,14 @@ def variables() -> Any:
         yield
 
 
-def plan(test: str = "t", image: Image = IMAGE, **given: Any) -> SandboxPlan:
+def plan(test: str = "t", image: Image = IMAGE, **given: Any) -> DockerPlan:
     request = SandboxRequest(
         settings=replace(SandboxSettings(), **given), image=image.reference, test=test
     )
     return plan_sandbox(image, GATEWAY, request)
 
 
-def what_matters(plan: SandboxPlan) -> list[Any]:
+def what_matters(plan: DockerPlan) -> list[Any]:
     """All of a plan but the test's name, how long it waits, and what is brought to it later."""
     spec = plan.for_anybody().spec
     left_out = {"spec", "timeout", *(["variables"] if plan.is_deferrable else [])}

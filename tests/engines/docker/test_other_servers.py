@@ -12,8 +12,9 @@ import pytest
 from pytest_agent_sandbox import DockerWorkspace
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.engines.docker.gateway import gateway_for
-from pytest_agent_sandbox.engines.docker.sandbox_supply import SandboxSupply
+from pytest_agent_sandbox.engines.docker.start import SandboxStarter
 from pytest_agent_sandbox.errors import SandboxDied, SandboxStartFailed
+from pytest_agent_sandbox.sandbox.supply import SandboxSupply
 
 # What keeps a server from being known for one: it is started by a script.
 SCRIPT = """
@@ -39,7 +40,7 @@ def start(engine: ContainerEngine, build) -> Iterator[Start]:
     """Starts recycled sandboxes, which are gone before the images that are built."""
     with (
         gateway_for(engine) as gateway,
-        SandboxSupply(engine, size=0, most_reuses=50, clean_log=str) as supply,
+        SandboxSupply(SandboxStarter(engine), size=0, most_reuses=50, clean_log=str) as supply,
     ):
         yield partial(
             DockerWorkspace,

@@ -10,17 +10,15 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Generic, Protocol
 
-from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.engines.docker.plan import SandboxPlan
-from pytest_agent_sandbox.engines.docker.sandbox import Sandbox, User
-from pytest_agent_sandbox.engines.docker.start import SandboxStarter
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.background import Background
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.pool import Pool, PoolClosedError, Wanted
 from pytest_agent_sandbox.host.scratch import ScratchFolder
+from pytest_agent_sandbox.sandbox.sandbox import C, P, Sandbox, User
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 
 _log = seldom.logger(__name__)
@@ -30,11 +28,36 @@ _log = seldom.logger(__name__)
 _WORTH_ANOTHER = 150
 
 
-class SandboxSupply(Closing):
+class Starter(Protocol[P, C]):
+    """What starts sandboxes."""
+
+    def start(
+        self,
+        plan: P,
+        user: User,
+        *,
+        dormant: bool = False,
+        check: Callable[[], None] = lambda: None,
+    ) -> Sandbox[P, C]:
+        """Start one until its server answers.
+
+        Args:
+            plan: What it is to be.
+            user: Whom it is for.
+            dormant: Whether its user is not known yet: see `Sandbox.hand_over`.
+            check: Called while waiting; what it raises ends that.
+
+        Raises:
+            SandboxError: It cannot be started.
+        """
+        ...
+
+
+class SandboxSupply(Closing, Generic[P, C]):
     """The sandboxes of one pytest process: a `Supply` that starts ahead, uses again, and counts.
 
     Args:
-        engine: The engine.
+        starter: What starts them.
         size: How many to start ahead; also how many used ones may lie idle, but at least one.
         most_reuses: How often a recycled one is used again.
         clean_log: Masks secrets in the logs of those that nobody has yet.
@@ -42,18 +65,18 @@ class SandboxSupply(Closing):
 
     def __init__(
         self,
-        engine: ContainerEngine,
+        starter: Starter[P, C],
         *,
         size: int,
         most_reuses: int,
         clean_log: Callable[[str], str],
     ) -> None:
         self.statistics = SandboxStatistics()
-        self._starter = SandboxStarter(engine)
+        self._starter = starter
         self._most_reuses = most_reuses
         self._clean_log = clean_log
         self._numbers = count(1)
-        self._idle: list[Sandbox] = []
+        self._idle: list[Sandbox[P, C]] = []
         self._most_idle = max(1, size) + 1
         self._in_use: Counter[Hashable] = Counter()
         self._in_renewal: Counter[Hashable] = Counter()
@@ -67,17 +90,17 @@ class SandboxSupply(Closing):
         self._background = self._closing.enter_context(Background())
         self._closing.callback(self._remove_idle)
         self._pool = self._closing.enter_context(
-            Pool[Sandbox](size, is_good=_is_alive, discard=self._discard)
+            Pool[Sandbox[P, C]](size, is_good=_is_alive, discard=self._discard)
         )
         self._renewals = self._closing.enter_context(Background())
 
-    def prepare(self, plans: Sequence[SandboxPlan]) -> None:
+    def prepare(self, plans: Sequence[P]) -> None:
         """Have sandboxes ready for the next tests, as far as there are to be any.
 
         Args:
             plans: Theirs, in order.
         """
-        wanted: list[Wanted[Sandbox]] = []
+        wanted: list[Wanted[Sandbox[P, C]]] = []
         with self._changed:
             idle = Counter(sandbox.plan.kind for sandbox in self._idle)
             reusable = idle + self._in_use + self._in_renewal
@@ -91,7 +114,7 @@ class SandboxSupply(Closing):
             wanted.append(Wanted(kind, self._start_later(plan.for_anybody())))
         self._pool.prepare(wanted)
 
-    def take(self, plan: SandboxPlan, user: User) -> Sandbox:
+    def take(self, plan: P, user: User) -> Sandbox[P, C]:
         """Return a sandbox that answers.
 
         Raises:
@@ -107,7 +130,7 @@ class SandboxSupply(Closing):
         self.statistics.add(plan.test, origin, waited, sandbox.start_seconds)
         return sandbox
 
-    def release(self, sandbox: Sandbox, *, wait: bool) -> None:
+    def release(self, sandbox: Sandbox[P, C], *, wait: bool) -> None:
         """Take one back: used again, or removed.
 
         Raises:
@@ -138,7 +161,7 @@ class SandboxSupply(Closing):
         self._is_closing.set()
         self._closing.close()
 
-    def _find(self, plan: SandboxPlan, user: User) -> tuple[Sandbox, str]:
+    def _find(self, plan: P, user: User) -> tuple[Sandbox[P, C], str]:
         kind = plan.kind
         is_ready = self._pool.is_ready(kind)
         while (used := self._take_idle(kind, wait=not is_ready)) is not None:
@@ -155,7 +178,7 @@ class SandboxSupply(Closing):
             sandbox.container.rename(plan.name_prefix)
         return sandbox, "started"
 
-    def _take_idle(self, kind: Hashable, *, wait: bool) -> Sandbox | None:
+    def _take_idle(self, kind: Hashable, *, wait: bool) -> Sandbox[P, C] | None:
         """Return a used one that is as new; with `wait`, also one that is being renewed."""
         began = time.monotonic()
         with self._changed:
@@ -170,7 +193,7 @@ class SandboxSupply(Closing):
                 self._waited[kind] += int(1000 * (time.monotonic() - began))
                 began = time.monotonic()
 
-    def _hand_over(self, sandbox: Sandbox, plan: SandboxPlan, user: User) -> bool:
+    def _hand_over(self, sandbox: Sandbox[P, C], plan: P, user: User) -> bool:
         """Hand a sandbox to its new user; remove it and return False where that cannot be."""
         scratch_log = sandbox.container.log_path
         try:
@@ -185,14 +208,14 @@ class SandboxSupply(Closing):
         scratch_log.unlink(missing_ok=True)
         return True
 
-    def _start_later(self, plan: SandboxPlan) -> Callable[[Callable[[], None]], Sandbox]:
-        def start(check: Callable[[], None]) -> Sandbox:
+    def _start_later(self, plan: P) -> Callable[[Callable[[], None]], Sandbox[P, C]]:
+        def start(check: Callable[[], None]) -> Sandbox[P, C]:
             user = User(self._new_log(), clean_log=self._clean_log)
             return self._starter.start(plan, user, dormant=plan.is_deferrable, check=check)
 
         return start
 
-    def _is_put_aside(self, sandbox: Sandbox) -> bool:
+    def _is_put_aside(self, sandbox: Sandbox[P, C]) -> bool:
         """Put a sandbox aside for its next use; return False where it cannot be used again."""
         try:
             reason = self._why_not_again(sandbox)
@@ -215,7 +238,7 @@ class SandboxSupply(Closing):
         self._renewals.do(partial(self._renew, sandbox))
         return True
 
-    def _why_not_again(self, sandbox: Sandbox) -> str:
+    def _why_not_again(self, sandbox: Sandbox[P, C]) -> str:
         """Return why a sandbox cannot be used again, if so."""
         if not _is_alive(sandbox):
             return "its container has ended"
@@ -227,7 +250,7 @@ class SandboxSupply(Closing):
             return f"it was used again {self._most_reuses} times"
         return ""
 
-    def _renew(self, sandbox: Sandbox) -> None:
+    def _renew(self, sandbox: Sandbox[P, C]) -> None:
         """Bring a sandbox back to its first state, while the next test has another one perhaps."""
         began = time.monotonic()
         try:
@@ -249,7 +272,7 @@ class SandboxSupply(Closing):
         if self._is_closing.is_set():
             raise PoolClosedError("It is not needed any more.")
 
-    def _put_aside(self, sandbox: Sandbox, *, is_good: bool = True) -> None:
+    def _put_aside(self, sandbox: Sandbox[P, C], *, is_good: bool = True) -> None:
         surplus = [] if is_good else [sandbox]
         with self._changed:
             if sandbox.recycler is not None:
@@ -262,7 +285,7 @@ class SandboxSupply(Closing):
         for one in surplus:
             self._remove(one)
 
-    def _note_thrown_away(self, sandbox: Sandbox, reason: str) -> None:
+    def _note_thrown_away(self, sandbox: Sandbox[P, C], reason: str) -> None:
         # It counts how often which reason was: so it must not name the container.
         reason = reason.replace(sandbox.container.name, "…")
         self.statistics.thrown_away.append(reason.partition("\n")[0])
@@ -276,18 +299,18 @@ class SandboxSupply(Closing):
         for sandbox in idle:
             self._remove(sandbox)
 
-    def _discard(self, sandbox: Sandbox) -> None:
+    def _discard(self, sandbox: Sandbox[P, C]) -> None:
         """Remove one that nobody has used."""
         self.statistics.unused += 1
         self._remove(sandbox)
 
-    def _remove(self, sandbox: Sandbox) -> None:
+    def _remove(self, sandbox: Sandbox[P, C]) -> None:
         sandbox.close()
         sandbox.container.let_go()
         self._background.do(sandbox.container.remove)
 
 
-def _is_alive(sandbox: Sandbox) -> bool:
+def _is_alive(sandbox: Sandbox[P, C]) -> bool:
     try:
         sandbox.container.check()
     except SandboxError:
