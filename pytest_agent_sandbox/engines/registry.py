@@ -16,6 +16,7 @@ _DEFAULT, _REMOTE = "docker", "remote"
 #: Our own, which nothing replaces: each loads on first use.
 _OWN = {
     _DEFAULT: "pytest_agent_sandbox.engines.docker.engine:DockerEngine",
+    "kubernetes": "pytest_agent_sandbox.engines.kubernetes.engine:KubernetesEngine",
     "process": "pytest_agent_sandbox.engines.process.engine:ProcessEngine",
     _REMOTE: "pytest_agent_sandbox.engines.remote.engine:RemoteEngine",
 }

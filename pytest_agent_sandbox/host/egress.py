@@ -7,7 +7,7 @@ import ipaddress
 import re
 import socket
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -32,6 +32,8 @@ _MOST_AT_ONCE = 200
 _LOOPBACK = "127.0.0.1"
 _FORBIDDEN, _BAD_GATEWAY, _BAD_REQUEST = 403, 502, 400
 _REASONS = {_FORBIDDEN: "Forbidden", _BAD_GATEWAY: "Bad Gateway", _BAD_REQUEST: "Bad Request"}
+#: The most places that are told; a sandbox may ask for any number of them.
+_MOST_PLACES = 10
 
 
 def allowed_places(places: Iterable[str]) -> frozenset[str]:
@@ -257,3 +259,12 @@ def _count(counter: Counter[str], name: str) -> None:
 
 def _place(host: str, port: int) -> str:
     return f"{host_in_url(host.strip('[]').lower())}:{port}"
+
+
+def counted(places: Mapping[str, int]) -> str:
+    """Name the places that were asked for most, each with how often, and count the others."""
+    often = sorted(places.items(), key=lambda item: -item[1])
+    told = [
+        place if count == 1 else f"{place} ({count} times)" for place, count in often[:_MOST_PLACES]
+    ]
+    return ", ".join(told + [f"{len(often) - len(told)} more"] * (len(often) > len(told)))

@@ -201,13 +201,13 @@ class Sandbox(Generic[P, C]):
         self.uses = 0
         self.template: Template | None = None
         self.recycler: Recycler | None = None
-        self._keys = keys
+        self.keys = keys
         self._is_dormant = is_dormant
 
     @property
     def session_key(self) -> SecretStr:
         """What the server's clients have to show."""
-        return self._keys.session
+        return self.keys.session
 
     def begin(
         self,
@@ -240,7 +240,7 @@ class Sandbox(Generic[P, C]):
                     self.recycler = Recycler(
                         self.container, self.template, state, self.plan.timeout, check
                     )
-                self.template.serve(self._keys.environment)
+                self.template.serve(self.keys.environment)
             _wait_for_server(self.container, self.plan.timeout, check, since=since)
             undo.pop_all()
         self.start_seconds = time.monotonic() - since
@@ -285,7 +285,7 @@ class Sandbox(Generic[P, C]):
         self.template.stop(_GRACE)
         # One that was dormant has had its variables from `wake`.
         awake = {**dict.fromkeys(DORMANT, "false"), **self.plan.variables}
-        self.template.serve(awake | self._keys.environment)
+        self.template.serve(awake | self.keys.environment)
         _wait_for_server(self.container, timeout, lambda: None)
 
     def end_use(self) -> None:
@@ -313,8 +313,8 @@ class Sandbox(Generic[P, C]):
             return problems
         check()
         # What has survived, or what somebody has written down, opens nothing any more.
-        self._keys = Keys.new(self.plan.secret_key)
-        self.template.serve(self._keys.environment)
+        self.keys = Keys.new(self.plan.secret_key)
+        self.template.serve(self.keys.environment)
         _wait_for_server(self.container, self.plan.timeout, check)
         return []
 
@@ -329,10 +329,10 @@ class Sandbox(Generic[P, C]):
             SandboxError: It cannot be used; it is still to be removed.
         """
         self.container.check()
-        self._keys.tell(user.on_secret)
+        self.keys.tell(user.on_secret)
         if self._is_dormant:
             with ServerConnection(self.address, guard=self.container.check) as connection:
-                wake(connection, self._keys.secret, plan.variables)
+                wake(connection, self.keys.secret, plan.variables)
             self._is_dormant = False
         self.plan = plan
         self.egress.forget()

@@ -39,9 +39,9 @@ class SandboxSettings(Values):
     )
     engine: str = setting(
         kinds.text,
-        "docker|process|NAME",
-        "what runs the sandboxes: containers; processes of this machine, without isolation; "
-        "or an engine from another distribution (default: docker)",
+        "docker|kubernetes|process|NAME",
+        "what runs the sandboxes: containers; pods of a cluster; processes of this machine, "
+        "without isolation; or an engine from another distribution (default: docker)",
         default="docker",
         run_wide=True,
     )
@@ -51,6 +51,31 @@ class SandboxSettings(Values):
         "Python that has openhands-agent-server, for engine = process (default: that of the tests)",
         default=None,
         run_wide=True,
+    )
+    kube_context: str | None = setting(
+        kinds.text,
+        "NAME",
+        "context of the kubeconfig, for engine = kubernetes (default: its current one)",
+        default=None,
+        run_wide=True,
+        elsewhere="refused",
+    )
+    kube_namespace: str | None = setting(
+        kinds.text,
+        "NAME",
+        "namespace of the pods, for engine = kubernetes (default: the context's)",
+        default=None,
+        run_wide=True,
+        elsewhere="refused",
+    )
+    pod_template: str | None = setting(
+        kinds.text,
+        "FILE",
+        "a pod in YAML with what sandboxes' pods are to have too, such as tolerations and pull "
+        "secrets, for engine = kubernetes",
+        default=None,
+        run_wide=True,
+        elsewhere="refused",
     )
     image: str | None = setting(
         kinds.text,

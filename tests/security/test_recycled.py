@@ -130,7 +130,7 @@ def start(
 def keys_of(workspace: DockerWorkspace) -> list[str]:
     """Its session key, and what it encrypts with."""
     sandbox = workspace.sandbox
-    return [sandbox.session_key.get_secret_value(), sandbox._secret_key.get_secret_value()]
+    return [key.get_secret_value() for key in (sandbox.keys.session, sandbox.keys.secret)]
 
 
 def inside(workspace: DockerWorkspace, program: str, *words: str) -> str:

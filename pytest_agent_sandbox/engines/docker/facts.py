@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pytest_agent_sandbox.containers.effective_settings import effective_settings
@@ -11,11 +10,10 @@ from pytest_agent_sandbox.containers.images import VERSION_LABEL
 from pytest_agent_sandbox.engines.docker.sandbox import DockerSandbox
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host import seldom
+from pytest_agent_sandbox.host.egress import counted
 from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE
 
 logger = seldom.logger(__name__)
-#: The most places that are told; a sandbox may ask for any number of them.
-_MOST_PLACES = 10
 
 
 def facts_of(sandbox: DockerSandbox, engine: ContainerEngine) -> dict[str, Any]:
@@ -62,12 +60,3 @@ def end_facts_of(sandbox: DockerSandbox) -> dict[str, Any]:
         if places:
             facts[title] = counted(places)
     return facts
-
-
-def counted(places: Mapping[str, int]) -> str:
-    """Name the places that were asked for most, each with how often, and count the others."""
-    often = sorted(places.items(), key=lambda item: -item[1])
-    told = [
-        place if count == 1 else f"{place} ({count} times)" for place, count in often[:_MOST_PLACES]
-    ]
-    return ", ".join(told + [f"{len(often) - len(told)} more"] * (len(often) > len(told)))

@@ -22,7 +22,6 @@ from pytest_agent_sandbox.engines.docker.security import (
     limits_and_privileges,
 )
 from pytest_agent_sandbox.engines.docker.server import (
-    SERVER_COMMAND,
     can_be_dormant,
     published_ports,
     server_environment,
@@ -40,6 +39,7 @@ from pytest_agent_sandbox.sandbox.network import (
     network_environment,
 )
 from pytest_agent_sandbox.sandbox.sandbox import Isolation
+from pytest_agent_sandbox.sandbox.server_process import SERVER_COMMAND
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
 #: The label that holds a workspace's folder.

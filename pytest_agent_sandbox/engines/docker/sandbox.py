@@ -13,13 +13,13 @@ from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.proxies import without_proxy
 from pytest_agent_sandbox.containers.template import NO_PYTHON, Launch
 from pytest_agent_sandbox.engines.docker.plan import DockerPlan
-from pytest_agent_sandbox.engines.docker.server import of_the_process
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartFailed
 from pytest_agent_sandbox.host.egress import Egress
 from pytest_agent_sandbox.sandbox.agent_server import DORMANT
 from pytest_agent_sandbox.sandbox.network import ways_out
 from pytest_agent_sandbox.sandbox.recycle import FirstState
 from pytest_agent_sandbox.sandbox.sandbox import Keys, Sandbox, Supply, User
+from pytest_agent_sandbox.sandbox.server_process import of_the_process
 
 DockerSandbox = Sandbox[DockerPlan, Container]
 DockerSupply = Supply[DockerPlan, Container]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
-from pydantic import SecretStr
+from collections.abc import Iterable
 
 from pytest_agent_sandbox.client import versions
 from pytest_agent_sandbox.containers.images import FULL_TARGET, TARGET_LABEL, Image, server_version
@@ -15,81 +13,19 @@ from pytest_agent_sandbox.engines.docker.services import (
     has_services,
     lacks_services,
 )
-from pytest_agent_sandbox.sandbox.agent_server import (
-    SERVER_PORT,
-    SERVER_SETTINGS,
-    secret_environment,
-)
+from pytest_agent_sandbox.sandbox.agent_server import SERVER_PORT, SERVER_SETTINGS
+from pytest_agent_sandbox.sandbox.server_process import MODULE, OUR_PYTHON, server_of
 
 # What variables begin with that a server reads at its start.
 _OF_THE_START = ("OH_", "OPENHANDS_", "LOG_", "LITELLM_", "PYTHON", "AGENT_SANDBOX_")
-# What variables begin with that Python, or the C library, reads when a process starts.
-_OF_A_PROCESS = ("PYTHON", "LD_", "LC_", "LANG", "TZ", "MALLOC_", "GLIBC_")
-
-#: The arguments of the image's entry point.
-SERVER_COMMAND = ("--host", "0.0.0.0", "--port", str(SERVER_PORT))  # noqa: S104 - inside it
-
-_MODULE = "openhands.agent_server"
 # The entry point of our full images starts the desktop too, if that is asked for, before this.
-_OUR_ENTRYPOINT = ("/agent-server/.venv/bin/python", "-m", _MODULE)
-# First processes that only look after the second one.
-_INITS = ("tini", "dumb-init", "docker-init", "catatonit")
-# Of 1.58. Routers read no configuration when they are loaded, the module that serves them does.
-_IMPORTS_OF = (f"{_MODULE}.api",)
-# What a server loads when it begins to serve.
-_ALSO = (
-    "uvicorn.lifespan.on",
-    "uvicorn.loops.auto",
-    "uvicorn.loops.asyncio",
-    "uvicorn.protocols.http.auto",
-    "uvicorn.protocols.websockets.wsproto_impl",
-    "posthog",
-    "openhands.tools.browser_use.impl",
-)
-# What it loads with its first conversation.
-_LATER = (
-    "openhands.tools.preset.default",
-    "anyio._backends._asyncio",
-    "litellm.integrations.prometheus_services",
-    "litellm.llms.litellm_proxy.chat.transformation",
-    "litellm.llms.openai.chat.gpt_audio_transformation",
-    "litellm.llms.openai_like.dynamic_config",
-    "litellm.llms.vertex_ai.vertex_ai_partner_models.anthropic.transformation",
-    "litellm.responses.mcp.chat_completions_handler",
-    "openai.lib.streaming.chat",
-    "openai.resources",
-)
-
-# What it takes for the time of its start, and of its last work.
-_CLOCKS = tuple(
-    f"{_MODULE}.server_details_router:{name}" for name in ("_start_time", "_last_event_time")
-)
-# What opens it, and what it has encrypted.
-_KEYS = tuple(secret_environment(SecretStr(""), SecretStr("")))
+_OUR_ENTRYPOINT = (OUR_PYTHON, "-m", MODULE)
 
 
 def forked_server(image: Image) -> Server:
     """Return how the image's server is forked, or started anew where it is no Python program."""
-    entry = image.entrypoint
-    if image.labels.get(TARGET_LABEL) == FULL_TARGET:
-        entry = _OUR_ENTRYPOINT
-    elif entry and entry[0].rpartition("/")[2] in _INITS:
-        entry = entry[entry.index("--") + 1 :] if "--" in entry else entry[1:]
-    words = (*entry, *SERVER_COMMAND)
-    place = entry.index("-m") if "-m" in entry else -1
-    if place < 1 or entry[place + 1 : place + 2] != (_MODULE,):
-        return Server(words)
-    return Server(
-        words,
-        entry[:place],
-        _MODULE,
-        imports_of=_IMPORTS_OF,
-        also=_ALSO,
-        later=_LATER,
-        clocks=_CLOCKS,
-        keeps=_KEYS,
-        package=_MODULE,
-    )
+    is_full = image.labels.get(TARGET_LABEL) == FULL_TARGET
+    return server_of(_OUR_ENTRYPOINT if is_full else image.entrypoint)
 
 
 def server_environment(image: Image, *, extra_ports: bool, has_desktop: bool) -> dict[str, str]:
@@ -121,11 +57,6 @@ def can_be_dormant(image: Image, variables: Iterable[str]) -> bool:
         and versions.has(version, versions.DORMANT_START)
         and not any(name.upper().startswith(_OF_THE_START) for name in variables)
     )
-
-
-def of_the_process(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return those variables that a process has to be started with, to have an effect."""
-    return {name: value for name, value in variables.items() if name.startswith(_OF_A_PROCESS)}
 
 
 def published_ports(host_port: int | None, extra_ports: bool) -> dict[int, int | None]:

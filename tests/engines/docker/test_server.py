@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_agent_sandbox.containers.images import TARGET_LABEL, Image
-from pytest_agent_sandbox.engines.docker.server import SERVER_COMMAND, forked_server
+from pytest_agent_sandbox.engines.docker.server import forked_server
+from pytest_agent_sandbox.sandbox.server_process import SERVER_COMMAND
 
 PYTHON = "/agent-server/.venv/bin/python"
 MODULE = "openhands.agent_server"

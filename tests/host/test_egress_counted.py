@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from pytest_agent_sandbox.engines.docker.facts import counted
+from pytest_agent_sandbox.host.egress import counted
 
 
 def test_the_places_that_were_asked_for_most_are_told_first():

@@ -1,0 +1,244 @@
+"""Kubernetes as an engine: sandboxes as pods, reached over the API server alone."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pytest_agent_sandbox.containers.images import DEFAULT_IMAGE
+from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
+from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
+from pytest_agent_sandbox.engines.kubernetes.credentials import read_credentials
+from pytest_agent_sandbox.engines.kubernetes.keeper import Keeper
+from pytest_agent_sandbox.engines.kubernetes.plan import PodPlan, plan_pod
+from pytest_agent_sandbox.engines.kubernetes.pod import Pod
+from pytest_agent_sandbox.engines.kubernetes.pod_image import PodImage, look_into
+from pytest_agent_sandbox.engines.kubernetes.pod_template import read_template
+from pytest_agent_sandbox.engines.kubernetes.pod_watch import PodWatch
+from pytest_agent_sandbox.engines.kubernetes.start import PodStarter
+from pytest_agent_sandbox.engines.kubernetes.workspace import KubernetesWorkspace
+from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.host import seldom
+from pytest_agent_sandbox.host.host_route import HostRoute
+from pytest_agent_sandbox.sandbox.gateway import HostGateway
+from pytest_agent_sandbox.sandbox.network import GATEWAY_PORT, ISOLATED, LOOPBACK, NONE, OPEN
+from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
+from pytest_agent_sandbox.sandbox.supply import SandboxSupply
+from pytest_agent_sandbox.settings.table import SandboxSettings
+
+_log = seldom.logger(__name__)
+
+#: Labels of all that a run makes.
+MANAGED, RUN, PROCESS = (
+    "app.kubernetes.io/managed-by",
+    "pytest-agent-sandbox/run",
+    "pytest-agent-sandbox/process",
+)
+MANAGER = "pytest-agent-sandbox"
+_PULL_POLICIES = {"missing": "IfNotPresent", "always": "Always", "never": "Never"}
+# Sandboxes to start ahead where nobody has said how many.
+_AHEAD = 1
+
+
+class KubernetesEngine(SandboxEngine):
+    """Pods of one namespace of one cluster."""
+
+    supports = frozenset(
+        {
+            *("image", "pull", "memory", "cpus", "network", "allow", "runtime", "forward_env"),
+            *("secret_key_env", "quiet_boot", "isolation", "max_reuses", "pool_size", "keep"),
+            *("kube_context", "kube_namespace", "pod_template"),
+        }
+    )
+
+    def __init__(self, context: EngineContext) -> None:
+        super().__init__(context)
+        self._closing = ExitStack()
+        self._lock = threading.RLock()
+        self._images: dict[str, PodImage] = {}
+        self._supply: SandboxSupply[PodPlan, Pod] | None = None
+
+    @classmethod
+    def check(cls, settings: SandboxSettings) -> None:
+        """Refuse what pods cannot keep."""
+        super().check(settings)
+        if settings.network not in (None, OPEN, ISOLATED, NONE):
+            raise SettingsError(
+                f"network = {settings.network}: a cluster has no networks to join; use open, "
+                "isolated or none"
+            )
+
+    @property
+    def statistics(self) -> SandboxStatistics:
+        """How the tests got their sandboxes so far."""
+        return SandboxStatistics() if self._supply is None else self._supply.statistics
+
+    def connect(self) -> None:
+        """Read the credentials, and ask the API server for its version."""
+        self._cluster.description  # noqa: B018 - asks
+
+    def header(self) -> list[str]:
+        """Return which cluster and which image the tests run on."""
+        settings = self.context.settings
+        lines = [f"on {self._cluster.description}", f"image {self.choose_image(settings)}"]
+        if settings.isolation == "recycled":
+            lines.append("isolation = recycled: each test has a fresh pod")
+        return [*lines, *self.not_in_effect()]
+
+    def not_in_effect(self) -> list[str]:
+        """Return a line that names the run's settings that mean nothing here."""
+        return [line.replace("without containers", "in a pod") for line in super().not_in_effect()]
+
+    def choose_image(self, settings: SandboxSettings) -> str:
+        """Return the name of the image that settings mean."""
+        return settings.image or DEFAULT_IMAGE
+
+    @property
+    def ahead(self) -> int:
+        """How many sandboxes to start ahead."""
+        if not self.context.may_prepare or self.context.is_looked_into:
+            return 0
+        size = self.context.settings.pool_size
+        return _AHEAD if size is None else size
+
+    def prepare(self, requests: Sequence[SandboxRequest]) -> None:
+        """Start sandboxes for the next tests, once one of their image was started."""
+        try:
+            plans = [self._plan(one) for one in requests if one.image in self._images]
+            if plans:
+                self._sandboxes.prepare(plans)
+        except (SandboxError, OSError):  # a test that meets it too says so
+            _log.debug("no sandboxes are started ahead", exc_info=True)
+
+    def start(self, request: SandboxRequest) -> KubernetesWorkspace:
+        """Start a pod, or take one that is ready, until its server answers."""
+        with self._lock:
+            if request.image not in self._images:
+                self._images[request.image] = self._look_into(request)
+        plan = self._plan(request)
+        log_path = request.log_path
+        if log_path is None:
+            scratch = self._closing.enter_context(tempfile.TemporaryDirectory())
+            log_path = Path(scratch) / "server.log"
+        return KubernetesWorkspace(
+            request,
+            plan,
+            cluster=self._cluster,
+            gateway=self._gateway,
+            supply=self._sandboxes,
+            log_path=log_path,
+        )
+
+    def close(self) -> None:
+        """Delete all pods, and wait for that."""
+        self._closing.close()
+
+    @cached_property
+    def _cluster(self) -> Cluster:
+        settings = self.context.settings
+        found = read_credentials(settings.kube_context, settings.kube_namespace)
+        return self._closing.enter_context(Cluster(found))
+
+    @cached_property
+    def _template(self) -> Mapping[str, Any]:
+        return read_template(self.context.settings.pod_template)
+
+    @cached_property
+    def _labels(self) -> dict[str, str]:
+        return {MANAGED: MANAGER, RUN: self.context.run, PROCESS: secrets.token_hex(8)}
+
+    @property
+    def _sandboxes(self) -> SandboxSupply[PodPlan, Pod]:
+        """Where the sandboxes come from, from the first one on."""
+        with self._lock:
+            if self._supply is None:
+                watch = PodWatch(self._cluster, f"{PROCESS}={self._labels[PROCESS]}")
+                self._closing.enter_context(watch)
+                self._supply = SandboxSupply(
+                    PodStarter(self._cluster, watch, self._metadata),
+                    size=self.ahead,
+                    most_reuses=self.context.settings.max_reuses,
+                    clean_log=self.context.mask,
+                )
+                self._closing.callback(self._end_supply)
+            return self._supply
+
+    def _end_supply(self) -> None:
+        assert self._supply is not None
+        try:
+            self._supply.close()
+        except SandboxError as error:
+            print(f"agent-sandbox: sandboxes may be left: {error}", file=sys.__stderr__)
+
+    @property
+    def _metadata(self) -> dict[str, Any]:
+        """Labels and owner of all that this process makes."""
+        return {"labels": self._labels, "ownerReferences": [self._keeper.owner]}
+
+    @property
+    def _keeper(self) -> Keeper:
+        with self._lock:
+            if not hasattr(self, "_kept"):
+                image = next(iter(self._wanted), self.choose_image(self.context.settings))
+                keeper = Keeper(
+                    self._cluster,
+                    f"agent-sandbox-{self._labels[PROCESS]}",
+                    self._labels,
+                    image,
+                    _PULL_POLICIES[self.context.settings.pull],
+                    self._placement,
+                )
+                self._closing.callback(self._end_keeper, keeper)
+                self._kept = keeper
+            return self._kept
+
+    def _end_keeper(self, keeper: Keeper) -> None:
+        try:
+            keeper.close()
+        except SandboxError as error:
+            print(f"agent-sandbox: a job may be left: {error}", file=sys.__stderr__)
+
+    @property
+    def _placement(self) -> dict[str, Any]:
+        """What of the template says where pods run, and by whose leave images are pulled."""
+        return {
+            key: value
+            for key, value in self._template.items()
+            if key in ("nodeSelector", "tolerations", "affinity", "imagePullSecrets")
+        }
+
+    def _look_into(self, request: SandboxRequest) -> PodImage:
+        self._wanted.append(request.image)
+        return look_into(
+            self._cluster,
+            request.image,
+            _PULL_POLICIES[request.settings.pull],
+            self._metadata,
+            self._placement,
+            request.settings.start_timeout,
+        )
+
+    @cached_property
+    def _wanted(self) -> list[str]:
+        return []
+
+    def _plan(self, request: SandboxRequest) -> PodPlan:
+        return plan_pod(
+            request,
+            self._images[request.image],
+            self._gateway.way,
+            self._template,
+            _PULL_POLICIES[request.settings.pull],
+        )
+
+    @cached_property
+    def _gateway(self) -> HostGateway:
+        route = HostRoute(LOOPBACK, container_host_name=LOOPBACK, container_port=GATEWAY_PORT)
+        return self._closing.enter_context(HostGateway(lambda: route))

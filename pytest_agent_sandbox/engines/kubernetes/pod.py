@@ -1,0 +1,351 @@
+"""One pod with a sandbox: created, watched, reached, and deleted without a trace."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from http import HTTPStatus
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pytest_agent_sandbox.engines.kubernetes import pod_events, pod_state
+from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
+from pytest_agent_sandbox.engines.kubernetes.exec_program import ExecProgram
+from pytest_agent_sandbox.engines.kubernetes.pod_log import PodLog
+from pytest_agent_sandbox.engines.kubernetes.pod_state import SERVER, End
+from pytest_agent_sandbox.engines.kubernetes.pod_watch import PodWatch
+from pytest_agent_sandbox.engines.kubernetes.refusals import ClusterRefusedError
+from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartFailed
+from pytest_agent_sandbox.host import seldom
+from pytest_agent_sandbox.host.closing import Closing
+from pytest_agent_sandbox.host.log_file import LogFile
+from pytest_agent_sandbox.host.multiplexer import Connect
+from pytest_agent_sandbox.host.tunnel import Tunnel
+
+logger = seldom.logger(__name__)
+
+#: The annotation that holds the id of the test that a pod is for.
+TEST_ANNOTATION = "pytest-agent-sandbox/test"
+#: The label of pods that stay after their run.
+KEPT_LABEL = "pytest-agent-sandbox/kept"
+
+# Seconds for which a node may be looked for, where nothing says that one will come.
+_UNSCHEDULABLE_GRACE = 8.0
+# Seconds in which the cluster notices that something has ended.
+_END_GRACE = 2.0
+_POLL = 0.02
+# Seconds for the last of a log to come.
+_LOG_PATIENCE = 2.0
+
+
+class Pod(Closing):
+    """A pod whose container `server` runs a sandbox: what `RunningContainer` is on a cluster.
+
+    Make one with `Pod.start`. Safe to use from several threads.
+
+    Attributes:
+        ports: Its server's ports, by those of 127.0.0.1 here on which they are reached.
+    """
+
+    is_paused = False
+
+    def __init__(
+        self, cluster: Cluster, watch: PodWatch, manifest: Mapping[str, Any], log: LogFile
+    ) -> None:
+        self.ports: dict[int, int] = {}
+        self.is_kept = False
+        self.node = ""
+        self._name: str = manifest["metadata"]["name"]
+        self._manifest = manifest
+        self._cluster = cluster
+        self._watch = watch
+        self._log_file = log
+        self._log: PodLog | None = None
+        self._tunnel: Tunnel | None = None
+        self._changed = threading.Condition()
+        self._pod: dict[str, Any] | None = None
+        self._over = threading.Event()
+        self._end: End | None = None
+        self._is_let_go = False
+        self._remove_lock = threading.Lock()
+        self._is_removed = False
+
+    @classmethod
+    def start(
+        cls,
+        cluster: Cluster,
+        watch: PodWatch,
+        manifest: Mapping[str, Any],
+        *,
+        log_path: Path,
+        clean: Callable[[str], str] | None,
+        outwards: Mapping[int, Connect],
+        ports: Sequence[int],
+        is_isolated: bool,
+        timeout: float,
+        check: Callable[[], None],
+    ) -> Pod:
+        """Create a pod and wait until it runs and can be reached; whatever fails, none is left.
+
+        Args:
+            cluster: Where.
+            watch: Tells what becomes of it.
+            manifest: What it is to be.
+            log_path: The file that its output goes to.
+            clean: Given each line before it is written.
+            outwards: Ports of its loopback, and what makes a connection for whoever connects there.
+            ports: The ports in it that are to be reached.
+            is_isolated: Whether it is to have no network but that.
+            timeout: Seconds until it has to run.
+            check: Called while waiting; what it raises ends that.
+
+        Raises:
+            SandboxStartFailed: It does not start.
+            ClusterRefusedError: The cluster refuses to make it.
+            EngineUnavailable: The cluster does not answer.
+        """
+        pod = cls(cluster, watch, manifest, LogFile(log_path, clean))
+        try:
+            watch.listen(pod.name, pod._notice)
+            cluster.request("POST", cluster.path("pods"), f"create pod {pod.name}", body=manifest)
+            pod._wait_until_running(timeout, check)
+            pod._log = PodLog(cluster, pod.name, SERVER, pod._log_file, pod._over.is_set)
+            pod._tunnel = Tunnel(
+                pod, dict.fromkeys(ports), outwards, pod._cut_off, is_isolated=is_isolated
+            )
+            pod.ports = pod._tunnel.ports
+        except BaseException as error:
+            if isinstance(error, SandboxStartFailed) and pod._over.wait(_END_GRACE):
+                error = SandboxStartFailed(f"While starting: {pod._death()}", log=pod.log_tail())
+            with suppress(SandboxError):
+                pod.remove()
+            raise error from None
+        return pod
+
+    @property
+    def name(self) -> str:
+        """Its name, unique in the namespace."""
+        return self._name
+
+    @property
+    def image(self) -> str:
+        """The name of its image."""
+        return next(
+            str(one["image"])
+            for one in self._manifest["spec"]["containers"]
+            if one["name"] == SERVER
+        )
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The pod as the cluster has told of it last; empty before, and once it is gone."""
+        return self._pod or {}
+
+    @property
+    def log_path(self) -> Path:
+        """The file that its output goes to."""
+        return self._log_file.path
+
+    def start_program(
+        self,
+        title: str,
+        modules: Sequence[ModuleType],
+        arguments: Sequence[object] = (),
+        *,
+        patience: float,
+        user: str = "0",
+    ) -> ExecProgram:
+        """Start a program in it, of root; see `RunningContainer`."""
+        assert user == "0"  # a stream into a pod has no user but the container's
+        return ExecProgram(
+            self._cluster, self.name, SERVER, title, modules, arguments, patience=patience
+        )
+
+    def check(self) -> None:
+        """Raise if it is gone; asks nobody.
+
+        Raises:
+            SandboxDied: It is.
+        """
+        if self._is_let_go:
+            raise SandboxDied(f"Pod {self.name} was deleted when its use was over.")
+        if self._end is not None:
+            raise SandboxDied(
+                self._death(),
+                exit_code=self._end.exit_code,
+                out_of_memory=self._end.out_of_memory,
+                log=self.log_tail(),
+            )
+
+    def wait_for_end(self, timeout: float) -> bool:
+        """Sleep until it is over or the seconds are; tell whether it is over."""
+        return self._over.wait(timeout)
+
+    def log_tail(self, lines: int = 50) -> str:
+        """Return the last lines that its server printed."""
+        return self._log_file.tail(lines)
+
+    def rename(self, prefix: str) -> None:
+        """Do nothing: a pod's name stays; see `tell_test`."""
+
+    def tell_test(self, test: str) -> None:
+        """Have it say for which test it is."""
+        self._patch({"metadata": {"annotations": {TEST_ANNOTATION: test}}})
+
+    def move_log(self, path: Path, clean: Callable[[str], str] | None, *, with_past: bool) -> None:
+        """Have its output go to another file from now on."""
+        self._log_file.move(path, clean, with_past=with_past)
+
+    def unpause(self) -> None:
+        """Do nothing: a pod cannot be paused."""
+
+    def let_go(self) -> None:
+        """End its log and all use of it, at once; `remove` is still to be called."""
+        self._is_let_go = True
+        self._watch.forget(self.name)
+        if self._log is not None:
+            if self._end is not None:
+                self._log.drain(_LOG_PATIENCE)
+            self._log.close()
+        else:
+            self._log_file.close()
+        if self._tunnel is not None:
+            self._tunnel.close()
+        self._over.set()
+
+    def remove(self) -> None:
+        """Kill and delete it, at once; a second call does nothing.
+
+        Raises:
+            SandboxError: The cluster refuses, or does not answer.
+        """
+        with self._remove_lock:
+            if self._is_removed:
+                return
+            try:
+                delete_pod(self._cluster, self.name)
+                self._is_removed = True
+            finally:
+                self.let_go()
+
+    def keep(self) -> None:
+        """Let go of it: it stays in the cluster until somebody prunes it.
+
+        Raises:
+            SandboxError: The cluster refuses, or does not answer; `remove` is still to be called.
+        """
+        with self._remove_lock:
+            if self._is_removed:
+                return
+            # Without an owner, nothing deletes it with the run.
+            self._patch({"metadata": {"labels": {KEPT_LABEL: "true"}, "ownerReferences": None}})
+            self._is_removed = self.is_kept = True
+            self.let_go()
+
+    def close(self) -> None:
+        """Delete it."""
+        self.remove()
+
+    def __repr__(self) -> str:
+        return f"<Pod {self.name} of {self.image}>"
+
+    def _patch(self, change: Mapping[str, Any]) -> None:
+        self._cluster.request(
+            "PATCH",
+            self._cluster.path("pods", self.name),
+            f"change pod {self.name}",
+            body=change,
+            kind="application/merge-patch+json",
+        )
+
+    def _notice(self, pod: dict[str, Any] | None) -> None:
+        """Take note of what the cluster tells, in the watch's thread."""
+        with self._changed:
+            if pod is not None:
+                self._pod = pod
+            if self._end is None and not self._is_let_go:
+                self._end = pod_state.end_of(pod)
+                if self._end is not None:
+                    self._over.set()
+            self._changed.notify_all()
+
+    def _cut_off(self, reason: str) -> None:
+        """Take note that nobody reaches it any more, unless it has ended."""
+        until = time.monotonic() + _END_GRACE
+        while not (self._is_let_go or self._over.wait(_POLL)):
+            if time.monotonic() > until:  # the pod itself has not ended
+                with self._changed:
+                    self._end = self._end or End(f"is out of reach: {reason}")
+                    self._over.set()
+
+    def _death(self) -> str:
+        assert self._end is not None
+        told = pod_events.told(self._cluster, self.name)
+        return f"Pod {self.name} of {self.image} {self._end.message}.{told}"
+
+    def _wait_until_running(self, timeout: float, check: Callable[[], None]) -> None:
+        began = time.monotonic()
+        while True:
+            with self._changed:
+                self._changed.wait(0.1)
+                pod = self._pod
+            check()
+            if self._end is not None:
+                log = self._last_log()
+                raise SandboxStartFailed(f"While starting: {self._death()}", log=log)
+            waited = time.monotonic() - began
+            problem = self._problem(pod, waited, timeout)
+            if problem:
+                told = pod_events.told(self._cluster, self.name)
+                raise SandboxStartFailed(f"Pod {self.name} does not start: {problem}.{told}")
+            if pod is not None and pod_state.is_running(pod):
+                self.node = pod["spec"].get("nodeName", "")
+                return
+
+    def _problem(self, pod: dict[str, Any] | None, waited: float, timeout: float) -> str:
+        if pod is not None:
+            hopeless = pod_state.hopeless_start(pod)
+            if hopeless:
+                return hopeless
+            no_node = pod_state.is_unschedulable(pod)
+            is_hopeless = waited > _UNSCHEDULABLE_GRACE and no_node
+            if is_hopeless and not pod_events.awaits_node(self._cluster, self.name):
+                return (
+                    f"no node takes it: {no_node}. Lower --sandbox-memory or --sandbox-cpus, start "
+                    "fewer at once (--sandbox-pool-size, -n), or add nodes"
+                )
+        if waited > timeout:
+            return f"it does not run after {waited:.0f} s (--sandbox-start-timeout)"
+        return ""
+
+    def _last_log(self) -> str:
+        """Return the log of a server that has ended before it could be followed."""
+        query = {"container": SERVER, "tailLines": "50"}
+        with suppress(SandboxError):
+            path = self._cluster.path("pods", f"{self.name}/log")
+            with self._cluster.reading(path, "read a log", query, silence=5.0) as answer:
+                text = answer.read()
+                self._log_file.write(text)
+                self._log_file.flush()
+        return self.log_tail()
+
+
+def delete_pod(cluster: Cluster, name: str) -> None:
+    """Delete a pod at once, if it is there.
+
+    Raises:
+        SandboxError: The cluster refuses, or does not answer.
+    """
+    try:
+        cluster.request(
+            "DELETE",
+            cluster.path("pods", name),
+            f"delete pod {name}",
+            body={"gracePeriodSeconds": 0},
+        )
+    except ClusterRefusedError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise

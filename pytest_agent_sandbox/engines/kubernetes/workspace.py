@@ -1,0 +1,159 @@
+"""A pod joined to a client: what a test calls a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from pytest_agent_sandbox.engines.engine import SandboxRequest
+from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
+from pytest_agent_sandbox.engines.kubernetes.plan import PodPlan
+from pytest_agent_sandbox.engines.kubernetes.pod import Pod
+from pytest_agent_sandbox.host.egress import counted
+from pytest_agent_sandbox.sandbox.gateway import HostGateway
+from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE
+from pytest_agent_sandbox.sandbox.sandbox import RESTART_TIMEOUT, Supply, User
+from pytest_agent_sandbox.sandbox.workspace import Workspace
+
+
+class KubernetesWorkspace(Workspace):
+    """An agent server in a pod, and the operations on its workspace.
+
+    Args:
+        request: What is asked for.
+        plan: What that means for the pod.
+        cluster: Where it is.
+        gateway: Where the agents' LLM calls go.
+        supply: Where the sandbox comes from, and goes to.
+        log_path: The file of its server's log.
+
+    Raises:
+        SandboxStartFailed: The pod does not start, or its server never answered.
+    """
+
+    _place = "the sandbox, a pod of a cluster,"
+
+    def __init__(
+        self,
+        request: SandboxRequest,
+        plan: PodPlan,
+        *,
+        cluster: Cluster,
+        gateway: HostGateway,
+        supply: Supply[PodPlan, Pod],
+        log_path: Path,
+    ) -> None:
+        self.gateway = gateway
+        self.log_path = log_path
+        self._cluster = cluster
+        self._supply = supply
+        user = User(log_path, None, request.clean_log, request.on_secret)
+        with ExitStack() as failed:
+            self.sandbox = supply.take(plan, user)
+            failed.callback(supply.release, self.sandbox, wait=True)
+            self.pod = self.sandbox.container
+            super().__init__(
+                self.sandbox.address,
+                self.sandbox.session_key,
+                working_dir=request.settings.working_dir,
+                guard=self.pod.check,
+            )
+            self.connection.known_version = plan.image.version
+            failed.pop_all()
+
+    @property
+    def name(self) -> str:
+        """The pod's name."""
+        return self.pod.name
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What is different in this workspace from any other, and what to call it."""
+        status = self.pod.status.get("status", {})
+        named = {self.pod.name: "container", status.get("podIP", ""): "address"}
+        named[status.get("hostIP", "")] = "gateway"
+        return {value: word for value, word in named.items() if value}
+
+    @property
+    def outlives_test(self) -> bool:
+        """Whether its server goes on after the test as it is."""
+        return self.sandbox.plan.isolation == "shared"
+
+    @property
+    def session_key(self) -> SecretStr:
+        """What the server's clients have to show."""
+        return self.sandbox.session_key
+
+    @property
+    def start_seconds(self) -> float:
+        """Seconds from the pod's creation to the server's first answer."""
+        return self.sandbox.start_seconds
+
+    def begin_test(self) -> None:
+        """Begin another test's use of it: what is told of that is told since now."""
+        super().begin_test()
+        self.sandbox.egress.forget()
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what a report says of the sandbox once it has started."""
+        plan, pod = self.sandbox.plan, self.pod.status
+        limits = pod["spec"]["containers"][0]["resources"]["limits"] if pod else {}
+        status = (pod.get("status", {}).get("containerStatuses") or [{}])[0]
+        facts: dict[str, Any] = {
+            "image": plan.image.reference,
+            "image id": status.get("imageID", ""),
+            "server": plan.image.version,
+            "engine": self._cluster.description,
+            "pod": self.pod.name,
+            "node": self.pod.node,
+            "start_seconds": round(self.start_seconds, 3),
+            "isolation": plan.isolation,
+            "limits": ", ".join(f"{name} {value}" for name, value in sorted(limits.items())),
+        }
+        if plan.network in (ISOLATED, NONE):
+            facts["network"] = f"{plan.network}, checked from inside"
+        if plan.network == ISOLATED:
+            facts["may connect to"] = ", ".join(["its LLM", *sorted(plan.allow)])
+        return facts
+
+    def end_facts(self) -> Mapping[str, Any]:
+        """Return what a report says of the sandbox at the end of a test."""
+        facts: dict[str, Any] = {"state": self.pod.status.get("status", {}).get("phase", "gone")}
+        egress = self.sandbox.egress
+        for title, places in (("connected to", egress.allowed), ("was refused", egress.refused)):
+            if places:
+                facts[title] = counted(places)
+        return facts
+
+    def ways_in(self) -> list[str]:
+        """Return lines that tell people how to look into the sandbox."""
+        context = self._cluster.credentials.context
+        flag = f" --context {context}" if context else ""
+        command = f"kubectl{flag} -n {self._cluster.namespace} exec -it {self.pod.name} -- bash"
+        return [f"  shell     {command}"]
+
+    def log_tail(self, lines: int = 50) -> str:
+        """Return the last lines of the server's log."""
+        return self.pod.log_tail(lines)
+
+    def restart(self, *, timeout: float = RESTART_TIMEOUT) -> None:
+        """End the sandbox's server and start another one; files stay."""
+        self.sandbox.restart(timeout)
+
+    def keep(self) -> None:
+        """Let the pod go on when this is closed, so that people can look into it."""
+        self.pod.keep()
+
+    def close(self, *, wait: bool = True) -> None:
+        """Give the sandbox back, and let go of it. May be called more than once."""
+        if self.is_closed:
+            return
+        try:
+            self._begin_close()
+        finally:
+            super().close(wait=wait)
+            self._supply.release(self.sandbox, wait=wait)
