@@ -18,12 +18,12 @@ from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.credentials import read_credentials
 from pytest_agent_sandbox.engines.kubernetes.keeper import Keeper
 from pytest_agent_sandbox.engines.kubernetes.plan import PodPlan, plan_pod
-from pytest_agent_sandbox.engines.kubernetes.pod import Pod
+from pytest_agent_sandbox.engines.kubernetes.pod import KEPT_LABEL, TEST_ANNOTATION, Pod
 from pytest_agent_sandbox.engines.kubernetes.pod_image import PodImage, look_into
 from pytest_agent_sandbox.engines.kubernetes.pod_template import read_template
 from pytest_agent_sandbox.engines.kubernetes.pod_watch import PodWatch
 from pytest_agent_sandbox.engines.kubernetes.start import PodStarter
-from pytest_agent_sandbox.engines.kubernetes.workspace import KubernetesWorkspace
+from pytest_agent_sandbox.engines.kubernetes.workspace import KubernetesWorkspace, ways_in
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.host_route import HostRoute
@@ -135,6 +135,21 @@ class KubernetesEngine(SandboxEngine):
             supply=self._sandboxes,
             log_path=log_path,
         )
+
+    def kept(self) -> list[str]:
+        """Return what the terminal says of the pods of this run that stay after it."""
+        cluster = self._cluster
+        chosen = f"{KEPT_LABEL}=true,{RUN}={self.context.run}"
+        pods = cluster.get(cluster.path("pods"), labelSelector=chosen)["items"]
+        if not pods:
+            return []
+        noun = "sandbox was" if len(pods) == 1 else "sandboxes were"
+        lines = [f"{len(pods)} {noun} kept, until somebody deletes the pods:"]
+        for pod in pods:
+            metadata = pod["metadata"]
+            lines.append(str(metadata["annotations"].get(TEST_ANNOTATION, "")))
+            lines += ways_in(cluster, metadata["name"])
+        return lines
 
     def close(self) -> None:
         """Delete all pods, and wait for that."""

@@ -131,10 +131,7 @@ class KubernetesWorkspace(Workspace):
 
     def ways_in(self) -> list[str]:
         """Return lines that tell people how to look into the sandbox."""
-        context = self._cluster.credentials.context
-        flag = f" --context {context}" if context else ""
-        command = f"kubectl{flag} -n {self._cluster.namespace} exec -it {self.pod.name} -- bash"
-        return [f"  shell     {command}"]
+        return ways_in(self._cluster, self.name)
 
     def log_tail(self, lines: int = 50) -> str:
         """Return the last lines of the server's log."""
@@ -157,3 +154,14 @@ class KubernetesWorkspace(Workspace):
         finally:
             super().close(wait=wait)
             self._supply.release(self.sandbox, wait=wait)
+
+
+def ways_in(cluster: Cluster, pod: str) -> list[str]:
+    """Return lines that tell people how to look into a pod."""
+    context = cluster.credentials.context
+    flag = f" --context {context}" if context else ""
+    kubectl = f"kubectl{flag} -n {cluster.namespace}"
+    return [
+        f"  shell     {kubectl} exec -it {pod} -- bash",
+        f"  end it    {kubectl} delete pod {pod}",
+    ]

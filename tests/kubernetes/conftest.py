@@ -1,0 +1,91 @@
+"""A real cluster of one node, and projects whose tests run on it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
+from pytest_agent_sandbox.engines.kubernetes.credentials import read_credentials
+from pytest_agent_sandbox.host.ci import is_in_ci
+from tests.support.project import Project
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "kube"
+# A node of a test machine has few cores: its sandboxes ask for none.
+TEMPLATE = """
+apiVersion: v1
+kind: Pod
+spec:
+  containers:
+    - name: server
+      resources: {requests: {cpu: 20m, memory: 64Mi}}
+"""
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(agent_server_image: str) -> str:
+    """The path of the kubeconfig of a running cluster, whose node has the image."""
+    del agent_server_image  # the node runs on the engine that has it
+    if shutil.which("bash") is None:
+        pytest.skip("a cluster is made by a script for bash")
+    made = subprocess.run([SCRIPT, "up"], check=False, capture_output=True, text=True)
+    if made.returncode:
+        reason = f"no cluster can be made here: {made.stderr.strip()[-1000:]}"
+        if is_in_ci(os.environ):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    told = subprocess.run([SCRIPT, "kubeconfig"], check=True, capture_output=True, text=True)
+    return told.stdout.strip()
+
+
+@pytest.fixture
+def namespace(kubeconfig: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A namespace of the test's own, empty again in the end."""
+    monkeypatch.setenv("KUBECONFIG", kubeconfig)
+    name = f"test-{secrets.token_hex(4)}"
+    with Cluster(read_credentials(None, name)) as admin:
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        admin.request("POST", "/api/v1/namespaces", f"create namespace {name}", body=body)
+        try:
+            yield name
+        finally:
+            admin.request("DELETE", f"/api/v1/namespaces/{name}", f"delete namespace {name}")
+
+
+@pytest.fixture
+def cluster(namespace: str) -> Iterator[Cluster]:
+    """The cluster, as its administrator sees it in that namespace."""
+    with Cluster(read_credentials(None, namespace)) as found:
+        yield found
+
+
+@pytest.fixture
+def pods(cluster: Cluster) -> Callable[[], list[str]]:
+    """Tells the names of the pods that there are, ending ones included."""
+    return lambda: [one["metadata"]["name"] for one in cluster.get(cluster.path("pods"))["items"]]
+
+
+@pytest.fixture
+def project(tmp_path: Path, namespace: str, agent_server_image: str) -> Project:
+    """A project whose tests run on the cluster."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    made = Project(folder)
+    made.write("pod.yaml", TEMPLATE)
+    made.write(
+        "pytest.ini",
+        f"""[pytest]
+sandbox_engine = kubernetes
+sandbox_kube_namespace = {namespace}
+sandbox_pod_template = pod.yaml
+sandbox_image = {agent_server_image}
+sandbox_pull = never
+""",
+    )
+    return made

@@ -1,0 +1,168 @@
+"""Why a sandbox does not start in a cluster, in words, within seconds."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
+from pytest_agent_sandbox.engines.kubernetes.refusals import role
+from tests.support.project import Project
+
+ONE = "def test_one(agent_workspace):\n    agent_workspace.execute_command('true')\n"
+
+
+def _limited(cluster: Cluster, rules: str | None) -> dict[str, str]:
+    """Return the kubeconfig's user for an account with a Role, whose YAML is given."""
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "tester"}}
+    cluster.request("POST", cluster.path("serviceaccounts"), "create account", body=account)
+    if rules is not None:
+        path = cluster.path("roles", group="rbac.authorization.k8s.io")
+        cluster.request("POST", path, "create role", body=yaml.safe_load(rules))
+        binding = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": "tester"},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "Role",
+                "name": "pytest-agent-sandbox",
+            },
+            "subjects": [
+                {"kind": "ServiceAccount", "name": "tester", "namespace": cluster.namespace}
+            ],
+        }
+        path = cluster.path("rolebindings", group="rbac.authorization.k8s.io")
+        cluster.request("POST", path, "bind role", body=binding)
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        found = cluster.get(cluster.path("serviceaccounts", "tester")).get("secrets")
+        if found:
+            secret = cluster.get(cluster.path("secrets", found[0]["name"]))
+            return {"token": base64.b64decode(secret["data"]["token"]).decode()}
+        time.sleep(0.1)
+    raise AssertionError("no token came")
+
+
+def _as_user(kubeconfig: str, user: dict[str, str], target: Path) -> None:
+    found = yaml.safe_load(Path(kubeconfig).read_text("utf-8"))
+    found["users"][0]["user"] = user
+    target.write_text(yaml.safe_dump(found), "utf-8")
+
+
+def _quota(cluster: Cluster) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "none"},
+        "spec": {"hard": {"pods": "0"}},
+    }
+    cluster.request("POST", cluster.path("resourcequotas"), "create quota", body=quota)
+    time.sleep(1)  # its controller has to count first
+
+
+REFUSED = {
+    "an image that may not be pulled": (
+        ["--sandbox-image=nobody/has-this:1"],
+        r"image nobody/has-this:1 .*not on the node.*--sandbox-pull=never",
+    ),
+    "an image that no registry has": (
+        ["--sandbox-image=127.0.0.1:9/nobody/has-this:1", "--sandbox-pull=missing"],
+        r"image 127\.0\.0\.1:9/nobody/has-this:1 .*cannot be pulled",
+    ),
+    "an image without a server": (
+        ["--sandbox-image=pytest-agent-sandbox/pause:1"],
+        r"pause:1 cannot be looked into|has no agent server",
+    ),
+    "no node with so much": (
+        ["--sandbox-memory=900g", "-o", "sandbox_pod_template=large.yaml"],
+        r"no node takes it: .*[Ii]nsufficient memory.*--sandbox-memory",
+    ),
+    "no such context": (
+        ["--sandbox-kube-context=nowhere"],
+        r"--sandbox-kube-context=nowhere: no cluster can be taken",
+    ),
+    "no such namespace": (
+        ["--sandbox-kube-namespace=nowhere"],
+        r'namespaces "nowhere" not found.*--sandbox-kube-namespace',
+    ),
+    "a network to join": (["--sandbox-network=bridge"], r"a cluster has no networks to join"),
+    "a setting of containers": (
+        ["--sandbox-security=sudo"],
+        r"--sandbox-security = sudo is not supported with --sandbox-engine=kubernetes",
+    ),
+    "a template that is none": (
+        ["--sandbox-pod-template=pytest.ini"],
+        r"--sandbox-pod-template=pytest.ini",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_refused_start_says_why(
+    project: Project, pods: Callable[[], list[str]], case: str
+) -> None:
+    project.write("test_it.py", ONE)
+    large = "{cpu: 20m, memory: 900Gi}"
+    text = (project.folder / "pod.yaml").read_text("utf-8")
+    project.write("large.yaml", re.sub(r"\{cpu[^}]*\}", large, text))
+    arguments, expected = REFUSED[case]
+    began = time.monotonic()
+    code, output = project.run(*arguments, "--sandbox-pool-size=0")
+    assert code != 0
+    assert re.search(expected, re.sub(r"\s+", " ", output)), expected
+    assert time.monotonic() - began < 40
+    assert pods() == []
+
+
+def test_a_quota_that_is_used_up(project: Project, cluster: Cluster) -> None:
+    _quota(cluster)
+    project.write("test_it.py", ONE)
+    code, output = project.run("--sandbox-pool-size=0")
+    assert code != 0
+    assert "exceeded quota: none" in output
+    assert "--sandbox-pool-size" in output
+
+
+def test_who_may_not_is_told_the_role_that_is_needed(
+    project: Project, cluster: Cluster, kubeconfig: str
+) -> None:
+    _as_user(kubeconfig, _limited(cluster, None), project.folder / "kubeconfig")
+    project.environment["KUBECONFIG"] = str(project.folder / "kubeconfig")
+    project.write("test_it.py", ONE)
+    code, output = project.run()
+    assert code != 0
+    assert "needs the verb create on jobs" in output
+    shown = output[output.index("apiVersion: rbac.authorization.k8s.io/v1") :]
+    assert "pods/exec" in shown
+
+
+def test_that_role_is_enough(project: Project, cluster: Cluster, kubeconfig: str) -> None:
+    user = _limited(cluster, role(cluster.namespace))
+    _as_user(kubeconfig, user, project.folder / "kubeconfig")
+    project.environment["KUBECONFIG"] = str(project.folder / "kubeconfig")
+    project.write("test_it.py", ONE)
+    code, output = project.run("--sandbox-keep=failed")
+    assert code == 0
+    assert user["token"] not in output
+    for file in project.folder.rglob("*"):
+        if file.is_file() and file.name != "kubeconfig":
+            assert user["token"] not in file.read_text("utf-8", errors="replace")
+
+
+def test_an_api_server_that_is_away(project: Project, kubeconfig: str) -> None:
+    found = yaml.safe_load(Path(kubeconfig).read_text("utf-8"))
+    found["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:9"
+    (project.folder / "kubeconfig").write_text(json.dumps(found), "utf-8")
+    project.environment["KUBECONFIG"] = str(project.folder / "kubeconfig")
+    project.write("test_it.py", ONE)
+    code, output = project.run()
+    assert code != 0
+    assert "The cluster at https://127.0.0.1:9 cannot be reached" in output

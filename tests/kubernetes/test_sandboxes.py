@@ -1,0 +1,163 @@
+"""What users do with sandboxes, as pods of a real cluster."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+
+from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
+from pytest_agent_sandbox.engines.kubernetes.keeper import GRACE
+from tests.support.project import Project
+
+MAIN = """
+import pytest
+from pytest_agent_sandbox import say, tool
+
+def test_files(agent_workspace):
+    agent_workspace.write_text("data.txt", "x" * 100_000)
+    assert agent_workspace.execute_command("wc -c < data.txt").stdout.strip() == "100000"
+    found = agent_workspace.execute_command("id -un; pwd; ls -A /var/run/secrets 2>&1 || true")
+    assert found.stdout.split()[:2] == ["openhands", "/workspace/project"]
+    assert "kubernetes.io" not in found.stdout
+
+def test_agent(agent_workspace, agent_conversation):
+    conversation = agent_conversation(
+        script=[tool("terminal", command="echo hi > FACTS.txt"), say("done")])
+    conversation.send_message("Go.")
+    conversation.run(timeout=60)
+    assert agent_workspace.read_text("FACTS.txt") == "hi\\n"
+
+@pytest.mark.agent_sandbox(network="isolated")
+def test_isolated(agent_workspace, agent_conversation):
+    conversation = agent_conversation(script=[
+        tool("terminal", command="curl -sS -m 3 http://1.1.1.1; "
+             "python3 -c 'import socket; socket.create_connection((\\"1.1.1.1\\", 53), 2)'"),
+        say("done")])
+    conversation.send_message("Go.")
+    conversation.run(timeout=60)
+    assert "Network is unreachable" in agent_workspace.execute_command(
+        "python3 -c 'import socket; socket.create_connection((\\"1.1.1.1\\", 53), 2)'").stderr
+    raised = agent_workspace.execute_command("ip link set eth0 up || ifconfig eth0 up")
+    assert raised.exit_code != 0
+    assert "checked from inside" in agent_workspace.facts()["network"]
+
+def test_that_fails(agent_workspace, agent_conversation):
+    agent_workspace.write_text("LICENSE", "MIT")
+    conversation = agent_conversation(script=[tool("terminal", command="rm LICENSE"), say("ok")])
+    conversation.send_message("Tidy up.")
+    conversation.run(timeout=60)
+    assert agent_workspace.execute_command("ls LICENSE").exit_code == 0
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_workspace_conversation_isolation_and_evidence(
+    project: Project, pods: Callable[[], list[str]], workers: str
+) -> None:
+    project.write("test_it.py", MAIN)
+    code, output = project.run("-v", "-n", workers)
+    assert code == 1
+    assert "3 passed" in output
+    assert "1 failed" in output
+    assert "on Kubernetes v1.20" in output
+    (folder,) = project.results
+    assert "deleted   LICENSE" in output
+    assert "rm LICENSE" in (folder / "transcript.txt").read_text("utf-8")
+    assert "Uvicorn running" in (folder / "container.log").read_text("utf-8")
+    sandbox = json.loads((folder / "result.json").read_text("utf-8"))["sandbox"]
+    assert sandbox["engine"].startswith("Kubernetes v1.20")
+    assert sandbox["pod"].startswith("agent-sandbox")
+    assert pods() == []
+
+
+def test_keys_are_nowhere_that_the_cluster_shows(project: Project, cluster: Cluster) -> None:
+    project.write(
+        "test_it.py",
+        """
+import json, os
+from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
+from pytest_agent_sandbox.engines.kubernetes.credentials import read_credentials
+
+def test_keys(agent_workspace):
+    keys = agent_workspace.sandbox.keys
+    assert agent_workspace.execute_command("true").exit_code == 0
+    with Cluster(read_credentials(None, agent_workspace.pod._cluster.namespace)) as cluster:
+        shown = json.dumps(cluster.get(cluster.path("pods")))
+        shown += json.dumps(cluster.get(cluster.path("events")))
+    assert agent_workspace.name in shown
+    shown += agent_workspace.log_tail(10_000)
+    for key in (keys.session, keys.secret):
+        assert key.get_secret_value() not in shown
+""",
+    )
+    code, _ = project.run()
+    assert code == 0
+
+
+def test_a_killed_run_leaves_nothing(project: Project, pods: Callable[[], list[str]]) -> None:
+    project.write(
+        "test_it.py",
+        """
+import os, signal
+def test_killed(agent_workspace):
+    os.kill(os.getpid(), signal.SIGKILL)
+""",
+    )
+    code, _ = project.run()
+    assert code == -9
+    assert pods()
+    until = time.monotonic() + GRACE + 30
+    while pods():
+        assert time.monotonic() < until
+        time.sleep(1)
+
+
+def test_what_is_kept_stays_without_an_owner(
+    project: Project, cluster: Cluster, pods: Callable[[], list[str]]
+) -> None:
+    project.write("test_it.py", "def test_kept(agent_workspace):\n    assert False\n")
+    code, output = project.run("--sandbox-keep=failed", "-v")
+    assert code == 1
+    (name,) = pods()
+    pod = cluster.get(cluster.path("pods", name))
+    assert not pod["metadata"].get("ownerReferences")
+    assert pod["status"]["phase"] == "Running"
+    assert re.search(rf"kubectl .*exec -it {name} -- bash", output)
+
+
+def test_a_pod_that_is_deleted_ends_its_test_at_once(project: Project) -> None:
+    project.write(
+        "test_it.py",
+        """
+import threading, time
+import pytest
+from pytest_agent_sandbox import SandboxDied
+from pytest_agent_sandbox.engines.kubernetes.pod import delete_pod
+
+def test_deleted(agent_workspace):
+    pod = agent_workspace.pod
+    threading.Timer(1, delete_pod, [pod._cluster, pod.name]).start()
+    began = time.monotonic()
+    with pytest.raises(SandboxDied, match="deleted by somebody else"):
+        agent_workspace.execute_command("sleep 60", timeout=60)
+    assert time.monotonic() - began < 8
+
+def test_out_of_memory(agent_workspace):
+    with pytest.raises(SandboxDied) as caught:
+        for _ in range(20):
+            agent_workspace.execute_command(
+                "kill -9 $(ps -eo pid,user,args | awk '/agent-server/ && /openhan/ {print $1}')",
+                timeout=20)
+    assert caught.value.exit_code == 137
+    assert "code 137" in str(caught.value)
+
+def test_the_next_one_goes_on(agent_workspace):
+    assert agent_workspace.execute_command("true").exit_code == 0
+""",
+    )
+    code, _ = project.run()
+    assert code == 0
