@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from pytest_agent_sandbox import Conversation, default_agent, get_default_agent, get_logger
+from pytest_agent_sandbox import (
+    Conversation,
+    RemoteConversation,
+    default_agent,
+    get_default_agent,
+    get_logger,
+)
 from pytest_agent_sandbox.client.agents import LLM
 from pytest_agent_sandbox.client.upstream_arguments import in_our_words
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
@@ -81,6 +87,26 @@ def test_arguments_in_our_words() -> None:
 def test_what_is_different_says_so(given: dict[str, object], said: str) -> None:
     with pytest.raises(TypeError, match=said):
         in_our_words(given)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        (RemoteWorkspace, "register_cost", r"has no register_cost: conversation\.cost tells it"),
+        (RemoteWorkspace, "get_secrets", r"server\.secrets"),
+        (RemoteWorkspace, "stop_command", r"its stop\(\)"),
+        (RemoteConversation, "generate_title", r"set_title\(…\)"),
+        (RemoteConversation, "reject_pending_actions", r"reject\(…\)"),
+        (RemoteConversation, "agent_final_response", r"final_response\(\)"),
+    ],
+)
+def test_attributes_that_are_elsewhere(kind: type, name: str, said: str) -> None:
+    one = kind.__new__(kind)
+    with pytest.raises(AttributeError, match=said):
+        getattr(one, name)
+    assert not hasattr(one, name)
+    with pytest.raises(AttributeError, match="has no attribute"):
+        one.no_such_thing  # noqa: B018
 
 
 def test_a_workspace(workspace: RemoteWorkspace, tmp_path: Path) -> None:
