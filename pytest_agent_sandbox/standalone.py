@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.events import Event
+from pytest_agent_sandbox.client.token_callbacks import check_streams
 from pytest_agent_sandbox.client.upstream_arguments import in_our_words
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import SettingsError
@@ -46,14 +47,16 @@ def Conversation(  # noqa: N802 - programs written for the upstream SDK use it l
             there as long as the workspace is, which has to be a `DockerWorkspace`.
         delete_on_close: Have the server forget the conversation when it is closed.
         options: Everything else that `RemoteConversation` takes, and upstream's names for it:
-            `max_iteration_per_run`, `hook_config`, `visualizer`, `tags`, `user_id`, `plugins`,
-            `stuck_detection`, `stuck_detection_thresholds`.
+            `max_iteration_per_run`, `hook_config`, `visualizer`, `token_callbacks`, `tags`,
+            `user_id`, `plugins`, `stuck_detection`, `stuck_detection_thresholds`.
 
     Raises:
         TypeError: An argument is upstream's, and has another way here: the message names it.
         SettingsError: The agent, or what it is given, cannot be used.
         ServerError: The server refused.
     """
+    if options.get("token_callbacks"):
+        check_streams(agent)
     options, also = in_our_words(options)
     callbacks = [*also, *callbacks]
     if isinstance(workspace, Workspace):
