@@ -12,7 +12,17 @@ from pytest_agent_sandbox.client.callbacks import EventCallback
 
 # Of openhands-sdk 1.58: what is called differently here, and what goes into the request as it is.
 _OURS = {"max_iteration_per_run": "max_iterations", "hook_config": "hooks"}
-_AS_THEY_ARE = ("tags", "user_id", "plugins", "stuck_detection", "stuck_detection_thresholds")
+_AS_THEY_ARE = (
+    "tags",
+    "user_id",
+    "plugins",
+    "stuck_detection",
+    "stuck_detection_thresholds",
+    "observability_metadata",
+    "observability_tags",
+    "observability_span_name",
+    "observability_parent_span_context",
+)
 _NOT_HERE = {
     "persistence_dir": "the server keeps conversations: see docs/restarts.md",
     "cipher": "secret_key_env= of the workspace names the key that the server encrypts with",

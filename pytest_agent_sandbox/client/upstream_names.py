@@ -86,20 +86,26 @@ class UpstreamNames(WorkspaceFiles, Closing):
         self.close()
 
     def file_upload(
-        self, source_path: str | Path, destination_path: str | Path
+        self, source_path: str | Path | bytes, destination_path: str | Path
     ) -> FileOperationResult:
         """Copy a file into the sandbox, as `upload` does; failures are told by the result.
 
         Args:
-            source_path: A file of this machine.
+            source_path: A file of this machine, or what is to be in the sandbox's file.
             destination_path: Where it goes in the sandbox.
         """
-        source, destination = str(source_path), str(destination_path)
+        source = "<bytes>" if isinstance(source_path, bytes) else str(source_path)
+        destination = str(destination_path)
         try:
-            self.upload(source, destination)
+            if isinstance(source_path, bytes):
+                self.write_bytes(destination, source_path)
+                size = len(source_path)
+            else:
+                self.upload(source, destination)
+                size = Path(source).stat().st_size
         except (SandboxError, OSError) as error:
             return FileOperationResult(False, source, destination, error=str(error))
-        return FileOperationResult(True, source, destination, Path(source).stat().st_size)
+        return FileOperationResult(True, source, destination, size)
 
     def file_download(
         self, source_path: str | Path, destination_path: str | Path

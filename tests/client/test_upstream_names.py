@@ -61,6 +61,7 @@ def test_arguments_in_our_words() -> None:
             "visualizer": visualizer,
             "plugins": [Source(source="x")],
             "user_id": "me",
+            "observability_tags": ["nightly"],
             "request": {"tags": {"a": "b"}},
             "secrets": {"A": "b"},
         }
@@ -69,7 +70,12 @@ def test_arguments_in_our_words() -> None:
         "max_iterations": 3,
         "hooks": {"stop": "true"},
         "secrets": {"A": "b"},
-        "request": {"plugins": [{"source": "x"}], "user_id": "me", "tags": {"a": "b"}},
+        "request": {
+            "plugins": [{"source": "x"}],
+            "user_id": "me",
+            "observability_tags": ["nightly"],
+            "tags": {"a": "b"},
+        },
     }
     assert callbacks == [visualizer.on_event]
     assert in_our_words({"visualizer": None, "token_callbacks": None}) == ({}, [])
@@ -115,6 +121,8 @@ def test_a_workspace(workspace: RemoteWorkspace, tmp_path: Path) -> None:
     sent = workspace.file_upload(tmp_path / "there", "here")
     assert (sent.success, sent.file_size, sent.error) == (True, 2, None)
     assert workspace.read_text("here") == "ö"
+    assert workspace.file_upload(b"in memory", "there").file_size == 9
+    assert workspace.read_text("there") == "in memory"
     assert workspace.file_download("here", tmp_path / "back").success
     assert (tmp_path / "back").read_text() == "ö"
     assert not workspace.file_upload(tmp_path / "none", "x").success
