@@ -23,7 +23,7 @@ class _Elsewhere:
 def elsewhere(names: Mapping[str, str]) -> Callable[[_Class], _Class]:
     """Have a class say what to use in place of attributes that it has not.
 
-    Neither type checkers nor completion see such an attribute, and `hasattr` is false.
+    Type checkers see no such attribute, and `hasattr` is false.
 
     Args:
         names: What to use, by the name of the attribute.

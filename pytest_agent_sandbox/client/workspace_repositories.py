@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import posixpath
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
 
 from pytest_agent_sandbox.client.asynchronous import InThread
+from pytest_agent_sandbox.client.commands import left_until
 from pytest_agent_sandbox.client.repositories import (
     CloneResult,
     RepoMapping,
@@ -61,14 +63,17 @@ class WorkspaceRepositories(WorkspaceCommands):
 
         Raises:
             SettingsError: What is given is no repository.
-            ServerError: The server did not run git.
+            ServerError: The server did not run git, or did not tell of a secret in time.
         """
         token = cache(self._token)
         mappings: dict[str, RepoMapping] = {}
         errors: dict[str, str] = {}
         for name, one in unique_folders(map(as_repository, repos)).items():
             path = self.path(posixpath.join(target_dir or "", name))
-            error = self._clone(one, path, token(one.token_name), timeout)
+            end = time.monotonic() + timeout
+            with self.connection.time.within(timeout):
+                secret = token(one.token_name)
+            error = self._clone(one, path, secret, left_until(end))
             if error is None:
                 mappings[one.name] = RepoMapping(one.name, name, path, one.ref)
             else:
@@ -90,13 +95,17 @@ class WorkspaceRepositories(WorkspaceCommands):
         env = None if token is None else {"TOKEN": token}
         result = self.execute_command(command, timeout=timeout, env=env)
         if result.timed_out:
-            return f"git was not done within {timeout:g} s."
+            return f"git was not done within {timeout:.3g} s."
         return None if result.exit_code == 0 else result.stderr.strip()
 
     def _token(self, name: str | None) -> str | None:
-        if name is not None:
-            with suppress(ServerError):  # there is none
-                return Secrets(self.connection).value(name).get_secret_value() or None
-        return None
+        if name is None:
+            return None
+        try:
+            return Secrets(self.connection).value(name).get_secret_value() or None
+        except ServerError as error:
+            if error.status != HTTPStatus.NOT_FOUND:  # else there is none
+                raise
+            return None
 
     aclone_repos = InThread(clone_repos)
