@@ -9,8 +9,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from pytest_agent_sandbox.client.client_tools import by_specification
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.events import Event
+from pytest_agent_sandbox.client.token_callbacks import check_streams
 from pytest_agent_sandbox.client.upstream_arguments import in_our_words
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import SettingsError
@@ -43,28 +45,34 @@ def Conversation(  # noqa: N802 - programs written for the upstream SDK use it l
         callbacks: Called with every event, in order, in a thread of their own.
         visualize: Print the conversation to standard output as it happens.
         client_tools: Functions of this program that the agent may call: see `client_tool`. They are
-            there as long as the workspace is, which has to be a `DockerWorkspace`.
+            there as long as the workspace is, which has to be a `DockerWorkspace`. A dict with
+            `name`, `description` and `parameters` is a tool that does nothing: callbacks see calls.
         delete_on_close: Have the server forget the conversation when it is closed.
         options: Everything else that `RemoteConversation` takes, and upstream's names for it:
-            `max_iteration_per_run`, `hook_config`, `visualizer`, `tags`, `user_id`, `plugins`,
-            `stuck_detection`, `stuck_detection_thresholds`.
+            `max_iteration_per_run`, `hook_config`, `visualizer`, `token_callbacks`, `tags`,
+            `user_id`, `plugins`, `stuck_detection`, `stuck_detection_thresholds`.
 
     Raises:
         TypeError: An argument is upstream's, and has another way here: the message names it.
         SettingsError: The agent, or what it is given, cannot be used.
         ServerError: The server refused.
     """
+    if options.get("token_callbacks"):
+        check_streams(agent)
     options, also = in_our_words(options)
     callbacks = [*also, *callbacks]
     if isinstance(workspace, Workspace):
         agent = with_each_llm(agent, partial(_keep_key_here, workspace.gateway))
-    if client_tools:
+    functions, specifications = by_specification(client_tools)
+    if specifications:
+        options["request"] = {"client_tools": specifications, **(options.get("request") or {})}
+    if functions:
         if not isinstance(workspace, Workspace):
             raise SettingsError(
                 "client_tools need a DockerWorkspace: from another server this process may be out "
                 "of reach."
             )
-        tools = ServedTools(client_tools, workspace.gateway)
+        tools = ServedTools(functions, workspace.gateway)
         options["mcp_servers"] = {**tools.mcp_servers, **(options.get("mcp_servers") or {})}
         callbacks = [lambda _: tools.check(), *callbacks]
     if visualize:

@@ -163,7 +163,7 @@ def llm_payload(llm: object) -> dict[str, Any]:
         SettingsError: It is none of these.
     """
     if isinstance(llm, LLM | dict):
-        return dict(_plain(llm))
+        return dict(plain(llm))
     if hasattr(llm, "model_dump"):
         return dict(llm.model_dump(mode="json", context={"expose_secrets": True}))
     raise SettingsError(f"An LLM is an LLM or a dict, not {type(llm).__name__}.")
@@ -178,9 +178,9 @@ def _shown_on_desktop(tool: Any) -> Any:
 
 def _payload(agent: object) -> dict[str, Any]:
     if isinstance(agent, dict):
-        return {"kind": "Agent", **_plain(agent)}
+        return {"kind": "Agent", **plain(agent)}
     if isinstance(agent, Agent | ACPAgent):
-        return dict(_plain(agent))
+        return dict(plain(agent))
     if hasattr(agent, "model_dump"):
         # openhands-sdk masks its keys unless it is asked in this way.
         return dict(agent.model_dump(mode="json", context={"expose_secrets": True}))
@@ -190,15 +190,15 @@ def _payload(agent: object) -> dict[str, Any]:
     )
 
 
-def _plain(value: Any) -> Any:
-    """Return `value` as JSON knows it: models as dicts, without empty fields, secrets in clear."""
+def plain(value: Any) -> Any:
+    """Return a value as JSON knows it: models as dicts, without empty fields, secrets in clear."""
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, BaseModel):
         fields = {**dict(value), **(value.model_extra or {})}
-        return {name: _plain(field) for name, field in fields.items() if field is not None}
+        return {name: plain(field) for name, field in fields.items() if field is not None}
     if isinstance(value, dict):
-        return {name: _plain(field) for name, field in value.items()}
+        return {name: plain(field) for name, field in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value

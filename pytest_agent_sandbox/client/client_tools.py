@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, overload
 
-from pydantic import TypeAdapter, validate_call
+from pydantic import BaseModel, TypeAdapter, validate_call
 from pydantic.errors import PydanticUserError
 from pydantic_core import to_json
 
+from pytest_agent_sandbox.client.agents import plain
 from pytest_agent_sandbox.errors import SettingsError
 
 #: What providers allow.
@@ -96,6 +97,32 @@ def client_tool(
     if function is None:
         return lambda decorated: _described(decorated, name, description)
     return _described(function, name, description)
+
+
+def by_specification(tools: Sequence[object]) -> tuple[list[object], list[dict[str, Any]]]:
+    """Return the tools that are functions, and those that are only described, as the server has it.
+
+    Args:
+        tools: Functions; and dicts, or objects of openhands-sdk, with a `name`, a `description` and
+            `parameters`.
+
+    Raises:
+        SettingsError: A description has no name.
+    """
+    functions: list[object] = []
+    described: list[dict[str, Any]] = []
+    for tool in tools:
+        if not isinstance(tool, Mapping | BaseModel):
+            functions.append(tool)
+            continue
+        specification = dict(plain(tool))
+        if not _NAME.fullmatch(str(specification.get("name") or "")):
+            raise SettingsError(
+                'client_tools=[{…}] takes {"name": "…", "description": "…", "parameters": {…}}, '
+                f"not {tool!r}."
+            )
+        described.append(specification)
+    return functions, described
 
 
 def as_client_tool(tool: object) -> ClientTool:

@@ -69,8 +69,8 @@ class RemoteConversation(ConversationCalls, ConversationVerbs, AwaitableClosing)
         guard: Asked while waiting, in addition to the workspace's.
         run_timeout: Seconds for a run that is given no timeout of its own; None for no limit.
         start_timeout: Seconds for all that the server is asked until the conversation is there.
-        redactor: Masks what an error quotes of the server's log, and learns each value that
-            `secrets` and `update_secrets` give; one of the conversation's own by default.
+        redactor: Masks what an error quotes of the server's log, and learns what `secrets` and
+            `update_secrets` give, and credentials of MCP servers; one of its own by default.
 
     Raises:
         SettingsError: The agent, or what it is given, cannot be used.
@@ -125,6 +125,7 @@ class RemoteConversation(ConversationCalls, ConversationVerbs, AwaitableClosing)
                     mcp_servers=mcp_servers,
                     skills=skills,
                     hooks=hooks,
+                    redactor=self._redactor,
                 )
             except BaseException:
                 self._connection.close()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_agent_sandbox.client import versions
-from pytest_agent_sandbox.client.agents import agent_payload
+from pytest_agent_sandbox.client.agents import agent_payload, plain
 from pytest_agent_sandbox.client.policies import (
     ConfirmationPolicy,
     SecurityAnalyzer,
@@ -100,6 +100,6 @@ def _with_mcp_servers(
                 f"`args`, or a `url`."
             )
     own = dict(agent.get("mcp_config") or {})
-    servers = {**own.get("mcpServers", own), **mcp_servers}
+    servers = {**own.get("mcpServers", own), **plain(mcp_servers)}
     is_plain = versions.has(connection.version, versions.PLAIN_MCP_SERVERS)
     return servers if is_plain else {"mcpServers": servers}

@@ -12,6 +12,7 @@ from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.client.conversation_endpoints import PATIENCE, ConversationEndpoints
 from pytest_agent_sandbox.client.conversation_feed import ConversationFeed
 from pytest_agent_sandbox.client.conversation_state import ConversationState
+from pytest_agent_sandbox.client.elsewhere import elsewhere
 from pytest_agent_sandbox.client.policies import (
     ConfirmationPolicy,
     SecurityAnalyzer,
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.client.agents import LLM
 
 
+@elsewhere(
+    {
+        "agent_final_response": "final_response() returns it",
+        "execute_tool": "workspace.execute_command(…) runs a command beside the agent",
+        "generate_title": 'set_title(…) gives it one; with request={"autotitle": True} the server '
+        "asks the agent's LLM for it",
+        "navigate_to": "navigate(…) does it",
+        "reject_pending_actions": "reject(…) does it",
+        "stuck_detector": "run() raises an error where the agent is stuck",
+    }
+)
 class ConversationVerbs:
     """A conversation that is asked, changed and steered.
 

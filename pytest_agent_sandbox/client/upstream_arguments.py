@@ -7,14 +7,24 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from pytest_agent_sandbox.client import token_callbacks
 from pytest_agent_sandbox.client.callbacks import EventCallback
 
 # Of openhands-sdk 1.58: what is called differently here, and what goes into the request as it is.
 _OURS = {"max_iteration_per_run": "max_iterations", "hook_config": "hooks"}
-_AS_THEY_ARE = ("tags", "user_id", "plugins", "stuck_detection", "stuck_detection_thresholds")
+_AS_THEY_ARE = (
+    "tags",
+    "user_id",
+    "plugins",
+    "stuck_detection",
+    "stuck_detection_thresholds",
+    "observability_metadata",
+    "observability_tags",
+    "observability_span_name",
+    "observability_parent_span_context",
+)
 _NOT_HERE = {
     "persistence_dir": "the server keeps conversations: see docs/restarts.md",
-    "token_callbacks": "callbacks= get the pieces of a streamed reply too, as events",
     "cipher": "secret_key_env= of the workspace names the key that the server encrypts with",
 }
 
@@ -39,6 +49,8 @@ def in_our_words(options: Mapping[str, Any]) -> tuple[dict[str, Any], list[Event
             request[name] = _plain(value)
         elif name == "visualizer":
             callbacks += _visualizing(value)
+        elif name == "token_callbacks":
+            callbacks += [token_callbacks.calling(value)] if value else []
         else:
             ours[name] = value
     if request:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_agent_sandbox.client.agents import Agent, default_agent
+from pytest_agent_sandbox.client.elsewhere import elsewhere
 from pytest_agent_sandbox.client.workspace_files import WorkspaceFiles
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host.closing import Closing
@@ -59,6 +60,24 @@ class FileOperationResult:
     error: str | None = None
 
 
+@elsewhere(
+    {
+        "client": "connection.request(…) asks the server",
+        "conversation_id": "conversation.id tells it",
+        "default_conversation_tags": 'request={"tags": {…}} of a conversation gives it tags',
+        "get_command_output": "start_command(…) returns a command; its printed() tells it",
+        "get_llm": "server.profiles has the server's LLMs; agent_llm is the test's",
+        "get_mcp_config": "server.settings.get() tells it; a conversation takes mcp_servers=",
+        "get_runtime_session_key": "there is one sandbox, and api_key is its key",
+        "get_secrets": "server.secrets has them; a conversation takes secrets=",
+        "get_server_info": "server_info() tells it",
+        "load_skills_from_agent_server": "server.skills.find(…) finds them",
+        "register_conversation": "a conversation knows its workspace; conversation.id is its id",
+        "register_cost": "conversation.cost tells it, and llm_max_cost limits it",
+        "release_runtime": "close() ends it, pause() holds it",
+        "stop_command": "start_command(…) returns a command; its stop() ends it",
+    }
+)
 class UpstreamNames(WorkspaceFiles, Closing):
     """A workspace that also answers to upstream's names."""
 
@@ -67,20 +86,26 @@ class UpstreamNames(WorkspaceFiles, Closing):
         self.close()
 
     def file_upload(
-        self, source_path: str | Path, destination_path: str | Path
+        self, source_path: str | Path | bytes, destination_path: str | Path
     ) -> FileOperationResult:
         """Copy a file into the sandbox, as `upload` does; failures are told by the result.
 
         Args:
-            source_path: A file of this machine.
+            source_path: A file of this machine, or what is to be in the sandbox's file.
             destination_path: Where it goes in the sandbox.
         """
-        source, destination = str(source_path), str(destination_path)
+        source = "<bytes>" if isinstance(source_path, bytes) else str(source_path)
+        destination = str(destination_path)
         try:
-            self.upload(source, destination)
+            if isinstance(source_path, bytes):
+                self.write_bytes(destination, source_path)
+                size = len(source_path)
+            else:
+                self.upload(source, destination)
+                size = Path(source).stat().st_size
         except (SandboxError, OSError) as error:
             return FileOperationResult(False, source, destination, error=str(error))
-        return FileOperationResult(True, source, destination, Path(source).stat().st_size)
+        return FileOperationResult(True, source, destination, size)
 
     def file_download(
         self, source_path: str | Path, destination_path: str | Path

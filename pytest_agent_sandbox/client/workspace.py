@@ -17,8 +17,8 @@ from pytest_agent_sandbox.client.asynchronous import AwaitableClosing, InThread
 from pytest_agent_sandbox.client.resources.server import AgentServer
 from pytest_agent_sandbox.client.transport import Guard, ServerConnection
 from pytest_agent_sandbox.client.upstream_names import UpstreamNames
-from pytest_agent_sandbox.client.workspace_commands import WorkspaceCommands
 from pytest_agent_sandbox.client.workspace_git import WorkspaceGit
+from pytest_agent_sandbox.client.workspace_repositories import WorkspaceRepositories
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed, ServerError, SettingsError
 
 # Seconds for the server to say that it is ready, before it is asked again.
@@ -28,7 +28,7 @@ _INFO_TIMEOUT = 60.0
 _FORGET_TIMEOUT = 10.0
 
 
-class RemoteWorkspace(WorkspaceCommands, WorkspaceGit, UpstreamNames, AwaitableClosing):
+class RemoteWorkspace(WorkspaceRepositories, WorkspaceGit, UpstreamNames, AwaitableClosing):
     """The workspace of a running agent server, wherever it runs.
 
     Example:

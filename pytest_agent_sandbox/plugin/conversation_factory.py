@@ -15,6 +15,7 @@ import pytest
 from pytest_agent_sandbox.client.acp import is_acp
 from pytest_agent_sandbox.client.agents import LLM, default_agent
 from pytest_agent_sandbox.client.asynchronous import InThread
+from pytest_agent_sandbox.client.client_tools import by_specification
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.plugin.opened import OpenResources
@@ -122,7 +123,9 @@ class ConversationFactory(Closing):
             skills: Knowledge for the agent: `Skill("name", "content")`.
             hooks: Commands that run in the sandbox at what the agent does, by event:
                 `{"stop": "test -f DONE || exit 2"}`; exit code 2 refuses it.
-            client_tools: Functions of the test that the agent may call: see `client_tool`.
+            client_tools: Functions of the test that the agent may call: see `client_tool`. A dict
+                with `name`, `description` and `parameters` is a tool that does nothing: its calls
+                are in `conversation.events`.
             conversation_id: The id to give to the conversation; by default the server makes one.
             request: Further fields of the request that starts the conversation, as the server takes
                 them: `tags`, `plugins`, `agent_definitions`, `tool_module_qualnames`, …
@@ -151,7 +154,10 @@ class ConversationFactory(Closing):
         )
         if is_acp(described):  # its LLM is its own affair: it is led there by its environment
             secrets = {**workspace.gateway.llm_variables(lane), **(secrets or {})}
-        tools = self._serve(client_tools, workspace)
+        functions, specifications = by_specification(client_tools)
+        if specifications:
+            request = {"client_tools": specifications, **(request or {})}
+        tools = self._serve(functions, workspace)
         if tools is not None:
             mcp_servers = {**tools.mcp_servers, **(mcp_servers or {})}
 

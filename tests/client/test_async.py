@@ -20,7 +20,7 @@ from pytest_agent_sandbox.errors import ConversationTimeout, ServerError
 from .scripted_llm import ScriptedLLM, say, tool
 
 #: Public methods that have no awaitable form: they do not block.
-NOT_BLOCKING = {"as_openhands", "check_messages", "keep", "path"}
+NOT_BLOCKING = {"as_openhands", "check_messages", "get_repos_context", "keep", "path"}
 #: What the plugin asks of a workspace, in the thread of its own hooks.
 #: Other names of what has one.
 UPSTREAMS = {"cleanup", "file_download", "file_upload"}

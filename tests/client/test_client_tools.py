@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from pytest_agent_sandbox.client.client_tools import as_client_tool, client_tool
+from pytest_agent_sandbox.client.client_tools import as_client_tool, by_specification, client_tool
 from pytest_agent_sandbox.errors import SettingsError
 
 
@@ -130,3 +130,20 @@ def test_what_is_no_tool(function: object, problem: str) -> None:
 def test_a_name_that_no_provider_takes() -> None:
     with pytest.raises(SettingsError, match="needs a name"):
         client_tool(name="a b")(price_of)
+
+
+def test_tools_that_are_only_described() -> None:
+    class Specification(BaseModel):
+        name: str
+        parameters: dict[str, str]
+        annotations: None = None
+
+    parameters = {"type": "object"}
+    described = {"name": "blink", "description": "Blinks.", "parameters": parameters}
+    functions, found = by_specification(
+        [price_of, described, Specification(name="nod", parameters=parameters)]
+    )
+    assert functions == [price_of]
+    assert found == [described, {"name": "nod", "parameters": parameters}]
+    with pytest.raises(SettingsError, match=r'takes \{"name"'):
+        by_specification([{"description": "Blinks."}])

@@ -82,7 +82,22 @@ def test_what_is_secret_is_told_before_it_is_sent(workspace: RemoteWorkspace) ->
     at.profiles.delete("told")
     added = at.provider_connections.add("Mine", "of a connection", provider="openai")
     at.provider_connections.delete(added["id"])
-    assert told == ["of a secret", "of a profile", "of a connection"]
+    server = {"command": "/no/such/program", "env": {"KEY": SecretStr("of a variable")}}
+    at.settings.add_mcp_server("told", server)
+    at.settings.update_mcp_server("told", {"env": {"KEY": "of a change"}})
+    at.settings.update(agent={"llm": {"api_key": "of the settings"}})
+    at.mcp.test({"url": "http://127.0.0.1:9/mcp", "headers": {"X-Key": "of a header"}}, timeout=5)
+    at.settings.delete_mcp_server("told")
+    at.settings.update(agent={"llm": {"api_key": None}})
+    assert told == [
+        "of a secret",
+        "of a profile",
+        "of a connection",
+        "of a variable",
+        "of a change",
+        "of the settings",
+        "of a header",
+    ]
 
 
 def test_profiles(at: AgentServer) -> None:

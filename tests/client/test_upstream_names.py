@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from pytest_agent_sandbox import Conversation, default_agent, get_default_agent, get_logger
+from pytest_agent_sandbox import (
+    Conversation,
+    RemoteConversation,
+    default_agent,
+    get_default_agent,
+    get_logger,
+)
 from pytest_agent_sandbox.client.agents import LLM
 from pytest_agent_sandbox.client.upstream_arguments import in_our_words
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
@@ -55,6 +61,7 @@ def test_arguments_in_our_words() -> None:
             "visualizer": visualizer,
             "plugins": [Source(source="x")],
             "user_id": "me",
+            "observability_tags": ["nightly"],
             "request": {"tags": {"a": "b"}},
             "secrets": {"A": "b"},
         }
@@ -63,17 +70,21 @@ def test_arguments_in_our_words() -> None:
         "max_iterations": 3,
         "hooks": {"stop": "true"},
         "secrets": {"A": "b"},
-        "request": {"plugins": [{"source": "x"}], "user_id": "me", "tags": {"a": "b"}},
+        "request": {
+            "plugins": [{"source": "x"}],
+            "user_id": "me",
+            "observability_tags": ["nightly"],
+            "tags": {"a": "b"},
+        },
     }
     assert callbacks == [visualizer.on_event]
-    assert in_our_words({"visualizer": None}) == ({}, [])
+    assert in_our_words({"visualizer": None, "token_callbacks": None}) == ({}, [])
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"persistence_dir": "x"}, "docs/restarts.md"),
-        ({"token_callbacks": []}, "callbacks="),
         ({"visualizer": Visualizer}, "visualize=True"),
         ({"hook_config": {}, "hooks": {}}, "give only one"),
     ],
@@ -83,6 +94,26 @@ def test_what_is_different_says_so(given: dict[str, object], said: str) -> None:
         in_our_words(given)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        (RemoteWorkspace, "register_cost", r"has no register_cost: conversation\.cost tells it"),
+        (RemoteWorkspace, "get_secrets", r"server\.secrets"),
+        (RemoteWorkspace, "stop_command", r"its stop\(\)"),
+        (RemoteConversation, "generate_title", r"set_title\(…\)"),
+        (RemoteConversation, "reject_pending_actions", r"reject\(…\)"),
+        (RemoteConversation, "agent_final_response", r"final_response\(\)"),
+    ],
+)
+def test_attributes_that_are_elsewhere(kind: type, name: str, said: str) -> None:
+    one = kind.__new__(kind)
+    with pytest.raises(AttributeError, match=said):
+        getattr(one, name)
+    assert not hasattr(one, name)
+    with pytest.raises(AttributeError, match="has no attribute"):
+        one.no_such_thing  # noqa: B018
+
+
 def test_a_workspace(workspace: RemoteWorkspace, tmp_path: Path) -> None:
     result = workspace.execute_command("pwd; sleep 5", "/tmp", 1.0)
     assert (result.stdout, result.timeout_occurred) == ("/tmp\n", True)
@@ -90,6 +121,8 @@ def test_a_workspace(workspace: RemoteWorkspace, tmp_path: Path) -> None:
     sent = workspace.file_upload(tmp_path / "there", "here")
     assert (sent.success, sent.file_size, sent.error) == (True, 2, None)
     assert workspace.read_text("here") == "ö"
+    assert workspace.file_upload(b"in memory", "there").file_size == 9
+    assert workspace.read_text("there") == "in memory"
     assert workspace.file_download("here", tmp_path / "back").success
     assert (tmp_path / "back").read_text() == "ö"
     assert not workspace.file_upload(tmp_path / "none", "x").success

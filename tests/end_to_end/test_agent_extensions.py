@@ -16,6 +16,11 @@ from pytest_agent_sandbox.errors import SettingsError
 
 PROGRAMS = {str(PROGRAMS)!r}
 PYTHON = "/agent-server/.venv/bin/python"  # it has the libraries of both protocols
+BLINK = {{
+    "name": "blink",
+    "description": "Blinks.",
+    "parameters": {{"type": "object", "properties": {{"eye": {{"type": "string"}}}}}},
+}}
 LETTERS = {{"command": PYTHON, "args": ["/tmp/letters.py"], "env": {{"ENDING": "!"}}}}
 """
     """
@@ -198,12 +203,14 @@ def test_two_beside_an_mcp_server(agent_workspace, go):
     def nothing() -> None: "Says nothing."
     conversation, asked = go(
         say("", tool("test_one"), tool("test_nothing"), tool("letters_count_letters", word="ab")),
-        say("Done."), client_tools=[one, nothing], mcp_servers={"letters": LETTERS},
+        tool("blink", eye="left"),
+        say("Done."), client_tools=[one, nothing, BLINK], mcp_servers={"letters": LETTERS},
     )
     print([one["function"]["name"] for one in asked[0]["tools"]])
     results = {call.name: call for call in conversation.events.tool_calls()}
     assert not any(call.is_error for call in results.values())
     assert "ab has 2 letters!" in results["letters_count_letters"].result
+    assert results["blink"].arguments == {"eye": "left"}
 
 @pytest.mark.agent_sandbox(network="isolated")
 def test_without_a_network(go):

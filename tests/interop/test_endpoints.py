@@ -11,7 +11,6 @@ import pytest
 
 from pytest_agent_sandbox import DockerWorkspace, RemoteConversation
 from pytest_agent_sandbox.client.resources.server import AgentServer
-from pytest_agent_sandbox.containers.engine import ContainerEngine
 
 from .endpoints import CALLS, endpoints, wanted
 
@@ -19,9 +18,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "upstream.md"
 
 
 @pytest.fixture(scope="module")
-def described(engine: ContainerEngine, agent_server_image: str) -> dict[str, Any]:
-    with DockerWorkspace(server_image=agent_server_image, engine=engine) as workspace:
-        answer: dict[str, Any] = workspace.connection.get_json("/openapi.json")
+def described(running_server: DockerWorkspace) -> dict[str, Any]:
+    answer: dict[str, Any] = running_server.connection.get_json("/openapi.json")
     return answer
 
 

@@ -69,6 +69,10 @@ def test_convo_with_sandboxed_server(agent_workspace, agent_llm, facts):
     finally:
         conversation.close()
     assert received
+
+def test_without_as_openhands(agent_workspace):
+    agent = get_default_agent(llm=LLM(model="openai/any", api_key="none"), cli_mode=True)
+    Conversation(agent=agent, workspace=agent_workspace)
 """
 
 
@@ -80,7 +84,10 @@ def sandbox(engine, agent_server_image):
 
 
 def test_upstreams_example(sandbox, engine, with_openhands):
-    """It passes, and it fails where another number of facts is wanted."""
+    """It passes, and it fails where another number of facts is wanted.
+
+    A workspace that the SDK cannot take is told apart from one that it can.
+    """
     code, output = with_openhands(
         "-m",
         "pytest",
@@ -93,8 +100,11 @@ def test_upstreams_example(sandbox, engine, with_openhands):
         environment={"SANDBOX_API_KEY": sandbox.session_key.get_secret_value()},
     )
     assert code == 1
-    assert "1 failed, 1 passed" in output
+    assert "2 failed, 1 passed" in output
     assert "assert 3 == 4" in output
+    assert (
+        "It takes one of its own: Conversation(workspace=agent_workspace.as_openhands())" in output
+    )
 
 
 def test_without_the_sdk_there_is_a_word_on_how_to_get_it(sandbox):

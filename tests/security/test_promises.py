@@ -56,6 +56,10 @@ PROMISES = {
         "host/test_egress.py::test_a_name_is_looked_up_once"
     ],
     "not even an LLM": ["end_to_end/test_network.py::test_none_has_files_and_commands_and_no_llm"],
+    "values of `env` and `headers` of MCP servers": [
+        "client/test_secret_fields.py",
+        "client/test_resources.py::test_what_is_secret_is_told_before_it_is_sent",
+    ],
     "The LLM's API key stays in the test process": [
         "end_to_end/test_live.py::"
         "test_the_key_stays_on_this_machine_and_a_forwarded_secret_is_in_no_evidence"

@@ -43,21 +43,18 @@ class Profiles(Named):
 
     def save(self, name: str, llm: LLM | Mapping[str, Any]) -> None:
         """Keep one under a name; an earlier one of that name is replaced."""
-        self._ask("POST", name, body={"llm": self._described(llm), "include_secrets": True})
+        self._ask("POST", name, body={"llm": self._llm(llm), "include_secrets": True})
 
     def validate(self, name: str, llm: LLM | Mapping[str, Any]) -> dict[str, Any]:
         """Have the server try an LLM, with a call of it; return whether it is `valid`."""
-        return self._object("POST", name, "validate", body={"llm": self._described(llm)})
+        return self._object("POST", name, "validate", body={"llm": self._llm(llm)})
 
     def rename(self, name: str, new_name: str) -> None:
         """Give one another name."""
         self._ask("POST", name, "rename", body={"new_name": new_name})
 
-    def _described(self, llm: LLM | Mapping[str, Any]) -> dict[str, Any]:
-        described = llm_payload(llm)
-        if key := described.get("api_key"):
-            self._on_secret(str(key))
-        return described
+    def _llm(self, llm: LLM | Mapping[str, Any]) -> dict[str, Any]:
+        return self._described(llm_payload(llm))
 
 
 class AgentProfiles(Named):
@@ -67,7 +64,7 @@ class AgentProfiles(Named):
 
     def save(self, name: str, profile: Mapping[str, Any]) -> None:
         """Keep one under a name; an earlier one of that name is replaced."""
-        self._ask("POST", name, body=dict(profile))
+        self._ask("POST", name, body=self._described(profile))
 
     def rename(self, name: str, new_name: str) -> None:
         """Give one another name."""
@@ -86,7 +83,7 @@ class MetaProfiles(Named):
 
     def save(self, name: str, profile: Mapping[str, Any]) -> None:
         """Keep one under a name; an earlier one of that name is replaced."""
-        self._ask("POST", name, body=dict(profile))
+        self._ask("POST", name, body=self._described(profile))
 
 
 class ProviderConnections(Resource):

@@ -8,8 +8,10 @@ from urllib.parse import quote
 
 from pydantic import SecretStr
 
+from pytest_agent_sandbox.client.agents import plain
 from pytest_agent_sandbox.client.answers import an_object, shown
 from pytest_agent_sandbox.client.pages import items
+from pytest_agent_sandbox.client.secret_fields import secrets_in
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import ServerError
 
@@ -42,6 +44,13 @@ class Resource:
         text = secret.get_secret_value() if isinstance(secret, SecretStr) else secret
         self._on_secret(text)
         return text
+
+    def _described(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a document as the server takes it, after telling of the secrets in it."""
+        described = dict(plain(document))
+        for secret in secrets_in(described):
+            self._on_secret(secret)
+        return described
 
     def _ask(
         self,

@@ -38,7 +38,7 @@ class Settings(Resource):
             conversation_settings_diff=conversation,
             misc_settings_diff=misc,
         )
-        return self._object("PATCH", body=body)
+        return self._object("PATCH", body=self._described(body))
 
     def agent_schema(self) -> dict[str, Any]:
         """Return which settings of agents there are."""
@@ -50,11 +50,11 @@ class Settings(Resource):
 
     def add_mcp_server(self, key: str, server: Mapping[str, Any]) -> dict[str, Any]:
         """Add an MCP server, with a `command` in the sandbox or a `url`; return the settings."""
-        return self._object("POST", "mcp", key, body=dict(server))
+        return self._object("POST", "mcp", key, body=self._described(server))
 
     def update_mcp_server(self, key: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Change an MCP server; return the settings."""
-        return self._object("PATCH", "mcp", key, body=dict(changes))
+        return self._object("PATCH", "mcp", key, body=self._described(changes))
 
     def delete_mcp_server(self, key: str) -> dict[str, Any]:
         """Remove an MCP server; return the settings."""
@@ -100,5 +100,5 @@ class McpServers(Resource):
             name: Its name.
             timeout: Seconds that it has.
         """
-        body = given(server=dict(server), name=name, timeout=timeout)
+        body = given(server=self._described(server), name=name, timeout=timeout)
         return self._object("POST", "test", body=body, timeout=timeout + 30.0)

@@ -17,6 +17,7 @@ from pytest_agent_sandbox import errors
 from pytest_agent_sandbox.errors import LOG_TITLE, SandboxError
 from pytest_agent_sandbox.evidence import limits
 from pytest_agent_sandbox.evidence.log_lines import readable
+from pytest_agent_sandbox.plugin.report import misuse
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.evidence.recorder import Recorder
@@ -69,6 +70,7 @@ def prepare_failure(
         return
     error = call.excinfo.value
     _mask_error(error, mask)
+    misuse.explain(error)
     if isinstance(error, SandboxError):
         notes = getattr(error, "__notes__", [])
         if error.log and notes and notes[0].startswith(LOG_TITLE):

@@ -1,9 +1,7 @@
 """The sandbox with VS Code, desktop and browser, looked at with a real browser as a person does."""
 
-import contextlib
 import logging
 import re
-import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -16,6 +14,7 @@ from pytest_agent_sandbox import LLM, DockerWorkspace, RemoteConversation, defau
 from pytest_agent_sandbox.engines.docker.access import ways_in
 from pytest_agent_sandbox.errors import ServiceUnavailable
 from pytest_agent_sandbox.llm.script import Script
+from tests.support import ports
 
 #: The colour of the page that the agent visits: nothing else on the desktop has it.
 COLOUR = (18, 52, 255)
@@ -244,24 +243,15 @@ def test_an_image_without_them_says_so(engine, agent_server_image):
         assert "will be disabled" not in workspace.container.log_tail(200)
 
 
-@pytest.mark.parametrize("by_hand", [True, False])
-def test_programs_that_make_addresses_by_hand_are_told_of_the_links(full_image, caplog, by_hand):
-    port = free_ports() if by_hand else None
-    with DockerWorkspace(server_image=full_image, extra_ports=True, host_port=port) as workspace:
+def test_only_programs_that_make_addresses_by_hand_are_told_of_the_links(full_image, caplog):
+    """Those are told in tests/interop/test_programs.py."""
+    with DockerWorkspace(server_image=full_image, extra_ports=True) as workspace:
         answer = httpx.get(f"{workspace.host}/api/vscode/url", trust_env=False)
         assert answer.status_code == httpx.codes.UNAUTHORIZED
-    told = [record for record in caplog.records if "workspace.vscode_url()" in record.message]
-    assert len(told) == by_hand
+    assert not [record for record in caplog.records if "workspace.vscode_url()" in record.message]
 
 
+@pytest.fixture
 def free_ports():
     """The first of three ports in a row that nobody listens at."""
-    while True:
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-        with contextlib.suppress(OSError), contextlib.ExitStack() as listening:
-            for number in range(3):
-                taken = listening.enter_context(socket.socket())
-                taken.bind(("127.0.0.1", port + number))
-            return port
+    return ports.free_ports(3)
