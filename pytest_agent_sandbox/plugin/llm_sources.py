@@ -11,7 +11,7 @@ from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
 from pytest_agent_sandbox.llm.cassettes.player import CassettePlayer
 from pytest_agent_sandbox.llm.models import check_model
 from pytest_agent_sandbox.llm.script import Script
-from pytest_agent_sandbox.plugin.report.skips import NOBODY_ANSWERS
+from pytest_agent_sandbox.plugin.report.skips import nobody_answers
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.host.redaction import Redactor
@@ -30,9 +30,6 @@ _SCRIPTED = {
     "output_cost_per_token": 0.0,
     "capability_overrides": {"supports_vision": True},
 }
-
-#: How the reason ends for which a test is skipped.
-_WHAT_TO_DO = "set them to run it with a live LLM and record it"
 
 #: The cassette of a failed test, among its evidence.
 _KEPT = "cassette.json"
@@ -146,9 +143,7 @@ class LLMSources:
             settings.llm_record or self._is_in_ci or self._cassette.exists()
         ):
             return ""
-        return (
-            f"{NOBODY_ANSWERS} ({self._live.missing}: {_WHAT_TO_DO})" if self._live.missing else ""
-        )
+        return nobody_answers(self._live.missing) if self._live.missing else ""
 
     def note_unscripted(self, who: str) -> None:
         """Note who is without a script unless the test has one by now: "agent_conversation()"."""
