@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pytest_agent_sandbox.evidence.llm_steps import UNANSWERED
 from pytest_agent_sandbox.evidence.result import Result
 from pytest_agent_sandbox.evidence.steps import NO_RESULT
 from pytest_agent_sandbox.evidence.story import Hint, LogLine, Step
@@ -60,14 +61,17 @@ def hints(result: Result, steps: Sequence[Step], log: Sequence[LogLine] = ()) ->
         log: What its sandboxes have logged.
     """
     numbered = list(enumerate(steps, start=1))
+    unanswered = list(_of_llm_calls(numbered))
     found = [
         *_of_the_run(result),
         *_of_sandboxes(result, numbered),
+        *unanswered,
         *_of_acp_agents(numbered, log),
         *_of_calls(numbered),
         *_of_the_test(result, numbered),
         *_of_settings(result, numbered),
-        *_of_conversations(result, numbered),
+        # What the server says of a run without an LLM is the same in other words.
+        *([] if unanswered else _of_conversations(result, numbered)),
     ]
     return found + [Hint(text=note) for note in result.notes]
 
@@ -107,6 +111,14 @@ def _unfinished(numbered: list[tuple[int, Step]]) -> tuple[int | None, str]:
         if step.kind == "tool" and NO_RESULT in step.facts:
             return number, f" while {_call(step)} ran"
     return None, ""
+
+
+def _of_llm_calls(numbered: list[tuple[int, Step]]) -> Iterator[Hint]:
+    """Yield why the last LLM call got no answer, if it did not."""
+    calls = [(number, step) for number, step in numbered if step.kind == "llm"]
+    if calls and UNANSWERED in calls[-1][1].facts:
+        number, step = calls[-1]
+        yield Hint(text=f"{step.title} got no answer. {step.summary}", step=number)
 
 
 def _of_acp_agents(numbered: list[tuple[int, Step]], log: Sequence[LogLine]) -> Iterator[Hint]:

@@ -12,6 +12,8 @@ from pytest_agent_sandbox.evidence.story import Fact, Part, Step
 from pytest_agent_sandbox.llm.dialects.dialect import objects
 from pytest_agent_sandbox.llm.exchange import FIRST_ERROR
 
+#: The fact of a call whose provider could not be reached.
+UNANSWERED: Fact = ("answer", "unanswered")
 _LONGEST_REPLY = 120
 _INDENTED_CHANGE = re.compile(r"^\s+([-+] )", re.MULTILINE)
 #: What parts of a message hold their text in, in the three dialects.

@@ -171,7 +171,7 @@ def _totals(found: Result) -> Iterator[Fact]:
     kinds = next(iter(calls)) if len(calls) == 1 else ""
     yield "LLM calls", f"{sum(calls.values())} {kinds}".strip()
     yield "tokens", f"{found.llm.tokens:,}"
-    if set(calls) - {"scripted", "fault", "refused"}:
+    if set(calls) - {"scripted", "fault", "refused", "unanswered"}:
         yield "cost", "unknown" if found.llm.cost is None else f"${found.llm.cost:.4f}"
     if found.llm.saved:
         yield "saved by replay", f"${found.llm.saved:.4f}"

@@ -90,6 +90,8 @@ class LLMSources:
         self._unscripted = ""
         #: Remarks for the end of the run.
         self.notes: list[str] = []
+        #: The cassettes that were written, as paths for messages.
+        self.written: list[str] = []
 
     @property
     def mode(self) -> Literal["scripted", "replayed", "recorded", "live"]:
@@ -223,14 +225,18 @@ class LLMSources:
                     error.add_note(f"What was recorded is in {folder / _KEPT}")
                 raise
             self.notes += [problem] if problem else []
+            self.written += [player.where] if player.is_written else []
         elif has_recorded:
             self._keep_as_evidence(player, model, evidence())
 
     def _keep_as_evidence(self, player: CassettePlayer, model: str, folder: Path | None) -> None:
-        note = f"{player.where} was left as it is, for the test did not pass"
+        left = "left as it is" if player.is_there else "not written"
+        note = f"{player.where} was {left}, for the test did not pass"
         if folder is not None:
-            problem = player.save(model, folder / _KEPT)
-            note += f"; {problem or f'what was recorded is in {folder / _KEPT}'}"
+            incomplete = player.incomplete()
+            if not incomplete:
+                player.save(model, folder / _KEPT)
+            note += f"; {incomplete or f'what was recorded is in {folder / _KEPT}'}"
         self.notes.append(note)
 
     def _record_mode(self) -> Literal["none", "once", "new_episodes", "all", "live"]:
