@@ -149,6 +149,9 @@ def test_two_in_one_test(agent_workspace, agent_llm, small_agent):
         run = agent_workspace.run_agent([*small_agent, "--task", word])
         assert run.check().output == f"{word}.\\n"
 
+def test_no_llm_was_asked_for(agent_workspace, small_agent):
+    agent_workspace.run_agent([*small_agent, "--task", "x"]).check()
+
 def test_a_timeout(agent_workspace):
     run = agent_workspace.run_agent(["sh", "-c", "echo begun; exec sleep 60"], timeout=1.5)
     assert (run.exit_code, run.timed_out, run.output) == (-1, True, "begun\\n")
@@ -220,7 +223,10 @@ def test_edges(project):
     project.write("test_it.py", SUITE + f"PROGRAM = {str(PROGRAM)!r}\n" + EDGES)
     _, output = project.run("-v", "--no-sandbox-live")
     found = outcomes(output)
-    assert len(found) == 12
+    assert len(found) == 13
+    assert found.pop("test_no_llm_was_asked_for") == "FAILED"
+    missing = 'run-1 had no LLM and said "OPENAI_BASE_URL": request the fixture agent_llm'
+    assert output.count(missing) == 1
     assert found.pop("test_a_title_takes_a_reply") == "FAILED"
     assert "to see the note" in output
     note = "note:  Request 1, which took reply 1, offered no tools, unlike others: 'Write a title"
