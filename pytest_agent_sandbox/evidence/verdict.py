@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pytest_agent_sandbox import errors
 from pytest_agent_sandbox.evidence.readable import without_addresses
-from pytest_agent_sandbox.evidence.story import Fault, Verdict
+from pytest_agent_sandbox.evidence.story import Blame, Verdict
 
 _LONGEST_HEADLINE = 300
 #: Python names an error with its module, which is ours.
@@ -23,7 +23,7 @@ class Judgement(NamedTuple):
     """Verdict on a test, whose fault it was, and what happened in one line."""
 
     verdict: Verdict
-    fault: Fault = ""
+    fault: Blame = ""
     headline: str = ""
 
 
