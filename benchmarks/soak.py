@@ -56,7 +56,7 @@ def _on_the_engine(engine: ContainerEngine) -> dict[str, set[str]]:
 
 def main() -> None:
     arguments = read_arguments(
-        __doc__, rounds=None, seconds=Size(3600, 10, "how long new tests begin")
+        __doc__, rounds=None, seconds=Size(3600, 4, "how long new tests begin")
     )
     with ContainerEngine.connect() as engine:
         image = ensure_image(

@@ -50,8 +50,9 @@ def measure(
             lambda: bench.by_hand("ours", ours),
             lambda: bench.with_pool(pool_tests, test_seconds),
             lambda: bench.recycled(recycled_tests),
-            lambda: bench.recycled(recycled_tests, recycled_seconds),
         ]
+        if recycled_seconds:
+            turns.append(lambda: bench.recycled(recycled_tests, recycled_seconds))
         for number in range(rounds):
             # Who comes next finds the machine a little different: that goes to each in turn.
             start = number % len(turns)
@@ -64,11 +65,12 @@ def measure(
     report.ratio(
         "up and down, upstream / recycled", "up and down, upstream", "wait and teardown, recycled"
     )
-    report.ratio(
-        "up and down, upstream / recycled, long tests",
-        "up and down, upstream",
-        "wait and teardown, recycled, long tests",
-    )
+    if recycled_seconds:
+        report.ratio(
+            "up and down, upstream / recycled, long tests",
+            "up and down, upstream",
+            "wait and teardown, recycled, long tests",
+        )
     return report
 
 
@@ -130,7 +132,9 @@ def main() -> None:
         pool_tests=Size(4, 2, "tests in a suite with fresh sandboxes"),
         recycled_tests=Size(11, 2, "tests in a suite with recycled ones"),
         test_seconds=Size(8, 1, "how long a test takes that is to hide a start"),
-        recycled_seconds=Size(2, 1, "how long a test takes that is to hide a renewal"),
+        recycled_seconds=Size(
+            2, 0, "how long a test takes that is to hide a renewal; 0: none does"
+        ),
     )
     with ContainerEngine.connect() as engine:
         image = find_built(engine, target=MINIMAL_TARGET)

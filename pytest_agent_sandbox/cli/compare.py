@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.evidence import folders, records, results_table, sections
+from pytest_agent_sandbox.evidence.readable import dollars
 from pytest_agent_sandbox.evidence.story import Row
 from pytest_agent_sandbox.trials.statistics import (
     holm,
@@ -39,7 +40,7 @@ _MEASURES = (
     _Measure("steps", lambda row: float(row.steps), "{:.1f}".format),
     _Measure("LLM calls", lambda row: float(row.llm_calls), "{:.1f}".format),
     _Measure("tokens", lambda row: float(row.tokens), "{:,.0f}".format),
-    _Measure("cost", lambda row: row.cost, "${:.4f}".format),
+    _Measure("cost", lambda row: row.cost, dollars),
 )
 
 

@@ -24,6 +24,7 @@ class AgentRun:
         duration: Seconds from the request to the result.
         timed_out: True when it was ended because its timeout struck.
         truncated: True when it printed more than 64 MiB and was ended for that; the rest is lost.
+        timeout: Seconds that it had.
     """
 
     command: tuple[str, ...]
@@ -32,6 +33,7 @@ class AgentRun:
     duration: float = field(default=0.0, compare=False)
     timed_out: bool = False
     truncated: bool = False
+    timeout: float = field(default=0.0, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"Agent {shlex.join(self.command)} {self.outcome}.\n{self.output}".rstrip()
@@ -40,7 +42,7 @@ class AgentRun:
     def outcome(self) -> str:
         """How it ended, in words."""
         if self.timed_out:
-            return f"was ended by its timeout after {self.duration:.1f} s"
+            return f"was ended by its timeout of {self.timeout:g} s"
         return f"ended with exit code {self.exit_code} after {self.duration:.1f} s"
 
     def check(self) -> AgentRun:
@@ -125,4 +127,5 @@ def run_agent(
         duration=result.duration,
         timed_out=result.timed_out,
         truncated=result.truncated,
+        timeout=result.timeout,
     )

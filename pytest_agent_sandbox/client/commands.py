@@ -55,6 +55,7 @@ class CommandResult:
         timed_out: True when it was ended because its timeout struck.
         truncated: True when it wrote more than 64 MiB and was ended for that; the rest is lost.
         duration: Seconds from the request to the result.
+        timeout: Seconds that it had; 0 for a command that goes on in the background.
     """
 
     command: str
@@ -64,10 +65,11 @@ class CommandResult:
     timed_out: bool = False
     truncated: bool = False
     duration: float = field(default=0.0, compare=False)
+    timeout: float = field(default=0.0, compare=False, repr=False)
 
     def __str__(self) -> str:
         if self.timed_out:
-            how = f"was ended by its timeout after {self.duration:.1f} s"
+            how = f"was ended by its timeout of {self.timeout:g} s"
         else:
             how = f"ended with exit code {self.exit_code}"
         if self.truncated:
@@ -132,7 +134,7 @@ def run_command(
         raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}")
     if "\0" in command:
         raise ValueError("command: it holds a NUL, which no shell can take")
-    timeout = connection.time.left(timeout)
+    wanted, timeout = timeout, connection.time.left(timeout)
     started = time.monotonic()
     with connection.time.due(started + timeout):
         inputs = inputs or CommandInputs()
@@ -154,6 +156,7 @@ def run_command(
         timed_out=timed_out,
         truncated=max(len(out), len(err)) >= OUTPUT_LIMIT,
         duration=time.monotonic() - started,
+        timeout=wanted,
     )
 
 

@@ -163,7 +163,8 @@ class WorkspaceCommands(WorkspaceFiles):
             ServerError: The server refused or could not start the command.
         """
         words = agent_runs.words(command)
-        end = time.monotonic() + timeout
+        began = time.monotonic()
+        end = began + timeout
         self._make_folder(cwd, timeout)
         observer = self.on_agent_run(words, env or {}) if self.on_agent_run is not None else None
         run = agent_runs.run_agent(
@@ -174,6 +175,7 @@ class WorkspaceCommands(WorkspaceFiles):
             variables=(env or {}) if observer is None else observer.variables,
             observer=observer,
         )
+        run = replace(run, duration=time.monotonic() - began, timeout=timeout)
         if observer is not None:
             observer.ended(run)
         return run
@@ -193,7 +195,7 @@ class WorkspaceCommands(WorkspaceFiles):
                 raise
         self._make_folder(cwd, left_until(end))
         result = run(timeout=left_until(end))
-        return replace(result, duration=time.monotonic() - began)
+        return replace(result, duration=time.monotonic() - began, timeout=timeout)
 
     def _make_folder(self, cwd: str | None, timeout: float) -> None:
         """Make `working_dir`, where a command is to run in it."""

@@ -43,7 +43,7 @@ def _changed(changes: Sequence[Change], note: str) -> str:
 
 
 def _source(calls: Mapping[str, int]) -> Iterator[Fact]:
-    kinds = set(calls) - {"fault", "refused"}
+    kinds = set(calls) - {"fault", "refused", "unanswered"}
     if kinds == {"scripted"}:
         yield "LLM", "scripted: what the agent says and does comes from the test"
     elif kinds == {"replayed"}:

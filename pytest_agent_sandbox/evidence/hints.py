@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
+from pytest_agent_sandbox.evidence.llm_steps import UNANSWERED
 from pytest_agent_sandbox.evidence.result import Result
 from pytest_agent_sandbox.evidence.steps import NO_RESULT
 from pytest_agent_sandbox.evidence.story import Hint, LogLine, Step
 
+#: What the result says of the LLM of a program for which none was requested.
+NO_LLM = "none: the test does not request agent_llm"
 _LONGEST = 160
 #: Characters by which two errors are known to be the same.
 _SAME = 60
@@ -43,12 +47,19 @@ _KEPT_FROM = (
         "The sandbox's network is {}: --sandbox-allow=host:port opens single places.",
     ),
 )
+#: What to do then.
+_REQUEST = "request the fixture agent_llm in the test, which sets OPENAI_BASE_URL and the like."
+_RUN = "run_agent, in a test that requests agent_llm, sets the like; execute_command does not."
 # Steps before the end in which they are looked for, and characters of each.
 _LOOKED_AT, _OF_EACH = 40, 4000
 
 
 # How the agent server begins the errors of ACP agents, and what one writes to its standard error.
 _ACP_FAILED, _ACP_SAID = "ACP", "ACP stderr:"
+
+#: What a program says that finds no LLM: the variables that `run_agent` sets, and keys in words.
+_VARIABLE = re.compile(r"\b(?:OPENAI|ANTHROPIC)_(?:BASE_URL|API_BASE|API_KEY)\b|\bCODEX_API_KEY\b")
+_KEY = re.compile(rf"{_VARIABLE.pattern}|\bAPI[ _-]?key\b", re.IGNORECASE)
 
 
 def hints(result: Result, steps: Sequence[Step], log: Sequence[LogLine] = ()) -> list[Hint]:
@@ -60,14 +71,18 @@ def hints(result: Result, steps: Sequence[Step], log: Sequence[LogLine] = ()) ->
         log: What its sandboxes have logged.
     """
     numbered = list(enumerate(steps, start=1))
+    unanswered = list(_of_llm_calls(numbered))
     found = [
         *_of_the_run(result),
         *_of_sandboxes(result, numbered),
+        *unanswered,
         *_of_acp_agents(numbered, log),
         *_of_calls(numbered),
+        *_of_programs_without_llm(result, numbered),
         *_of_the_test(result, numbered),
         *_of_settings(result, numbered),
-        *_of_conversations(result, numbered),
+        # What the server says of a run without an LLM is the same in other words.
+        *([] if unanswered else _of_conversations(result, numbered)),
     ]
     return found + [Hint(text=note) for note in result.notes]
 
@@ -109,6 +124,14 @@ def _unfinished(numbered: list[tuple[int, Step]]) -> tuple[int | None, str]:
     return None, ""
 
 
+def _of_llm_calls(numbered: list[tuple[int, Step]]) -> Iterator[Hint]:
+    """Yield why the last LLM call got no answer, if it did not."""
+    calls = [(number, step) for number, step in numbered if step.kind == "llm"]
+    if calls and UNANSWERED in calls[-1][1].facts:
+        number, step = calls[-1]
+        yield Hint(text=f"{step.title} got no answer. {step.summary}", step=number)
+
+
 def _of_acp_agents(numbered: list[tuple[int, Step]], log: Sequence[LogLine]) -> Iterator[Hint]:
     """Yield what an agent said last of all: the server tells only that it failed."""
     failed = [
@@ -136,6 +159,26 @@ def _of_calls(numbered: list[tuple[int, Step]]) -> Iterator[Hint]:
         "A tool call failed" if len(failed) == 1 else f"{len(failed)} tool calls failed, the last"
     )
     yield Hint(text=f"{what}: {_call(step)}{_outcome(step)}", step=number)
+
+
+def _of_programs_without_llm(result: Result, numbered: list[tuple[int, Step]]) -> Iterator[Hint]:
+    """Yield why a program that has failed had no LLM, where it complained of that."""
+    runs = {
+        str(run.get("name"))
+        for run in result.agent_runs
+        if run.get("llm") == NO_LLM and run.get("exit_code") and not run.get("timed_out")
+    }
+    for number, step in reversed(numbered):
+        said = "".join(part.text[-_OF_EACH:] for part in step.parts if part.label != "command")
+        if step.kind == "message" and step.title == "agent" and step.conversation in runs:
+            found, begin, advice = _KEY.search(said), f"{step.conversation} had no LLM", _REQUEST
+        elif step.kind == "test" and _exit_code(step) not in ("", "0"):
+            found, begin, advice = _VARIABLE.search(said), "The test's own command failed", _RUN
+        else:
+            continue
+        if found is not None:
+            yield Hint(text=f'{begin} and said "{found[0]}": {advice}', step=number)
+            return
 
 
 def _of_the_test(result: Result, numbered: list[tuple[int, Step]]) -> Iterator[Hint]:

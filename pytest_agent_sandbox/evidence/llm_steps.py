@@ -8,10 +8,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_agent_sandbox.evidence import picture_files, records
+from pytest_agent_sandbox.evidence.readable import dollars
 from pytest_agent_sandbox.evidence.story import Fact, Part, Step
 from pytest_agent_sandbox.llm.dialects.dialect import objects
 from pytest_agent_sandbox.llm.exchange import FIRST_ERROR
 
+#: The fact of a call whose provider could not be reached.
+UNANSWERED: Fact = ("answer", "unanswered")
 _LONGEST_REPLY = 120
 _INDENTED_CHANGE = re.compile(r"^\s+([-+] )", re.MULTILINE)
 #: What parts of a message hold their text in, in the three dialects.
@@ -78,11 +81,11 @@ def _add_answer(step: Step, record: Mapping[str, Any]) -> None:
             step.facts.append(("cached tokens", f"{cached:,}"))
         said.append(f"{tokens_in + tokens_out:,} tokens")
     if price is not None and origin != "scripted":
-        cost = f"${price:.4f}"
+        cost = dollars(price)
         step.facts.append(("cost", f"{cost}, when it was recorded" if _is_old(origin) else cost))
         said.append(cost)
     if problem:
-        said = [problem.partition("\n")[0]]
+        said = [problem.partition("\n")[0].removesuffix(":")]
         # What a miss says of a difference is indented: as a diff, it has colours.
         text = _INDENTED_CHANGE.sub(r"\1", problem)
         step.parts.insert(0, Part(label="problem", text=text, format="diff"))

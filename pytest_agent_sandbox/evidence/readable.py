@@ -1,4 +1,4 @@
-"""Texts of Python without what nobody reads: the addresses of objects in memory."""
+"""Texts as people read them: amounts, and those of Python without the addresses of objects."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ _ARGUMENT = re.compile(
     re.MULTILINE,
 )
 _ARGUMENTS_ALONE = re.compile(rf"\A(?:{_COLOUR}\s*\n)+")
+
+
+def dollars(amount: float) -> str:
+    """Return an amount of US dollars."""
+    return f"${amount:.4f}" if amount else "no cost"
 
 
 def without_addresses(text: str) -> str:

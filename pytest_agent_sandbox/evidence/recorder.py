@@ -87,6 +87,8 @@ class Recorder:
         self._videos = 0
         self._agent_runs = itertools.count(1)
         self._has_lost = False
+        #: Why the last LLM call that has ended got no answer; empty if it did.
+        self.unanswered = ""
         self.save()
 
     def mask(self, text: str) -> str:
@@ -160,6 +162,7 @@ class Recorder:
         with self._lock:
             if ended is not None:
                 self.result.llm.add(ended)
+                self.unanswered = ended.problem if ended.origin == "unanswered" else ""
             if self.ended:
                 return
             self._llm_calls.add_line(line)

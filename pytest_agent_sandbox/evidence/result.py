@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pytest_agent_sandbox.evidence import limits
 from pytest_agent_sandbox.evidence.folders import RESULT
-from pytest_agent_sandbox.evidence.story import Fault, Row, Verdict
+from pytest_agent_sandbox.evidence.story import Blame, Row, Verdict
 from pytest_agent_sandbox.evidence.whole_file import write_whole
 from pytest_agent_sandbox.llm.exchange import FIRST_ERROR
 
@@ -65,7 +65,7 @@ class Result:
     group: str = ""
     #: `running` where pytest was killed.
     verdict: Verdict = "running"
-    fault: Fault = ""
+    fault: Blame = ""
     headline: str = ""
     #: The command that runs the test again, from where pytest was started.
     rerun: str = ""

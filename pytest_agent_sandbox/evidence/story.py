@@ -13,7 +13,7 @@ from typing import Literal
 #: `running` until the test has ended; it stays where pytest was killed.
 Verdict = Literal["failed", "passed", "skipped", "running"]
 #: `assertion`: of the test. `test`: any other error in it. `script`: of LLM calls, or a recording.
-Fault = Literal["assertion", "test", "script", "agent", "budget", "sandbox", ""]
+Blame = Literal["assertion", "test", "script", "agent", "budget", "sandbox", ""]
 #: The faults in words.
 WHOSE: Mapping[str, str] = {
     "assertion": "an assertion did not hold",
@@ -144,7 +144,7 @@ class TestStory:
     test: str
     attempt: int = 1
     verdict: Verdict = "running"
-    fault: Fault = ""
+    fault: Blame = ""
     #: How it went, in a sentence: what stands under the verdict.
     summary: str = ""
     #: What went wrong, in one line.
@@ -191,7 +191,7 @@ class Row:
     line: int = 1
     attempt: int = 1
     verdict: Verdict = "running"
-    fault: Fault = ""
+    fault: Blame = ""
     headline: str = ""
     #: Seconds since 1970.
     started: float = 0.0

@@ -22,7 +22,7 @@ from pytest_agent_sandbox.evidence.brief import brief
 from pytest_agent_sandbox.evidence.clock import Clock
 from pytest_agent_sandbox.evidence.folders import DIFF, INDEX, PAGE
 from pytest_agent_sandbox.evidence.hints import hints
-from pytest_agent_sandbox.evidence.readable import without_objects
+from pytest_agent_sandbox.evidence.readable import dollars, without_objects
 from pytest_agent_sandbox.evidence.result import Result
 from pytest_agent_sandbox.evidence.steps import StepBuilder
 from pytest_agent_sandbox.evidence.story import (
@@ -171,8 +171,8 @@ def _totals(found: Result) -> Iterator[Fact]:
     kinds = next(iter(calls)) if len(calls) == 1 else ""
     yield "LLM calls", f"{sum(calls.values())} {kinds}".strip()
     yield "tokens", f"{found.llm.tokens:,}"
-    if set(calls) - {"scripted", "fault", "refused"}:
-        yield "cost", "unknown" if found.llm.cost is None else f"${found.llm.cost:.4f}"
+    if set(calls) - {"scripted", "fault", "refused", "unanswered"}:
+        yield "cost", "unknown" if found.llm.cost is None else dollars(found.llm.cost)
     if found.llm.saved:
         yield "saved by replay", f"${found.llm.saved:.4f}"
     startup = found.row().startup
@@ -209,7 +209,7 @@ def _shown(name: str, value: Any) -> str:
     if number is not None and name in ("duration", "start_seconds"):
         return f"{number:.2f} s"
     if number is not None and name == "cost":
-        return f"${number:.4f}"
+        return dollars(number)
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

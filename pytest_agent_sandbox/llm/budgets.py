@@ -44,8 +44,12 @@ class Spent:
     uncounted: str = ""
 
     def __str__(self) -> str:
-        cost = f"${self.cost:.4f}" + (" and calls of unknown cost" if self.unpriced else "")
-        return f"{self.calls} calls, {self.tokens:,} tokens, {cost}"
+        calls = "1 call" if self.calls == 1 else f"{self.calls} calls"
+        said = [calls, f"{self.tokens:,} tokens"]
+        if self.cost or self.unpriced:
+            unknown = ["calls of unknown cost"] if self.unpriced else []
+            said.append(" and ".join([*([f"${self.cost:.4f}"] if self.cost else []), *unknown]))
+        return ", ".join(said)
 
 
 class Ledger:

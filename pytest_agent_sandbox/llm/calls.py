@@ -8,8 +8,9 @@ from typing import Literal
 
 from pytest_agent_sandbox.llm.replies import Usage
 
-#: Who answered a call; `fault` is a call that was made to fail.
-Origin = Literal["scripted", "replayed", "recorded", "live", "fault"]
+#: Who answered a call; `fault` is a call that was made to fail, `unanswered` one whose provider
+#: could not be reached.
+Origin = Literal["scripted", "replayed", "recorded", "live", "fault", "unanswered"]
 
 
 @dataclass

@@ -191,6 +191,7 @@ class LiveSource:
         reason = self._masked(str(problem).encode()).decode() or type(problem).__name__
         message = f"The LLM at {self.base_url} cannot be reached: {reason}"
         seldom.logger(__name__).warning("%s", message)
+        exchange.call.origin = "unanswered"
         return exchange.refuse(message, status=502)
 
     def _masked(self, text: bytes) -> bytes:

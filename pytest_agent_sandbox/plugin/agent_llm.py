@@ -114,6 +114,7 @@ class AgentLLM(Closing):
         """The sum of these calls."""
         usage = LLMUsage.of(self.calls)
         usage.notes = list(self._sources.notes)
+        usage.cassettes = list(self._sources.written)
         return usage
 
     @property

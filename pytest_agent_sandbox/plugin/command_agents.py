@@ -11,6 +11,7 @@ import pytest
 
 from pytest_agent_sandbox.client.events import Event, parse_event
 from pytest_agent_sandbox.containers.proxies import NO_PROXY, without_proxy
+from pytest_agent_sandbox.evidence.hints import NO_LLM
 from pytest_agent_sandbox.plugin.report import collect
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ class FollowedRun:
         self._show: Callable[[Event], None] | None = (
             live.view(item.name, number, session.redactor, began) if live else None
         )
-        self._recorder.record_agent_run(self.name, command=shlex.join(command))
+        has_own = any(name.endswith(("_BASE_URL", "_API_KEY")) for name in variables)
+        said = {} if llm is not None or has_own else {"llm": NO_LLM}
+        self._recorder.record_agent_run(self.name, command=shlex.join(command), **said)
         self._tell("MessageEvent", "user", _message("user", shlex.join(command)))
 
     def check(self) -> None:

@@ -118,13 +118,19 @@ def agent_workspace_factory(
 
 @pytest.fixture
 def agent_workspace(
-    request: pytest.FixtureRequest, agent_workspace_factory: WorkspaceFactory
+    request: pytest.FixtureRequest,
+    sandbox_settings: SandboxSettings,
+    agent_workspace_factory: WorkspaceFactory,
 ) -> Workspace:
     """A workspace of the test's own: an agent server in a container that is as good as fresh.
 
     Unless `isolation` says otherwise: what that means is in docs/speed.md. With
     `@pytest.mark.agent_sandbox(scope="module")` it is one for the tests of the module.
     """
+    from pytest_agent_sandbox.plugin import skip_forecast
+
+    if reason := skip_forecast.why_skipped(request.node, sandbox_settings):
+        pytest.skip(reason)  # before a sandbox starts
     scope = options.scope_of(request.node.iter_markers(options.MARKER))
     return agent_workspace_factory.for_scope(scope)
 

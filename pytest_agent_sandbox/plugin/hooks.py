@@ -254,7 +254,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     from pytest_agent_sandbox.plugin.report import llm_usage, results_page
 
     reports = [report for some in terminalreporter.stats.values() for report in some]
-    lines = llm_usage.summary(reports, verbose=config.get_verbosity() > 1)
+    lines = llm_usage.summary(reports, verbosity=config.get_verbosity())
     if lines and config.get_verbosity() >= 0:
         terminalreporter.section("agent LLM calls")
         for line in lines:

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from pytest_agent_sandbox.llm.budgets import Budget
 from pytest_agent_sandbox.llm.live import LiveSource, live_source
-from pytest_agent_sandbox.plugin.skip_forecast import NEEDED
+from pytest_agent_sandbox.plugin.skip_forecast import missing
 
 
 class LiveLLM:
@@ -26,10 +26,7 @@ class LiveLLM:
     @property
     def missing(self) -> str:
         """The variables that are needed and not set, in words; empty if there are none."""
-        names = [name for name in NEEDED if not self._environment.get(name)]
-        if not names:
-            return ""
-        return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not set"
+        return missing(self._environment)
 
     @property
     def model(self) -> str:

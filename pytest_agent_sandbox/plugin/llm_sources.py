@@ -11,7 +11,7 @@ from pytest_agent_sandbox.llm.cassettes.normalising import Normaliser
 from pytest_agent_sandbox.llm.cassettes.player import CassettePlayer
 from pytest_agent_sandbox.llm.models import check_model
 from pytest_agent_sandbox.llm.script import Script
-from pytest_agent_sandbox.plugin.report.skips import NOBODY_ANSWERS
+from pytest_agent_sandbox.plugin.report.skips import nobody_answers
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.host.redaction import Redactor
@@ -30,9 +30,6 @@ _SCRIPTED = {
     "output_cost_per_token": 0.0,
     "capability_overrides": {"supports_vision": True},
 }
-
-#: How the reason ends for which a test is skipped.
-_WHAT_TO_DO = "set them to run it with a live LLM and record it"
 
 #: The cassette of a failed test, among its evidence.
 _KEPT = "cassette.json"
@@ -93,6 +90,8 @@ class LLMSources:
         self._unscripted = ""
         #: Remarks for the end of the run.
         self.notes: list[str] = []
+        #: The cassettes that were written, as paths for messages.
+        self.written: list[str] = []
 
     @property
     def mode(self) -> Literal["scripted", "replayed", "recorded", "live"]:
@@ -146,9 +145,7 @@ class LLMSources:
             settings.llm_record or self._is_in_ci or self._cassette.exists()
         ):
             return ""
-        return (
-            f"{NOBODY_ANSWERS} ({self._live.missing}: {_WHAT_TO_DO})" if self._live.missing else ""
-        )
+        return nobody_answers(self._live.missing) if self._live.missing else ""
 
     def note_unscripted(self, who: str) -> None:
         """Note who is without a script unless the test has one by now: "agent_conversation()"."""
@@ -228,14 +225,18 @@ class LLMSources:
                     error.add_note(f"What was recorded is in {folder / _KEPT}")
                 raise
             self.notes += [problem] if problem else []
+            self.written += [player.where] if player.is_written else []
         elif has_recorded:
             self._keep_as_evidence(player, model, evidence())
 
     def _keep_as_evidence(self, player: CassettePlayer, model: str, folder: Path | None) -> None:
-        note = f"{player.where} was left as it is, for the test did not pass"
+        left = "left as it is" if player.is_there else "not written"
+        note = f"{player.where} was {left}, for the test did not pass"
         if folder is not None:
-            problem = player.save(model, folder / _KEPT)
-            note += f"; {problem or f'what was recorded is in {folder / _KEPT}'}"
+            incomplete = player.incomplete()
+            if not incomplete:
+                player.save(model, folder / _KEPT)
+            note += f"; {incomplete or f'what was recorded is in {folder / _KEPT}'}"
         self.notes.append(note)
 
     def _record_mode(self) -> Literal["none", "once", "new_episodes", "all", "live"]:

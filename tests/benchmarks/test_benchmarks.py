@@ -70,7 +70,6 @@ def test_upstream(tmp_path):
         "up, upstream / wait with pool",
         "wait, recycled / up, ours",
         "up and down, upstream / recycled",
-        "up and down, upstream / recycled, long tests",
     }
     milliseconds = result["milliseconds"]
     assert comparisons["up, upstream / wait with pool"]["median"] == pytest.approx(
@@ -83,7 +82,7 @@ def test_upstream(tmp_path):
 def test_suite(tmp_path):
     printed, result = run("suite.py", tmp_path)
     assert "recycled, -n 0 / floor, conversations" in printed
-    levels = ("fresh", "recycled", "shared")
+    levels = ("fresh", "recycled")
     floors = ("floor, conversations", "floor, whole")
     assert result["milliseconds"].keys() == {f"{level}, -n 0" for level in levels} | {*floors}
     assert result["comparisons"].keys() == {

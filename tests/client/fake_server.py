@@ -19,8 +19,7 @@ from pytest_agent_sandbox.client.event_log import EventLog
 from pytest_agent_sandbox.client.events import Event
 from pytest_agent_sandbox.client.stream import EventStream
 from pytest_agent_sandbox.client.transport import ServerConnection
-
-from .timing import eventually
+from tests.support.timing import eventually
 
 
 class FakeServer:

@@ -149,3 +149,24 @@ def test_values_arrive_as_they_are(workspace: RemoteWorkspace) -> None:
 def test_variables_are_text(workspace: RemoteWorkspace, value: Any) -> None:
     with pytest.raises(SettingsError, match=r"run_agent\(env=\{'N': …\}\) takes text"):
         workspace.run_agent(["true"], env={"N": value})
+
+
+def test_what_is_told_of_its_time_is_the_caller_s(workspace: RemoteWorkspace) -> None:
+    followers = follow(workspace)
+    begin = workspace.on_agent_run
+    assert begin is not None
+
+    def slowly(command: tuple[str, ...], variables: Mapping[str, str]) -> Follower:
+        time.sleep(0.4)  # such as a picture of its files takes, which is of the same time
+        begin(command, variables)
+        return followers[-1]
+
+    workspace.on_agent_run = slowly
+    run = workspace.run_agent(["sleep", "9"], timeout=1)
+    assert run.timed_out
+    assert 1 <= run.duration < 5
+    assert str(run) == "Agent sleep 9 was ended by its timeout of 1 s."
+    assert followers[0].run is run
+    # The folder is made by a second command, in what is left.
+    workspace.execute_command("rm -r $PWD", cwd=".")
+    assert "its timeout of 1.5 s" in str(workspace.execute_command("sleep 9", timeout=1.5))

@@ -8,8 +8,7 @@ import pytest
 
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import CommandTimeout
-
-from .timing import eventually
+from tests.support.timing import eventually
 
 
 def test_its_output_comes_as_it_is_printed(workspace: RemoteWorkspace) -> None:

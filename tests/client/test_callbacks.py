@@ -10,10 +10,10 @@ from pytest_agent_sandbox.client.agents import default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.events import Event
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
+from tests.support.timing import eventually
 
 from .conversing import Converse
 from .scripted_llm import ScriptedLLM, say, tool
-from .timing import eventually
 
 
 def test_callbacks_get_the_servers_log_in_order_and_what_it_does_not_keep(

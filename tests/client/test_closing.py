@@ -13,11 +13,11 @@ from pytest_agent_sandbox.client.agents import default_agent
 from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import ServerError
+from tests.support.timing import eventually, measured
 
 from .conversing import Converse, in_background, tool_is_running
 from .scripted_llm import ScriptedLLM, say, tool
 from .server import Server
-from .timing import eventually, measured
 
 
 def test_closing_takes_no_time(converse: Converse, llm: ScriptedLLM) -> None:

@@ -96,7 +96,7 @@ def test_a_timeout_of_half_a_second_strikes_after_half_a_second(
     assert result.exit_code == -1
     assert result.stdout == "first\n"
     assert 0.5 <= result.duration < 2.0
-    assert "was ended by its timeout" in str(result)
+    assert "was ended by its timeout of 0.5 s" in str(result)
     with pytest.raises(AssertionError, match="timeout"):
         result.check()
     assert not leftovers(workspace)

@@ -11,10 +11,10 @@ from pytest_agent_sandbox.client.conversation_state import ExecutionStatus
 from pytest_agent_sandbox.client.events import Event
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import ServerError
+from tests.support.timing import eventually
 
 from .conversing import Converse, tool_is_running
 from .scripted_llm import ScriptedLLM, say, tool
-from .timing import eventually
 
 
 def test_two_messages_and_two_runs(

@@ -28,8 +28,7 @@ from pytest_agent_sandbox.errors import (
     ServerError,
 )
 from tests.support.slow_server import ENDLESS, SlowServer, full_listener
-
-from .timing import measured
+from tests.support.timing import measured
 
 #: Seconds that a call is given, and that it may take beyond them.
 TIMEOUT = 0.3

@@ -13,8 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.server import ServerConnection, serve
 
 from pytest_agent_sandbox.client.event_socket import EventSocket
-
-from .timing import eventually, measured
+from tests.support.timing import eventually, measured
 
 Handler = Callable[[ServerConnection], None]
 

@@ -39,9 +39,9 @@ from pytest_agent_sandbox.client.conversation import RemoteConversation
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import SandboxError, ServerError
 from tests.support.hostile import events as hostile
+from tests.support.timing import eventually
 
 from .fake_server import STATE, FakeServer, Following, fact
-from .timing import eventually
 
 KEY = "the-session-key-of-this-test"
 

@@ -19,8 +19,7 @@ from pytest_agent_sandbox.client.stream import EventStream
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import SandboxDied, ServerError
 from tests.support.slow_server import SlowServer, full_listener
-
-from .timing import eventually, measured
+from tests.support.timing import eventually, measured
 
 NAME = "hangs.example"
 

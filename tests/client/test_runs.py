@@ -19,11 +19,11 @@ from pytest_agent_sandbox.errors import (
     SandboxDied,
     ServerError,
 )
+from tests.support.timing import eventually, measured
 
 from .conversing import Converse, in_background, tool_is_running
 from .scripted_llm import Reply, ScriptedLLM, say, tool
 from .server import Server
-from .timing import eventually, measured
 
 
 def test_runs_without_anything_to_do_are_errors(converse: Converse, llm: ScriptedLLM) -> None:

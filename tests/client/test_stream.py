@@ -19,11 +19,11 @@ from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 from pytest_agent_sandbox.errors import SandboxDied, ServerError
 from tests.support.relay import Relay
+from tests.support.timing import eventually
 
 from .fake_server import STATE, FakeServer, Following, fact
 from .scripted_llm import Reply, ScriptedLLM, say, tool
 from .server import Server
-from .timing import eventually
 
 
 def thoughts(count: int, in_one_reply: int = 25) -> list[Reply]:

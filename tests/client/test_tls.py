@@ -11,9 +11,9 @@ import pytest
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.errors import ServerError
 from tests.support.certificates import make_certificate
+from tests.support.timing import eventually, measured
 
 from .fake_server import STATE, FakeServer, Following, fact
-from .timing import eventually, measured
 
 #: websockets' own blocking client hung at one of the first hundred.
 MANY = 300

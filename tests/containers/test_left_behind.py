@@ -19,6 +19,7 @@ from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.watcher import Watcher
 from pytest_agent_sandbox.host.ownership import OWNER, PLACE, Owner, owner_file, owner_state
+from tests.support.timing import eventually
 
 # A process that has a container, a network and a file, and a watcher unless told otherwise. It
 # says what they are called; then it ends as it is told to.
@@ -95,13 +96,6 @@ def names(engine: ContainerEngine, owner: str) -> list[str]:
     return [one.name for one in find(engine, {"owner": owner})]
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 
 
@@ -118,8 +112,8 @@ def test_the_watcher_cleans_up(engine: ContainerEngine, begin: Begin, word: str)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         watcher.send_signal(number)
     tell(process, word)
-    wait_until(lambda: names(engine, found["owner"]) == [])
-    wait_until(lambda: not watcher.is_running())
+    eventually(lambda: names(engine, found["owner"]) == [])
+    eventually(lambda: not watcher.is_running())
     assert not (found["folder"] / "scratch").exists()
     assert not owner_file(found["owner"]).exists()
     assert len(names(engine, other["owner"])) == 2, "another's stay"

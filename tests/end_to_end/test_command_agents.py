@@ -149,11 +149,14 @@ def test_two_in_one_test(agent_workspace, agent_llm, small_agent):
         run = agent_workspace.run_agent([*small_agent, "--task", word])
         assert run.check().output == f"{word}.\\n"
 
+def test_no_llm_was_asked_for(agent_workspace, small_agent):
+    agent_workspace.run_agent([*small_agent, "--task", "x"]).check()
+
 def test_a_timeout(agent_workspace):
     run = agent_workspace.run_agent(["sh", "-c", "echo begun; exec sleep 60"], timeout=1.5)
     assert (run.exit_code, run.timed_out, run.output) == (-1, True, "begun\\n")
-    assert run.duration < 10
-    with pytest.raises(AssertionError, match="ended by its timeout"):
+    assert 1.5 <= run.duration < 10
+    with pytest.raises(AssertionError, match="ended by its timeout of 1.5 s"):
         run.check()
 
 def test_an_exit_code(agent_workspace):
@@ -220,7 +223,10 @@ def test_edges(project):
     project.write("test_it.py", SUITE + f"PROGRAM = {str(PROGRAM)!r}\n" + EDGES)
     _, output = project.run("-v", "--no-sandbox-live")
     found = outcomes(output)
-    assert len(found) == 12
+    assert len(found) == 13
+    assert found.pop("test_no_llm_was_asked_for") == "FAILED"
+    missing = 'run-1 had no LLM and said "OPENAI_BASE_URL": request the fixture agent_llm'
+    assert output.count(missing) == 1
     assert found.pop("test_a_title_takes_a_reply") == "FAILED"
     assert "to see the note" in output
     note = "note:  Request 1, which took reply 1, offered no tools, unlike others: 'Write a title"

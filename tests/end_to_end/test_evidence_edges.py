@@ -215,7 +215,7 @@ def test_two_runs_at_once_keep_what_each_has(project):
     assert "echo one" in json.dumps(project.story)
 
 
-@pytest.mark.usefixtures("agent_server_image")
+@pytest.mark.usefixtures("served")
 def test_evidence_that_cannot_be_kept_is_told_of_once(project):
     project.write(
         "test_it.py",

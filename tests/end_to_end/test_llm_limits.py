@@ -55,7 +55,7 @@ def test_within(start):
         "test_within": "PASSED",
     }
     assert "BudgetExceeded: The test's budget llm_max_calls = 2 is used up (2 calls, " in output
-    assert "BudgetExceeded: The test's budget llm_max_tokens = 100 is used up (1 calls, " in output
+    assert "BudgetExceeded: The test's budget llm_max_tokens = 100 is used up (1 call, " in output
 
 
 LIVE = """

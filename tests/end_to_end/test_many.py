@@ -10,7 +10,7 @@ pytestmark = pytest.mark.usefixtures("agent_server_image")
 MANY = """
 import pytest
 
-@pytest.mark.parametrize("number", range(COUNT))
+@pytest.mark.parametrize("number", range(4))
 def test_workspace(agent_workspace, number):
     result = agent_workspace.execute_command("ls; echo hello > file; cat file")
     assert (result.exit_code, result.stdout) == (0, "hello\\n")
@@ -18,13 +18,12 @@ def test_workspace(agent_workspace, number):
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("count", "workers"), [(2, 0), (4, 2)])
-def test_many_workspaces(project, sandboxes, count, workers):
-    project.write("test_it.py", MANY.replace("COUNT", str(count)))
+def test_many_workspaces(project, sandboxes):
+    project.write("test_it.py", MANY)
     before = set(sandboxes())
-    code, output = project.run(*(["-n", str(workers)] if workers else []))
+    code, output = project.run("-n", "2")
     assert code == 0
-    assert f"{count} passed" in output
+    assert "4 passed" in output
     assert set(sandboxes()) <= before
 
 
@@ -74,7 +73,7 @@ from pytest_agent_sandbox import say, tool
 
 counts = []
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(6))
 def test_talk(number, shared_agent_workspace, agent_llm, agent_conversation):
     agent_llm.script([tool("terminal", command="true"), say("Done.")])
     conversation = agent_conversation()
@@ -85,7 +84,7 @@ def test_talk(number, shared_agent_workspace, agent_llm, agent_conversation):
 
 def test_the_processes_of_conversations_are_gone():
     # Left alone, each adds two; the last ones may take a moment to go.
-    assert counts[-1] <= counts[0] + 8, counts
+    assert counts[-1] <= counts[0] + 6, counts
 """
 
 
@@ -94,4 +93,4 @@ def test_conversations_in_a_shared_workspace_leave_no_processes(project):
     project.write("test_it.py", SHARED)
     code, output = project.run()
     assert code == 0
-    assert "9 passed" in output
+    assert "7 passed" in output

@@ -74,6 +74,80 @@ def test_two_ways(agent_conversation, agent_llm, answers):
     agent_llm.script([])
 """
 
+# Each of them is skipped before its sandbox starts …
+PROGRAMS = """
+import pytest
+
+def test_a_program(agent_workspace, agent_llm):
+    agent_workspace.write_text("agent.py", "print()")
+    run = agent_workspace.run_agent(["python3", "agent.py"])
+    assert run.exit_code == 0
+
+@pytest.mark.agent_sandbox(scope="module")
+def test_the_module_s(agent_llm, agent_workspace):
+    agent_workspace.run_agent(["x"])
+
+@pytest.fixture
+def project(agent_workspace):
+    agent_workspace.write_text("agent.py", "print()")
+    yield agent_workspace
+
+def test_of_a_fixture(project, agent_llm):
+    project.run_agent(["x"]).check()
+
+def test_a_conversation_too(agent_workspace, agent_conversation):
+    agent_workspace.write_text("x", "y")
+    agent_conversation().run()
+"""
+# … and each of these runs, for nothing says that it has to ask an LLM.
+RUNS = """
+import pytest
+from pytest_agent_sandbox import say
+
+def test_no_agent(agent_workspace, agent_llm):
+    agent_workspace.write_text("x", "y")
+    assert agent_workspace.execute_command("cat x").exit_code == 0
+    assert not agent_llm.calls
+
+def test_perhaps(agent_workspace, agent_llm):
+    if agent_llm.calls:
+        agent_workspace.run_agent(["x"])
+
+def test_its_script_is_its_own(agent_workspace, agent_llm):
+    agent_llm.script([])
+    agent_workspace.run_agent(["x"])
+
+@pytest.fixture
+def by_a_fixture(agent_llm):
+    agent_llm.script([])
+
+def test_its_script_is_a_fixture_s(agent_workspace, agent_llm, by_a_fixture):
+    agent_workspace.run_agent(["x"])
+
+@pytest.mark.parametrize("prepare", [lambda llm: llm.script([])])
+def test_its_script_is_a_parameter_s(agent_workspace, agent_llm, prepare):
+    prepare(agent_llm)
+    agent_workspace.run_agent(["x"])
+
+def test_its_script_is_a_hook_s(agent_workspace, agent_llm):
+    agent_workspace.run_agent(["x"])
+
+def test_it_has_a_key(agent_workspace, agent_llm, monkeypatch):
+    monkeypatch.setenv("LLM_API_KEY", "sk-of-nobody")
+    monkeypatch.setenv("LLM_MODEL", "openai/gpt-4o")
+    monkeypatch.setattr(type(agent_workspace), "run_agent", lambda *_: None)
+    agent_workspace.run_agent(["x"])
+"""
+# This engine's workspaces run no programs.
+RUN_AGENT = """
+memory_engine.MemoryWorkspace.run_agent = lambda *_: None
+"""
+HOOK = """
+def pytest_runtest_call(item):
+    if "hook" in item.name:
+        item.funcargs["agent_llm"].script([])
+"""
+
 
 @pytest.fixture
 def started_is_told(with_engine: Project) -> Project:
@@ -109,6 +183,25 @@ def test_what_nobody_answers_is_skipped_and_counted(started_is_told: Project) ->
     assert "agent-sandbox: 5 tests skipped: no agent_llm.script" in output
     _, output = started_is_told.run("-q", "--sandbox-engine=memory")
     assert "agent-sandbox:" not in output
+
+
+def test_a_program_that_nobody_answers_is_skipped_before_its_sandbox_starts(
+    started_is_told: Project,
+) -> None:
+    started_is_told.write("test_it.py", PROGRAMS)
+    code, output = started_is_told.run("-v", "-s", "--sandbox-engine=memory")
+    assert code == 0
+    assert set(outcomes(output).values()) == {"SKIPPED"}
+    assert "STARTED" not in output
+    assert "agent-sandbox: 4 tests skipped: no agent_llm.script([…]), no cassette" in output
+
+
+def test_a_test_that_may_do_without_an_llm_runs(started_is_told: Project) -> None:
+    started_is_told.write("test_it.py", RUNS)
+    started_is_told.write("conftest.py", CONFTEST + RUN_AGENT + HOOK)
+    code, output = started_is_told.run("-v", "-s", "--sandbox-engine=memory")
+    assert (code, output.count("STARTED")) == (0, 7)
+    assert "= 7 passed in " in output
 
 
 def test_a_missing_engine_is_counted_too(project: Project) -> None:

@@ -42,7 +42,7 @@ def started(project, count, process):
 
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 1])
 def test_no_container_is_left(tmp_path, engine_client, number, workers):
     project = slow_project(tmp_path / "project", 2)
     arguments = ["-n", str(workers)] if workers else []

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_agent_sandbox.containers import watcher_process
 from tests.support.project import Project
+from tests.support.timing import eventually
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
 
@@ -37,20 +38,13 @@ def watcher_of(process: psutil.Process) -> psutil.Process:
     return found
 
 
-def wait_for(file: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not file.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 @pytest.mark.parametrize("stopped", ["pytest", "the watcher", "both"])
 @pytest.mark.usefixtures("agent_server_image")
 def test_a_living_sandbox_stays(project: Project, sandboxes, stopped: str) -> None:
     project.write("test_it.py", SUITE)
     with project.start() as process:
         try:
-            wait_for(project.folder / "begun")
+            eventually((project.folder / "begun").exists, timeout=120)
             running = psutil.Process(process.pid)
             watcher = watcher_of(running)
             halted = {"pytest": [running], "the watcher": [watcher]}.get(
@@ -78,7 +72,7 @@ def test_a_watcher_that_is_stopped_does_not_hold_up_the_end(project: Project, sa
     project.write("test_it.py", SUITE)
     with project.start() as process:
         try:
-            wait_for(project.folder / "begun")
+            eventually((project.folder / "begun").exists, timeout=120)
             watcher = watcher_of(psutil.Process(process.pid))
             watcher.send_signal(signal.SIGSTOP)
             project.write("go", "")

@@ -17,7 +17,7 @@ import random
 import pytest
 
 @pytest.mark.agent_trials(n=10, pass_rate=0.6)
-@pytest.mark.parametrize("group", range(200))
+@pytest.mark.parametrize("group", range(80))
 def test_luck(group, agent_trial):
     assert random.Random(f"{group} {agent_trial}").random() >= 0.25, "no luck"
 """
@@ -28,30 +28,33 @@ VERDICT = re.compile(
 
 AGENT = """
 import pytest
-from pytest_agent_sandbox import say, tool
+from pytest_agent_sandbox import say
 
 @pytest.mark.agent_trials(n=4, pass_rate=0.75)
 def test_agent(agent_workspace, agent_llm, agent_conversation, agent_trial):
     word = "wrong" if agent_trial in {failing} else "right"
-    agent_llm.script([tool("terminal", command=f"echo {{word}} > OUT.txt"), say("Done.")])
+    agent_llm.script([say(word)])
     conversation = agent_conversation()
-    conversation.send_message("Write it.")
+    conversation.send_message("Say it.")
     conversation.run(timeout=60)
-    assert agent_workspace.read_text("OUT.txt").strip() == "right"
+    assert conversation.events.final_message == "right"
 """
 
-#: The sandbox of one dies twice, that of the other one always.
+#: The sandbox of one dies once, that of the other one always, as far as the test can tell.
 DIES = """
 import pathlib
 import pytest
+from pytest_agent_sandbox.errors import SandboxDied
 
 @pytest.mark.agent_trials(n=3)
-@pytest.mark.parametrize("most", [2, 99])
+@pytest.mark.parametrize("most", [1, 99])
 def test_dies(agent_workspace, agent_trial, most):
     deaths = pathlib.Path(__file__).with_name(f"deaths{most}")
     with deaths.open("a") as file:
         file.write(f"{agent_trial} ")
     if agent_trial == 2 and deaths.read_text().count("2") <= most:
+        if most > 1:
+            raise SandboxDied("It has died.")  # and is there all the same, to be used again
         agent_workspace.container.remove()
         agent_workspace.execute_command("true")
 """
@@ -66,27 +69,27 @@ def verdicts(project: Project) -> list[dict]:
     return [json.loads(line) for line in lines]
 
 
-def test_200_groups_of_an_agent_that_fails_one_time_in_four(project):
+def test_80_groups_of_an_agent_that_fails_one_time_in_four(project):
     project.write("test_it.py", LUCK)
     code, output = project.run("-q", "-v")
     found = VERDICT.findall(output)
     assert code == 1
-    assert len(found) == 200
+    assert len(found) == 80
     passed = sum(verdict == "PASSED" for _, verdict, _, _ in found)
     # With all ten trials 92.2% of the groups pass, stopped early 91.5%. Three standard deviations.
-    assert 171 <= passed <= 195
-    assert f"{200 - passed} failed" in summary(output)
+    assert 66 <= passed <= 80
+    assert f"{80 - passed} failed" in summary(output)
     trials = sum(int(counted) for _, _, _, counted in found)
-    assert trials < 0.7 * 2000
-    assert summary(output).count(f"{2000 - trials} skipped") == 1
+    assert trials < 0.7 * 800
+    assert summary(output).count(f"{800 - trials} skipped") == 1
     # An early stop leaves few trials, and the interval as good as it says: it holds the true rate.
     holds = 0
     for _, _, good, counted in found:
         low, high = wilson_interval(int(good), int(counted))
         holds += low <= 0.75 <= high
-    assert holds >= 0.9 * 200
+    assert holds >= 0.9 * 80
 
-    code, output = project.run("-q", "-v", "-n", "4")
+    code, output = project.run("-q", "-v", "-n", "2")
     assert code == 1
     assert set(VERDICT.findall(output)) == set(found)
     assert not [path for path in project.scratch.rglob("*") if path.is_file()]
@@ -140,27 +143,27 @@ def died(agent_server_image, tmp_path_factory):
     project.write("test_it.py", DIES)
     code, output = project.run("-v")
     assert code == 1
-    assert "4 rerun" in summary(output)
+    assert "3 rerun" in summary(output)
     return project, output
 
 
 def test_a_sandbox_that_dies_is_not_the_agents_failure(died):
     project, output = died
     assert re.search(
-        r"test_it\.py::test_dies\[2\]: PASSED: 3 of 3 trials passed.*\n"
-        r".*2 failed sandboxes, tried again\n",
+        r"test_it\.py::test_dies\[1\]: PASSED: 3 of 3 trials passed.*\n"
+        r".*1 failed sandbox, tried again\n",
         output,
     )
-    assert "test_it.py::test_dies[2-" not in output.partition("short test summary")[2]
-    (group,) = [group for group in verdicts(project) if "[2]" in group["test"]]
+    assert "test_it.py::test_dies[1-" not in output.partition("short test summary")[2]
+    (group,) = [group for group in verdicts(project) if "[1]" in group["test"]]
     assert (group["verdict"], group["passed"], group["counted"], group["faults"]) == (
         "passed",
         3,
         3,
-        2,
+        1,
     )
-    attempts = [row["attempt"] for row in project.rows if "[2-trial2]" in row["test"]]
-    assert attempts == [1, 2, 3]
+    attempts = [row["attempt"] for row in project.rows if "[1-trial2]" in row["test"]]
+    assert attempts == [1, 2]
 
 
 def test_a_sandbox_that_always_dies_fails_the_run_and_counts_for_nothing(died):
@@ -351,8 +354,8 @@ def test_it_goes_with_reruns(project):
 
 
 def test_two_runs_are_compared(project, served):
-    agent = AGENT.replace("n=4, pass_rate=0.75", "n=12, pass_rate=0.5, early_stop=False")
-    for output_folder, failing in (("a", set()), ("b", {1, 2, 3, 4, 5, 6, 7, 8})):
+    agent = AGENT.replace("n=4, pass_rate=0.75", "n=6, pass_rate=0.5, early_stop=False")
+    for output_folder, failing in (("a", set()), ("b", {1, 2, 3, 4, 5, 6})):
         project.write("test_it.py", agent.format(failing=failing or "()"))
         project.run("-q", f"--sandbox-output={output_folder}")
     from pytest_agent_sandbox.cli import main
@@ -363,6 +366,6 @@ def test_two_runs_are_compared(project, served):
         assert main(["compare", str(project.folder / "a"), str(project.folder / "b")]) == 0
     text = printed.read_text()
     assert "test_it.py::test_agent" in text
-    assert re.search(r"passed +12/12 \(76% to 100%\) +4/12 \(14% to 61%\)  lower \(p = ", text)
-    assert re.search(r"steps +2\.0 +2\.0\n", text)
+    assert re.search(r"passed +6/6 \(61% to 100%\) +0/6 \(0% to 39%\)  lower \(p = ", text)
+    assert re.search(r"steps +1\.0 +1\.0\n", text)
     assert "1 test in both" in text

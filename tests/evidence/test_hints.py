@@ -1,7 +1,10 @@
 """What a reader should know before anything else."""
 
+import pytest
+
 from pytest_agent_sandbox.evidence.brief import brief
-from pytest_agent_sandbox.evidence.hints import hints
+from pytest_agent_sandbox.evidence.hints import NO_LLM, hints
+from pytest_agent_sandbox.evidence.llm_steps import UNANSWERED
 from pytest_agent_sandbox.evidence.result import Result
 from pytest_agent_sandbox.evidence.steps import NO_RESULT
 from pytest_agent_sandbox.evidence.story import Change, Part, Step
@@ -33,6 +36,62 @@ def test_nothing_unusual_needs_no_hint():
     of_the_log = call("x", kind="log")
     assert told(failed(conversations=[{"number": 1, "status": "finished"}]), [fine]) == []
     assert told(failed(), [of_the_log]) == []
+
+
+def without_llm(**run):
+    facts = {"name": "run-1", "llm": NO_LLM, "exit_code": 1, "timed_out": False}
+    return failed(agent_runs=[facts | run])
+
+
+def printed(text):
+    parts = [Part(label="text", text=text)]
+    return Step(kind="message", title="agent", summary="", conversation="run-1", parts=parts)
+
+
+@pytest.mark.parametrize("words", ["KeyError: 'OPENAI_BASE_URL'", "Invalid API key · Run /login"])
+def test_a_program_that_found_no_llm_needs_the_fixture(words):
+    ((text, step),) = told(without_llm(), [printed(words), call("x", kind="log")])
+    assert "request the fixture agent_llm in the test, which sets OPENAI_BASE_URL" in text
+    assert step == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "run"),
+    [
+        ("No such file: x", {}),  # and it asks for no LLM
+        ("the monkey_keyboard", {}),
+        ("KeyError: 'OPENAI_BASE_URL'", {"exit_code": 0}),
+        ("KeyError: 'OPENAI_BASE_URL'", {"exit_code": -1, "timed_out": True}),
+        ("KeyError: 'OPENAI_BASE_URL'", {"llm": None}),  # it has the test's, or one of its own
+    ],
+)
+def test_no_other_program_is_told_to(words, run):
+    assert told(without_llm(**run), [printed(words)]) == []
+
+
+def test_a_command_that_wants_an_llm_is_to_be_run_as_an_agent():
+    wants = call("python3 agent.py", kind="test", result="KeyError: 'ANTHROPIC_API_KEY'")
+    texts = [text for text, _ in told(failed(fault="agent"), [wants])]
+    assert texts == [
+        'The test\'s own command failed and said "ANTHROPIC_API_KEY": run_agent, in a test that '
+        "requests agent_llm, sets the like; execute_command does not."
+    ]
+    fine = call("grep KEY .env", code="0", kind="test", result="OPENAI_API_KEY=", is_error=False)
+    assert told(failed(), [fine]) == []
+    typed = call("x", kind="test")
+    typed.parts.insert(0, Part(label="command", text="echo $OPENAI_API_KEY"))
+    assert told(failed(fault="agent"), [typed]) == []
+
+
+def test_a_provider_out_of_reach_is_told_once():
+    reason = "The LLM at http://x cannot be reached: no"
+    lost = Step(kind="llm", title="LLM call 1", summary=reason, facts=[UNANSWERED], is_error=True)
+    again = Step(kind="error", title="", summary=f"BadGateway: {reason}", is_error=True)
+    result = failed(conversations=[{"number": 1, "status": "error"}])
+    assert told(result, [lost, again]) == [(f"LLM call 1 got no answer. {reason}", 1)]
+    better = Step(kind="llm", title="LLM call 2", summary="live", facts=[("answer", "live")])
+    assert len(told(result, [lost, better, again])) == 1
+    assert "got no answer" not in told(result, [lost, better, again])[0][0]
 
 
 def test_memory_that_ran_out_names_what_ran():

@@ -74,10 +74,15 @@ def test_a_call_whose_cost_is_not_known_and_a_scripted_one():
     assert "cost" not in dict(told(call(origin="scripted", cost=0.0)).facts)
 
 
+def test_a_call_that_cost_nothing_says_so():
+    assert told(call(cost=0.0)).summary == "live · 110 tokens · no cost"
+    assert told(call(origin="scripted", cost=0.0)).summary == "scripted · 110 tokens"
+
+
 def test_a_refused_call_says_why():
     miss = "CassetteMiss: The call is not there:\n  - old\n  + new"
     step = told(call(origin=None, status=400, usage=None, cost=None, problem=miss))
-    assert (step.is_error, step.summary) == (True, "CassetteMiss: The call is not there:")
+    assert (step.is_error, step.summary) == (True, "CassetteMiss: The call is not there")
     assert (step.parts[0].label, step.parts[0].text, step.parts[0].format) == (
         "problem",
         "CassetteMiss: The call is not there:\n- old\n+ new",

@@ -1,9 +1,13 @@
 """Texts of Python, without the addresses of objects."""
 
-from pytest_agent_sandbox.evidence.readable import without_addresses, without_objects
+from pytest_agent_sandbox.evidence.readable import dollars, without_addresses, without_objects
 from pytest_agent_sandbox.evidence.verdict import judge
 
 LLM = "<pytest_agent_sandbox.plugin.agent_llm.AgentLLM object at 0x7fb0141526d0>"
+
+
+def test_an_amount_of_nothing_is_none():
+    assert [dollars(0.0), dollars(0.25), dollars(12)] == ["no cost", "$0.2500", "$12.0000"]
 
 
 def test_an_object_is_its_class():

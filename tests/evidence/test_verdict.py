@@ -70,6 +70,16 @@ def test_an_expected_failure_that_did_not_come_has_no_error():
     assert judge({"call": failed("", "", report="")})[2] == "The test failed without a word."
 
 
+@pytest.mark.parametrize("fault", ["agent", "assertion"])
+def test_an_agent_without_an_llm_is_not_to_blame(fault):
+    unanswered = "The LLM at http://x cannot be reached: no"
+    found = judge({"call": failed("AssertionError: 1\n2", fault)}, unanswered)
+    assert found == ("failed", "script", f"{unanswered}. AssertionError: 1")
+    died = judge({"call": failed("SandboxDied: gone", "sandbox")}, unanswered)
+    assert died == ("failed", "sandbox", "SandboxDied: gone")
+    assert judge({"call": PASSED}, unanswered) == ("passed", "", "")
+
+
 def test_phases_of_another_version():
     assert judge({"call": {}}) == ("passed", "", "")
     assert judge({"call": {"outcome": "failed"}})[:2] == ("failed", "test")

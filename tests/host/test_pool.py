@@ -11,6 +11,7 @@ import pytest
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed
 from pytest_agent_sandbox.host.background import Background
 from pytest_agent_sandbox.host.pool import Pool, PoolClosedError, Wanted
+from tests.support.timing import eventually
 
 
 class Works:
@@ -53,16 +54,9 @@ def pool(works: Works) -> Iterator[Pool[str]]:
         yield pool
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_what_is_wanted_is_ready_as_far_as_there_is_room(pool, works):
     pool.prepare([works.wanted("a"), works.wanted("b"), works.wanted("a")])
-    wait_until(lambda: pool.is_ready("a") and pool.is_ready("b"))
+    eventually(lambda: pool.is_ready("a") and pool.is_ready("b"))
     assert sorted(works.started) == ["a0", "b1"]
     pool.prepare([works.wanted("a"), works.wanted("b")])
     assert len(works.started) == 2, "they are there"
@@ -70,25 +64,25 @@ def test_what_is_wanted_is_ready_as_far_as_there_is_room(pool, works):
     assert pool.take("a") is None
     assert not pool.is_ready("a")
     pool.prepare([works.wanted("b"), works.wanted("a")])
-    wait_until(lambda: pool.is_ready("a"))
+    eventually(lambda: pool.is_ready("a"))
     assert pool.take("a") == "a2"
     assert works.discarded == []
 
 
 def test_what_nobody_wants_any_more_is_discarded(pool, works):
     pool.prepare([works.wanted("a"), works.wanted("a")])
-    wait_until(lambda: len(works.started) == 2 and pool.is_ready("a"))
+    eventually(lambda: len(works.started) == 2 and pool.is_ready("a"))
     pool.prepare([works.wanted("a")])
-    wait_until(lambda: len(works.discarded) == 1)
+    eventually(lambda: len(works.discarded) == 1)
     pool.prepare([])
-    wait_until(lambda: len(works.discarded) == 2)
+    eventually(lambda: len(works.discarded) == 2)
     assert pool.take("a") is None
 
 
 def test_one_that_is_being_started_is_waited_for(pool, works):
     works.may_go_on.clear()
     pool.prepare([works.wanted("a")])
-    wait_until(lambda: works.started == ["a0"])
+    eventually(lambda: works.started == ["a0"])
     assert not pool.is_ready("a")
     threading.Timer(0.05, works.may_go_on.set).start()
     assert pool.take("a") == "a0"
@@ -97,17 +91,17 @@ def test_one_that_is_being_started_is_waited_for(pool, works):
 def test_one_that_nobody_has_begun_with_is_not_waited_for(pool, works):
     works.may_go_on.clear()
     pool.prepare([works.wanted("a"), works.wanted("a")])
-    wait_until(lambda: len(works.started) == 2)
+    eventually(lambda: len(works.started) == 2)
     pool.prepare([works.wanted("b"), works.wanted("b")])  # both threads are busy with "a"
     assert pool.take("b") is None
     works.may_go_on.set()
-    wait_until(lambda: sorted(works.discarded) == ["a0", "a1"])
+    eventually(lambda: sorted(works.discarded) == ["a0", "a1"])
 
 
 def test_one_that_died_is_replaced_and_not_handed_out(pool, works):
     pool.prepare([works.wanted("a"), works.wanted("a")])
-    wait_until(lambda: len(works.started) == 2)
-    wait_until(lambda: pool.is_ready("a"))
+    eventually(lambda: len(works.started) == 2)
+    eventually(lambda: pool.is_ready("a"))
     works.broken.add("a0")
     assert pool.take("a") == "a1"
     assert works.discarded in ([], ["a0"])
@@ -121,17 +115,17 @@ def test_a_kind_that_does_not_start_is_not_tried_again(pool, works):
         pool.prepare([works.wanted("failing")])
         assert pool.take("failing") is None
     pool.prepare([works.wanted("failing"), works.wanted("a")])
-    wait_until(lambda: pool.is_ready("a"))
+    eventually(lambda: pool.is_ready("a"))
     assert works.started == ["failing0", "failing1", "a2"]
 
 
 def test_closing_gives_up_what_is_being_started(works):
     pool = Pool[str](2, is_good=bool, discard=works.discarded.append)
     pool.prepare([works.wanted("a")])
-    wait_until(lambda: pool.is_ready("a"))
+    eventually(lambda: pool.is_ready("a"))
     works.may_go_on.clear()
     pool.prepare([works.wanted("a"), works.wanted("b")])
-    wait_until(lambda: len(works.started) == 2)
+    eventually(lambda: len(works.started) == 2)
     began = time.monotonic()
     pool.close()
     pool.close()

@@ -123,6 +123,19 @@ def test_the_call_after_the_last_is_refused(
     assert (refused.origin, refused.status, refused.cost) == (None, 400, None)
 
 
+@pytest.mark.parametrize(
+    ("spent", "text"),
+    [
+        (Spent(0.0, 8171, 1), "1 call, 8,171 tokens"),
+        (Spent(0.5, 10, 2), "2 calls, 10 tokens, $0.5000"),
+        (Spent(0.0, 10, 2, unpriced="m"), "2 calls, 10 tokens, calls of unknown cost"),
+        (Spent(0.5, 0, 2, unpriced="m"), "2 calls, 0 tokens, $0.5000 and calls of unknown cost"),
+    ],
+)
+def test_what_was_spent_in_words(spent: Spent, text: str) -> None:
+    assert str(spent) == text
+
+
 def test_the_refusal_tells_which_budget_and_what_was_spent(
     gateway: Gateway, connect: Callable[..., openai.OpenAI]
 ) -> None:
@@ -135,7 +148,7 @@ def test_the_refusal_tells_which_budget_and_what_was_spent(
         lane.check()
     for message in (str(failure.value), str(refusal.value), lane.calls[1].problem):
         assert "test's budget llm_max_cost = $1500 is used up" in message
-        assert "1 calls, 2,000 tokens, $2000.0000" in message
+        assert "1 call, 2,000 tokens, $2000.0000" in message
 
 
 def test_streams_are_booked_too(gateway: Gateway) -> None:

@@ -6,8 +6,7 @@ import contextlib
 import http.client
 import json
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -21,6 +20,7 @@ from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.replies import delay
 from pytest_agent_sandbox.llm.script import Script
+from tests.support.timing import eventually
 
 PATHS = ["/chat/completions", "/responses", "/messages"]
 MESSAGES = [{"role": "user", "content": "Hello?"}]
@@ -51,13 +51,6 @@ def unfinished(lane: Lane, size: int, stated: int | None = None) -> Iterator[soc
     with socket.create_connection(("127.0.0.1", lane._port()), timeout=10) as end:
         end.sendall(head.encode() + b" " * size)
         yield end
-
-
-def wait_until(check: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -108,12 +101,12 @@ def test_unfinished_bodies_of_a_lane_have_a_bound(
     monkeypatch.setattr(room, "OF_LANE", 1000)
     lane, other = lane_of(gateway), lane_of(gateway)
     with unfinished(lane, 900):
-        wait_until(lambda: lane.room.held == 900)
+        eventually(lambda: lane.room.held == 900)
         answer = ask(lane, 500)
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
         assert "over 0 MB together" in answer.json()["error"]["message"]
         assert ask(other, 500).status_code == 200
-    wait_until(lambda: lane.room.held == 0)  # its client has gone
+    eventually(lambda: lane.room.held == 0)  # its client has gone
     assert ask(lane, 500).status_code == 200
     assert lane.calls[-1].status == 200
 
@@ -125,9 +118,9 @@ def test_a_body_beyond_the_bound_is_refused_though_it_states_less(
     monkeypatch.setattr(room, "OF_LANE", 1000)
     lane = lane_of(gateway)
     with unfinished(lane, 0, stated=900) as first, unfinished(lane, 0, stated=900) as second:
-        wait_until(lambda: lane.room.requests == 2)
+        eventually(lambda: lane.room.requests == 2)
         first.sendall(b" " * 600)
-        wait_until(lambda: lane.room.held == 600)
+        eventually(lambda: lane.room.held == 600)
         second.sendall(b" " * 600)
         assert b" 429 " in second.recv(65536).partition(b"\r\n")[0]
         assert lane.room.held <= 1000
@@ -139,11 +132,11 @@ def test_what_others_hold_is_not_missing(gateway: Gateway, monkeypatch: pytest.M
     monkeypatch.setattr(room, "RESERVED", 300)
     hostile, honest = lane_of(gateway), lane_of(gateway)
     with unfinished(hostile, 900):
-        wait_until(lambda: hostile.room.held == 900)
+        eventually(lambda: hostile.room.held == 900)
         answer = ask(honest, 500)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert ask(honest, 250).status_code == 200
-    wait_until(lambda: hostile.room.held == 0)
+    eventually(lambda: hostile.room.held == 0)
     assert ask(honest, 500).status_code == 200
 
 
@@ -153,11 +146,11 @@ def test_a_lane_has_so_many_requests_at_once(
     monkeypatch.setattr(room, "AT_ONCE", 1)
     lane, other = lane_of(gateway, delay(60, say("Late.")), say("Now.")), lane_of(gateway)
     with unfinished(lane, 10):
-        wait_until(lambda: lane.room.requests == 1)
+        eventually(lambda: lane.room.requests == 1)
         answer = ask(lane)
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
         assert ask(other).status_code == 200
-    wait_until(lambda: lane.room.requests == 0)
+    eventually(lambda: lane.room.requests == 0)
 
 
 def test_a_body_that_does_not_come_is_waited_for_only_so_long(
@@ -186,9 +179,9 @@ def test_room_is_given_back(gateway: Gateway, way: str) -> None:
             content = json.dumps({"model": "m", "messages": MESSAGES}).encode()
             with unfinished(lane, 0, stated=len(content)) as end:
                 end.sendall(content)
-                wait_until(lambda: len(lane.calls) == 1)
+                eventually(lambda: len(lane.calls) == 1)
                 assert lane.room.held == len(content)
-    wait_until(lambda: (lane.room.held, lane.room.requests, gateway._room.held) == (0, 0, 0))
+    eventually(lambda: (lane.room.held, lane.room.requests, gateway._room.held) == (0, 0, 0))
 
 
 def test_thirty_bodies_without_an_end_take_the_memory_of_a_lane(gateway: Gateway) -> None:
@@ -198,9 +191,9 @@ def test_thirty_bodies_without_an_end_take_the_memory_of_a_lane(gateway: Gateway
     with contextlib.ExitStack() as clients:
         for _ in range(30):
             clients.enter_context(unfinished(lane, size))
-        wait_until(lambda: lane.room.held > room.OF_LANE - 2 * size)
+        eventually(lambda: lane.room.held > room.OF_LANE - 2 * size)
         assert lane.room.held <= room.OF_LANE
-    wait_until(lambda: gateway._room.held == 0)
+    eventually(lambda: gateway._room.held == 0)
 
 
 def test_a_service_has_bounds_too(gateway: Gateway) -> None:

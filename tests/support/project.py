@@ -7,12 +7,16 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_agent_sandbox.host.ci import VARIABLES
 
 RUN_TIMEOUT = 240
+#: Plugins by the beginning of the option without which they do nothing, but for being imported:
+#: that is half of what pytest needs to start, of which there are hundreds.
+IDLE_WITHOUT = {"--html": ("html", "html_fixtures", "metadata"), "--alluredir": ("allure_pytest",)}
 
 
 class Project:
@@ -59,7 +63,7 @@ class Project:
                 sys.executable,
                 "-m",
                 "pytest",
-                *(f"-pno:{name}" for name in self.blocked),
+                *(f"-pno:{name}" for name in (*self.blocked, *_idle(arguments))),
                 *arguments,
             ],
             cwd=self.folder,
@@ -101,6 +105,13 @@ class Project:
         """What the page of the only failed test shows."""
         (folder,) = self.results
         return _story(folder / "transcript.html")
+
+
+def _idle(arguments: Sequence[str]) -> Iterator[str]:
+    """The plugins that a run with these arguments has no use for."""
+    for option, names in IDLE_WITHOUT.items():
+        if not any(argument.startswith(option) for argument in arguments):
+            yield from names
 
 
 def _story(page: Path) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def test_all_trials_give_the_verdict_that_the_rate_says(found, rate):
 
 
 def test_an_agent_that_fails_one_time_in_four():
-    """The numbers of docs/trials.md, of which the plugin's own test measures 200 groups."""
+    """The numbers of docs/trials.md, of which the plugin's own test measures 80 groups."""
     draw = random.Random(4)
     plan = Plan(10, 0.6)
     groups = 4000

@@ -72,8 +72,8 @@ class NewInteraction:
 
     @property
     def was_asked(self) -> bool:
-        """True if the request reached the provider."""
-        return self.call.origin == "recorded"
+        """True if the request was for the provider; what the test itself refuses is not."""
+        return self.call.origin is not None
 
     def abandon(self) -> None:
         """Note that nothing more will come."""
@@ -141,6 +141,7 @@ class NewInteraction:
         if self.state == "open":
             self._ms = self._now()
             self.state = "kept"
+            self.call.origin = "recorded"
 
     def _now(self) -> int:
         return round((time.monotonic() - self._began) * 1000)

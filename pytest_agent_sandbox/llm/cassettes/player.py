@@ -20,6 +20,8 @@ RecordMode = Literal["none", "once", "new_episodes", "all"]
 
 #: Seconds that the last answers get to be complete, once the agent is done.
 _SETTLE_TIMEOUT = 2.0
+#: Answers that cannot be kept, as far as they are listed.
+_MOST_BROKEN = 3
 
 
 class CassettePlayer:
@@ -65,6 +67,8 @@ class CassettePlayer:
             ),
         )
         self._sources: dict[str, CassetteSource] = {}
+        #: Whether `save` has written the cassette's own file.
+        self.is_written = False
 
     @property
     def where(self) -> str:
@@ -143,6 +147,16 @@ class CassettePlayer:
         """Calls that were replayed although a tool had printed something else."""
         return [line for source in self._sources.values() for line in source.drift]
 
+    def incomplete(self) -> str:
+        """Say which answers of this run cannot be kept; empty if there are none."""
+        if not self.records:
+            return ""
+        self._settle()
+        broken = [line for source in self._sources.values() for line in source.broken()]
+        if len(broken) > _MOST_BROKEN:
+            broken[_MOST_BROKEN:] = [f"and {len(broken) - _MOST_BROKEN} more"]
+        return "; ".join(broken)
+
     def save(self, model: str, file: Path | None = None) -> str:
         """Write what was replayed and recorded, unless the cassette holds just that already.
 
@@ -159,15 +173,15 @@ class CassettePlayer:
         """
         if not self.records:
             return ""
-        self._settle()
-        broken = [line for source in self._sources.values() for line in source.broken()]
-        if broken:
-            return f"{self.where} was not written: {'; '.join(broken)}"
+        incomplete = self.incomplete()
+        if incomplete:
+            return f"{self.where} was not written: {incomplete}"
         lanes: dict[str, Sequence[Interaction]] = {
             name: Interactions(source.interactions()) for name, source in self._sources.items()
         }
         if any(lanes.values()) and (file or not self._is_as_recorded()):
             Cassette(self._test, model, lanes).save(file or self.file)
+            self.is_written = self.is_written or file is None
             left = self._left()
             if left:
                 return f"{self.where} no longer holds {len(left)} answers that nobody asked for"

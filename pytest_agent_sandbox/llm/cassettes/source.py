@@ -166,7 +166,9 @@ class CassetteSource:
                 reason = why_unreadable(interaction.encoding)
                 yield f"the answer to {call} cannot be read: {reason}"
             elif interaction.state == "dropped" and interaction.was_asked:
-                yield f"{call} ended in an error of the provider"
+                is_unanswered = interaction.call.origin == "unanswered"
+                error = "did not reach" if is_unanswered else "ended in an error of"
+                yield f"{call} {error} the provider"
 
     def interactions(self) -> Iterator[Interaction]:
         """Return what the cassette is to hold of this conversation after this run."""
@@ -210,7 +212,6 @@ class CassetteSource:
         if exchange.call.origin is None:  # refused before it reached the provider
             interaction.state = "dropped"
             return answer
-        exchange.call.origin = "recorded"
         return interaction.keep(answer)
 
     def _take_near(self, request: CanonicalRequest) -> StoredInteraction | None:

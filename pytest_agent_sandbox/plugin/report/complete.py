@@ -55,7 +55,8 @@ def judge(recorder: Recorder, phases: Mapping[str, Phase]) -> None:
     if phases:
         recorder.record_phases(phases)
         found = recorder.result
-        found.verdict, found.fault, found.headline = verdict.judge(found.phases)
+        judgement = verdict.judge(found.phases, recorder.unanswered)
+        found.verdict, found.fault, found.headline = judgement
 
 
 def complete_interrupted(recorder: Recorder) -> None:

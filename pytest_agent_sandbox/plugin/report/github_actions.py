@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pytest_agent_sandbox.evidence import sections
+from pytest_agent_sandbox.evidence.readable import dollars
 from pytest_agent_sandbox.evidence.story import Row
 
 #: GitHub takes no larger summary of a step, in bytes (1 MiB); rows beyond are left out.
@@ -94,7 +95,7 @@ def workflow_commands(
 
 
 def _table_line(row: Row) -> str:
-    cost = "?" if row.cost is None else f"${row.cost:.4f}"
+    cost = "?" if row.cost is None else dollars(row.cost)
     again = f" (attempt {row.attempt})" if row.attempt > 1 else ""
     cells = [
         _SIGNS.get(row.verdict, ""),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ class LLMUsage:
     unpriced: bool = False
     #: Remarks for the summary.
     notes: list[str] = field(default_factory=list)
+    #: The cassettes that were written.
+    cassettes: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, calls: Iterable[LLMCall]) -> LLMUsage:
@@ -57,6 +61,7 @@ class LLMUsage:
         self.cost += other.cost
         self.saved += other.saved
         self.unpriced |= other.unpriced
+        self.cassettes += [one for one in other.cassettes if one not in self.cassettes]
 
     def to_property(self) -> str:
         """Return the usage as text: other values do not get through JUnit XML and xdist."""
@@ -110,12 +115,13 @@ def attach(usage: LLMUsage, properties: list[tuple[str, object]]) -> None:
         properties.append((PROPERTY, usage.to_property()))
 
 
-def summary(reports: Iterable[Any], *, verbose: bool) -> list[str]:
+def summary(reports: Iterable[Any], *, verbosity: int) -> list[str]:
     """Return lines for the end of the run: tests that asked a provider or a cassette, and the sum.
 
     Args:
         reports: All reports of the run.
-        verbose: Show all tests, scripted ones too, not only the most expensive.
+        verbosity: pytest's. From 1 on the cassettes that were written are named, from 2 on all
+            tests are shown, scripted ones too, not only the most expensive.
     """
     used = list(_usages(reports))
     if not used:
@@ -123,13 +129,28 @@ def summary(reports: Iterable[Any], *, verbose: bool) -> list[str]:
     total = LLMUsage()
     for _, usage in used:
         total.add(usage)
-    shown = used if verbose else _worth_showing(used)
+    shown = used if verbosity > 1 else _worth_showing(used)
     lines = [f"{node_id}: {usage}" for node_id, usage in shown]
     hidden = sum(not usage.is_only_scripted for _, usage in used) - len(shown)
     if hidden > 0:
         lines.append(f"… and {hidden} more tests, with -vv")
     lines += [f"{node_id}: {note}" for node_id, usage in used for note in usage.notes]
-    return [*lines, f"this run: {total}"]
+    return [*lines, f"this run: {total}", *_written(total.cassettes, verbosity)]
+
+
+def _written(cassettes: Sequence[str], verbosity: int) -> list[str]:
+    """Say which files the reader is to commit."""
+    if not cassettes:
+        return []
+    if len(cassettes) == 1:
+        return [f"1 cassette written, to be committed: {cassettes[0]}"]
+    try:
+        folder = os.path.commonpath([str(Path(one).parent) for one in cassettes]) or "."
+    except ValueError:  # some are relative, or on another drive
+        folder = "several folders"
+    named = [f"  {one}" for one in sorted(cassettes)] if verbosity > 0 else []
+    more = "" if named else " (-v names them)"
+    return [f"{len(cassettes)} cassettes written, to be committed: in {folder}{more}", *named]
 
 
 def _worth_showing(used: Sequence[tuple[str, LLMUsage]]) -> list[tuple[str, LLMUsage]]:

@@ -14,6 +14,19 @@ NO_ENGINE = "sandbox_no_engine = skip"
 _SKIPPED = "Skipped: "
 
 
+#: How the reason ends.
+_WHAT_TO_DO = "set them to run it with a live LLM and record it"
+
+
+def nobody_answers(missing: str) -> str:
+    """Return the reason to skip a test whose LLM calls nobody answers.
+
+    Args:
+        missing: What a live LLM lacks.
+    """
+    return f"{NOBODY_ANSWERS} ({missing}: {_WHAT_TO_DO})"
+
+
 def summary(reports: Iterable[Any]) -> list[str]:
     """Return a line for each of these reasons: how many tests, and why.
 

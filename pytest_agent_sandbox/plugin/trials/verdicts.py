@@ -259,7 +259,8 @@ def _lines(trials: _Trials) -> Iterator[str]:
     if trials.selected < trials.plan.count:
         notes.append(f"{trials.selected} of {trials.plan.count} were selected")
     if trials.faults:
-        notes.append(f"{trials.faults} failed sandboxes, tried again")
+        noun = "sandbox" if trials.faults == 1 else "sandboxes"
+        notes.append(f"{trials.faults} failed {noun}, tried again")
     lost = sum(outcome == "lost" for outcome in trials.outcomes.values())
     if lost:
         notes.append(f"{_trials(lost)} said nothing of the agent")

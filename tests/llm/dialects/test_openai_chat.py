@@ -17,6 +17,7 @@ from pytest_agent_sandbox.llm.dialects.openai_chat import OpenAIChat
 from pytest_agent_sandbox.llm.gateway import Gateway
 from pytest_agent_sandbox.llm.replies import LLMRequest, Reply, Usage, delay, error, say
 from pytest_agent_sandbox.llm.script import Script
+from tests.support.timing import eventually
 from tests.support.unchecked import tool
 
 Connect = Callable[..., openai.OpenAI]
@@ -245,7 +246,7 @@ def test_a_client_that_goes_away_has_used_its_reply_up(gateway: Gateway, connect
         ask(connect(lane, timeout=0.2))
     assert text_of(ask(connect(lane))) == "Heard."
     lane.verify()
-    wait_for(lambda: lane.calls[0].duration is not None)
+    eventually(lambda: lane.calls[0].duration is not None)
     assert "went away" in lane.calls[0].problem
     assert lane.calls[0].status is None
 
@@ -257,7 +258,7 @@ def test_concurrent_requests_are_served_in_order_of_arrival(
     client = connect(lane)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(ask, client)
-        wait_for(lambda: len(lane.calls) == 1)
+        eventually(lambda: len(lane.calls) == 1)
         second = pool.submit(ask, client)
         assert text_of(second.result()) == "quick"
         assert not first.done()
@@ -305,7 +306,7 @@ def test_a_slow_function_holds_nobody_up(gateway: Gateway, connect: Connect) -> 
     other = gateway.open_lane(Script([say("quick")]))
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(ask, connect(blocked))
-        wait_for(lambda: len(blocked.calls) == 1)
+        eventually(lambda: len(blocked.calls) == 1)
         assert text_of(ask(connect(other))) == "quick"
         release.set()
         assert text_of(waiting.result()) == "slow"
@@ -357,10 +358,3 @@ def test_a_cost_that_was_told_stays_where_a_later_event_tells_none() -> None:
     told = OpenAIChat().usage({"usage": {**tokens, "cost": 0.25}}, None)
     assert OpenAIChat().usage({"usage": tokens}, told) == Usage(3, 2, cost=0.25)
     assert OpenAIChat().usage({"usage": {**tokens, "cost": 0.5}}, told) == Usage(3, 2, cost=0.5)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 5) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)

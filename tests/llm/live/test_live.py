@@ -23,9 +23,10 @@ from pytest_agent_sandbox.llm.lane import Lane
 from pytest_agent_sandbox.llm.live import LiveSource
 from pytest_agent_sandbox.llm.replies import Usage, say
 from pytest_agent_sandbox.llm.script import Script
+from tests.support.timing import eventually
 from tests.support.unchecked import tool
 
-from .wire import ASKED, KEY, chunk, send_chunk, send_event, url, wait_for
+from .wire import ASKED, KEY, chunk, send_chunk, send_event, url
 
 
 def test_the_scripted_gateway_as_upstream(gateway: Gateway, connect: Callable[..., Any]) -> None:
@@ -49,7 +50,7 @@ def test_the_scripted_gateway_as_upstream(gateway: Gateway, connect: Callable[..
         assert [model.id for model in client.models.list()] == ["scripted"]
         scripted.verify()
         lane.verify()
-        wait_for(lambda: all(call.usage or call.number == 2 for call in lane.calls))
+        eventually(lambda: all(call.usage or call.number == 2 for call in lane.calls))
         assert lane.calls[0].usage == Usage(7, 3)
         assert lane.calls[1].usage is None
         assert lane.calls[2].usage == scripted.calls[2].usage
@@ -154,7 +155,7 @@ def test_chunks_are_passed_on_as_they_come(
         texts += [choice.delta.content for choice in part.choices]
         seen_first.set()
     assert texts == ["first", "last"]
-    wait_for(lambda: lane.calls[0].usage is not None)
+    eventually(lambda: lane.calls[0].usage is not None)
     assert lane.calls[0].usage == Usage(11, 5)
 
 
@@ -171,7 +172,7 @@ def test_anthropic_s_usage_is_read_too(lane: Lane, upstream: Any) -> None:
 
     upstream.answer = stream
     httpx.post(url(lane, "/messages"), json=ASKED, headers={"x-api-key": lane.token})
-    wait_for(lambda: lane.calls[0].usage is not None)
+    eventually(lambda: lane.calls[0].usage is not None)
     assert lane.calls[0].usage == Usage(25, 15)
 
 
@@ -297,7 +298,7 @@ def test_an_answer_that_breaks_off_is_not_taken_for_whole(lane: Lane, upstream: 
     upstream.answer = cut
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.post(url(lane, "/chat/completions"), json=ASKED, headers={"x-api-key": lane.token})
-    wait_for(lambda: lane.calls[0].duration is not None)
+    eventually(lambda: lane.calls[0].duration is not None)
     assert "broke off" in lane.calls[0].problem
 
 
@@ -322,7 +323,7 @@ def test_a_client_that_goes_away_ends_the_provider_s_work(lane: Lane, upstream: 
     with request as answer:
         next(answer.iter_raw())
     assert gone.wait(5)
-    wait_for(lambda: lane.calls[0].duration is not None)
+    eventually(lambda: lane.calls[0].duration is not None)
     assert "went away" in lane.calls[0].problem
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -37,10 +35,3 @@ def send_event(handler: BaseHTTPRequestHandler, content: object) -> None:
 def send_chunk(handler: BaseHTTPRequestHandler, data: bytes) -> None:
     handler.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
     handler.wfile.flush()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 5) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)

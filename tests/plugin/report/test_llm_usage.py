@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,6 +35,7 @@ TOKENS = {"usage": Usage(1000, 234)}
             [call("live", cost=0.5), call("recorded"), call(None, problem="no")],
             "3 LLM calls (1 live, 1 recorded, 1 refused), $0.5000, cost of some unknown",
         ),
+        ([call("unanswered", problem="x", status=502)], "1 LLM call unanswered"),
         (
             [call("scripted", cost=0.0), call("fault", problem="x")],
             "2 LLM calls (1 fault, 1 scripted)",
@@ -64,25 +66,61 @@ def test_the_summary_names_tests_that_asked_a_provider_and_the_sum() -> None:
         report("c", noted),
         SimpleNamespace(),
     ]
-    assert summary(reports, verbose=False) == [
+    assert summary(reports, verbosity=0) == [
         "a: 1 LLM call live, $0.5000",
         "c: 1 LLM call replayed, $0.2500 saved",
         "c: something drifted",
         "this run: 3 LLM calls (1 live, 1 replayed, 1 scripted), $0.5000, $0.2500 saved",
     ]
-    assert "b: 1 LLM call scripted" in summary(reports, verbose=True)
+    assert "b: 1 LLM call scripted" in summary(reports, verbosity=2)
 
 
 def test_only_the_dearest_are_shown_one_by_one() -> None:
     reports = [report(str(n), LLMUsage.of([call("live", cost=n)])) for n in range(1, 31)]
-    lines = summary(reports, verbose=False)
+    lines = summary(reports, verbosity=0)
     assert lines[0].startswith("11: ")
     assert lines[20] == "… and 10 more tests, with -vv"
     assert len(lines) == 22
 
 
+def recorded(name: str, *cassettes: str) -> SimpleNamespace:
+    usage = LLMUsage.of([call("recorded", cost=0.5)])
+    usage.cassettes = list(cassettes)
+    return report(name, usage)
+
+
+def test_it_is_said_which_cassettes_to_commit() -> None:
+    one = recorded("a", "cassettes/test_it/a.json")
+    written = "1 cassette written, to be committed: cassettes/test_it/a.json"
+    assert summary([one], verbosity=0)[-1] == written
+    reports = [recorded("b", "cassettes/test_b/b.json"), one]
+    lines = summary(reports, verbosity=0)
+    assert lines[-1] == "2 cassettes written, to be committed: in cassettes (-v names them)"
+    assert summary(reports, verbosity=1)[-3:] == [
+        "2 cassettes written, to be committed: in cassettes",
+        "  cassettes/test_b/b.json",
+        "  cassettes/test_it/a.json",
+    ]
+    reports = [one, recorded("c", str(Path("c.json").absolute()))]
+    assert (
+        "2 cassettes written, to be committed: in several folders"
+        in summary(reports, verbosity=0)[-1]
+    )
+    assert "in . (-v" in summary([recorded("d", "d.json"), one], verbosity=0)[-1]
+
+
+def test_a_cassette_that_two_attempts_wrote_is_one() -> None:
+    properties: list[tuple[str, object]] = []
+    for _ in range(2):
+        usage = LLMUsage.of([call("recorded")])
+        usage.cassettes = ["a.json"]
+        attach(usage, properties)
+    reports = [SimpleNamespace(nodeid="a", when="teardown", user_properties=properties)]
+    assert summary(reports, verbosity=0)[-1] == "1 cassette written, to be committed: a.json"
+
+
 def test_nothing_is_said_where_no_llm_was_asked() -> None:
-    assert summary([report("a", LLMUsage())], verbose=True) == []
+    assert summary([report("a", LLMUsage())], verbosity=2) == []
 
 
 def test_attempts_at_a_test_add_up() -> None:
@@ -92,7 +130,7 @@ def test_attempts_at_a_test_add_up() -> None:
         usage.notes = [f"attempt {number}"]
         attach(usage, properties)
     reports = [SimpleNamespace(nodeid="a", when="teardown", user_properties=properties)]
-    assert summary(reports, verbose=False) == [
+    assert summary(reports, verbosity=0) == [
         "a: 2 LLM calls live, $1.0000",
         "a: attempt 1",
         "a: attempt 2",

@@ -11,8 +11,9 @@ import pytest
 
 from pytest_agent_sandbox.llm.gateway import Gateway
 from tests.llm.sockets import open_sockets
+from tests.support.timing import eventually
 
-from .studio import Studio, wait_for
+from .studio import Studio
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def file(tmp_path: Path) -> Path:
 def nothing_left() -> Iterator[None]:
     threads, sockets = set(threading.enumerate()), open_sockets()
     yield
-    wait_for(lambda: set(threading.enumerate()) <= threads and open_sockets() <= sockets)
+    eventually(lambda: set(threading.enumerate()) <= threads and open_sockets() <= sockets)
 
 
 @pytest.fixture(scope="module")

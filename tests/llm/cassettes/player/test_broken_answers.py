@@ -19,8 +19,9 @@ from pytest_agent_sandbox.llm.exchange import BrokenAnswerError
 from pytest_agent_sandbox.llm.live import LiveSource
 from pytest_agent_sandbox.llm.replies import say
 from tests.support.provider import Provider
+from tests.support.timing import eventually
 
-from .studio import SSE, Studio, Wire, ask, event, events_of, new_player, post, wait_for
+from .studio import SSE, Studio, Wire, ask, event, events_of, new_player, post
 
 
 def anthropic_start() -> bytes:
@@ -71,7 +72,7 @@ def test_an_answer_under_way_is_waited_for(studio: Studio, file: Path) -> None:
     ):
         lane = studio.lane(player, live)
         answer = pool.submit(post, lane, ask("a", stream=True))
-        wait_for(lambda: bool(lane.calls) and lane.calls[0].status is not None)
+        eventually(lambda: bool(lane.calls) and lane.calls[0].status is not None)
         assert player.save("m") == ""
         assert len(events_of(answer.result().content)) > 20
     assert Cassette.load(file).lanes["1"][0].answer.events[-1].data == "[DONE]"

@@ -135,4 +135,5 @@ def test_an_error_that_stays_one_writes_nothing(studio: Studio, file: Path) -> N
     post(lane, ask("a"), ANYTHING)
     post(lane, ask("b"), ANYTHING)
     assert "call 1 of conversation 1 ended in an error of the provider" in player.save("m")
+    assert lane.calls[0].origin != "recorded", "nothing was"
     assert not file.exists()
