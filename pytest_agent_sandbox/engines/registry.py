@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.settings.engines import CLUSTER_ONLY
 from pytest_agent_sandbox.settings.suggest import did_you_mean
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
@@ -35,13 +36,14 @@ def make_engine(context: EngineContext) -> SandboxEngine:
 def check_engine(settings: SandboxSettings) -> None:
     """Check that there is the engine that settings choose, and that it can follow them.
 
-    Docker, which follows all of them, is not loaded for that: this is called in every run with
-    workers, also where no test asks for a sandbox.
+    Docker, which follows all of them but a cluster's, is not loaded for that: this is called in
+    every run with workers, also where no test asks for a sandbox.
 
     Raises:
         SettingsError: There is no such engine, or a setting makes no sense with it.
     """
-    if settings.engine != _DEFAULT or settings.url is not None:
+    is_other = settings.engine != _DEFAULT or settings.url is not None
+    if is_other or any(getattr(settings, name) is not None for name in CLUSTER_ONLY):
         find_engine(settings).check(settings)
 
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 from typing import Literal
 
 from pytest_agent_sandbox.settings import kinds
-from pytest_agent_sandbox.settings.setting import Values, setting, settings_class
+from pytest_agent_sandbox.settings.engines import EngineSettings
+from pytest_agent_sandbox.settings.setting import setting, settings_class
 
 
 @settings_class
-class SandboxSettings(Values):
+class SandboxSettings(EngineSettings):
     """The resolved settings of a test; the fixture `sandbox_settings` returns those of the run.
 
     Override that fixture in a `conftest.py` to change settings in code::
@@ -29,54 +30,6 @@ class SandboxSettings(Values):
             return dataclasses.replace(sandbox_settings, memory="2g")
     """
 
-    url: str | None = setting(
-        kinds.text,
-        "URL",
-        "use the agent server that runs at this URL instead of containers; its session key "
-        "comes from SANDBOX_API_KEY",
-        default=None,
-        run_wide=True,
-    )
-    engine: str = setting(
-        kinds.text,
-        "docker|kubernetes|process|NAME",
-        "what runs the sandboxes: containers; pods of a cluster; processes of this machine, "
-        "without isolation; or an engine from another distribution (default: docker)",
-        default="docker",
-        run_wide=True,
-    )
-    python: str | None = setting(
-        kinds.text,
-        "PATH",
-        "Python that has openhands-agent-server, for engine = process (default: that of the tests)",
-        default=None,
-        run_wide=True,
-    )
-    kube_context: str | None = setting(
-        kinds.text,
-        "NAME",
-        "context of the kubeconfig, for engine = kubernetes (default: its current one)",
-        default=None,
-        run_wide=True,
-        elsewhere="refused",
-    )
-    kube_namespace: str | None = setting(
-        kinds.text,
-        "NAME",
-        "namespace of the pods, for engine = kubernetes (default: the context's)",
-        default=None,
-        run_wide=True,
-        elsewhere="refused",
-    )
-    pod_template: str | None = setting(
-        kinds.text,
-        "FILE",
-        "a pod in YAML with what sandboxes' pods are to have too, such as tolerations and pull "
-        "secrets, for engine = kubernetes",
-        default=None,
-        run_wide=True,
-        elsewhere="refused",
-    )
     image: str | None = setting(
         kinds.text,
         "NAME",

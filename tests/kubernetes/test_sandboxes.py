@@ -66,7 +66,7 @@ def test_workspace_conversation_isolation_and_evidence(
     assert "on Kubernetes v1.20" in output
     (folder,) = project.results
     assert "deleted   LICENSE" in output
-    assert "rm LICENSE" in (folder / "transcript.txt").read_text("utf-8")
+    assert "rm LICENSE" in (folder / "transcript.html").read_text("utf-8")
     assert "Uvicorn running" in (folder / "container.log").read_text("utf-8")
     sandbox = json.loads((folder / "result.json").read_text("utf-8"))["sandbox"]
     assert sandbox["engine"].startswith("Kubernetes v1.20")

@@ -31,6 +31,7 @@ from pytest_agent_sandbox.host.ownership import OWNER
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 from pytest_agent_sandbox.sandbox.supply import SandboxSupply
+from pytest_agent_sandbox.settings.engines import CLUSTER_ONLY
 from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
 
 _log = seldom.logger(__name__)
@@ -44,7 +45,7 @@ _PART_OF_MEMORY = 0.5
 class DockerEngine(SandboxEngine):
     """Containers of one Docker engine, which is connected to when the first is asked for."""
 
-    supports = frozenset(setting.name for setting in SETTINGS)
+    supports = frozenset(setting.name for setting in SETTINGS) - CLUSTER_ONLY
 
     def __init__(self, context: EngineContext) -> None:
         super().__init__(context)

@@ -46,7 +46,8 @@ OF_A_SANDBOX: dict[str, list[Any]] = {
 }
 #: Settings that are about the run, the test or its LLM; the image is looked at by itself.
 OF_OTHERS = {
-    *("url", "engine", "python", "image", "pull", "max_reuses", "pool_size", "start_timeout"),
+    *("url", "engine", "kube_context", "kube_namespace", "pod_template", "python"),
+    *("image", "pull", "max_reuses", "pool_size", "start_timeout"),
     *("run_timeout", "gateway_address", "output", "artifacts", "keep", "pause_on_failure", "live"),
     *("no_engine", "agent_trials"),
 }
