@@ -201,7 +201,7 @@ class Tunnel(Closing):
             is_fed.set()
 
         is_fed = threading.Event()
-        with suppress(OSError, RuntimeError):  # the process's end; the loop's
+        try:
             while not self._is_over.is_set():
                 data = self._program.read()
                 # One after the other: nobody can send more than is taken.
@@ -209,6 +209,10 @@ class Tunnel(Closing):
                 carrying.loop.call_soon_threadsafe(feed, data)
                 while not is_fed.wait(_POLL) and not self._is_over.is_set():
                     pass
+        except ConnectionAbortedError as error:  # nothing is known of the process
+            reason = str(error)
+        except (OSError, RuntimeError):  # the process's end; the loop's
+            pass
         self._ended(reason)
         self._stop()
 

@@ -17,11 +17,11 @@ from websockets.typing import Subprotocol
 from pytest_agent_sandbox.engines.kubernetes.credentials import Credentials
 from pytest_agent_sandbox.engines.kubernetes.exec_stream import ExecStream
 from pytest_agent_sandbox.engines.kubernetes.refusals import refusal
-from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
+from pytest_agent_sandbox.errors import EngineUnavailable
 from pytest_agent_sandbox.host.closing import Closing
 
 #: Seconds for one request.
-TIMEOUT = 20.0
+TIMEOUT = 10.0
 # Seconds without an answer after which a stream is over: load balancers forget idle ones.
 _HEARTBEAT = 20.0
 # Newer servers close one direction of the fifth; all have the fourth.
@@ -229,8 +229,10 @@ class Cluster(Closing):
             raise EngineUnavailable(
                 f"The cluster at {self.credentials.address} cannot be reached to {what}: {reason}"
             ) from error
-        except SandboxError:
-            raise
+        except RuntimeError as error:
+            if not self._http.is_closed:
+                raise
+            raise EngineUnavailable(f"The use of the cluster is over: no way to {what}") from error
 
 
 def _decoded(answer: httpx.Response) -> object:

@@ -93,15 +93,16 @@ def read_credentials(context: str | None, namespace: str | None) -> Credentials:
             f"--sandbox-engine=kubernetes needs a library: pip install '{EXTRA}'"
         ) from None
     configuration = client.Configuration()
+    # Named each time: the library looks for it once, when it is loaded.
+    place = os.environ.get("KUBECONFIG") or "~/.kube/config"
     try:
         if context is None and _is_in_cluster():
             config.load_incluster_config(client_configuration=configuration)
             own = (_ACCOUNT / "namespace").read_text("utf-8").strip()
             return Credentials("", namespace or own, configuration)
-        config.load_kube_config(context=context, client_configuration=configuration)
-        contexts, active = config.list_kube_config_contexts()
+        config.load_kube_config(place, context=context, client_configuration=configuration)
+        contexts, active = config.list_kube_config_contexts(place)
     except (config.ConfigException, OSError, ValueError, KeyError, TypeError) as error:
-        place = os.environ.get("KUBECONFIG", "~/.kube/config")
         given = f" --sandbox-kube-context={context}:" if context else ""
         raise SettingsError(
             f"--sandbox-engine=kubernetes:{given} no cluster can be taken from {place}: {error}. "

@@ -43,6 +43,7 @@ class ExecStream:
         self._has_room = asyncio.Event()
         self._is_over = False
         self._reason = "it has ended"
+        self._error: type[ConnectionError] = ConnectionError
         #: How the process ended, where that was told.
         self.exit_code: int | None = None
         self._pump = loop.create_task(self._receive())
@@ -71,7 +72,7 @@ class ExecStream:
         """
         while True:
             if self._is_over and self._arrived.empty():
-                raise ConnectionError(self._reason)
+                raise self._error(self._reason)
             try:
                 message = self._arrived.get(timeout=timeout)
             except queue.Empty:
@@ -110,6 +111,7 @@ class ExecStream:
                     if self._arrived.qsize() >= _MOST_WAITING:
                         await self._has_room.wait()
         except ConnectionClosed as error:
+            self._error = ConnectionAbortedError
             self._reason = f"the stream to the pod broke off: {error}"
         finally:
             self._arrived.put(None)

@@ -205,6 +205,7 @@ def plan_pod(
         variables=forwarded(settings.forward_env),
         secret_key=secret_key(settings.secret_key_env),
         is_quiet=settings.quiet_boot,
+        isolation="shared" if settings.isolation == "shared" else "fresh",
         network=network,
         allow=places,
         gateway=gateway,

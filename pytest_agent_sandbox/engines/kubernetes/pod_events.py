@@ -6,13 +6,19 @@ from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.errors import SandboxError
 
 _MOST = 8
+# What is told of every pod.
+_USUAL = ("Scheduled", "Pulled", "Created", "Started", "MissingClusterDNS")
 # Events of autoscalers that are about to bring a node.
 _NODE_COMES = ("TriggeredScaleUp", "Nominated")
 
 
 def told(cluster: Cluster, pod: str) -> str:
     """Return a pod's last events as lines, to follow a message; empty where there are none."""
-    lines = [f"  {reason}: {message}" for reason, message in _events(cluster, pod)[-_MOST:]]
+    lines = [
+        f"  {reason}: {message}"
+        for reason, message in _events(cluster, pod)
+        if reason not in _USUAL
+    ][-_MOST:]
     return "\n".join(["", "Its events:", *lines]) if lines else ""
 
 

@@ -12,6 +12,9 @@ _OPTION = "--sandbox-pod-template"
 #: What a template may not have: it would give a sandbox what it is not to have.
 _REFUSED = ("hostNetwork", "hostPID", "hostIPC", "ephemeralContainers", "serviceAccountName")
 
+#: What of a container's security context gives it more than a sandbox has.
+_GIVING = frozenset({"privileged", "capabilities", "procMount"})
+
 
 def read_template(path: str | None) -> Mapping[str, Any]:
     """Return the spec of a pod template's file; empty for none.
@@ -37,4 +40,11 @@ def read_template(path: str | None) -> Mapping[str, Any]:
         raise SettingsError(
             f"{_OPTION}={path}: no sandbox may have {', '.join(refused)}. Leave it out."
         )
+    for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
+        asked = _GIVING & set(container.get("securityContext") or {})
+        if asked:
+            raise SettingsError(
+                f"{_OPTION}={path}: the securityContext of {container.get('name')} may not have "
+                f"{', '.join(sorted(asked))}. Leave it out."
+            )
     return spec
