@@ -20,6 +20,7 @@ from typing import Any
 import pytest_agent_sandbox
 from pytest_agent_sandbox import errors
 from pytest_agent_sandbox.cli.main import make_parser
+from pytest_agent_sandbox.engines.docker.running_workspace import RunningWorkspace
 from pytest_agent_sandbox.plugin import fixtures
 from pytest_agent_sandbox.settings.kinds import switch
 from pytest_agent_sandbox.settings.setting import Setting, flag, ini_key
@@ -160,7 +161,10 @@ def given(options: Mapping[str, object]) -> str:
 def api() -> str:
     """Everything that `pytest_agent_sandbox` exports, but for the errors."""
     names = (name for name in pytest_agent_sandbox.__all__ if name not in vars(errors))
-    return "\n".join(f"::: pytest_agent_sandbox.{name}\n" for name in names)
+    # The base is a class of its own for those who read the code, not for its users.
+    running = [name for name in vars(RunningWorkspace) if not name.startswith("_")]
+    more = {"DockerWorkspace": given({"inherited_members": running})}
+    return "\n".join(f"::: pytest_agent_sandbox.{name}\n{more.get(name, '')}" for name in names)
 
 
 def all_errors() -> str:

@@ -72,6 +72,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_docker_workspace_is_told_as_a_whole(site: Path) -> None:
+    page = "".join(file.read_text("utf-8") for file in site.glob("reference/**/*.html"))
+    for name in ("from_request", "restart", "start_seconds", "end_facts"):
+        assert f'id="pytest_agent_sandbox.DockerWorkspace.{name}"' in page, name
+
+
 @pytest.fixture(scope="module")
 def pages(site: Path) -> dict[str, HTMLPage]:
     return {

@@ -32,7 +32,7 @@ def test_no_output_and_no_heavy_import(project):
     ours = [
         *("plugin", "plugin.fixtures", "plugin.hooks", "plugin.options", "plugin.quiet_logs"),
         *("sandbox", "sandbox.started"),
-        *("settings", "settings.kinds", "settings.setting", "settings.table"),
+        *("settings", "settings.engines", "settings.kinds", "settings.setting", "settings.table"),
     ]
     assert f"HEAVY [] OURS {[f'pytest_agent_sandbox.{name}' for name in ours]}" in output
 
