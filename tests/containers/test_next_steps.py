@@ -26,7 +26,7 @@ def test_an_image_that_is_given_by_its_id(pull):
 def test_a_container_that_does_not_answer_in_time():
     container = SimpleNamespace(
         name="box",
-        spec=SimpleNamespace(image="acme/agent:1"),
+        image="acme/agent:1",
         check=lambda: None,
         log_tail=lambda: "still loading",
         wait_for_end=lambda _: None,

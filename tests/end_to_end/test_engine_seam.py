@@ -154,7 +154,7 @@ def test_an_unknown_engine(with_engine, workers):
     with_engine.write("test_it.py", TESTS)
     code, output = with_engine.run("--sandbox-engine=memroy", *workers)
     assert code == 4
-    known = "Known are docker, memory, process, remote"
+    known = "Known are docker, kubernetes, memory, process, remote"
     said = f"ERROR: engine = memroy: there is no such engine. Did you mean 'memory'? {known}"
     assert said in output
 

@@ -114,7 +114,7 @@ def test_what_cannot_be(project_of_tests):
         (["--sandbox-engine=process", "--sandbox-python=/no/python"], "/no/python, which has no"),
         (["--sandbox-engine=process", "--sandbox-network=isolated"], "is not supported with"),
         (["--sandbox-engine=process", "--sandbox-url=http://127.0.0.1:1"], "leave one of both out"),
-        (["--sandbox-engine=podman"], "docker, process"),
+        (["--sandbox-engine=podman"], "docker, kubernetes, process"),
     ):
         code, output = run(*options)
         assert code != 0
