@@ -40,6 +40,7 @@ LONGEST = (
     "tests/end_to_end/test_isolation.py",
     "tests/benchmarks/test_benchmarks.py",
     "tests/end_to_end/test_cassettes.py",
+    "tests/kubernetes/test_sandboxes.py",
     "tests/faults/test_faults.py",
     "tests/docs/test_examples.py",
     "tests/end_to_end/test_looking_inside.py",

@@ -7,8 +7,6 @@ import re
 import time
 from collections.abc import Callable
 
-import pytest
-
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.keeper import GRACE
 from tests.support.project import Project
@@ -54,12 +52,11 @@ def test_that_fails(agent_workspace, agent_conversation):
 """
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
 def test_workspace_conversation_isolation_and_evidence(
-    project: Project, pods: Callable[[], list[str]], workers: str
+    project: Project, pods: Callable[[], list[str]]
 ) -> None:
     project.write("test_it.py", MAIN)
-    code, output = project.run("-v", "-n", workers)
+    code, output = project.run("-v", "-n", "2")
     assert code == 1
     assert "3 passed" in output
     assert "1 failed" in output
