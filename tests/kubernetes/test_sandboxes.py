@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.keeper import GRACE
 from tests.support.project import Project
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "pods.py"
 
 MAIN = """
 import pytest
@@ -65,9 +71,9 @@ def test_workspace_conversation_isolation_and_evidence(
     assert "deleted   LICENSE" in output
     assert "rm LICENSE" in (folder / "transcript.html").read_text("utf-8")
     assert "Uvicorn running" in (folder / "container.log").read_text("utf-8")
-    sandbox = json.loads((folder / "result.json").read_text("utf-8"))["sandbox"]
+    sandbox = json.loads((folder / "result.json").read_text("utf-8"))["sandboxes"][0]
     assert sandbox["engine"].startswith("Kubernetes v1.20")
-    assert sandbox["pod"].startswith("agent-sandbox")
+    assert sandbox["container"].startswith("agent-sandbox")
     assert pods() == []
 
 
@@ -158,3 +164,14 @@ def test_the_next_one_goes_on(agent_workspace):
     )
     code, _ = project.run()
     assert code == 0
+
+
+def test_the_benchmark_runs(tmp_path: Path, kubeconfig: str) -> None:
+    file = tmp_path / "result.json"
+    subprocess.run(
+        [sys.executable, str(BENCHMARK), "--quick", "--json", str(file)],
+        env={**os.environ, "KUBECONFIG": kubeconfig},
+        check=True,
+    )
+    compared = json.loads(file.read_text("utf-8"))["comparisons"]
+    assert {"start, pod / bare pod", "request, pod - Docker (ms)"} <= compared.keys()

@@ -108,7 +108,6 @@ class KubernetesWorkspace(Workspace):
             "image id": status.get("imageID", ""),
             "server": plan.image.version,
             "engine": self._cluster.description,
-            "pod": self.pod.name,
             "node": self.pod.node,
             "start_seconds": round(self.start_seconds, 3),
             "isolation": plan.isolation,
