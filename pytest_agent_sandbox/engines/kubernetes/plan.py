@@ -188,7 +188,6 @@ def plan_pod(
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 0,
-        "hostname": "sandbox",
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [server],
     }

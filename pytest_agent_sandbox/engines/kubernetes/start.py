@@ -89,5 +89,6 @@ class PodStarter:
                 "name": name,
                 "annotations": {TEST_ANNOTATION: plan.test or "(any)"},
             },
-            "spec": plan.pod,
+            # As Docker names its containers: what agents see of it differs in nothing else.
+            "spec": {**plan.pod, "hostname": suffix},
         }

@@ -76,6 +76,7 @@ class KubernetesWorkspace(Workspace):
         status = self.pod.status.get("status", {})
         named = {self.pod.name: "container", status.get("podIP", ""): "address"}
         named[status.get("hostIP", "")] = "gateway"
+        named[self.pod.status.get("spec", {}).get("hostname", "")] = "host"
         return {value: word for value, word in named.items() if value}
 
     @property
