@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.engines.docker.dev_workspace import DockerDevWorkspace
     from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
     from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
+    from pytest_agent_sandbox.engines.hosted.cloud import OpenHandsCloudWorkspace
+    from pytest_agent_sandbox.engines.hosted.runtime_api import APIRemoteWorkspace
     from pytest_agent_sandbox.errors import (
         BudgetExceeded,
         CassetteError,
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.standalone import Conversation
 
 _HOMES = {
+    "APIRemoteWorkspace": "engines.hosted.runtime_api",
     "Agent": "client.agents",
     "AgentLLM": "plugin.agent_llm",
     "AgentServer": "client.resources.server",
@@ -122,6 +125,7 @@ _HOMES = {
     "LLMScriptExhausted": "errors",
     "LLMScriptMismatch": "errors",
     "LLMScriptUnused": "errors",
+    "OpenHandsCloudWorkspace": "engines.hosted.cloud",
     "RemoteConversation": "client.conversation",
     "RemoteWorkspace": "client.workspace",
     "Reply": "llm.replies",
@@ -157,6 +161,7 @@ _HOMES = {
 
 __all__ = [
     "LLM",
+    "APIRemoteWorkspace",
     "Agent",
     "AgentLLM",
     "AgentServer",
@@ -195,6 +200,7 @@ __all__ = [
     "LLMScriptExhausted",
     "LLMScriptMismatch",
     "LLMScriptUnused",
+    "OpenHandsCloudWorkspace",
     "RemoteConversation",
     "RemoteWorkspace",
     "Reply",

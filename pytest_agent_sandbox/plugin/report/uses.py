@@ -32,8 +32,6 @@ logger = seldom.logger(__name__)
 
 #: Whose a workspace is: one test's, that of several by a wider scope, or a program's own.
 Owner = Literal["test", "scope", "program"]
-#: What evidence says of a workspace that the tests have started by themselves.
-OWN = {"started by": "a DockerWorkspace() of the tests, which the settings of the run do not reach"}
 
 
 @dataclass
