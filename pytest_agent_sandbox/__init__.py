@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
     from pytest_agent_sandbox.engines.hosted.cloud import OpenHandsCloudWorkspace
     from pytest_agent_sandbox.engines.hosted.runtime_api import APIRemoteWorkspace
+    from pytest_agent_sandbox.engines.process.apptainer import ApptainerWorkspace
     from pytest_agent_sandbox.errors import (
         BudgetExceeded,
         CassetteError,
@@ -90,6 +91,7 @@ _HOMES = {
     "AgentLLM": "plugin.agent_llm",
     "AgentServer": "client.resources.server",
     "AgentServerVersionWarning": "client.versions",
+    "ApptainerWorkspace": "engines.process.apptainer",
     "BackgroundCommand": "client.background_commands",
     "BudgetExceeded": "errors",
     "CassetteError": "errors",
@@ -166,6 +168,7 @@ __all__ = [
     "AgentLLM",
     "AgentServer",
     "AgentServerVersionWarning",
+    "ApptainerWorkspace",
     "BackgroundCommand",
     "BudgetExceeded",
     "CassetteError",

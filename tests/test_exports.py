@@ -15,6 +15,7 @@ from pytest_agent_sandbox import errors
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.engines.hosted.cloud import OpenHandsCloudWorkspace
 from pytest_agent_sandbox.engines.hosted.runtime_api import APIRemoteWorkspace
+from pytest_agent_sandbox.engines.process.apptainer import ApptainerWorkspace
 from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
 from pytest_agent_sandbox.plugin.conversation_factory import ConversationFactory
 from pytest_agent_sandbox.plugin.workspace_factory import WorkspaceFactory
@@ -54,7 +55,14 @@ def test_what_fixtures_give_is_among_them():
 
 
 @pytest.mark.parametrize(
-    "kind", [DockerWorkspace, ServedWorkspace, APIRemoteWorkspace, OpenHandsCloudWorkspace]
+    "kind",
+    [
+        DockerWorkspace,
+        ServedWorkspace,
+        APIRemoteWorkspace,
+        OpenHandsCloudWorkspace,
+        ApptainerWorkspace,
+    ],
 )
 def test_one_type_has_all_that_any_workspace_has(kind):
     """What only containers have is named by their own type: these, and nothing else."""
