@@ -262,16 +262,14 @@ def learn_of_started(config: pytest.Config) -> None:
     """Tell the run of the workspaces that programs have started."""
     from pytest_agent_sandbox.errors import SettingsError
     from pytest_agent_sandbox.plugin import command_agents
+    from pytest_agent_sandbox.plugin.report.uses import started_by_tests
 
     started, config.stash[STARTED] = config.stash[STARTED], []
     try:
         run = _session(config)
         for workspace in started:
             run.redactor.add(*workspace.secrets())
-            who = (
-                f"a {type(workspace).__name__}() of the tests, which the settings of the run do not"
-            )
-            facts = {"started by": f"{who} reach"}
+            facts = started_by_tests(workspace)
             run.uses.started(workspace, "program", log=workspace.log_path, facts=facts)
             if workspace.on_agent_run is None:
                 command_agents.follow(run, None, workspace)

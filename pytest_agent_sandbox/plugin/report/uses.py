@@ -219,6 +219,12 @@ class SandboxUses:
                 collect.log_part(use.recorder, known.log, begin, use.log)
 
 
+def started_by_tests(workspace: Workspace) -> dict[str, str]:
+    """Return what evidence says of a workspace that the tests have started by themselves."""
+    kind = type(workspace).__name__
+    return {"started by": f"a {kind}() of the tests, which the settings of the run do not reach"}
+
+
 def _given(item: pytest.Item) -> Iterator[Workspace]:
     """Yield the workspaces that wider fixtures of a test hold since an earlier one."""
     # pytest (9.2) has no public way to see a fixture's value before it is asked for.
