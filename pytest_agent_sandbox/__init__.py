@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.engines.docker.dev_workspace import DockerDevWorkspace
     from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
     from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
+    from pytest_agent_sandbox.engines.hosted.cloud import OpenHandsCloudWorkspace
+    from pytest_agent_sandbox.engines.hosted.runtime_api import APIRemoteWorkspace
+    from pytest_agent_sandbox.engines.process.apptainer import ApptainerWorkspace
     from pytest_agent_sandbox.errors import (
         BudgetExceeded,
         CassetteError,
@@ -83,10 +86,12 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.standalone import Conversation
 
 _HOMES = {
+    "APIRemoteWorkspace": "engines.hosted.runtime_api",
     "Agent": "client.agents",
     "AgentLLM": "plugin.agent_llm",
     "AgentServer": "client.resources.server",
     "AgentServerVersionWarning": "client.versions",
+    "ApptainerWorkspace": "engines.process.apptainer",
     "BackgroundCommand": "client.background_commands",
     "BudgetExceeded": "errors",
     "CassetteError": "errors",
@@ -122,6 +127,7 @@ _HOMES = {
     "LLMScriptExhausted": "errors",
     "LLMScriptMismatch": "errors",
     "LLMScriptUnused": "errors",
+    "OpenHandsCloudWorkspace": "engines.hosted.cloud",
     "RemoteConversation": "client.conversation",
     "RemoteWorkspace": "client.workspace",
     "Reply": "llm.replies",
@@ -157,10 +163,12 @@ _HOMES = {
 
 __all__ = [
     "LLM",
+    "APIRemoteWorkspace",
     "Agent",
     "AgentLLM",
     "AgentServer",
     "AgentServerVersionWarning",
+    "ApptainerWorkspace",
     "BackgroundCommand",
     "BudgetExceeded",
     "CassetteError",
@@ -195,6 +203,7 @@ __all__ = [
     "LLMScriptExhausted",
     "LLMScriptMismatch",
     "LLMScriptUnused",
+    "OpenHandsCloudWorkspace",
     "RemoteConversation",
     "RemoteWorkspace",
     "Reply",

@@ -36,8 +36,8 @@ def Conversation(  # noqa: N802 - programs written for the upstream SDK use it l
 ) -> RemoteConversation:
     """Start a conversation with an agent in a workspace.
 
-    In a `DockerWorkspace`, an LLM that has an API key is reached through a gateway on this machine,
-    which puts the key in: the sandbox never sees it.
+    In the workspace of a sandbox, such as a `DockerWorkspace`, an LLM with an API key is reached
+    through a gateway on this machine, which puts the key in: the sandbox never sees it.
 
     Args:
         agent: An `Agent`, an `acp_agent`, a dict, or an openhands.sdk Agent.

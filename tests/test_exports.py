@@ -13,6 +13,9 @@ import pytest
 import pytest_agent_sandbox
 from pytest_agent_sandbox import errors
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
+from pytest_agent_sandbox.engines.hosted.cloud import OpenHandsCloudWorkspace
+from pytest_agent_sandbox.engines.hosted.runtime_api import APIRemoteWorkspace
+from pytest_agent_sandbox.engines.process.apptainer import ApptainerWorkspace
 from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
 from pytest_agent_sandbox.plugin.conversation_factory import ConversationFactory
 from pytest_agent_sandbox.plugin.workspace_factory import WorkspaceFactory
@@ -51,13 +54,22 @@ def test_what_fixtures_give_is_among_them():
     )
 
 
-@pytest.mark.parametrize("kind", [DockerWorkspace, ServedWorkspace])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        DockerWorkspace,
+        ServedWorkspace,
+        APIRemoteWorkspace,
+        OpenHandsCloudWorkspace,
+        ApptainerWorkspace,
+    ],
+)
 def test_one_type_has_all_that_any_workspace_has(kind):
     """What only containers have is named by their own type: these, and nothing else."""
     own = {name for name in dir(kind) if not name.startswith("_")} - set(dir(Workspace))
     of_containers = {"from_request", "host_port", "session_key", "start_seconds"}
     of_containers |= {"vscode_port", "vnc_port"}
-    assert own <= of_containers | {"when_closed"}, own
+    assert own <= of_containers | {"when_closed", "sandbox_id"}, own
 
 
 @pytest.mark.parametrize("kind", ERRORS)

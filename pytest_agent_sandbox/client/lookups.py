@@ -60,11 +60,15 @@ def _lookup(host: str, port: int) -> Future[list[str]]:
         if known is not None:
             return known
         lookup: Future[list[str]] = Future()
-        # No pool: the end of the process would wait for its threads.
-        threading.Thread(
-            target=_look_up, args=(wanted, lookup), name="name-lookup", daemon=True
-        ).start()
         _UNDER_WAY[wanted] = lookup
+    # No pool: the end of the process would wait for its threads.
+    thread = threading.Thread(
+        target=_look_up, args=(wanted, lookup), name="name-lookup", daemon=True
+    )
+    try:
+        thread.start()
+    except RuntimeError:  # at its end the interpreter starts no more threads
+        _look_up(wanted, lookup)
     return lookup
 
 

@@ -23,7 +23,12 @@ from pytest_agent_sandbox.client.events import (
 from pytest_agent_sandbox.client.lookups import addresses_of
 from pytest_agent_sandbox.client.pages import items
 from pytest_agent_sandbox.client.transport import ServerConnection
-from pytest_agent_sandbox.errors import ConversationClosed, SandboxError, ServerError
+from pytest_agent_sandbox.errors import (
+    ConversationClosed,
+    SandboxError,
+    SandboxPaused,
+    ServerError,
+)
 from pytest_agent_sandbox.host import seldom
 
 logger = seldom.logger(__name__)
@@ -201,7 +206,7 @@ class EventStream:
                     self._error = ServerError(f"The server ended the event stream: {_FATAL[code]}.")
                     return
                 logger.debug("The event stream broke off: %s", error)
-            except (OSError, EOFError, WebSocketException, ServerError) as error:
+            except (OSError, EOFError, WebSocketException, ServerError, SandboxPaused) as error:
                 logger.debug("The event stream could not be had: %s", error)
             except SandboxError as error:
                 self._error = error

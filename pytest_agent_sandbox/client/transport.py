@@ -62,8 +62,6 @@ class ServerConnection(Closing):
         read_timeout: float = 600.0,
         version: str = "",
     ) -> None:
-        self.host = host.rstrip("/")
-        self.api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         self._guard = guard
         self.explain_silence = explain_silence
         #: Called before each request; what it does is in nobody's time but the caller's.
@@ -74,6 +72,11 @@ class ServerConnection(Closing):
         #: The server's version, once it is known.
         self.known_version = version
         self._tells_no_version = False
+        self._open(host, api_key)
+
+    def _open(self, host: str, api_key: SecretStr | str | None) -> None:
+        self.host = host.rstrip("/")
+        self.api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         # Certificates are loaded only where they are used: it takes tens of milliseconds.
         is_secure = self.host.startswith("https:")
         #: What TLS needs to know; None without it.
@@ -84,8 +87,14 @@ class ServerConnection(Closing):
             headers={**self.headers, "Accept-Encoding": "identity"},
             transport=GuardedTransport(self.check, self._check_silence, self.tls),
             trust_env=False,  # servers are reached directly, whatever proxies there are
-            timeout=self._timeouts(read_timeout),
+            timeout=self._timeouts(self._read_timeout),
         )
+
+    def move(self, host: str, api_key: SecretStr | str | None) -> None:
+        """Go on with the same server where it has another address, or another key."""
+        before = self._client
+        self._open(host, api_key)
+        before.close()
 
     @property
     def headers(self) -> dict[str, str]:

@@ -268,13 +268,15 @@ def learn_of_started(config: pytest.Config) -> None:
     """Tell the run of the workspaces that programs have started."""
     from pytest_agent_sandbox.errors import SettingsError
     from pytest_agent_sandbox.plugin import command_agents
-    from pytest_agent_sandbox.plugin.report.uses import OWN
+    from pytest_agent_sandbox.plugin.report.uses import started_by_tests
 
     started, config.stash[STARTED] = config.stash[STARTED], []
     try:
         run = _session(config)
         for workspace in started:
-            run.uses.started(workspace, "program", log=workspace.log_path, facts=OWN)
+            run.redactor.add(*workspace.secrets())
+            facts = started_by_tests(workspace)
+            run.uses.started(workspace, "program", log=workspace.log_path, facts=facts)
             if workspace.on_agent_run is None:
                 command_agents.follow(run, None, workspace)
     except SettingsError:  # of the run, or no place for evidence: no reason not to have started

@@ -62,6 +62,10 @@ class Workspace(RemoteWorkspace):
         """Whether its server goes on after the test, and so has to forget its conversations."""
         return True
 
+    def secrets(self) -> Iterable[str]:
+        """Return what is to be masked wherever it is told of the sandbox."""
+        return () if self.api_key is None else (self.api_key.get_secret_value(),)
+
     def begin_test(self) -> None:
         """Begin another test's use of it: what is told of that is told since now."""
         self.before_agents = None

@@ -131,3 +131,13 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(resolver: Reso
             ServerConnection(f"http://{NAME}:{port}") as connection,
         ):
             assert connection.request("GET", "/x", timeout=2).is_success
+
+
+def test_where_no_thread_can_be_started_the_caller_looks_up(monkeypatch):
+    """At the end of the interpreter, when what nobody has closed is stopped."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert "127.0.0.1" in addresses_of("localhost", 80, time.monotonic() + 5, lambda: None)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+
+from .conftest import PYTHON
 
 SUITE = """
 import os
@@ -79,6 +82,66 @@ def test_the_same_tests_without_containers(with_openhands, project_folder):
     assert "Uvicorn running" in log or "Application startup complete" in log
     (sandbox,) = json.loads((failed / "result.json").read_text("utf-8"))["sandboxes"]
     assert sandbox["isolation"] == "none: no container"
+
+
+#: The program stands in for Apptainer: see tests/support/fake_apptainer.py.
+IN_APPTAINER = """
+import os
+import pytest
+from pytest_agent_sandbox import ApptainerWorkspace, say, tool
+
+@pytest.fixture
+def ws():
+    with ApptainerWorkspace(
+        server_image="an/image:1", cache_dir="/tmp/images", working_dir="/tmp/in-there",
+        forward_env=["FORWARDED"],
+    ) as workspace:
+        yield workspace
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_it(ws, number, agent_conversation):
+    conversation = agent_conversation(workspace=ws, script=[
+        tool("terminal", command="echo written > OUT.txt; sleep 600 & env"), say("Done."),
+    ])
+    conversation.send_message("Write it.")
+    conversation.run(timeout=60)
+    (call,) = conversation.events.tool_calls("terminal")
+    assert "FORWARDED=yes" in call.result
+    assert "not-for-agents" not in call.result
+    assert ws.api_key.get_secret_value() not in call.result
+    assert ws.read_text("OUT.txt") == "written\\n"
+    with pytest.raises(Exception, match="cannot be paused"):
+        ws.pause()
+"""
+
+
+def test_the_server_in_apptainer(with_openhands):
+    fake = (Path(__file__).parents[1] / "support" / "fake_apptainer.py").read_text("utf-8")
+    start = """
+import os, sys
+os.chmod("/project/apptainer", 0o755)
+os.execv(sys.executable, [sys.executable, "and_left.py", *sys.argv[1:]])
+"""
+    code, output = with_openhands(
+        "start.py",
+        "-v",
+        "--sandbox-engine=process",  # no other engine answers there
+        files={
+            "apptainer": f"#!{PYTHON}\n{fake}",
+            "start.py": start,
+            "and_left.py": AND_LEFT,
+            "test_it.py": IN_APPTAINER,
+        },
+        environment={
+            "PATH": "/project:/usr/local/bin:/usr/bin:/bin",
+            "APPTAINER_CALLS": "/project/calls",
+            "SOME_TOKEN": "not-for-agents",
+            "FORWARDED": "yes",
+        },
+    )
+    assert "2 passed" in output, output
+    assert code == 0
+    assert "LEFT: [] []" in output
 
 
 def test_nothing_outlives_a_run_that_is_killed(with_openhands):

@@ -12,6 +12,10 @@ from tests.docs.markdown import ROOT
 
 #: What is promised, in the page's own words, and its tests.
 PROMISES = {
+    "goes to that API and nowhere else": [
+        "engines/hosted/test_hosted.py::test_keys_are_told_nowhere",
+        "end_to_end/test_hosted.py::test_tests_use_it",
+    ],
     "is in a folder of mode 0700 that is yours": ["host/test_lock_folder.py"],
     "chooses the profile": ["security/test_profiles.py::test_what_a_sandbox_holds"],
     "| capabilities | none |": ["security/test_profiles.py::test_what_a_sandbox_holds"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from pydantic import SecretStr
 from pytest_agent_sandbox.client.commands import left_until
 from pytest_agent_sandbox.containers.proxies import without_proxy
 from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
-from pytest_agent_sandbox.engines.process.server import ServerProcess
+from pytest_agent_sandbox.engines.process.server import ServerProcess, free_port
 from pytest_agent_sandbox.errors import (
     SandboxDied,
     SandboxStartFailed,
@@ -145,7 +144,7 @@ class ProcessEngine(SandboxEngine):
                 scratch=[scratch],
             )
             for attempt in range(1, _ATTEMPTS + 1):
-                port = _free_port()
+                port = free_port()
                 process = start(self._command(port))
                 closing = undo.enter_context(ExitStack())
                 closing.callback(process.close)
@@ -216,13 +215,6 @@ def _environment(scratch: Path, environment: Mapping[str, str]) -> dict[str, str
         "TMP": temporary,
         "TMUX_TMPDIR": temporary,
     }
-
-
-def _free_port() -> int:
-    # Somebody may take it before the server does: then it is started again.
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 def _is_taken(log: str) -> bool:

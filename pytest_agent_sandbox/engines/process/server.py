@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from pytest_agent_sandbox.errors import SandboxDied, SettingsError
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.log_file import LogFile
 from pytest_agent_sandbox.host.piped_process import PipedProcess
+from pytest_agent_sandbox.sandbox.network import LOOPBACK
 
 _TAIL_LINES = 30
 _PIECE = 64 * 1024
@@ -56,7 +58,7 @@ class ServerProcess(Closing):
     ) -> None:
         if importlib.util.find_spec("psutil") is None:
             raise SettingsError(
-                "--sandbox-engine=process needs psutil: pip install 'pytest-agent-sandbox[process]'"
+                "Servers as processes need psutil: pip install 'pytest-agent-sandbox[process]'"
             )
         self._is_closed = False
         self._log = LogFile(log_path, clean_log)
@@ -112,3 +114,10 @@ class ServerProcess(Closing):
         with suppress(OSError, ValueError):
             while piece := output.read1(_PIECE):  # type: ignore[attr-defined]
                 self._log.write(piece)
+
+
+def free_port() -> int:
+    """Return a port that is free now: somebody may take it before a server does."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])

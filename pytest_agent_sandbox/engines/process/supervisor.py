@@ -65,7 +65,9 @@ def main() -> int:
         threading.Thread(target=work, daemon=True).start()
     is_over.wait()
     code = server.poll()
-    _end_all(psutil, lambda: _marked(psutil, wanted["environment"][MARK]))
+    mark = wanted["environment"][MARK]
+    # Its own process too: it may have written over its environment, as Apptainer does.
+    _end_all(psutil, lambda: [*_with_children(psutil, server.pid), *_marked(psutil, mark)])
     server.wait()
     if code is None and not was_told.is_set():  # the parent is gone, and cleans up no more
         for folder in wanted["scratch"]:
@@ -84,15 +86,30 @@ def _marked(psutil: Any, mark: str) -> list[Any]:
     return list(dict.fromkeys(found))
 
 
+def _with_children(psutil: Any, pid: int) -> list[Any]:
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    return []
+
+
 def _end_all(psutil: Any, find: Callable[[], list[Any]]) -> None:
+    known: list[Any] = []
     for look in range(_LOOKS):
-        found = find()
-        if not found:
+        # Also those of the looks before: one whose parents have gone is known by nothing else.
+        known = [process for process in dict.fromkeys([*known, *find()]) if _lives(psutil, process)]
+        if not known:
             return
-        for process in found:
+        for process in known:
             with suppress(psutil.Error):
                 process.terminate() if look == 0 else process.kill()
-        psutil.wait_procs(found, timeout=_PATIENCE)
+        psutil.wait_procs(known, timeout=_PATIENCE)
+
+
+def _lives(psutil: Any, process: Any) -> bool:
+    with suppress(psutil.Error):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import time
@@ -26,8 +25,8 @@ from pytest_agent_sandbox.errors import (
 )
 from pytest_agent_sandbox.host.host_route import HostRoute
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
-from pytest_agent_sandbox.sandbox.network import LOOPBACK
 from pytest_agent_sandbox.sandbox.served_workspace import ServedWorkspace, folder_for
+from pytest_agent_sandbox.sandbox.server_route import route_from_server
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
 #: The variable with the session key of the server that `url` names.
@@ -142,14 +141,7 @@ class RemoteEngine(SandboxEngine):
 
     def _route(self) -> HostRoute:
         address = self._settings.gateway_address
-        if address is None and not _is_loopback(self.url):
-            raise SettingsError(
-                f"The agents on {self.url} have no known way to the LLM gateway on this machine. "
-                "Give the address of this machine at which that server reaches it: "
-                "--sandbox-gateway-address=ADDRESS."
-            )
-        address = address or LOOPBACK
-        return HostRoute(address, container_host_name=address)
+        return route_from_server(self.url, address, "--sandbox-gateway-address=ADDRESS")
 
     def close(self) -> None:
         """Close the gateway."""
@@ -173,11 +165,3 @@ def _url(settings: SandboxSettings) -> str:
             "https://sandbox.example"
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")  # the scheme in lower case
-
-
-def _is_loopback(url: str) -> bool:
-    name = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"

@@ -32,8 +32,6 @@ logger = seldom.logger(__name__)
 
 #: Whose a workspace is: one test's, that of several by a wider scope, or a program's own.
 Owner = Literal["test", "scope", "program"]
-#: What evidence says of a workspace that the tests have started by themselves.
-OWN = {"started by": "a DockerWorkspace() of the tests, which the settings of the run do not reach"}
 
 
 @dataclass
@@ -219,6 +217,12 @@ class SandboxUses:
             begin = known.log_begin if known.tests > 1 else 0
             with collect.MAY_FAIL:
                 collect.log_part(use.recorder, known.log, begin, use.log)
+
+
+def started_by_tests(workspace: Workspace) -> dict[str, str]:
+    """Return what evidence says of a workspace that the tests have started by themselves."""
+    kind = type(workspace).__name__
+    return {"started by": f"a {kind}() of the tests, which the settings of the run do not reach"}
 
 
 def _given(item: pytest.Item) -> Iterator[Workspace]:

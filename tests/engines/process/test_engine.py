@@ -59,7 +59,7 @@ def test_a_port_that_another_server_has_is_not_the_only_try(
         ports.append(port_of_another)
         return port_of_another
 
-    monkeypatch.setattr(process_engine, "_free_port", free_port)
+    monkeypatch.setattr(process_engine, "free_port", free_port)
     monkeypatch.setattr(ProcessEngine, "version", "1.58.0")
     sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
     monkeypatch.setattr(ProcessEngine, "_command", lambda *_: sleeping)

@@ -13,7 +13,7 @@ from pytest_agent_sandbox.errors import SandboxDied
 from pytest_agent_sandbox.evidence.recorder import Recorder
 from pytest_agent_sandbox.host.redaction import Redactor
 from pytest_agent_sandbox.plugin.report import outcome
-from pytest_agent_sandbox.plugin.report.uses import OWN, SandboxUses
+from pytest_agent_sandbox.plugin.report.uses import SandboxUses, started_by_tests
 from pytest_agent_sandbox.sandbox.workspace import Workspace
 
 SECRET = "a-secret-of-the-run"
@@ -133,10 +133,15 @@ def test_a_test_uses_what_it_touches_what_is_given_and_what_is_started_in_it(run
 def test_it_says_of_each_what_was_true_of_it(run: Run) -> None:
     own, wide = FakeWorkspace("own"), FakeWorkspace("wide")
     item = run.begin("first")
-    run.uses.started(own, "program", log=None, facts=OWN)
+    run.uses.started(own, "program", log=None, facts=started_by_tests(own))
     run.uses.started(wide, "scope", log=None, facts={"scope": "module"})
     of_own, of_wide = run.end(item)["sandboxes"]
-    assert of_own == {"container": "own", "start_seconds": 5.0, "network": "that of own", **OWN}
+    assert of_own == {
+        "container": "own",
+        "start_seconds": 5.0,
+        "network": "that of own",
+        **started_by_tests(own),
+    }
     assert of_wide["scope"] == "module"
     item = run.begin("second", wide)
     (of_wide,) = run.end(item)["sandboxes"]

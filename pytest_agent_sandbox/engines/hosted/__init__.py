@@ -1,0 +1,1 @@
+"""Agent servers that somebody else runs for us, behind an API."""
