@@ -56,6 +56,7 @@ class Janitor:
         self.processes: Processes = {}
         self.files: Dict[str, Files] = {}
         self.mounts: List[Mount] = []
+        self.mounted: Dict[str, bytes] = {}
 
     def restore(self, archives: Mapping[str, str]) -> Answer:
         """Fill folders in memory with what the image has in their place."""
@@ -77,12 +78,19 @@ class Janitor:
     def remember(self, volumes: List[str]) -> Answer:
         """Take the state as it is now for the first one."""
         self.mounts = _mounts()
-        problems = [
-            f"{place} can be written to and is not in memory"
+        elsewhere = [
+            place
             for place, kind, options, _ in self.mounts
             if kind not in _KINDS + _OF_THE_KERNEL
             and "rw" in options.split(",")
             and place not in volumes
+        ]
+        # Single files, such as the one that a pod has for a last message.
+        self.mounted = {place: _contents(place) for place in elsewhere if os.path.isfile(place)}
+        problems = [
+            f"{place} can be written to and is not in memory"
+            for place in elsewhere
+            if place not in self.mounted
         ]
         self.processes = {pid: facts for pid, facts in _processes().items() if pid not in self.own}
         self.files = {place: _scan(place) for place in _places(self.mounts)}
@@ -93,6 +101,10 @@ class Janitor:
         self._end_others()
         for place, files in self.files.items():
             _wipe(place, files)
+        for place, contents in self.mounted.items():
+            with suppress(OSError), open(place, "r+b") as file:  # the check says so
+                file.truncate()
+                file.write(contents)
         _remove_ipc()
         return {"problems": self.check()}
 
@@ -138,6 +150,11 @@ class Janitor:
             paths = sorted(set(found) | set(files))
             different = [path for path in paths if found.get(path) != files.get(path)]
             problems += [f"{os.path.join(place, path)} is not as it was" for path in different]
+        problems += [
+            f"{place} is not as it was"
+            for place, contents in self.mounted.items()
+            if _contents(place) != contents
+        ]
         problems += ["shared memory or a semaphore is left" for kind in _IPC if _ipc(kind)]
         return problems
 
@@ -241,6 +258,11 @@ def _extra(path: str) -> List[Tuple[str, bytes]]:
     except OSError:
         return []
     return sorted((name, os.getxattr(path, name, follow_symlinks=False)) for name in names)
+
+
+def _contents(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(_LARGEST)
 
 
 def _wipe(place: str, files: Files) -> None:

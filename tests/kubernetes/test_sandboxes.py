@@ -175,3 +175,31 @@ def test_the_benchmark_runs(tmp_path: Path, kubeconfig: str) -> None:
     )
     compared = json.loads(file.read_text("utf-8"))["comparisons"]
     assert {"start, pod / bare pod", "request, pod - Docker (ms)"} <= compared.keys()
+
+
+def test_a_recycled_pod_shows_nothing_of_what_was_before(project: Project) -> None:
+    project.write(
+        "test_it.py",
+        """
+import pytest
+
+@pytest.mark.parametrize("number", range(3))
+def test_next(agent_workspace, number):
+    look = ("ls -A /tmp /var/tmp ~ /workspace/project | sort; wc -c < /dev/termination-log; "
+            "ps -eo user,args | grep -c '[s]leep 600'; id -un; touch /etc/x || true")
+    seen = agent_workspace.execute_command(look)
+    assert "0" in seen.stdout.split()
+    assert "left" not in seen.stdout
+    assert "openhands" in seen.stdout
+    assert "Read-only file system" in seen.stderr
+    print("POD", agent_workspace.name, agent_workspace.facts().get("used by tests"))
+    agent_workspace.execute_command(
+        "touch ~/left /tmp/left left; echo left > /dev/termination-log; "
+        "(trap '' TERM; sleep 600) > /dev/null 2>&1 &")
+""",
+    )
+    code, output = project.run("-v", "-rP", "--sandbox-isolation=recycled", "--sandbox-pool-size=0")
+    assert code == 0
+    assert len(set(re.findall(r"^POD (\S+)", output, re.M))) == 1
+    assert re.search(r"1 sandbox started .*, 2 reused", output)
+    assert "thrown away" not in output

@@ -87,10 +87,11 @@ class KubernetesEngine(SandboxEngine):
     def header(self) -> list[str]:
         """Return which cluster and which image the tests run on."""
         settings = self.context.settings
-        lines = [f"on {self._cluster.description}", f"image {self.choose_image(settings)}"]
-        if settings.isolation == "recycled":
-            lines.append("isolation = recycled: each test has a fresh pod")
-        return [*lines, *self.not_in_effect()]
+        return [
+            f"on {self._cluster.description}",
+            f"image {self.choose_image(settings)}",
+            *self.not_in_effect(),
+        ]
 
     def not_in_effect(self) -> list[str]:
         """Return a line that names the run's settings that mean nothing here."""

@@ -15,6 +15,7 @@ from pytest_agent_sandbox.containers.container_spec import size_in_bytes
 from pytest_agent_sandbox.containers.template import Launch
 from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.engines.kubernetes.pod_image import PodImage
+from pytest_agent_sandbox.engines.kubernetes.pod_memory import in_memory, with_home
 from pytest_agent_sandbox.engines.kubernetes.pod_state import CUT, SERVER
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.host.egress import allowed_places
@@ -28,6 +29,7 @@ from pytest_agent_sandbox.sandbox.network import (
     check_allow,
     network_environment,
 )
+from pytest_agent_sandbox.sandbox.recycle import SERVER_FOLDERS, FirstState, folders_in_memory
 from pytest_agent_sandbox.sandbox.sandbox import Isolation
 
 #: The limits of a sandbox for which nobody has set others.
@@ -107,6 +109,12 @@ class PodPlan:
             is_quiet=self.is_quiet,
         )
 
+    @property
+    def first_state(self) -> FirstState | None:
+        """What it is before its first server, where it is to be brought back to that."""
+        # What the image has in its folders in memory is there before its container begins.
+        return FirstState(files={}, volumes=()) if self.isolation == "recycled" else None
+
     @cached_property
     def kind(self) -> Hashable:
         """Sandboxes of the same kind can stand in for each other. It may hold secrets."""
@@ -160,7 +168,7 @@ def plan_pod(
     }
     memory = size_in_bytes("memory", settings.memory or DEFAULT_MEMORY)
     assert memory is not None
-    server = {
+    server: dict[str, Any] = {
         "name": SERVER,
         "image": image.reference,
         "imagePullPolicy": pull,
@@ -197,6 +205,10 @@ def plan_pod(
         spec["dnsPolicy"] = "None"
         spec["dnsConfig"] = {"nameservers": ["127.0.0.1"]}
         spec["initContainers"] = [_cut(image.reference, pull)]
+    if settings.isolation == "recycled":
+        folders = with_home(folders_in_memory(settings.working_dir), image.account.home)
+        server["env"] += [{"name": name, "value": path} for name, path in SERVER_FOLDERS.items()]
+        in_memory(spec, server, folders, image.account)
     return PodPlan(
         image=image,
         pod=with_template(spec, template),
@@ -204,7 +216,7 @@ def plan_pod(
         variables=forwarded(settings.forward_env),
         secret_key=secret_key(settings.secret_key_env),
         is_quiet=settings.quiet_boot,
-        isolation="shared" if settings.isolation == "shared" else "fresh",
+        isolation=settings.isolation,
         network=network,
         allow=places,
         gateway=gateway,

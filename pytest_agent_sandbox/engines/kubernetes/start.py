@@ -72,7 +72,7 @@ class PodStarter:
                 sandbox = PodSandbox(plan, pod, keys, egress, is_dormant=False)
                 told = without_proxy([dict(plan.variables)], plan.gateway.direct)
                 own = {**plan.variables, **told}
-                sandbox.begin(plan.launch, None, own, check, since=began)
+                sandbox.begin(plan.launch, plan.first_state, own, check, since=began)
                 undo.pop_all()
         except SandboxDied as death:
             raise SandboxStartFailed(f"While starting: {death}", log=death.log) from None

@@ -62,6 +62,8 @@ class KubernetesWorkspace(Workspace):
                 working_dir=request.settings.working_dir,
                 guard=self.pod.check,
             )
+            if plan.isolation != "fresh" or self.sandbox.plan.test != plan.test:
+                self.pod.tell_test(plan.test)
             self.connection.known_version = plan.image.version
             failed.pop_all()
 
@@ -112,6 +114,7 @@ class KubernetesWorkspace(Workspace):
             "node": self.pod.node,
             "start_seconds": round(self.start_seconds, 3),
             "isolation": plan.isolation,
+            **({"used by tests": self.sandbox.uses} if self.sandbox.uses > 1 else {}),
             "limits": ", ".join(f"{name} {value}" for name, value in sorted(limits.items())),
         }
         if plan.network in (ISOLATED, NONE):
