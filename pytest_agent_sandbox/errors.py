@@ -50,6 +50,10 @@ class ImagePullFailed(SandboxError):
     """An image that could not be pulled: access was denied, or its registry is out of reach."""
 
 
+class ImagePushFailed(SandboxError):
+    """An image that its registry did not take: access was denied, or it is out of reach."""
+
+
 class ImageBuildFailed(SandboxError):
     """A failed build of an image; the note holds the last lines of the build's output."""
 

@@ -23,6 +23,7 @@ FAULTS = {
     "EngineUnavailable": "sandbox",
     "FaultUnused": "script",
     "ImageBuildFailed": "sandbox",
+    "ImagePushFailed": "sandbox",
     "ImageNotFound": "sandbox",
     "ImagePullFailed": "sandbox",
     "LLMScriptError": "script",

@@ -11,6 +11,7 @@ from pytest_agent_sandbox.containers import building, images
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import DEFAULT_AGENT_SERVER_VERSION
 from pytest_agent_sandbox.containers.progress import megabytes, show_progress
+from pytest_agent_sandbox.containers.pushing import push_image
 
 
 def build(
@@ -22,6 +23,7 @@ def build(
     platform: str | None,
     ca_bundle: str | None,
     tag: str | None,
+    push: str | None = None,
     as_json: bool = False,
 ) -> None:
     """Build an agent-server image, and print what became of it.
@@ -34,6 +36,7 @@ def build(
         platform: Such as `linux/arm64`; None for the engine's own.
         ca_bundle: A file of CA certificates to trust; None for those of the environment.
         tag: Its name; None makes it the default image of tests on this engine.
+        push: A registry that it is pushed to.
         as_json: Print it for programs.
 
     Raises:
@@ -62,6 +65,11 @@ def build(
                 if image.labels[images.VERSION_LABEL] == DEFAULT_AGENT_SERVER_VERSION
                 else f"Use it with --sandbox-image={image.reference}."
             )
+        pushed = None
+        if push is not None:
+            with show_progress(sys.stderr) as progress:
+                pushed = push_image(engine, image, push, progress)
+            use = f"Use it in a cluster with --sandbox-image={pushed}."
     seconds = time.monotonic() - started
     if as_json:
         print_json(
@@ -71,6 +79,7 @@ def build(
                 "platform": image.platform,
                 "version": image.labels[images.VERSION_LABEL],
                 "size": image.size,
+                "pushed": pushed,
                 "seconds": round(seconds, 1),
             }
         )

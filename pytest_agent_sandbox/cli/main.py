@@ -109,6 +109,11 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="name of the image, for --sandbox-image; keeps the default image as it is",
     )
+    build.add_argument(
+        "--push",
+        metavar="REGISTRY",
+        help="push the image too, as REGISTRY/agent-server:VERSION: clusters pull it from there",
+    )
     _add_json(build)
     build.set_defaults(command=_build)
 
@@ -203,6 +208,7 @@ def _build(options: argparse.Namespace) -> int:
         platform=options.platform,
         ca_bundle=options.ca_bundle,
         tag=options.tag,
+        push=options.push,
         as_json=options.json,
     )
     return 0

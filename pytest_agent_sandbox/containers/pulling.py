@@ -107,7 +107,7 @@ def pull_image(
         SettingsError: The reference is malformed.
         EngineUnavailable: The engine did not answer.
     """
-    registry = _registry(reference)
+    registry = registry_of(reference)
     repository, tag = parse_repository_tag(reference)
     layers = _Layers(f"pulling {reference}")
     progress.update(f"asking {registry} for {reference}")
@@ -117,7 +117,7 @@ def pull_image(
                 engine,
                 "/images/create",
                 {"fromImage": repository, "tag": tag, "platform": platform},
-                headers=_credentials(engine, registry),
+                headers=credentials(engine, registry),
                 stall_timeout=stall_timeout,
             ) as events:
                 for event in events:
@@ -132,7 +132,7 @@ def pull_image(
             ) from error
 
 
-def _credentials(engine: ContainerEngine, registry: str) -> dict[str, str | bytes]:
+def credentials(engine: ContainerEngine, registry: str) -> dict[str, str | bytes]:
     """Return the header with docker's credentials for a registry, if its configuration has any."""
     try:
         with warnings.catch_warnings():
@@ -187,7 +187,7 @@ def _failure(
         reference=reference,
         platform=platform,
         had=had,
-        registry=_registry(reference),
+        registry=registry_of(reference),
         said=said.rstrip("."),
     )
     return kind(f"{text} {way_out}".rstrip())
@@ -203,7 +203,12 @@ def _platforms(engine: ContainerEngine, reference: str) -> str:
     return ", ".join(sorted(set(names))) or "other platforms only"
 
 
-def _registry(reference: str) -> str:
+def registry_of(reference: str) -> str:
+    """Return the registry of an image.
+
+    Raises:
+        SettingsError: The reference is malformed.
+    """
     try:
         return str(auth.resolve_repository_name(parse_repository_tag(reference)[0])[0])
     except DockerException as error:
