@@ -16,6 +16,24 @@ PROMISES = {
         "engines/hosted/test_hosted.py::test_keys_are_told_nowhere",
         "end_to_end/test_hosted.py::test_tests_use_it",
     ],
+    "what is promised above for the profile `default`, for `isolated`, `allow` and `none` holds in it too": [
+        "kubernetes/test_security.py::test_what_a_pod_holds",
+        "kubernetes/test_sandboxes.py::test_workspace_conversation_isolation_and_evidence",
+    ],
+    "A pod has no service-account token": [
+        "engines/kubernetes/test_pods.py::test_a_pod_is_given_no_more_than_it_needs"
+    ],
+    "no privileges that its template could add": [
+        "engines/kubernetes/test_pods.py::test_a_template_gives_no_privileges",
+        "engines/kubernetes/test_pods.py::test_a_template_adds_and_takes_nothing_away",
+    ],
+    "Its keys are in no object of the cluster": [
+        "kubernetes/test_sandboxes.py::test_keys_are_nowhere_that_the_cluster_shows",
+        "engines/kubernetes/test_pods.py::test_what_the_server_gets_of_this_process_is_in_no_pod",
+    ],
+    "is owned by a Job, which ends within a minute": [
+        "kubernetes/test_sandboxes.py::test_a_killed_run_leaves_nothing"
+    ],
     "is in a folder of mode 0700 that is yours": ["host/test_lock_folder.py"],
     "chooses the profile": ["security/test_profiles.py::test_what_a_sandbox_holds"],
     "| capabilities | none |": ["security/test_profiles.py::test_what_a_sandbox_holds"],
