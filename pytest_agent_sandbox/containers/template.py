@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pytest_agent_sandbox.containers import application_inside, link_inside, template_inside
+from pytest_agent_sandbox.containers import application_inside, template_inside
 from pytest_agent_sandbox.containers.accounts import Account
 from pytest_agent_sandbox.containers.readiness import AFTER_A_TIMEOUT
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed
+from pytest_agent_sandbox.host import link_inside
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.program import RunningContainer
 

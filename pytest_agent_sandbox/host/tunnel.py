@@ -16,7 +16,8 @@ from pytest_agent_sandbox.errors import SandboxStartFailed, SettingsError
 from pytest_agent_sandbox.host import multiplexer, tunnel_inside
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.multiplexer import Connect, Ends, Multiplexer, TunnelError
-from pytest_agent_sandbox.host.program import RunningContainer
+from pytest_agent_sandbox.host.program import Program, RunningContainer
+from pytest_agent_sandbox.host.resumed_program import ResumedProgram
 
 _LOOPBACK = "127.0.0.1"
 # Seconds for the container's end to answer: Python has to start there, maybe beside many others.
@@ -53,6 +54,7 @@ class Tunnel(Closing):
         on_end: Called, in a thread of the tunnel's, when it ends before it is closed, with the
             reason.
         is_isolated: Whether the container is to have no network.
+        is_resumed: Whether the stream is taken up again where it breaks off.
 
     Raises:
         SandboxStartFailed: It is isolated and has a network, or there is no Python in it.
@@ -68,14 +70,12 @@ class Tunnel(Closing):
         on_end: Callable[[str], object],
         *,
         is_isolated: bool = True,
+        is_resumed: bool = False,
     ) -> None:
         self._outwards = outwards
         self._on_end = on_end
         self._closing = threading.Event()
-        modules = [multiplexer, tunnel_inside]
-        self._program = container.start_program(
-            "tunnel", modules, [sorted(outwards), is_isolated], patience=_PATIENCE
-        )
+        self._program = _program(container, sorted(outwards), is_isolated, is_resumed)
         self._servers: dict[int, socket.socket] = {}
         self._listening: list[asyncio.Server] = []
         self._is_over = threading.Event()
@@ -122,6 +122,8 @@ class Tunnel(Closing):
             raise SandboxStartFailed(
                 f"The container was to be isolated, and is not: {'; '.join(problems)}."
             )
+        if isinstance(self._program, ResumedProgram):
+            self._program.begin_stream()
         self._program.wait_forever()
 
     def _carry(self) -> None:
@@ -225,6 +227,15 @@ class Tunnel(Closing):
         if port not in self._outwards:
             raise ConnectionRefusedError(f"nothing is at port {port}")
         return await self._outwards[port]()
+
+
+def _program(
+    container: RunningContainer, ports: list[int], is_isolated: bool, is_resumed: bool
+) -> Program:
+    if is_resumed:
+        return ResumedProgram(container, ports, is_isolated, _PATIENCE)
+    modules = [multiplexer, tunnel_inside]
+    return container.start_program("tunnel", modules, [ports, is_isolated], patience=_PATIENCE)
 
 
 def _listen(ports: Mapping[int, int | None]) -> dict[int, socket.socket]:

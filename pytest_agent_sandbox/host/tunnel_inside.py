@@ -13,7 +13,8 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -83,6 +84,21 @@ async def serve(ports: Sequence[int]) -> None:
 
     multiplexer = Multiplexer(send, connect, 2)
     sending = asyncio.ensure_future(multiplexer.run())
+    try:
+        async with listening(ports, multiplexer):
+            await send(b'{"problems": []}\n')
+            while True:
+                data = await source.read(LARGEST)
+                if not data:
+                    break
+                multiplexer.feed(data)
+    finally:
+        sending.cancel()
+
+
+@asynccontextmanager
+async def listening(ports: Sequence[int], multiplexer: Multiplexer) -> AsyncIterator[None]:
+    """Listen for connections outwards."""
 
     def listen(port: int) -> Awaitable[asyncio.AbstractServer]:
         return asyncio.start_server(
@@ -91,16 +107,10 @@ async def serve(ports: Sequence[int]) -> None:
 
     servers = [await listen(port) for port in ports]
     try:
-        await send(b'{"problems": []}\n')
-        while True:
-            data = await source.read(LARGEST)
-            if not data:
-                break
-            multiplexer.feed(data)
+        yield
     finally:
         for server in servers:
             server.close()
-        sending.cancel()
 
 
 def main(ports: Sequence[int], is_isolated: bool) -> None:

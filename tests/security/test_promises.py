@@ -16,7 +16,7 @@ PROMISES = {
         "engines/hosted/test_hosted.py::test_keys_are_told_nowhere",
         "end_to_end/test_hosted.py::test_tests_use_it",
     ],
-    "what is promised above for the profile `default`, for `isolated`, `allow` and `none` holds in it too": [
+    "above for the profile `default`, for `isolated`, `allow` and `none` holds in it too": [
         "kubernetes/test_security.py::test_what_a_pod_holds",
         "kubernetes/test_sandboxes.py::test_workspace_conversation_isolation_and_evidence",
     ],

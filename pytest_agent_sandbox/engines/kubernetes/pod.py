@@ -37,6 +37,8 @@ _UNSCHEDULABLE_GRACE = 8.0
 # Seconds in which the cluster notices that something has ended.
 _END_GRACE = 2.0
 _POLL = 0.02
+# Seconds for the events of a pod that has ended to be told.
+_EVENTS_PATIENCE = 2.0
 # Seconds for the last of a log to come.
 _LOG_PATIENCE = 2.0
 
@@ -69,6 +71,8 @@ class Pod(Closing):
         self._pod: dict[str, Any] | None = None
         self._over = threading.Event()
         self._end: End | None = None
+        self._events = ""
+        self._has_events = threading.Event()
         self._is_let_go = False
         self._remove_lock = threading.Lock()
         self._is_removed = False
@@ -114,7 +118,12 @@ class Pod(Closing):
             pod._wait_until_running(timeout, check)
             pod._log = PodLog(cluster, pod.name, SERVER, pod._log_file, pod._over.is_set)
             pod._tunnel = Tunnel(
-                pod, dict.fromkeys(ports), outwards, pod._cut_off, is_isolated=is_isolated
+                pod,
+                dict.fromkeys(ports),
+                outwards,
+                pod._cut_off,
+                is_isolated=is_isolated,
+                is_resumed=True,
             )
             pod.ports = pod._tunnel.ports
         except BaseException as error:
@@ -266,10 +275,9 @@ class Pod(Closing):
         with self._changed:
             if pod is not None:
                 self._pod = pod
-            if self._end is None and not self._is_let_go:
-                self._end = pod_state.end_of(pod)
-                if self._end is not None:
-                    self._over.set()
+            end = pod_state.end_of(pod)
+            if end is not None and not self._is_let_go:
+                self._declare(end)
             self._changed.notify_all()
 
     def _cut_off(self, reason: str) -> None:
@@ -278,13 +286,25 @@ class Pod(Closing):
         while not (self._is_let_go or self._over.wait(_POLL)):
             if time.monotonic() > until:  # the pod itself has not ended
                 with self._changed:
-                    self._end = self._end or End(f"is out of reach: {reason}")
-                    self._over.set()
+                    self._declare(End(f"is out of reach: {reason}"))
+
+    def _declare(self, end: End) -> None:
+        """Say how it has ended, unless that is known; its events are asked for by the way."""
+        if self._end is None:
+            self._end = end
+            self._over.set()
+            threading.Thread(target=self._ask_for_events, daemon=True).start()
+
+    def _ask_for_events(self) -> None:
+        try:
+            self._events = pod_events.told(self._cluster, self.name)
+        finally:
+            self._has_events.set()
 
     def _death(self) -> str:
         assert self._end is not None
-        told = pod_events.told(self._cluster, self.name)
-        return f"Pod {self.name} of {self.image} {self._end.message}.{told}"
+        self._has_events.wait(_EVENTS_PATIENCE)
+        return f"Pod {self.name} of {self.image} {self._end.message}.{self._events}"
 
     def _wait_until_running(self, timeout: float, check: Callable[[], None]) -> None:
         began = time.monotonic()

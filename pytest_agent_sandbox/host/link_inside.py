@@ -1,4 +1,4 @@
-"""A link to the template of a container: a program there that passes lines on, both ways."""
+"""A link to a process of a container: a program there that passes on what is sent, both ways."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def main(address: str, patience: float) -> None:
         address: The address.
         patience: Seconds in which somebody has to listen there.
     """
-    template = socket.socket(socket.AF_UNIX)
+    process = socket.socket(socket.AF_UNIX)
     deadline = time.monotonic() + patience
     while True:
         try:
-            template.connect("\0" + address)
+            process.connect("\0" + address)
             break
         except ConnectionRefusedError:
             if time.monotonic() > deadline:
@@ -28,16 +28,16 @@ def main(address: str, patience: float) -> None:
             time.sleep(0.01)
     # Only now may orders come: what is sent earlier ends in the buffer that this text came by.
     os.write(1, b"{}\n")
-    ends: List[Any] = [0, template]
+    ends: List[Any] = [0, process]
     while True:
         ready, _, _ = select.select(ends, [], [])
         if 0 in ready:
             sent = os.read(0, 65536)
             if not sent:
                 return
-            template.sendall(sent)
-        if template in ready:
-            answered = template.recv(65536)
+            process.sendall(sent)
+        if process in ready:
+            answered = process.recv(65536)
             if not answered:
                 return
             while answered:
