@@ -57,12 +57,12 @@ def _as_user(kubeconfig: str, user: dict[str, str], target: Path) -> None:
     target.write_text(yaml.safe_dump(found), "utf-8")
 
 
-def _quota(cluster: Cluster) -> None:
+def _quota(cluster: Cluster, pods: int) -> None:
     quota = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
         "metadata": {"name": "none"},
-        "spec": {"hard": {"pods": "0"}},
+        "spec": {"hard": {"pods": str(pods)}},
     }
     cluster.request("POST", cluster.path("resourcequotas"), "create quota", body=quota)
     time.sleep(1)  # its controller has to count first
@@ -123,7 +123,7 @@ def test_a_refused_start_says_why(
 
 
 def test_a_quota_that_is_used_up(project: Project, cluster: Cluster) -> None:
-    _quota(cluster)
+    _quota(cluster, 0)
     project.write("test_it.py", ONE)
     code, output = project.run("--sandbox-pool-size=0")
     assert code != 0
@@ -166,3 +166,19 @@ def test_an_api_server_that_is_away(project: Project, kubeconfig: str) -> None:
     code, output = project.run()
     assert code != 0
     assert "The cluster at https://127.0.0.1:9 cannot be reached" in output
+
+
+def test_room_that_the_run_itself_takes_is_waited_for(project: Project, cluster: Cluster) -> None:
+    _quota(cluster, 4)  # two keepers, and two more for all workers
+    project.write(
+        "test_it.py",
+        """
+import pytest, time
+@pytest.mark.parametrize("number", range(6))
+def test_one(agent_workspace, number):
+    agent_workspace.execute_command("sleep 1").check()
+""",
+    )
+    code, output = project.run("-n", "2", "--sandbox-pool-size=1")
+    assert code == 0
+    assert "6 passed" in output

@@ -22,6 +22,7 @@ from pytest_agent_sandbox.engines.kubernetes.pod import KEPT_LABEL, TEST_ANNOTAT
 from pytest_agent_sandbox.engines.kubernetes.pod_image import PodImage, look_into
 from pytest_agent_sandbox.engines.kubernetes.pod_template import read_template
 from pytest_agent_sandbox.engines.kubernetes.pod_watch import PodWatch
+from pytest_agent_sandbox.engines.kubernetes.room import Room
 from pytest_agent_sandbox.engines.kubernetes.start import PodStarter
 from pytest_agent_sandbox.engines.kubernetes.workspace import KubernetesWorkspace, ways_in
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
@@ -41,6 +42,8 @@ MANAGED, RUN, PROCESS = (
     "pytest-agent-sandbox/run",
     "pytest-agent-sandbox/process",
 )
+#: The label of pods that hold a sandbox, or look into its image.
+SANDBOX = "pytest-agent-sandbox/sandbox"
 MANAGER = "pytest-agent-sandbox"
 _PULL_POLICIES = {"missing": "IfNotPresent", "always": "Always", "never": "Never"}
 # Sandboxes to start ahead where nobody has said how many.
@@ -177,8 +180,9 @@ class KubernetesEngine(SandboxEngine):
             if self._supply is None:
                 watch = PodWatch(self._cluster, f"{PROCESS}={self._labels[PROCESS]}")
                 self._closing.enter_context(watch)
+                room = Room(self._cluster, f"{RUN}={self.context.run},{SANDBOX}=true")
                 self._supply = SandboxSupply(
-                    PodStarter(self._cluster, watch, self._metadata),
+                    PodStarter(self._cluster, watch, room, self._metadata),
                     size=self.ahead,
                     most_reuses=self.context.settings.max_reuses,
                     clean_log=self.context.mask,
@@ -196,7 +200,8 @@ class KubernetesEngine(SandboxEngine):
     @property
     def _metadata(self) -> dict[str, Any]:
         """Labels and owner of all that this process makes."""
-        return {"labels": self._labels, "ownerReferences": [self._keeper.owner]}
+        labels = {**self._labels, SANDBOX: "true"}
+        return {"labels": labels, "ownerReferences": [self._keeper.owner]}
 
     @property
     def _keeper(self) -> Keeper:

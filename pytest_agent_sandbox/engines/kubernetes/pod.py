@@ -18,6 +18,7 @@ from pytest_agent_sandbox.engines.kubernetes.pod_log import PodLog
 from pytest_agent_sandbox.engines.kubernetes.pod_state import SERVER, End
 from pytest_agent_sandbox.engines.kubernetes.pod_watch import PodWatch
 from pytest_agent_sandbox.engines.kubernetes.refusals import ClusterRefusedError
+from pytest_agent_sandbox.engines.kubernetes.room import Room
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartFailed
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.closing import Closing
@@ -55,7 +56,12 @@ class Pod(Closing):
     is_paused = False
 
     def __init__(
-        self, cluster: Cluster, watch: PodWatch, manifest: Mapping[str, Any], log: LogFile
+        self,
+        cluster: Cluster,
+        watch: PodWatch,
+        room: Room,
+        manifest: Mapping[str, Any],
+        log: LogFile,
     ) -> None:
         self.ports: dict[int, int] = {}
         self.is_kept = False
@@ -64,6 +70,7 @@ class Pod(Closing):
         self._manifest = manifest
         self._cluster = cluster
         self._watch = watch
+        self._room = room
         self._log_file = log
         self._log: PodLog | None = None
         self._tunnel: Tunnel | None = None
@@ -72,6 +79,7 @@ class Pod(Closing):
         self._over = threading.Event()
         self._end: End | None = None
         self._events = ""
+        self._fits_until = 0.0
         self._has_events = threading.Event()
         self._is_let_go = False
         self._remove_lock = threading.Lock()
@@ -82,6 +90,7 @@ class Pod(Closing):
         cls,
         cluster: Cluster,
         watch: PodWatch,
+        room: Room,
         manifest: Mapping[str, Any],
         *,
         log_path: Path,
@@ -97,6 +106,7 @@ class Pod(Closing):
         Args:
             cluster: Where.
             watch: Tells what becomes of it.
+            room: Tells whether room for it will come.
             manifest: What it is to be.
             log_path: The file that its output goes to.
             clean: Given each line before it is written.
@@ -111,11 +121,12 @@ class Pod(Closing):
             ClusterRefusedError: The cluster refuses to make it.
             EngineUnavailable: The cluster does not answer.
         """
-        pod = cls(cluster, watch, manifest, LogFile(log_path, clean))
+        pod = cls(cluster, watch, room, manifest, LogFile(log_path, clean))
+        began = time.monotonic()
         try:
             watch.listen(pod.name, pod._notice)
-            cluster.request("POST", cluster.path("pods"), f"create pod {pod.name}", body=manifest)
-            pod._wait_until_running(timeout, check)
+            room.wait_for(pod._create, timeout, check)
+            pod._wait_until_running(timeout - (time.monotonic() - began), check)
             pod._log = PodLog(cluster, pod.name, SERVER, pod._log_file, pod._over.is_set)
             pod._tunnel = Tunnel(
                 pod,
@@ -261,6 +272,10 @@ class Pod(Closing):
     def __repr__(self) -> str:
         return f"<Pod {self.name} of {self.image}>"
 
+    def _create(self) -> None:
+        what = f"create pod {self.name}"
+        self._cluster.request("POST", self._cluster.path("pods"), what, body=self._manifest)
+
     def _patch(self, change: Mapping[str, Any]) -> None:
         self._cluster.request(
             "PATCH",
@@ -332,7 +347,7 @@ class Pod(Closing):
                 return hopeless
             no_node = pod_state.is_unschedulable(pod)
             is_hopeless = waited > _UNSCHEDULABLE_GRACE and no_node
-            if is_hopeless and not pod_events.awaits_node(self._cluster, self.name):
+            if is_hopeless and not self._will_fit():
                 return (
                     f"no node takes it: {no_node}. Lower --sandbox-memory or --sandbox-cpus, start "
                     "fewer at once (--sandbox-pool-size, -n), or add nodes"
@@ -340,6 +355,15 @@ class Pod(Closing):
         if waited > timeout:
             return f"it does not run after {waited:.0f} s (--sandbox-start-timeout)"
         return ""
+
+    def _will_fit(self) -> bool:
+        """Tell whether a node, or room on one, is about to come."""
+        is_known = time.monotonic() < self._fits_until
+        if not is_known and (
+            self._room.will_come(self.name) or pod_events.awaits_node(self._cluster, self.name)
+        ):
+            self._fits_until = time.monotonic() + _UNSCHEDULABLE_GRACE
+        return time.monotonic() < self._fits_until
 
     def _last_log(self) -> str:
         """Return the log of a server that has ended before it could be followed."""

@@ -13,6 +13,7 @@ from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.plan import PodPlan
 from pytest_agent_sandbox.engines.kubernetes.pod import TEST_ANNOTATION, Pod
 from pytest_agent_sandbox.engines.kubernetes.pod_watch import PodWatch
+from pytest_agent_sandbox.engines.kubernetes.room import Room
 from pytest_agent_sandbox.errors import SandboxDied, SandboxStartFailed
 from pytest_agent_sandbox.host.egress import Egress
 from pytest_agent_sandbox.sandbox.agent_server import SERVER_PORT
@@ -31,12 +32,16 @@ class PodStarter:
     Args:
         cluster: The cluster.
         watch: Tells what becomes of its pods.
+        room: Tells whether room for more of them will come.
         metadata: Their labels and owner.
     """
 
-    def __init__(self, cluster: Cluster, watch: PodWatch, metadata: Mapping[str, Any]) -> None:
+    def __init__(
+        self, cluster: Cluster, watch: PodWatch, room: Room, metadata: Mapping[str, Any]
+    ) -> None:
         self._cluster = cluster
         self._watch = watch
+        self._room = room
         self._metadata = metadata
 
     def start(
@@ -59,6 +64,7 @@ class PodStarter:
                     Pod.start(
                         self._cluster,
                         self._watch,
+                        self._room,
                         self._manifest(plan),
                         log_path=user.log_path,
                         clean=user.clean_log,
