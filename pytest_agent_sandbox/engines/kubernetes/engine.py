@@ -180,15 +180,18 @@ class KubernetesEngine(SandboxEngine):
             if self._supply is None:
                 watch = PodWatch(self._cluster, f"{PROCESS}={self._labels[PROCESS]}")
                 self._closing.enter_context(watch)
-                room = Room(self._cluster, f"{RUN}={self.context.run},{SANDBOX}=true")
                 self._supply = SandboxSupply(
-                    PodStarter(self._cluster, watch, room, self._metadata),
+                    PodStarter(self._cluster, watch, self._room, self._metadata),
                     size=self.ahead,
                     most_reuses=self.context.settings.max_reuses,
                     clean_log=self.context.mask,
                 )
                 self._closing.callback(self._end_supply)
             return self._supply
+
+    @cached_property
+    def _room(self) -> Room:
+        return Room(self._cluster, f"{RUN}={self.context.run},{SANDBOX}=true")
 
     def _end_supply(self) -> None:
         assert self._supply is not None
@@ -239,6 +242,7 @@ class KubernetesEngine(SandboxEngine):
         self._wanted.append(request.image)
         return look_into(
             self._cluster,
+            self._room,
             request.image,
             _PULL_POLICIES[request.settings.pull],
             self._metadata,

@@ -14,6 +14,7 @@ from pytest_agent_sandbox.containers.template import Server
 from pytest_agent_sandbox.engines.kubernetes import pod_events, pod_state
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.pod import delete_pod
+from pytest_agent_sandbox.engines.kubernetes.room import Room
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed
 from pytest_agent_sandbox.sandbox.server_process import MODULE, OUR_PYTHON, server_of
 
@@ -60,6 +61,7 @@ class PodImage:
 
 def look_into(
     cluster: Cluster,
+    room: Room,
     image: str,
     pull: str,
     metadata: Mapping[str, Any],
@@ -70,6 +72,7 @@ def look_into(
 
     Args:
         cluster: The cluster.
+        room: Tells whether room for it will come.
         image: The image's name.
         pull: When to pull it: a pull policy of Kubernetes.
         metadata: Labels and owner of the pod.
@@ -109,7 +112,11 @@ def look_into(
             "containers": [container],
         },
     }
-    cluster.request("POST", cluster.path("pods"), f"create pod {name}", body=manifest)
+
+    def create() -> None:
+        cluster.request("POST", cluster.path("pods"), f"create pod {name}", body=manifest)
+
+    room.wait_for(create, timeout, lambda: None)
     try:
         return _read(image, _output(cluster, name, image, timeout))
     finally:
