@@ -16,7 +16,16 @@ from measuring import read_arguments
 
 NAMES = (
     *("cold_start", "upstream", "suite", "growth", "soak", "network", "memory"),
-    *("full_sandbox", "client", "gateway", "cassettes", "evidence", "import_time", "trials"),
+    *(
+        "full_sandbox",
+        "client",
+        "gateway",
+        "cassettes",
+        "evidence",
+        "import_time",
+        "trials",
+        "pods",
+    ),
 )
 _HERE = Path(__file__).parent
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.keeper import GRACE
 from tests.support.project import Project
+from tests.support.timing import eventually
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "pods.py"
 
@@ -74,7 +75,7 @@ def test_workspace_conversation_isolation_and_evidence(
     sandbox = json.loads((folder / "result.json").read_text("utf-8"))["sandboxes"][0]
     assert sandbox["engine"].startswith("Kubernetes v1.20")
     assert sandbox["container"].startswith("agent-sandbox")
-    assert pods() == []
+    eventually(lambda: pods() == [], 15)
 
 
 def test_keys_are_nowhere_that_the_cluster_shows(project: Project, cluster: Cluster) -> None:
@@ -125,6 +126,7 @@ def test_what_is_kept_stays_without_an_owner(
     project.write("test_it.py", "def test_kept(agent_workspace):\n    assert False\n")
     code, output = project.run("--sandbox-keep=failed", "-v")
     assert code == 1
+    eventually(lambda: len(pods()) == 1, 15)
     (name,) = pods()
     pod = cluster.get(cluster.path("pods", name))
     assert not pod["metadata"].get("ownerReferences")

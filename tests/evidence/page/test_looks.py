@@ -75,7 +75,7 @@ def test_the_navigation_shows_that_it_scrolls(show: Callable[..., Page]) -> None
     assert page.evaluate(sign, "::after") == '"\u203a"'
     assert page.evaluate(sign, "::before") == "none"
     line.evaluate("node => node.scrollTo(1e6, 0)")
-    page.wait_for_function("document.querySelector('.page-nav.more-before')")
+    expect(page.locator(".page-nav.more-before")).to_be_attached()
     assert page.evaluate(sign, "::before") == '"\u2039"'
     assert page.evaluate(sign, "::after") == "none"
     wide = show(failing_story())
