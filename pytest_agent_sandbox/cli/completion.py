@@ -11,7 +11,7 @@ Shell = Literal["bash", "zsh", "tcsh"]
 SHELLS: tuple[Shell, ...] = ("bash", "zsh", "tcsh")
 
 #: The arguments that are files or folders.
-_PATHS = {"path", "A", "B", "ca_bundle", "arguments"}
+_PATHS = {"path", "A", "B", "ca_bundle", "pod_template", "arguments"}
 
 
 def completion(parser: argparse.ArgumentParser, shell: Shell) -> str:

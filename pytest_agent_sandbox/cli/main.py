@@ -13,7 +13,7 @@ from pytest_agent_sandbox.containers import images
 from pytest_agent_sandbox.containers.base_images import DEFAULT_BASE_IMAGE
 from pytest_agent_sandbox.containers.images import DEFAULT_AGENT_SERVER_VERSION
 from pytest_agent_sandbox.containers.recipes import AGENTS
-from pytest_agent_sandbox.errors import SandboxError
+from pytest_agent_sandbox.errors import SandboxError, SettingsError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,8 +58,17 @@ def make_parser() -> argparse.ArgumentParser:
         "--image", metavar="NAME", help="check this image instead of the default one"
     )
     doctor.add_argument(
-        "--start", action="store_true", help="also start a sandbox and time it (takes seconds)"
+        "--start",
+        action="store_true",
+        help="also start a sandbox and time it (takes seconds); always done with "
+        "--engine kubernetes",
     )
+    doctor.add_argument(
+        "--pod-template",
+        metavar="FILE",
+        help="with --engine kubernetes: the file that --sandbox-pod-template names",
+    )
+    _add_engine(doctor)
     _add_json(doctor)
     doctor.set_defaults(command=_doctor)
 
@@ -157,6 +166,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     prune.add_argument("--dry-run", action="store_true", help="only list them")
     prune.add_argument("-y", "--yes", action="store_true", help="remove them without asking")
+    _add_engine(prune)
     _add_json(prune)
     prune.set_defaults(command=_prune)
 
@@ -191,7 +201,40 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print it as JSON, for programs")
 
 
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine",
+        choices=("docker", "kubernetes"),
+        default="docker",
+        help="what the sandboxes run in (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--kube-context", metavar="NAME", help="a context of the kubeconfig (default: its current)"
+    )
+    parser.add_argument(
+        "--kube-namespace", metavar="NAME", help="a namespace (default: the context's)"
+    )
+
+
+def _check_engine(options: argparse.Namespace) -> None:
+    """Refuse what another engine would not heed."""
+    for name in ("kube_context", "kube_namespace", "pod_template"):
+        if options.engine != "kubernetes" and getattr(options, name, None) is not None:
+            raise SettingsError(f"--{name.replace('_', '-')} needs --engine kubernetes.")
+
+
 def _doctor(options: argparse.Namespace) -> int:
+    _check_engine(options)
+    if options.engine == "kubernetes":
+        from pytest_agent_sandbox.cli import doctor_kubernetes
+
+        return doctor_kubernetes.doctor(
+            options.image,
+            context=options.kube_context,
+            namespace=options.kube_namespace,
+            template=options.pod_template,
+            as_json=options.json,
+        )
     from pytest_agent_sandbox.cli.doctor import doctor
 
     return doctor(options.image, start=options.start, as_json=options.json)
@@ -225,6 +268,19 @@ def _check_cassettes(options: argparse.Namespace) -> int:
 
 
 def _prune(options: argparse.Namespace) -> int:
+    _check_engine(options)
+    if options.engine == "kubernetes":
+        from pytest_agent_sandbox.cli import prune_kubernetes
+
+        is_done = prune_kubernetes.prune(
+            options.names,
+            context=options.kube_context,
+            namespace=options.kube_namespace,
+            dry_run=options.dry_run,
+            yes=options.yes,
+            as_json=options.json,
+        )
+        return 0 if is_done else 1
     from pytest_agent_sandbox.cli.prune import prune
 
     went_well = prune(options.names, dry_run=options.dry_run, yes=options.yes, as_json=options.json)

@@ -133,6 +133,11 @@ class Found:
     labels: Mapping[str, str]
     use: Literal["kept", "alive", "dead", "unknown"]
 
+    @property
+    def kind(self) -> Literal["container", "network"]:
+        """What it is."""
+        return "network" if self.is_network else "container"
+
     def remove(self, engine: ContainerEngine) -> None:
         """Remove it; fine if it is gone.
 

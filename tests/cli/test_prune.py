@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pytest_agent_sandbox.cli import main, prune
+from pytest_agent_sandbox.cli import main, pruning
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.host.ownership import PLACE, Owner
 from tests.support.labelled_engine import Engine
@@ -29,7 +29,7 @@ def terminal(monkeypatch):
     """A terminal at which somebody answers."""
 
     def answer(text):
-        monkeypatch.setattr(prune.sys.stdin, "isatty", lambda: True, raising=False)
+        monkeypatch.setattr(pruning.sys.stdin, "isatty", lambda: True, raising=False)
         monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or text)
         return asked
 
@@ -39,7 +39,7 @@ def terminal(monkeypatch):
 
 @pytest.mark.parametrize("arguments", [[], [KEPT], ["--json"]])
 def test_where_nobody_can_be_asked_it_needs_yes(sandboxes, monkeypatch, capsys, arguments):
-    monkeypatch.setattr(prune.sys.stdin, "isatty", lambda: False, raising=False)
+    monkeypatch.setattr(pruning.sys.stdin, "isatty", lambda: False, raising=False)
     assert main(["prune", *arguments]) == 1
     assert sandboxes.api.removed == []
     assert "This removes 1 sandbox: give --yes, or --dry-run" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import time
@@ -14,48 +13,11 @@ import yaml
 
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.refusals import role
+from tests.kubernetes.accounts import as_user, limited
 from tests.support.project import Project
 from tests.support.timing import eventually
 
 ONE = "def test_one(agent_workspace):\n    agent_workspace.execute_command('true')\n"
-
-
-def _limited(cluster: Cluster, rules: str | None) -> dict[str, str]:
-    """Return the kubeconfig's user for an account with a Role, whose YAML is given."""
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "tester"}}
-    cluster.request("POST", cluster.path("serviceaccounts"), "create account", body=account)
-    if rules is not None:
-        path = cluster.path("roles", group="rbac.authorization.k8s.io")
-        cluster.request("POST", path, "create role", body=yaml.safe_load(rules))
-        binding = {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": {"name": "tester"},
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io",
-                "kind": "Role",
-                "name": "pytest-agent-sandbox",
-            },
-            "subjects": [
-                {"kind": "ServiceAccount", "name": "tester", "namespace": cluster.namespace}
-            ],
-        }
-        path = cluster.path("rolebindings", group="rbac.authorization.k8s.io")
-        cluster.request("POST", path, "bind role", body=binding)
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
-        found = cluster.get(cluster.path("serviceaccounts", "tester")).get("secrets")
-        if found:
-            secret = cluster.get(cluster.path("secrets", found[0]["name"]))
-            return {"token": base64.b64decode(secret["data"]["token"]).decode()}
-        time.sleep(0.1)
-    raise AssertionError("no token came")
-
-
-def _as_user(kubeconfig: str, user: dict[str, str], target: Path) -> None:
-    found = yaml.safe_load(Path(kubeconfig).read_text("utf-8"))
-    found["users"][0]["user"] = user
-    target.write_text(yaml.safe_dump(found), "utf-8")
 
 
 def _quota(cluster: Cluster, pods: int) -> None:
@@ -136,7 +98,7 @@ def test_a_quota_that_is_used_up(project: Project, cluster: Cluster) -> None:
 def test_who_may_not_is_told_the_role_that_is_needed(
     project: Project, cluster: Cluster, kubeconfig: str
 ) -> None:
-    _as_user(kubeconfig, _limited(cluster, None), project.folder / "kubeconfig")
+    as_user(kubeconfig, limited(cluster, None), project.folder / "kubeconfig")
     project.environment["KUBECONFIG"] = str(project.folder / "kubeconfig")
     project.write("test_it.py", ONE)
     code, output = project.run()
@@ -147,8 +109,8 @@ def test_who_may_not_is_told_the_role_that_is_needed(
 
 
 def test_that_role_is_enough(project: Project, cluster: Cluster, kubeconfig: str) -> None:
-    user = _limited(cluster, role(cluster.namespace))
-    _as_user(kubeconfig, user, project.folder / "kubeconfig")
+    user = limited(cluster, role(cluster.namespace))
+    as_user(kubeconfig, user, project.folder / "kubeconfig")
     project.environment["KUBECONFIG"] = str(project.folder / "kubeconfig")
     project.write("test_it.py", ONE)
     code, output = project.run("--sandbox-keep=failed")

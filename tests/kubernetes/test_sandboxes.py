@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -132,6 +133,11 @@ def test_what_is_kept_stays_without_an_owner(
     assert not pod["metadata"].get("ownerReferences")
     assert pod["status"]["phase"] == "Running"
     assert re.search(rf"kubectl .*exec -it {name} -- bash", output)
+    (told,) = re.findall(r"1 sandbox was kept; `(agent-sandbox prune .*)` ends all", output)
+    assert f"end it    {told} {name}\n" in output
+    arguments = shlex.split(told)[1:]
+    subprocess.run([sys.executable, "-m", "pytest_agent_sandbox.cli", *arguments, "-y"], check=True)
+    assert pods() == []
 
 
 def test_a_pod_that_is_deleted_ends_its_test_at_once(project: Project) -> None:

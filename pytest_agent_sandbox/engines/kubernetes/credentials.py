@@ -87,6 +87,7 @@ def read_credentials(context: str | None, namespace: str | None) -> Credentials:
         SettingsError: The library is missing, there are none, or they cannot be used.
     """
     try:
+        import yaml
         from kubernetes import client, config
     except ImportError:
         raise SettingsError(
@@ -102,7 +103,10 @@ def read_credentials(context: str | None, namespace: str | None) -> Credentials:
             return Credentials("", namespace or own, configuration)
         config.load_kube_config(place, context=context, client_configuration=configuration)
         contexts, active = config.list_kube_config_contexts(place)
-    except (config.ConfigException, OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        *(config.ConfigException, yaml.YAMLError),
+        *(OSError, ValueError, KeyError, TypeError, AttributeError),
+    ) as error:
         given = f" --sandbox-kube-context={context}:" if context else ""
         raise SettingsError(
             f"--sandbox-engine=kubernetes:{given} no cluster can be taken from {place}: {error}. "

@@ -14,11 +14,21 @@ from typing import Any
 
 from pytest_agent_sandbox.containers.images import DEFAULT_IMAGE
 from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
+from pytest_agent_sandbox.engines.kubernetes.cleanup import prune_command
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.credentials import read_credentials
 from pytest_agent_sandbox.engines.kubernetes.keeper import Keeper
+from pytest_agent_sandbox.engines.kubernetes.labels import (
+    KEPT,
+    MANAGED,
+    MANAGER,
+    PROCESS,
+    RUN,
+    SANDBOX,
+    TEST_ANNOTATION,
+)
 from pytest_agent_sandbox.engines.kubernetes.plan import PodPlan, plan_pod
-from pytest_agent_sandbox.engines.kubernetes.pod import KEPT_LABEL, TEST_ANNOTATION, Pod
+from pytest_agent_sandbox.engines.kubernetes.pod import Pod
 from pytest_agent_sandbox.engines.kubernetes.pod_image import PodImage, look_into
 from pytest_agent_sandbox.engines.kubernetes.pod_template import read_template
 from pytest_agent_sandbox.engines.kubernetes.pod_watch import PodWatch
@@ -36,15 +46,6 @@ from pytest_agent_sandbox.settings.table import SandboxSettings
 
 _log = seldom.logger(__name__)
 
-#: Labels of all that a run makes.
-MANAGED, RUN, PROCESS = (
-    "app.kubernetes.io/managed-by",
-    "pytest-agent-sandbox/run",
-    "pytest-agent-sandbox/process",
-)
-#: The label of pods that hold a sandbox, or look into its image.
-SANDBOX = "pytest-agent-sandbox/sandbox"
-MANAGER = "pytest-agent-sandbox"
 _PULL_POLICIES = {"missing": "IfNotPresent", "always": "Always", "never": "Never"}
 # Sandboxes to start ahead where nobody has said how many.
 _AHEAD = 1
@@ -121,11 +122,20 @@ class KubernetesEngine(SandboxEngine):
         except (SandboxError, OSError):  # a test that meets it too says so
             _log.debug("no sandboxes are started ahead", exc_info=True)
 
-    def start(self, request: SandboxRequest) -> KubernetesWorkspace:
-        """Start a pod, or take one that is ready, until its server answers."""
+    def look_into(self, request: SandboxRequest) -> PodImage:
+        """Return what the image holds that is asked for; a pod of it looks, once a run.
+
+        Raises:
+            SandboxError: No pod runs from it, or there is no agent server in it.
+        """
         with self._lock:
             if request.image not in self._images:
                 self._images[request.image] = self._look_into(request)
+            return self._images[request.image]
+
+    def start(self, request: SandboxRequest) -> KubernetesWorkspace:
+        """Start a pod, or take one that is ready, until its server answers."""
+        self.look_into(request)
         plan = self._plan(request)
         log_path = request.log_path
         if log_path is None:
@@ -143,12 +153,12 @@ class KubernetesEngine(SandboxEngine):
     def kept(self) -> list[str]:
         """Return what the terminal says of the pods of this run that stay after it."""
         cluster = self._cluster
-        chosen = f"{KEPT_LABEL}=true,{RUN}={self.context.run}"
+        chosen = f"{KEPT}=true,{RUN}={self.context.run}"
         pods = cluster.get(cluster.path("pods"), labelSelector=chosen)["items"]
         if not pods:
             return []
         noun = "sandbox was" if len(pods) == 1 else "sandboxes were"
-        lines = [f"{len(pods)} {noun} kept, until somebody deletes the pods:"]
+        lines = [f"{len(pods)} {noun} kept; `{prune_command(cluster)}` ends all that were:"]
         for pod in pods:
             metadata = pod["metadata"]
             lines.append(str(metadata["annotations"].get(TEST_ANNOTATION, "")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
@@ -85,12 +86,7 @@ class Keeper(Closing):
         if self._stream is not None:
             self._stream.close()
         self._thread.join(_CLOSE_PATIENCE)
-        self._cluster.request(
-            "DELETE",
-            self._cluster.path("jobs", self._name, group="batch"),
-            f"delete job {self._name}",
-            body={"propagationPolicy": "Background", "gracePeriodSeconds": 0},
-        )
+        delete_job(self._cluster, self._name)
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -123,6 +119,24 @@ class Keeper(Closing):
                 if pod["status"].get("phase") == "Running":
                     return str(pod["metadata"]["name"])
         return ""
+
+
+def delete_job(cluster: Cluster, name: str) -> None:
+    """Delete a job, if it is there; the cluster deletes then what it owns.
+
+    Raises:
+        SandboxError: The cluster refuses, or does not answer.
+    """
+    try:
+        cluster.request(
+            "DELETE",
+            cluster.path("jobs", name, group="batch"),
+            f"delete job {name}",
+            body={"propagationPolicy": "Background", "gracePeriodSeconds": 0},
+        )
+    except ClusterRefusedError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
 
 
 def _job(

@@ -14,6 +14,7 @@ from typing import Any
 from pytest_agent_sandbox.engines.kubernetes import pod_events, pod_state
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.exec_program import ExecProgram
+from pytest_agent_sandbox.engines.kubernetes.labels import KEPT, TEST_ANNOTATION
 from pytest_agent_sandbox.engines.kubernetes.pod_log import PodLog
 from pytest_agent_sandbox.engines.kubernetes.pod_state import SERVER, End
 from pytest_agent_sandbox.engines.kubernetes.pod_watch import PodWatch
@@ -27,11 +28,6 @@ from pytest_agent_sandbox.host.multiplexer import Connect
 from pytest_agent_sandbox.host.tunnel import Tunnel
 
 logger = seldom.logger(__name__)
-
-#: The annotation that holds the id of the test that a pod is for.
-TEST_ANNOTATION = "pytest-agent-sandbox/test"
-#: The label of pods that stay after their run.
-KEPT_LABEL = "pytest-agent-sandbox/kept"
 
 # Seconds for which a node may be looked for, where nothing says that one will come.
 _UNSCHEDULABLE_GRACE = 8.0
@@ -261,7 +257,7 @@ class Pod(Closing):
             if self._is_removed:
                 return
             # Without an owner, nothing deletes it with the run.
-            self._patch({"metadata": {"labels": {KEPT_LABEL: "true"}, "ownerReferences": None}})
+            self._patch({"metadata": {"labels": {KEPT: "true"}, "ownerReferences": None}})
             self._is_removed = self.is_kept = True
             self.let_go()
 

@@ -13,7 +13,7 @@ RULES = (
     ("", "pods/exec", ("get", "create")),
     ("", "pods/log", ("get",)),
     ("", "events", ("list",)),
-    ("batch", "jobs", ("create", "get", "delete")),
+    ("batch", "jobs", ("create", "get", "list", "delete")),
 )
 _FORBIDDEN = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]*)"'

@@ -10,8 +10,9 @@ from typing import Any
 
 from pytest_agent_sandbox.containers.proxies import without_proxy
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
+from pytest_agent_sandbox.engines.kubernetes.labels import TEST_ANNOTATION
 from pytest_agent_sandbox.engines.kubernetes.plan import PodPlan
-from pytest_agent_sandbox.engines.kubernetes.pod import TEST_ANNOTATION, Pod
+from pytest_agent_sandbox.engines.kubernetes.pod import Pod
 from pytest_agent_sandbox.engines.kubernetes.pod_watch import PodWatch
 from pytest_agent_sandbox.engines.kubernetes.room import Room
 from pytest_agent_sandbox.errors import SandboxDied, SandboxStartFailed

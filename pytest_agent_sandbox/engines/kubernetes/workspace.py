@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.engines.engine import SandboxRequest
+from pytest_agent_sandbox.engines.kubernetes.cleanup import prune_command
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.plan import PodPlan
 from pytest_agent_sandbox.engines.kubernetes.pod import Pod
@@ -162,9 +164,9 @@ class KubernetesWorkspace(Workspace):
 def ways_in(cluster: Cluster, pod: str) -> list[str]:
     """Return lines that tell people how to look into a pod."""
     context = cluster.credentials.context
-    flag = f" --context {context}" if context else ""
+    flag = f" --context {shlex.quote(context)}" if context else ""
     kubectl = f"kubectl{flag} -n {cluster.namespace}"
     return [
         f"  shell     {kubectl} exec -it {pod} -- bash",
-        f"  end it    {kubectl} delete pod {pod}",
+        f"  end it    {prune_command(cluster, pod)}",
     ]
