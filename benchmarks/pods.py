@@ -23,7 +23,7 @@ from pytest_agent_sandbox.engines.engine import EngineContext, SandboxRequest
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.credentials import read_credentials
 from pytest_agent_sandbox.engines.kubernetes.engine import KubernetesEngine
-from pytest_agent_sandbox.engines.kubernetes.pod import delete_pod
+from pytest_agent_sandbox.engines.kubernetes.pod_requests import delete_pod
 from pytest_agent_sandbox.sandbox.agent_server import SERVER_PORT, SERVER_SETTINGS
 from pytest_agent_sandbox.sandbox.server_process import MODULE, OUR_PYTHON, SERVER_COMMAND
 from pytest_agent_sandbox.settings.table import SandboxSettings

@@ -18,7 +18,8 @@ from pytest_agent_sandbox.host.background import Background
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.pool import Pool, PoolClosedError, Wanted
 from pytest_agent_sandbox.host.scratch import ScratchFolder
-from pytest_agent_sandbox.sandbox.sandbox import C, P, Sandbox, User
+from pytest_agent_sandbox.sandbox.kinds import C, P
+from pytest_agent_sandbox.sandbox.sandbox import Sandbox, User
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 
 _log = seldom.logger(__name__)

@@ -44,11 +44,11 @@ def test_a_conversation_learns_of_them_before_the_server_does() -> None:
         sent.append(body)
         return {"id": "0b6a1c5e-1d0e-4f0c-8a55-1c4bb2b5d0a1"}
 
-    server = {"command": "x", "env": {"KEY": SecretStr("sk-of-mcp-servers"), "DIR": "/work/dir/in"}}
+    server = {"command": "x", "env": {"KEY": SecretStr("sk-of-mcp-servers"), "DIR": "/srv/dir/in"}}
     connection = SimpleNamespace(version="1.58.0", post_json=post_json)
     start_or_find(
         cast(ServerConnection, connection),
-        cast(RemoteWorkspace, SimpleNamespace(working_dir="/work/dir", has_desktop=False)),
+        cast(RemoteWorkspace, SimpleNamespace(working_dir="/srv/dir", has_desktop=False)),
         default_agent(LLM(model="openai/any")),
         conversation_id=None,
         max_iterations=1,
@@ -61,4 +61,4 @@ def test_a_conversation_learns_of_them_before_the_server_does() -> None:
         redactor=redactor,
     )
     assert sent[0]["agent"]["mcp_config"]["it"]["env"]["KEY"] == "sk-of-mcp-servers"
-    assert redactor("/work/dir/in") == "/work/dir/in", "the agent's folder is no secret"
+    assert redactor("/srv/dir/in") == "/srv/dir/in", "the agent's folder is no secret"

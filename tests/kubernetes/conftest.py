@@ -7,15 +7,21 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from pytest_agent_sandbox.engines.engine import EngineContext
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.credentials import read_credentials
+from pytest_agent_sandbox.engines.kubernetes.engine import KubernetesEngine
 from pytest_agent_sandbox.host.ci import is_in_ci
+from pytest_agent_sandbox.settings.table import SandboxSettings
 from tests.support.project import Project
 
+#: Makes an engine of the plugin's.
+EngineIn = Callable[[], KubernetesEngine]
 SCRIPT = Path(__file__).parents[2] / "scripts" / "kube"
 # A node of a test machine has few cores: its sandboxes ask for none.
 TEMPLATE = """
@@ -69,6 +75,28 @@ def cluster(namespace: str) -> Iterator[Cluster]:
 def pods(cluster: Cluster) -> Callable[[], list[str]]:
     """Tells the names of the pods that there are, ending ones included."""
     return lambda: [one["metadata"]["name"] for one in cluster.get(cluster.path("pods"))["items"]]
+
+
+@pytest.fixture
+def engine_in(namespace: str, agent_server_image: str, tmp_path: Path) -> Iterator[EngineIn]:
+    """Makes the plugin's engine for that namespace, of the kubeconfig that there is then."""
+    template = tmp_path / "pod.yaml"
+    template.write_text(TEMPLATE, "utf-8")
+    settings = SandboxSettings(
+        engine="kubernetes",
+        kube_namespace=namespace,
+        pod_template=str(template),
+        image=agent_server_image,
+        pull="never",
+    )
+    with ExitStack() as made:
+
+        def make() -> KubernetesEngine:
+            engine = KubernetesEngine(EngineContext(settings=settings, run="a-run"))
+            made.callback(engine.close)
+            return engine
+
+        yield make
 
 
 @pytest.fixture

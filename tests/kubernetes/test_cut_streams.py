@@ -12,17 +12,19 @@ import pytest
 import yaml
 
 from pytest_agent_sandbox import SandboxDied
-from pytest_agent_sandbox.engines.engine import EngineContext, SandboxRequest
+from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.engines.kubernetes.engine import KubernetesEngine
 from pytest_agent_sandbox.host import resumed_program
-from pytest_agent_sandbox.settings.table import SandboxSettings
-from tests.kubernetes.conftest import TEMPLATE
+from tests.kubernetes.conftest import EngineIn
 from tests.support.relay import Relay
 
 
 @pytest.fixture
-def relay(kubeconfig: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
-    """What the kubeconfig leads to: a relay to the API server."""
+def relay(
+    kubeconfig: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Relay]:
+    """What the kubeconfig leads to from now on: a relay to the API server."""
+    del namespace  # made first, and past the relay
     found = yaml.safe_load(Path(kubeconfig).read_text("utf-8"))
     cluster = found["clusters"][0]["cluster"]
     with Relay(cluster["server"].removeprefix("https://")) as between:
@@ -34,22 +36,11 @@ def relay(kubeconfig: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 @pytest.fixture
-def kubernetes(
-    namespace: str, relay: Relay, agent_server_image: str, tmp_path: Path
-) -> Iterator[KubernetesEngine]:
+def kubernetes(relay: Relay, engine_in: EngineIn) -> KubernetesEngine:
     """An engine of the plugin's, behind the relay."""
-    template = tmp_path / "pod.yaml"
-    template.write_text(TEMPLATE, "utf-8")
-    settings = SandboxSettings(
-        engine="kubernetes",
-        kube_namespace=namespace,
-        pod_template=str(template),
-        image=agent_server_image,
-        pull="never",
-    )
-    made = KubernetesEngine(EngineContext(settings=settings, run="a-run"))
-    yield made
-    made.close()
+    made = engine_in()
+    assert made.header()[0].count(relay.host.removeprefix("http://")) == 1
+    return made
 
 
 def _request(kubernetes: KubernetesEngine, folder: Path) -> SandboxRequest:

@@ -48,6 +48,10 @@ REFUSED = {
         ["--sandbox-memory=900g", "-o", "sandbox_pod_template=large.yaml"],
         r"no node takes it: .*[Ii]nsufficient memory.*--sandbox-memory",
     ),
+    "no node that is asked for": (
+        ["-o", "sandbox_pod_template=nowhere.yaml"],
+        r"cannot be looked into: no node takes it: .*didn't match .*--sandbox-pod-template",
+    ),
     "no such context": (
         ["--sandbox-kube-context=nowhere"],
         r"--sandbox-kube-context=nowhere: no cluster can be taken",
@@ -76,6 +80,7 @@ def test_a_refused_start_says_why(
     large = "{cpu: 20m, memory: 900Gi}"
     text = (project.folder / "pod.yaml").read_text("utf-8")
     project.write("large.yaml", re.sub(r"\{cpu[^}]*\}", large, text))
+    project.write("nowhere.yaml", "kind: Pod\nspec: {nodeSelector: {pool: nowhere}}\n")
     arguments, expected = REFUSED[case]
     began = time.monotonic()
     code, output = project.run(*arguments, "--sandbox-pool-size=0")

@@ -147,7 +147,7 @@ def test_a_pod_that_is_deleted_ends_its_test_at_once(project: Project) -> None:
 import threading, time
 import pytest
 from pytest_agent_sandbox import SandboxDied
-from pytest_agent_sandbox.engines.kubernetes.pod import delete_pod
+from pytest_agent_sandbox.engines.kubernetes.pod_requests import delete_pod
 
 def test_deleted(agent_workspace):
     pod = agent_workspace.pod

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pytest_agent_sandbox.engines.engine import EngineContext, SandboxRequest
-from pytest_agent_sandbox.engines.kubernetes.engine import KubernetesEngine
+from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.engines.kubernetes.workspace import KubernetesWorkspace
-from pytest_agent_sandbox.settings.table import SandboxSettings
-from tests.kubernetes.conftest import TEMPLATE
+from tests.kubernetes.conftest import EngineIn
 from tests.security import test_profiles as on_docker
 
 PROGRAM = Path(on_docker.__file__).with_name("checks_inside.py")
@@ -25,26 +22,9 @@ OPEN = {
 }
 
 
-@pytest.fixture
-def kubernetes(
-    namespace: str, agent_server_image: str, tmp_path: Path
-) -> Iterator[KubernetesEngine]:
-    template = tmp_path / "pod.yaml"
-    template.write_text(TEMPLATE, "utf-8")
-    settings = SandboxSettings(
-        engine="kubernetes",
-        kube_namespace=namespace,
-        pod_template=str(template),
-        image=agent_server_image,
-        pull="never",
-    )
-    made = KubernetesEngine(EngineContext(settings=settings, run="a-run"))
-    yield made
-    made.close()
-
-
 @pytest.mark.parametrize("network", ["open", "isolated"])
-def test_what_a_pod_holds(kubernetes: KubernetesEngine, network: str, tmp_path: Path) -> None:
+def test_what_a_pod_holds(engine_in: EngineIn, network: str, tmp_path: Path) -> None:
+    kubernetes = engine_in()
     settings = replace(kubernetes.context.settings, network=network)
     request = SandboxRequest(
         settings=settings, image=settings.image or "", log_path=tmp_path / "server.log"

@@ -31,6 +31,7 @@ from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.errors import ServiceUnavailable, SettingsError
 from pytest_agent_sandbox.host.egress import allowed_places
 from pytest_agent_sandbox.sandbox.agent_server import forwarded, secret_key
+from pytest_agent_sandbox.sandbox.kinds import Isolation
 from pytest_agent_sandbox.sandbox.network import (
     OPEN,
     WayToGateway,
@@ -38,7 +39,6 @@ from pytest_agent_sandbox.sandbox.network import (
     engine_network,
     network_environment,
 )
-from pytest_agent_sandbox.sandbox.sandbox import Isolation
 from pytest_agent_sandbox.sandbox.server_process import SERVER_COMMAND
 from pytest_agent_sandbox.settings.table import SandboxSettings
 

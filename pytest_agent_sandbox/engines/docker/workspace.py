@@ -31,7 +31,7 @@ from pytest_agent_sandbox.engines.docker.start import FreshSupply
 from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.sandbox import started
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
-from pytest_agent_sandbox.sandbox.sandbox import Isolation
+from pytest_agent_sandbox.sandbox.kinds import Isolation
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
 WORKING_DIR = "/workspace/project"

@@ -19,7 +19,7 @@ from pytest_agent_sandbox.engines.kubernetes.labels import (
     RUN,
     TEST_ANNOTATION,
 )
-from pytest_agent_sandbox.engines.kubernetes.pod import delete_pod
+from pytest_agent_sandbox.engines.kubernetes.pod_requests import delete_pod
 
 #: `kept` for people to look into; `alive` where the process lives that it belongs to; `dead` where
 #: that has ended; `unknown` where that cannot be told.

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import httpx
@@ -57,7 +58,7 @@ class Cluster(Closing):
         self._thread.start()
         self._streams: set[ExecStream] = set()
 
-    @property
+    @cached_property
     def description(self) -> str:
         """Which cluster it is, for people: version, address and namespace."""
         version = self.get("/version").get("gitVersion", "?")

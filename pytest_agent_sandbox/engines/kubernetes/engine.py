@@ -68,6 +68,8 @@ class KubernetesEngine(SandboxEngine):
         self._lock = threading.RLock()
         self._images: dict[str, PodImage] = {}
         self._supply: SandboxSupply[PodPlan, Pod] | None = None
+        self._keeper: Keeper | None = None
+        self._labels = {MANAGED: MANAGER, RUN: context.run, PROCESS: secrets.token_hex(8)}
 
     @classmethod
     def check(cls, settings: SandboxSettings) -> None:
@@ -179,10 +181,6 @@ class KubernetesEngine(SandboxEngine):
     def _template(self) -> Mapping[str, Any]:
         return read_template(self.context.settings.pod_template)
 
-    @cached_property
-    def _labels(self) -> dict[str, str]:
-        return {MANAGED: MANAGER, RUN: self.context.run, PROCESS: secrets.token_hex(8)}
-
     @property
     def _sandboxes(self) -> SandboxSupply[PodPlan, Pod]:
         """Where the sandboxes come from, from the first one on."""
@@ -191,7 +189,7 @@ class KubernetesEngine(SandboxEngine):
                 watch = PodWatch(self._cluster, f"{PROCESS}={self._labels[PROCESS]}")
                 self._closing.enter_context(watch)
                 self._supply = SandboxSupply(
-                    PodStarter(self._cluster, watch, self._room, self._metadata),
+                    PodStarter(self._cluster, watch, self._room, self._metadata()),
                     size=self.ahead,
                     most_reuses=self.context.settings.max_reuses,
                     clean_log=self.context.mask,
@@ -210,28 +208,26 @@ class KubernetesEngine(SandboxEngine):
         except SandboxError as error:
             print(f"agent-sandbox: sandboxes may be left: {error}", file=sys.__stderr__)
 
-    @property
-    def _metadata(self) -> dict[str, Any]:
-        """Labels and owner of all that this process makes."""
-        labels = {**self._labels, SANDBOX: "true"}
-        return {"labels": labels, "ownerReferences": [self._keeper.owner]}
+    def _metadata(self, image: str = "") -> dict[str, Any]:
+        """Return labels and owner of all that this process makes.
 
-    @property
-    def _keeper(self) -> Keeper:
+        Args:
+            image: The image of the owner, where there is none yet; the run's by default.
+        """
         with self._lock:
-            if not hasattr(self, "_kept"):
-                image = next(iter(self._wanted), self.choose_image(self.context.settings))
-                keeper = Keeper(
+            if self._keeper is None:
+                settings = self.context.settings
+                self._keeper = Keeper(
                     self._cluster,
                     f"agent-sandbox-{self._labels[PROCESS]}",
                     self._labels,
-                    image,
-                    _PULL_POLICIES[self.context.settings.pull],
+                    image or self.choose_image(settings),
+                    _PULL_POLICIES[settings.pull],
                     self._placement,
                 )
-                self._closing.callback(self._end_keeper, keeper)
-                self._kept = keeper
-            return self._kept
+                self._closing.callback(self._end_keeper, self._keeper)
+            labels = {**self._labels, SANDBOX: "true"}
+            return {"labels": labels, "ownerReferences": [self._keeper.owner]}
 
     def _end_keeper(self, keeper: Keeper) -> None:
         try:
@@ -249,20 +245,15 @@ class KubernetesEngine(SandboxEngine):
         }
 
     def _look_into(self, request: SandboxRequest) -> PodImage:
-        self._wanted.append(request.image)
         return look_into(
             self._cluster,
             self._room,
             request.image,
             _PULL_POLICIES[request.settings.pull],
-            self._metadata,
+            self._metadata(request.image),
             self._placement,
             request.settings.start_timeout,
         )
-
-    @cached_property
-    def _wanted(self) -> list[str]:
-        return []
 
     def _plan(self, request: SandboxRequest) -> PodPlan:
         return plan_pod(

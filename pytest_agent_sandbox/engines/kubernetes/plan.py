@@ -21,6 +21,7 @@ from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.host.egress import allowed_places
 from pytest_agent_sandbox.host.slug import slug
 from pytest_agent_sandbox.sandbox.agent_server import SERVER_SETTINGS, forwarded, secret_key
+from pytest_agent_sandbox.sandbox.kinds import Isolation
 from pytest_agent_sandbox.sandbox.network import (
     ISOLATED,
     NONE,
@@ -30,7 +31,6 @@ from pytest_agent_sandbox.sandbox.network import (
     network_environment,
 )
 from pytest_agent_sandbox.sandbox.recycle import SERVER_FOLDERS, FirstState, folders_in_memory
-from pytest_agent_sandbox.sandbox.sandbox import Isolation
 
 #: The limits of a sandbox for which nobody has set others.
 DEFAULT_MEMORY = "4g"

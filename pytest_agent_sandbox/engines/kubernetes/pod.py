@@ -6,19 +6,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from http import HTTPStatus
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pytest_agent_sandbox.engines.kubernetes import pod_events, pod_state
+from pytest_agent_sandbox.engines.kubernetes import pod_events, pod_requests, pod_state
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.exec_program import ExecProgram
 from pytest_agent_sandbox.engines.kubernetes.labels import KEPT, TEST_ANNOTATION
 from pytest_agent_sandbox.engines.kubernetes.pod_log import PodLog
 from pytest_agent_sandbox.engines.kubernetes.pod_state import SERVER, End
 from pytest_agent_sandbox.engines.kubernetes.pod_watch import PodWatch
-from pytest_agent_sandbox.engines.kubernetes.refusals import ClusterRefusedError
 from pytest_agent_sandbox.engines.kubernetes.room import Room
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartFailed
 from pytest_agent_sandbox.host import seldom
@@ -29,8 +28,6 @@ from pytest_agent_sandbox.host.tunnel import Tunnel
 
 logger = seldom.logger(__name__)
 
-# Seconds for which a node may be looked for, where nothing says that one will come.
-_UNSCHEDULABLE_GRACE = 8.0
 # Seconds in which the cluster notices that something has ended.
 _END_GRACE = 2.0
 _POLL = 0.02
@@ -75,7 +72,6 @@ class Pod(Closing):
         self._over = threading.Event()
         self._end: End | None = None
         self._events = ""
-        self._fits_until = 0.0
         self._has_events = threading.Event()
         self._is_let_go = False
         self._remove_lock = threading.Lock()
@@ -121,7 +117,8 @@ class Pod(Closing):
         began = time.monotonic()
         try:
             watch.listen(pod.name, pod._notice)
-            room.wait_for(pod._create, timeout, check)
+            create = partial(pod_requests.create_pod, cluster, manifest)
+            room.wait_for(create, timeout, check)
             pod._wait_until_running(timeout - (time.monotonic() - began), check)
             pod._log = PodLog(cluster, pod.name, SERVER, pod._log_file, pod._over.is_set)
             pod._tunnel = Tunnel(
@@ -209,7 +206,8 @@ class Pod(Closing):
 
     def tell_test(self, test: str) -> None:
         """Have it say for which test it is."""
-        self._patch({"metadata": {"annotations": {TEST_ANNOTATION: test}}})
+        change = {"metadata": {"annotations": {TEST_ANNOTATION: test}}}
+        pod_requests.change_pod(self._cluster, self.name, change)
 
     def move_log(self, path: Path, clean: Callable[[str], str] | None, *, with_past: bool) -> None:
         """Have its output go to another file from now on."""
@@ -242,7 +240,7 @@ class Pod(Closing):
             if self._is_removed:
                 return
             try:
-                delete_pod(self._cluster, self.name)
+                pod_requests.delete_pod(self._cluster, self.name)
                 self._is_removed = True
             finally:
                 self.let_go()
@@ -257,7 +255,8 @@ class Pod(Closing):
             if self._is_removed:
                 return
             # Without an owner, nothing deletes it with the run.
-            self._patch({"metadata": {"labels": {KEPT: "true"}, "ownerReferences": None}})
+            change = {"metadata": {"labels": {KEPT: "true"}, "ownerReferences": None}}
+            pod_requests.change_pod(self._cluster, self.name, change)
             self._is_removed = self.is_kept = True
             self.let_go()
 
@@ -267,19 +266,6 @@ class Pod(Closing):
 
     def __repr__(self) -> str:
         return f"<Pod {self.name} of {self.image}>"
-
-    def _create(self) -> None:
-        what = f"create pod {self.name}"
-        self._cluster.request("POST", self._cluster.path("pods"), what, body=self._manifest)
-
-    def _patch(self, change: Mapping[str, Any]) -> None:
-        self._cluster.request(
-            "PATCH",
-            self._cluster.path("pods", self.name),
-            f"change pod {self.name}",
-            body=change,
-            kind="application/merge-patch+json",
-        )
 
     def _notice(self, pod: dict[str, Any] | None) -> None:
         """Take note of what the cluster tells, in the watch's thread."""
@@ -325,8 +311,9 @@ class Pod(Closing):
                 pod = self._pod
             check()
             if self._end is not None:
-                log = self._last_log()
-                raise SandboxStartFailed(f"While starting: {self._death()}", log=log)
+                self._log_file.write(pod_requests.last_log(self._cluster, self.name))
+                self._log_file.flush()
+                raise SandboxStartFailed(f"While starting: {self._death()}", log=self.log_tail())
             waited = time.monotonic() - began
             problem = self._problem(pod, waited, timeout)
             if problem:
@@ -341,51 +328,9 @@ class Pod(Closing):
             hopeless = pod_state.hopeless_start(pod)
             if hopeless:
                 return hopeless
-            no_node = pod_state.is_unschedulable(pod)
-            is_hopeless = waited > _UNSCHEDULABLE_GRACE and no_node
-            if is_hopeless and not self._will_fit():
-                return (
-                    f"no node takes it: {no_node}. Lower --sandbox-memory or --sandbox-cpus, start "
-                    "fewer at once (--sandbox-pool-size, -n), or add nodes"
-                )
+            no_room = self._room.why_none(pod, waited)
+            if no_room:
+                return no_room
         if waited > timeout:
             return f"it does not run after {waited:.0f} s (--sandbox-start-timeout)"
         return ""
-
-    def _will_fit(self) -> bool:
-        """Tell whether a node, or room on one, is about to come."""
-        is_known = time.monotonic() < self._fits_until
-        if not is_known and (
-            self._room.will_come(self.name) or pod_events.awaits_node(self._cluster, self.name)
-        ):
-            self._fits_until = time.monotonic() + _UNSCHEDULABLE_GRACE
-        return time.monotonic() < self._fits_until
-
-    def _last_log(self) -> str:
-        """Return the log of a server that has ended before it could be followed."""
-        query = {"container": SERVER, "tailLines": "50"}
-        with suppress(SandboxError):
-            path = self._cluster.path("pods", f"{self.name}/log")
-            with self._cluster.reading(path, "read a log", query, silence=5.0) as answer:
-                text = answer.read()
-                self._log_file.write(text)
-                self._log_file.flush()
-        return self.log_tail()
-
-
-def delete_pod(cluster: Cluster, name: str) -> None:
-    """Delete a pod at once, if it is there.
-
-    Raises:
-        SandboxError: The cluster refuses, or does not answer.
-    """
-    try:
-        cluster.request(
-            "DELETE",
-            cluster.path("pods", name),
-            f"delete pod {name}",
-            body={"gracePeriodSeconds": 0},
-        )
-    except ClusterRefusedError as error:
-        if error.status != HTTPStatus.NOT_FOUND:
-            raise

@@ -7,13 +7,14 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pytest_agent_sandbox.containers.accounts import Account
 from pytest_agent_sandbox.containers.template import Server
 from pytest_agent_sandbox.engines.kubernetes import pod_events, pod_state
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
-from pytest_agent_sandbox.engines.kubernetes.pod import delete_pod
+from pytest_agent_sandbox.engines.kubernetes.pod_requests import create_pod, delete_pod
 from pytest_agent_sandbox.engines.kubernetes.room import Room
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed
 from pytest_agent_sandbox.sandbox.server_process import MODULE, OUR_PYTHON, server_of
@@ -112,20 +113,16 @@ def look_into(
             "containers": [container],
         },
     }
-
-    def create() -> None:
-        cluster.request("POST", cluster.path("pods"), f"create pod {name}", body=manifest)
-
-    room.wait_for(create, timeout, lambda: None)
+    room.wait_for(partial(create_pod, cluster, manifest), timeout, lambda: None)
     try:
-        return _read(image, _output(cluster, name, image, timeout))
+        return _read(image, _output(cluster, room, name, image, timeout))
     finally:
         with suppress(SandboxError):  # its owner's end is its own
             delete_pod(cluster, name)
 
 
-def _output(cluster: Cluster, name: str, image: str, timeout: float) -> str:
-    deadline = time.monotonic() + timeout
+def _output(cluster: Cluster, room: Room, name: str, image: str, timeout: float) -> str:
+    began = time.monotonic()
     while True:
         pod = cluster.get(cluster.path("pods", name))
         phase = pod["status"].get("phase")
@@ -136,10 +133,10 @@ def _output(cluster: Cluster, name: str, image: str, timeout: float) -> str:
         problem = pod_state.hopeless_start(pod)
         if phase == "Failed":
             problem = problem or "there is no shell in it"
-        if not problem and time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        problem = problem or room.why_none(pod, waited)
+        if not problem and waited > timeout:
             problem = f"its pod has not run within {timeout:.0f} s (--sandbox-start-timeout)"
-            no_node = pod_state.is_unschedulable(pod)
-            problem += f"; no node takes it: {no_node}" if no_node else ""
         if problem:
             told = pod_events.told(cluster, name)
             raise SandboxStartFailed(f"The image {image} cannot be looked into: {problem}.{told}")

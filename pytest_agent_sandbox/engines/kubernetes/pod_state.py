@@ -34,9 +34,14 @@ class End(NamedTuple):
     out_of_memory: bool = False
 
 
+def of_server(named: list[dict[str, Any]] | None) -> dict[str, Any]:
+    """Return what is the server's container's, of things with names; empty where there is none."""
+    return next((one for one in named or () if one.get("name") == SERVER), {})
+
+
 def is_running(pod: dict[str, Any]) -> bool:
     """Tell whether the server's container runs."""
-    return "running" in _state(pod, SERVER)
+    return "running" in _state(pod)
 
 
 def is_unschedulable(pod: dict[str, Any]) -> str:
@@ -83,7 +88,7 @@ def _of_server(pod: dict[str, Any]) -> End | None:
     reason, told = str(status.get("reason") or ""), str(status.get("message") or "").strip()
     if reason in ("Evicted", "Preempting", "Preempted", "NodeLost", "Shutdown", "Terminated"):
         return End(f"was ended by the cluster ({reason}): {told}")
-    ended = _state(pod, SERVER).get("terminated")
+    ended = _state(pod).get("terminated")
     if ended is not None:
         code, is_memory = ended.get("exitCode"), ended.get("reason") == "OOMKilled"
         return End(explain_exit(code, out_of_memory=is_memory), code, is_memory)
@@ -108,11 +113,8 @@ def _statuses(pod: dict[str, Any]) -> list[dict[str, Any]]:
     return list(pod.get("status", {}).get("containerStatuses") or ())
 
 
-def _state(pod: dict[str, Any], container: str) -> dict[str, Any]:
-    for one in _statuses(pod):
-        if one.get("name") == container:
-            return dict(one.get("state") or {})
-    return {}
+def _state(pod: dict[str, Any]) -> dict[str, Any]:
+    return dict(of_server(_statuses(pod)).get("state") or {})
 
 
 def _secret(told: str, pod: dict[str, Any]) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
+from pytest_agent_sandbox.engines.kubernetes import pod_events, pod_state
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.refusals import ClusterRefusedError
 from pytest_agent_sandbox.errors import SandboxError
 
 _QUOTA = "exceeded quota"
 _PAUSE = 1.0
+# Seconds for which a node may be looked for, where nothing says that one will come.
+_GRACE = 8.0
 
 
 class Room:
@@ -24,6 +28,7 @@ class Room:
     def __init__(self, cluster: Cluster, selector: str) -> None:
         self._cluster = cluster
         self._selector = selector
+        self._comes_until: dict[str, float] = {}
 
     def will_come(self, name: str = "") -> bool:
         """Tell whether sandboxes of this run, other than one, will end and leave room.
@@ -38,6 +43,26 @@ class Room:
         return any(
             pod["metadata"]["name"] != name and pod["status"].get("phase") == "Running"
             for pod in found["items"]
+        )
+
+    def why_none(self, pod: dict[str, Any], waited: float) -> str:
+        """Return why no node takes a pod, where waiting does not help; empty while it may.
+
+        Args:
+            pod: The pod.
+            waited: Seconds since its creation.
+        """
+        reason = pod_state.is_unschedulable(pod)
+        name = pod["metadata"]["name"]
+        if not reason or waited < max(_GRACE, self._comes_until.get(name, 0.0)):
+            return ""
+        if self.will_come(name) or pod_events.awaits_node(self._cluster, name):
+            self._comes_until[name] = waited + _GRACE
+            return ""
+        return (
+            f"no node takes it: {reason.rstrip('.')}. Lower --sandbox-memory or --sandbox-cpus, "
+            "start fewer at once (--sandbox-pool-size, -n), add nodes, or have "
+            "--sandbox-pod-template choose others"
         )
 
     def wait_for(

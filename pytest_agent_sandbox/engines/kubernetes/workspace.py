@@ -15,6 +15,7 @@ from pytest_agent_sandbox.engines.kubernetes.cleanup import prune_command
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.plan import PodPlan
 from pytest_agent_sandbox.engines.kubernetes.pod import Pod
+from pytest_agent_sandbox.engines.kubernetes.pod_state import of_server
 from pytest_agent_sandbox.host.egress import counted
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE
@@ -106,8 +107,9 @@ class KubernetesWorkspace(Workspace):
     def facts(self) -> Mapping[str, Any]:
         """Return what a report says of the sandbox once it has started."""
         plan, pod = self.sandbox.plan, self.pod.status
-        limits = pod["spec"]["containers"][0]["resources"]["limits"] if pod else {}
-        status = (pod.get("status", {}).get("containerStatuses") or [{}])[0]
+        server = of_server(pod.get("spec", {}).get("containers"))
+        limits = server.get("resources", {}).get("limits", {})
+        status = of_server(pod.get("status", {}).get("containerStatuses"))
         facts: dict[str, Any] = {
             "image": plan.image.reference,
             "image id": status.get("imageID", ""),
