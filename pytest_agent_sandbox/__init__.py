@@ -81,7 +81,8 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.plugin.conversation_factory import ConversationFactory
     from pytest_agent_sandbox.plugin.workspace_factory import WorkspaceFactory
     from pytest_agent_sandbox.sandbox.gateway import HostGateway, LLMEndpoint
-    from pytest_agent_sandbox.sandbox.services import Service
+    from pytest_agent_sandbox.sandbox.service_status import ServiceStatus
+    from pytest_agent_sandbox.sandbox.services.service import Service
     from pytest_agent_sandbox.sandbox.workspace import Workspace
     from pytest_agent_sandbox.settings.table import SandboxSettings
     from pytest_agent_sandbox.standalone import Conversation
@@ -141,7 +142,8 @@ _HOMES = {
     "SandboxSettings": "settings.table",
     "SandboxStartFailed": "errors",
     "ServerError": "errors",
-    "Service": "sandbox.services",
+    "Service": "sandbox.services.service",
+    "ServiceStatus": "sandbox.service_status",
     "ServiceUnavailable": "errors",
     "SettingsError": "errors",
     "Skill": "client.skills",
@@ -219,6 +221,7 @@ __all__ = [
     "SandboxStartFailed",
     "ServerError",
     "Service",
+    "ServiceStatus",
     "ServiceUnavailable",
     "SettingsError",
     "Skill",

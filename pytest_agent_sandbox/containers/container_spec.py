@@ -64,6 +64,7 @@ class ContainerSpec:
         shm_size: The size of its ``/dev/shm``, in bytes or with a unit; None for the engine's own.
         network: Name of the network to join; None for the engine's default one.
         tunneled: Whether ports are reached by a `Tunnel` although there is a network.
+        hostname: What it calls itself; None for one that the engine makes up.
         extra_hosts: Host names the container shall know, with their addresses.
         gpus: Whether it gets all GPUs.
         memory: Its memory limit in bytes, or with a unit (``"2g"``). Swap does not add to it.
@@ -99,6 +100,7 @@ class ContainerSpec:
     shm_size: int | str | None = None
     network: str | None = None
     tunneled: bool = False
+    hostname: str | None = None
     extra_hosts: Mapping[str, str] = field(default_factory=dict)
     gpus: bool = False
     memory: int | str | None = None
@@ -171,6 +173,7 @@ class ContainerSpec:
             "use_config_proxy": False,  # `environment` has them: the SDK does not know all of them
             "ports": list(published),
             "user": self.user,
+            "hostname": self.hostname,
             "host_config": api.create_host_config(
                 port_bindings={
                     inner: ("127.0.0.1", outer) if outer else ("127.0.0.1",)

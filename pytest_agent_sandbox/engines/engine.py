@@ -7,14 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.errors import SettingsError, ServiceUnavailable
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 from pytest_agent_sandbox.sandbox.workspace import Workspace
 from pytest_agent_sandbox.settings.setting import flag
 from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.sandbox.services.service import Service
+    from pytest_agent_sandbox.sandbox.services.starting import ServicesStart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,7 @@ class SandboxRequest:
         image: The name of its image; empty where the engine has none.
         test: The id of the test that it is for; empty where that is not known yet.
         labels: What else there is to know of whose it is, for who finds it on the engine.
+        hosts: Names of services that it shall know, with their addresses in it.
         log_path: File for the server's log.
         clean_log: Given each line of the log before it is written, as to mask secrets.
         on_secret: Called with each secret value before the sandbox gets it.
@@ -60,6 +65,7 @@ class SandboxRequest:
     image: str = ""
     test: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    hosts: Mapping[str, str] = field(default_factory=dict)
     log_path: Path | None = None
     clean_log: Callable[[str], str] | None = None
     on_secret: Callable[[str], object] | None = None
@@ -72,6 +78,29 @@ class SandboxRequest:
         """Say a secret value before the sandbox gets it."""
         if self.on_secret is not None:
             self.on_secret(value)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ServicesRequest:
+    """Services that a test asks for.
+
+    Attributes:
+        services: What they are to be, by their names.
+        image: The image of the sandboxes beside them.
+        settings: What is set for these.
+        labels: Whose they are, for who finds them on the engine.
+        log_path: Returns the file for the log of a service, by its name.
+        scratch: A folder for what nobody reads.
+        clean: Given each line of a log before it is written, as to mask secrets.
+    """
+
+    services: Mapping[str, Service]
+    image: str
+    settings: SandboxSettings
+    labels: Mapping[str, str]
+    log_path: Callable[[str], Path]
+    scratch: Path
+    clean: Callable[[str], str] | None = None
 
 
 class SandboxEngine(Closing):
@@ -185,6 +214,20 @@ class SandboxEngine(Closing):
             SandboxStartFailed: The sandbox did not start, or its server never answered.
             SettingsError: A setting has a value that cannot be used.
         """
+
+    def start_services(self, request: ServicesRequest) -> ServicesStart:
+        """Begin the start of services beside the sandboxes, once their images are there.
+
+        Raises:
+            ServiceUnavailable: The engine has no containers for them.
+            SettingsError: A value cannot be used.
+            SandboxError: An image cannot be had.
+        """
+        raise ServiceUnavailable(
+            f"agent_services starts containers of a Docker engine, which "
+            f"{self.chosen_by(self.context.settings)} has not: it cannot start "
+            f"{', '.join(request.services)}. Run tests that need them with --sandbox-engine=docker."
+        )
 
     def kept(self) -> list[str]:
         """Return what the terminal says of sandboxes of this run that stay after it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,8 +12,10 @@ from pytest_agent_sandbox.errors import ServiceUnavailable
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.client.git import Snapshot
+    from pytest_agent_sandbox.host.closing import Closing
     from pytest_agent_sandbox.sandbox.gateway import HostGateway
-    from pytest_agent_sandbox.sandbox.services import Service, ServiceName
+    from pytest_agent_sandbox.sandbox.service_status import ServiceName, ServiceStatus
+    from pytest_agent_sandbox.sandbox.services.running_service import RunningService
 
 
 class Workspace(RemoteWorkspace):
@@ -83,7 +85,7 @@ class Workspace(RemoteWorkspace):
         """Return lines that tell people how to look into the sandbox."""
         return [f"  folder    {self.working_dir} of the server at {self.host}"]
 
-    def services(self) -> dict[ServiceName, Service]:
+    def services(self) -> dict[ServiceName, ServiceStatus]:
         """Return how `server`, `vscode` and `desktop` are right now: running, down, off, missing.
 
         Example:
@@ -127,6 +129,16 @@ class Workspace(RemoteWorkspace):
     def browser_view_url(self, *, timeout: float = 30.0) -> str:
         """As `vnc_url`, to watch the agent's browser on the desktop without touching anything."""
         return self.vnc_url(timeout=timeout)
+
+    def join(self, services: Sequence[RunningService]) -> Closing:
+        """Have programs in the sandbox reach services by their names, until what is returned ends.
+
+        Raises:
+            ServiceUnavailable: The engine cannot do that.
+            SettingsError: A port is one of the sandbox's own, or it is too late for its names.
+        """
+        names = ", ".join(service.name for service in services)
+        self._refuse(f"joined to services ({names})")
 
     def record_desktop(self) -> None:
         """Record a video of the desktop from now on.

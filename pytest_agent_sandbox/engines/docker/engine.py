@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_agent_sandbox.containers.cleanup import (
     kept_containers,
@@ -24,7 +24,12 @@ from pytest_agent_sandbox.engines.docker.plan import DockerPlan, plan_sandbox
 from pytest_agent_sandbox.engines.docker.security import chosen_network
 from pytest_agent_sandbox.engines.docker.start import SandboxStarter
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
-from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
+from pytest_agent_sandbox.engines.engine import (
+    EngineContext,
+    SandboxEngine,
+    SandboxRequest,
+    ServicesRequest,
+)
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.ownership import OWNER
@@ -33,6 +38,9 @@ from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 from pytest_agent_sandbox.sandbox.supply import SandboxSupply
 from pytest_agent_sandbox.settings.engines import CLUSTER_ONLY
 from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.sandbox.services.starting import ServicesStart
 
 _log = seldom.logger(__name__)
 
@@ -151,6 +159,22 @@ class DockerEngine(SandboxEngine):
             gateway=gateway,
             supply=self._sandboxes,
         )
+
+    def start_services(self, request: ServicesRequest) -> ServicesStart:
+        """Start containers beside the sandboxes, reached over a gate of the sandboxes' image."""
+        from pytest_agent_sandbox.sandbox.services.starting import ServiceHost, ServicesStart
+
+        self._pull(request.image, request.settings)
+        host = ServiceHost(
+            engine=self.connection,
+            gate_image=request.image,
+            labels=request.labels,
+            log_path=request.log_path,
+            scratch=request.scratch,
+            uncaptured=self.context.uncaptured,
+            clean=request.clean,
+        )
+        return ServicesStart(host, request.services)
 
     def kept(self) -> list[str]:
         """Return what the terminal says of the containers of this run that stay after it."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
@@ -21,7 +21,12 @@ from pytest_agent_sandbox.engines.docker.services import SandboxServices
 from pytest_agent_sandbox.engines.docker.workspace_services import WorkspaceServices
 from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
+from pytest_agent_sandbox.sandbox.network import ISOLATED
 from pytest_agent_sandbox.sandbox.sandbox import RESTART_TIMEOUT, User
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.host.closing import Closing
+    from pytest_agent_sandbox.sandbox.services.running_service import RunningService
 
 
 class RunningWorkspace(WorkspaceServices):
@@ -118,6 +123,13 @@ class RunningWorkspace(WorkspaceServices):
     def log_tail(self, lines: int = 50) -> str:
         """Return the last lines of the container's log."""
         return self.container.log_tail(lines)
+
+    def join(self, services: Sequence[RunningService]) -> Closing:
+        """Have programs in the sandbox reach services by their names."""
+        from pytest_agent_sandbox.sandbox.services.joining import Joined
+
+        egress = self.sandbox.egress if self.sandbox.plan.network == ISOLATED else None
+        return Joined(self.container, services, egress)
 
     def pause(self) -> None:
         """Freeze every process of the container."""

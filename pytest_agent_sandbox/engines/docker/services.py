@@ -16,7 +16,7 @@ from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.images import FULL_TARGET, MINIMAL_TARGET, TARGET_LABEL, Image
 from pytest_agent_sandbox.errors import SandboxError, ServerError, ServiceUnavailable
 from pytest_agent_sandbox.sandbox.agent_server import SERVER_PORT
-from pytest_agent_sandbox.sandbox.services import Service, ServiceName, ServiceState
+from pytest_agent_sandbox.sandbox.service_status import ServiceName, ServiceState, ServiceStatus
 
 #: The ports inside the container. Agent server 1.58 takes its own as an argument; those of VS Code
 #: and the desktop are fixed.
@@ -99,7 +99,7 @@ class SandboxServices:
         self._connection = connection
         self._image = image
 
-    def states(self) -> dict[ServiceName, Service]:
+    def states(self) -> dict[ServiceName, ServiceStatus]:
         """Return how each service is right now; one that does not answer takes some seconds."""
         questions: dict[ServiceName, tuple[int, Callable[[], ServiceState]]] = {
             "server": (SERVER_PORT, self._server_state),
@@ -108,7 +108,7 @@ class SandboxServices:
         }
         ports = self._container.ports
         return {
-            name: Service(name, ask() if port in ports else "off", ports.get(port))
+            name: ServiceStatus(name, ask() if port in ports else "off", ports.get(port))
             for name, (port, ask) in questions.items()
         }
 

@@ -15,7 +15,7 @@ from pytest_agent_sandbox.engines.docker.services import (
 from pytest_agent_sandbox.engines.docker.video import DesktopVideo
 from pytest_agent_sandbox.errors import ServiceUnavailable
 from pytest_agent_sandbox.sandbox.agent_server import SERVER_PORT
-from pytest_agent_sandbox.sandbox.services import Service, ServiceName
+from pytest_agent_sandbox.sandbox.service_status import ServiceName, ServiceStatus
 from pytest_agent_sandbox.sandbox.workspace import Workspace
 
 
@@ -48,7 +48,7 @@ class WorkspaceServices(Workspace):
         """The port of 127.0.0.1 on which the desktop is published; None without `extra_ports`."""
         return self.container.ports.get(VNC_PORT)
 
-    def services(self) -> dict[ServiceName, Service]:
+    def services(self) -> dict[ServiceName, ServiceStatus]:
         """Return how `server`, `vscode` and `desktop` are right now: running, down, off, missing.
 
         Example:

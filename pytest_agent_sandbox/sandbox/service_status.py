@@ -11,8 +11,8 @@ ServiceState = Literal["running", "down", "off", "missing"]
 
 
 @dataclass(frozen=True)
-class Service:
-    """How one service of a sandbox is.
+class ServiceStatus:
+    """How the server, VS Code or the desktop of a sandbox is.
 
     Attributes:
         name: `server`, `vscode` or `desktop`.
