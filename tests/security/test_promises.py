@@ -72,7 +72,11 @@ PROMISES = {
         "end_to_end/test_network.py::test_what_was_refused_is_named_in_the_report"
     ],
     "the name is not followed there": [
-        "host/test_egress.py::test_an_allowed_name_does_not_lead_to_this_machine"
+        "host/test_egress.py::test_an_allowed_name_does_not_lead_to_this_machine",
+        "sandbox/test_forwards.py::test_what_is_allowed_leads_past_all_checks",
+    ],
+    "what listens there leads to that one place": [
+        "engines/docker/test_raw_tcp.py::test_what_is_said_on_a_connection_leads_nowhere_else"
     ],
     "what is connected to is the address that was looked at": [
         "host/test_egress.py::test_a_name_is_looked_up_once"

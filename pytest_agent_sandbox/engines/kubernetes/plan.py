@@ -20,7 +20,18 @@ from pytest_agent_sandbox.engines.kubernetes.pod_state import CUT, SERVER
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.host.egress import allowed_places
 from pytest_agent_sandbox.host.slug import slug
-from pytest_agent_sandbox.sandbox.agent_server import SERVER_SETTINGS, forwarded, secret_key
+from pytest_agent_sandbox.sandbox.agent_server import (
+    SERVER_PORT,
+    SERVER_SETTINGS,
+    forwarded,
+    secret_key,
+)
+from pytest_agent_sandbox.sandbox.forwards import (
+    Place,
+    addresses_inside,
+    places_of,
+    sysctls_for,
+)
 from pytest_agent_sandbox.sandbox.kinds import Isolation
 from pytest_agent_sandbox.sandbox.network import (
     ISOLATED,
@@ -73,6 +84,7 @@ class PodPlan:
         isolation: What of an earlier use it may show, where it is used again.
         network: What it can reach.
         allow: Where an isolated one may connect to.
+        places: What it reaches by name over TCP: of those, and of what stands beside it.
         gateway: How it reaches its LLM gateway.
         timeout: Seconds until the server has to answer.
     """
@@ -86,6 +98,7 @@ class PodPlan:
     isolation: Isolation = "fresh"
     network: str = OPEN
     allow: frozenset[str] = frozenset()
+    places: frozenset[Place] = frozenset()
     gateway: WayToGateway = field(default_factory=WayToGateway, repr=False)
     timeout: float = 120.0
 
@@ -126,6 +139,7 @@ class PodPlan:
             self.isolation,
             self.network,
             self.allow,
+            self.places,
         )
 
     def for_anybody(self) -> PodPlan:
@@ -158,8 +172,9 @@ def plan_pod(
             f"working_dir: {settings.working_dir!r} is no absolute path, such as /workspace/x"
         )
     network = settings.network or OPEN
-    places = allowed_places(settings.allow)
-    check_allow(network, places)
+    allow = allowed_places(settings.allow)
+    check_allow(network, allow)
+    places = places_of(allow, [SERVER_PORT])
     environment = {
         **SERVER_SETTINGS,
         **{"OH_ENABLE_VSCODE": "false", "OH_ENABLE_VNC": "false", "AGENT_SANDBOX_DESKTOP": "false"},
@@ -205,6 +220,14 @@ def plan_pod(
         spec["dnsPolicy"] = "None"
         spec["dnsConfig"] = {"nameservers": ["127.0.0.1"]}
         spec["initContainers"] = [_cut(image.reference, pull)]
+    if places:
+        spec["hostAliases"] = [
+            {"ip": address, "hostnames": [name]}
+            for name, address in addresses_inside(places).items()
+        ]
+        spec["securityContext"]["sysctls"] = [
+            {"name": name, "value": value} for name, value in sysctls_for(places).items()
+        ]
     if settings.isolation == "recycled":
         folders = with_home(folders_in_memory(settings.working_dir), image.account.home)
         server["env"] += [{"name": name, "value": path} for name, path in SERVER_FOLDERS.items()]
@@ -218,7 +241,8 @@ def plan_pod(
         is_quiet=settings.quiet_boot,
         isolation=settings.isolation,
         network=network,
-        allow=places,
+        allow=allow,
+        places=places,
         gateway=gateway,
         timeout=settings.start_timeout,
     )

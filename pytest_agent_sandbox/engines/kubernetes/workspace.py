@@ -16,9 +16,9 @@ from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.plan import PodPlan
 from pytest_agent_sandbox.engines.kubernetes.pod import Pod
 from pytest_agent_sandbox.engines.kubernetes.pod_state import of_server
-from pytest_agent_sandbox.host.egress import counted
+from pytest_agent_sandbox.host.egress import told_of
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
-from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE
+from pytest_agent_sandbox.sandbox.network import network_facts
 from pytest_agent_sandbox.sandbox.sandbox import RESTART_TIMEOUT, Supply, User
 from pytest_agent_sandbox.sandbox.workspace import Workspace
 
@@ -121,20 +121,12 @@ class KubernetesWorkspace(Workspace):
             **({"used by tests": self.sandbox.uses} if self.sandbox.uses > 1 else {}),
             "limits": ", ".join(f"{name} {value}" for name, value in sorted(limits.items())),
         }
-        if plan.network in (ISOLATED, NONE):
-            facts["network"] = f"{plan.network}, checked from inside"
-        if plan.network == ISOLATED:
-            facts["may connect to"] = ", ".join(["its LLM", *sorted(plan.allow)])
-        return facts
+        return facts | network_facts(plan.network, plan.allow, self.pod.unheard)
 
     def end_facts(self) -> Mapping[str, Any]:
         """Return what a report says of the sandbox at the end of a test."""
         facts: dict[str, Any] = {"state": self.pod.status.get("status", {}).get("phase", "gone")}
-        egress = self.sandbox.egress
-        for title, places in (("connected to", egress.allowed), ("was refused", egress.refused)):
-            if places:
-                facts[title] = counted(places)
-        return facts
+        return facts | told_of(self.sandbox.egress)
 
     def ways_in(self) -> list[str]:
         """Return lines that tell people how to look into the sandbox."""
