@@ -82,6 +82,8 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.plugin.workspace_factory import WorkspaceFactory
     from pytest_agent_sandbox.sandbox.gateway import HostGateway, LLMEndpoint
     from pytest_agent_sandbox.sandbox.service_status import ServiceStatus
+    from pytest_agent_sandbox.sandbox.services.readiness import Ready
+    from pytest_agent_sandbox.sandbox.services.running_service import RunningService
     from pytest_agent_sandbox.sandbox.services.service import Service
     from pytest_agent_sandbox.sandbox.workspace import Workspace
     from pytest_agent_sandbox.settings.table import SandboxSettings
@@ -131,9 +133,11 @@ _HOMES = {
     "LLMScriptMismatch": "errors",
     "LLMScriptUnused": "errors",
     "OpenHandsCloudWorkspace": "engines.hosted.cloud",
+    "Ready": "sandbox.services.readiness",
     "RemoteConversation": "client.conversation",
     "RemoteWorkspace": "client.workspace",
     "Reply": "llm.replies",
+    "RunningService": "sandbox.services.running_service",
     "SandboxDied": "errors",
     "SandboxEngine": "engines.engine",
     "SandboxError": "errors",
@@ -209,9 +213,11 @@ __all__ = [
     "LLMScriptMismatch",
     "LLMScriptUnused",
     "OpenHandsCloudWorkspace",
+    "Ready",
     "RemoteConversation",
     "RemoteWorkspace",
     "Reply",
+    "RunningService",
     "SandboxDied",
     "SandboxEngine",
     "SandboxError",

@@ -63,6 +63,8 @@ class ServerConnection(Closing):
         version: str = "",
     ) -> None:
         self._guard = guard
+        #: Asked wherever the guard is: something else that makes waiting pointless.
+        self.watch: Guard | None = None
         self.explain_silence = explain_silence
         #: Called before each request; what it does is in nobody's time but the caller's.
         self.on_use: Callable[[], object] | None = None
@@ -112,6 +114,8 @@ class ServerConnection(Closing):
         check_caller()
         if self._guard is not None:
             self._guard()
+        if self.watch is not None:
+            self.watch()
 
     def _note_use(self) -> None:
         if self.on_use is not None:

@@ -84,6 +84,7 @@ class Recorder:
         self._commands = Records(self.folder / records.COMMANDS, self.mask)
         self._pictures = PictureFiles(self.folder, self.mask)
         self._logs: list[Path] = []
+        self._service_logs: list[Path] = []
         self._videos = 0
         self._agent_runs = itertools.count(1)
         self._has_lost = False
@@ -105,6 +106,17 @@ class Recorder:
             number = len(self._logs) + 1
             path = self.folder / ("container.log" if number == 1 else f"container-{number}.log")
             self._logs.append(path)
+        return path
+
+    def new_service_log(self, name: str) -> Path:
+        """Return the path for the log of a service: service-db.log, then service-db-2.log."""
+        with self._lock:
+            path, number = self.folder / f"service-{name}.log", 1
+            while path in self._service_logs:
+                number += 1
+                path = self.folder / f"service-{name}-{number}.log"
+            self._service_logs.append(path)
+        self.record_service(name, log=path.name)
         return path
 
     def new_agent_run(self) -> int:
@@ -192,6 +204,10 @@ class Recorder:
     def record_sandbox(self, container: str, **facts: str | float | None) -> None:
         """Add what is known of a container (image, limits, exit code, …), or change it."""
         self._record(self.result.sandboxes, {"container": container, **facts}, "container")
+
+    def record_service(self, name: str, **facts: str | float | None) -> None:
+        """Add what is known of a service (image, ports, state, …), or change it."""
+        self._record(self.result.services, {"name": name, **facts}, "name")
 
     def record_conversation(self, number: int, **facts: str | float | None) -> None:
         """Add what is known of a conversation (id, status, cost, …), or change it."""

@@ -77,6 +77,8 @@ class Result:
     duration: float | None = None
     phases: dict[str, dict[str, Any]] = field(default_factory=dict)
     sandboxes: list[dict[str, Any]] = field(default_factory=list)
+    #: Beside the sandboxes.
+    services: list[dict[str, Any]] = field(default_factory=list)
     conversations: list[dict[str, Any]] = field(default_factory=list)
     #: Of command-line agents.
     agent_runs: list[dict[str, Any]] = field(default_factory=list)

@@ -16,7 +16,7 @@ import h11
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.host.addresses import why_near
 from pytest_agent_sandbox.host.host_route import CONTAINER_HOST_NAME, host_in_url
-from pytest_agent_sandbox.host.multiplexer import Ends
+from pytest_agent_sandbox.host.multiplexer import Connect, Ends
 
 _PLACE = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _HIGHEST_PORT = 65535
@@ -70,6 +70,8 @@ class Egress:
         allowed: How often which place was asked for that is allowed.
         refused: The same of those that are not.
         failed: Why places that are allowed could not be reached, by their names.
+        beside: What makes connections to places that stand beside the container, by name and port:
+            they are always allowed.
     """
 
     def __init__(self, places: frozenset[str]) -> None:
@@ -77,6 +79,7 @@ class Egress:
         self.allowed: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.failed: dict[str, str] = {}
+        self.beside: dict[tuple[str, int], Connect] = {}
         self._serving: set[asyncio.Task[None]] = set()
 
     def forget(self) -> None:
@@ -135,8 +138,8 @@ class Egress:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        name = _place(*place)
-        if name not in self._places:
+        name, beside = _place(*place), self.beside.get((place[0].lower(), place[1]))
+        if name not in self._places and beside is None:
             _count(self.refused, name)
             await _answer(
                 writer,
@@ -147,7 +150,7 @@ class Egress:
         _count(self.allowed, name)
         try:
             async with asyncio.timeout(_PATIENCE):
-                far_reader, far_writer = await _reach(place)
+                far_reader, far_writer = await (beside() if beside else _reach(place))
         except (OSError, TimeoutError, UnicodeError) as error:  # the last: a name that DNS has not
             self.failed[name] = str(error) or f"no answer within {_PATIENCE:.0f} s"
             await _answer(writer, _BAD_GATEWAY, f"{name} cannot be reached: {self.failed[name]}")

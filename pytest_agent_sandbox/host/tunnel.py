@@ -55,6 +55,7 @@ class Tunnel(Closing):
             reason.
         is_isolated: Whether the container is to have no network.
         is_resumed: Whether the stream is taken up again where it breaks off.
+        target: The address of the servers in the container's network.
 
     Attributes:
         ports: The ports of 127.0.0.1 on which the container's are reached.
@@ -76,11 +77,12 @@ class Tunnel(Closing):
         *,
         is_isolated: bool = True,
         is_resumed: bool = False,
+        target: str = _LOOPBACK,
     ) -> None:
         self._outwards = list(outwards.values())
         self._on_end = on_end
         self._closing = threading.Event()
-        self._program = _program(container, list(outwards), is_isolated, is_resumed)
+        self._program = _program(container, list(outwards), is_isolated, is_resumed, target)
         self._servers: dict[int, socket.socket] = {}
         self._listening: list[asyncio.Server] = []
         self._is_over = threading.Event()
@@ -90,9 +92,9 @@ class Tunnel(Closing):
             self.unheard = self._wait_for_the_other_end(list(outwards))
             self._servers = _listen(ports)
             self.ports = {port: end.getsockname()[1] for port, end in self._servers.items()}
-            for name, target in (("carry", self._carry), ("read", self._read)):
+            for name, work in (("carry", self._carry), ("read", self._read)):
                 title = f"agent-sandbox-tunnel-{name}"
-                self._threads.append(threading.Thread(target=target, name=title, daemon=True))
+                self._threads.append(threading.Thread(target=work, name=title, daemon=True))
                 self._threads[-1].start()
             self._begun.result()
         except BaseException as error:
@@ -242,12 +244,17 @@ class Tunnel(Closing):
 
 
 def _program(
-    container: RunningContainer, places: list[Inside], is_isolated: bool, is_resumed: bool
+    container: RunningContainer,
+    places: list[Inside],
+    is_isolated: bool,
+    is_resumed: bool,
+    target: str,
 ) -> Program:
     if is_resumed:
         return ResumedProgram(container, places, is_isolated, _PATIENCE)
     modules = [multiplexer, tunnel_inside]
-    return container.start_program("tunnel", modules, [places, is_isolated], patience=_PATIENCE)
+    arguments = [places, is_isolated, target]
+    return container.start_program("tunnel", modules, arguments, patience=_PATIENCE)
 
 
 def _listen(ports: Mapping[int, int | None]) -> dict[int, socket.socket]:

@@ -60,9 +60,9 @@ def is_up(interface: str) -> bool:
     return bool(struct.unpack("16sH14s", answer)[1] & _UP)
 
 
-async def connect(port: int) -> Ends:
+async def connect(port: int, address: str = _LOOPBACK) -> Ends:
     """Connect to what the outer end asks for: a server in this container."""
-    return await asyncio.open_connection(_LOOPBACK, port)
+    return await asyncio.open_connection(address, port)
 
 
 def listeners(places: Sequence[Inside]) -> tuple[dict[int, socket.socket], dict[int, str]]:
@@ -89,25 +89,26 @@ def listeners(places: Sequence[Inside]) -> tuple[dict[int, socket.socket], dict[
     return found, problems
 
 
-async def serve(ends: dict[int, socket.socket], line: bytes) -> None:
+async def serve(ends: dict[int, socket.socket], line: bytes, target: str) -> None:
     """Carry connections until the outer end is gone.
 
     Args:
         ends: What listens for connections outwards.
         line: What the outer end is told first.
+        target: The address of the servers.
     """
     loop = asyncio.get_event_loop()
     source = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(source), sys.stdin.buffer)
     drain = asyncio.streams.FlowControlMixin(loop)
     transport, _ = await loop.connect_write_pipe(lambda: drain, os.fdopen(1, "wb", 0))
-    target = asyncio.StreamWriter(transport, drain, None, loop)
+    sink = asyncio.StreamWriter(transport, drain, None, loop)
 
     async def send(data: bytes) -> None:
-        target.write(data)
-        await target.drain()
+        sink.write(data)
+        await sink.drain()
 
-    multiplexer = Multiplexer(send, connect, 2)
+    multiplexer = Multiplexer(send, lambda port: connect(port, target), 2)
     sending = asyncio.ensure_future(multiplexer.run())
     try:
         async with listening(ends, multiplexer):
@@ -153,16 +154,17 @@ def look_around(
     return (None if problems else ends), line
 
 
-def main(places: Sequence[Inside], is_isolated: bool) -> None:
+def main(places: Sequence[Inside], is_isolated: bool, target: str) -> None:
     """Look around, tell, and carry.
 
     Args:
         places: On which to listen for connections outwards.
         is_isolated: Whether there is to be no other way out.
+        target: The address of the servers that the outer end connects to.
     """
     ends, line = look_around(places, is_isolated)
     if ends is None:
         sys.stdout.write(line)
         sys.stdout.flush()
         return
-    asyncio.run(serve(ends, line.encode()))
+    asyncio.run(serve(ends, line.encode(), target))

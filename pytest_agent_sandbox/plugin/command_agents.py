@@ -77,7 +77,7 @@ class FollowedRun:
             to_llm, self._lane = llm.connect_program(
                 workspace.gateway,
                 name=self.name,
-                known=workspace.identity,
+                known=session.identity(workspace),
                 observer=self._recorder.llm_observer(self.name),
             )
             past: Mapping[str, str] = {}

@@ -149,7 +149,7 @@ class ConversationFactory(Closing):
             workspace.gateway,
             script=script,
             name=str(number),
-            known=workspace.identity,
+            known=self._session.identity(workspace),
             observer=recorder.llm_observer(str(number)),
         )
         if is_acp(described):  # its LLM is its own affair: it is led there by its environment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pytest
 
@@ -14,6 +14,7 @@ from pytest_agent_sandbox.settings.table import SandboxSettings
 if TYPE_CHECKING:
     from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
     from pytest_agent_sandbox.plugin.conversation_factory import ConversationFactory
+    from pytest_agent_sandbox.plugin.services import ServiceFactory
     from pytest_agent_sandbox.plugin.session import SandboxSession
     from pytest_agent_sandbox.plugin.wider_scopes import WorkspaceStarter
     from pytest_agent_sandbox.plugin.workspace_factory import WorkspaceFactory
@@ -42,8 +43,17 @@ _NEED_A_SANDBOX = {
     "agent_workspace_factory",
     "agent_workspace_starter",
     "agent_conversation",
+    "agent_services",
     "sandbox_image",
 }
+
+
+@runtime_checkable
+class Waiting(Protocol):
+    """What has begun to start something."""
+
+    def wait(self) -> None:
+        """Wait until that is ready."""
 
 
 def count_sandbox_tests(items: Iterable[pytest.Item]) -> int:
@@ -167,6 +177,22 @@ def shared_agent_workspace(
         facts={"scope": "session"},
     ) as workspace:
         yield workspace
+
+
+@pytest.fixture
+def agent_services(
+    request: pytest.FixtureRequest, sandbox_settings: SandboxSettings, sandbox_image: str
+) -> Iterator[ServiceFactory]:
+    """What starts services beside the test's sandboxes: `agent_services(db=Service(…)).db`."""
+    from pytest_agent_sandbox.plugin import skip_forecast
+    from pytest_agent_sandbox.plugin.services import ServiceFactory
+
+    if reason := skip_forecast.why_skipped(request.node, sandbox_settings):
+        pytest.skip(reason)  # before anything starts
+    with ServiceFactory(request.node, _session(request.config), sandbox_image) as factory:
+        for marker in reversed(list(request.node.iter_markers(options.SERVICES_MARKER))):
+            factory.begin(marker)
+        yield factory
 
 
 @pytest.fixture

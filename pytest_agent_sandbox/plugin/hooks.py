@@ -47,6 +47,11 @@ def pytest_configure(config: pytest.Config) -> None:
         f"{options.TRIALS_MARKER}(n=5, pass_rate=1.0, early_stop=True): run a test n times, each "
         "in a sandbox of its own, and fail it where fewer than pass_rate of the trials pass.",
     )
+    config.addinivalue_line(
+        "markers",
+        f"{options.SERVICES_MARKER}(**services): start services beside the test's sandboxes, such "
+        "as db=Service('postgres:17', ports=[5432]), and wait until they are ready.",
+    )
     config.pluginmanager.register(fixtures, "agent_sandbox_fixtures")
     listener = partial(fixtures.follow_started, config)
     started.listeners.append(listener)
@@ -68,6 +73,13 @@ def pytest_load_initial_conftests(
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Keep what libraries log on our behalf out of captured logs."""
     quiet_logs.keep_out(session.config)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Have a test's services begin to start before its sandbox does."""
+    names = getattr(item, "fixturenames", None)
+    if names is not None and item.get_closest_marker(options.SERVICES_MARKER) is not None:
+        names.insert(0, options.SERVICES_MARKER)  # pytest sets up what comes first, once
 
 
 @pytest.hookimpl(tryfirst=True)  # an error while tests are collected is shown as one of theirs
@@ -132,9 +144,17 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     return True  # nobody else is to run it
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Begin the evidence of a test that asks for a sandbox."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """Begin the evidence of a test that asks for a sandbox; wait for what starts beside that."""
+    _begin_test(item)
+    yield
+    services = getattr(item, "funcargs", {}).get(options.SERVICES_MARKER)
+    if isinstance(services, fixtures.Waiting):
+        services.wait()
+
+
+def _begin_test(item: pytest.Item) -> None:
     if item.get_closest_marker(options.TRIALS_MARKER) is not None:
         from pytest_agent_sandbox.plugin.trials import marks
 
@@ -193,6 +213,8 @@ def _noted(
     outcome.note_phase(item, call, report, run.redactor)
     if report.failed:
         run.uses.note_failure()
+    if call.when == "call" and run.has_services:
+        run.services.function_is_over()
     if report.when == "setup":
         finish.show_setup(run, item, report)
     elif report.when == "call":

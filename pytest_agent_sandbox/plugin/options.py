@@ -20,6 +20,7 @@ from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
 
 MARKER = "agent_sandbox"
 TRIALS_MARKER = "agent_trials"
+SERVICES_MARKER = "agent_services"
 #: How long a sandbox may be for the tests of `agent_workspace`, in pytest's words.
 SCOPES = ("function", "class", "module", "package", "session")
 #: How flags begin that may be meant for us.

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_agent_sandbox.engines.engine import ServicesRequest
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SettingsError
 from pytest_agent_sandbox.host.closing import Closing
-from pytest_agent_sandbox.plugin.pytest_run import run_id, worker_id
 from pytest_agent_sandbox.plugin.report import collect, outcome
 from pytest_agent_sandbox.plugin.wider_scopes import scope_node
 from pytest_agent_sandbox.sandbox.forwards import addresses_inside
+from pytest_agent_sandbox.sandbox.services.log_stamps import stamped
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.plugin.session import SandboxSession
@@ -108,10 +107,9 @@ class ServiceSets(Closing):
         session: What the run shares.
     """
 
-    def __init__(self, session: SandboxSession, labels: Mapping[str, str], scratch: Path) -> None:
+    def __init__(self, session: SandboxSession) -> None:
         self._session = session
-        self._labels = labels
-        self._scratch = scratch
+        session.uses.on_use, session.uses.on_close = self.join, self.leave
         #: Those that go on after a test.
         self._wider: dict[Hashable, _Set] = {}
         #: Those that the test under way uses.
@@ -148,7 +146,7 @@ class ServiceSets(Closing):
             found = self._wider[key]
             if found not in self._used:
                 _check_free(specs, taken)
-                self._use(item, found)
+                self._use(found)
                 return partial(self._again, item, found, reset)
             return partial(self._wait, item, found)
         _check_free(specs, taken)
@@ -158,10 +156,14 @@ class ServiceSets(Closing):
                 self._end(key, self._wider[key])
             self._wider[key] = found
             node.addfinalizer(partial(self._end, key, found))
-        self._use(item, found)
+        self._use(found)
         try:
             found.start = self._session.start_services(
-                specs, image, self._labels_for(item, node), self._new_log(item, scope)
+                specs,
+                image,
+                test=item.nodeid if node is item else "(several)",
+                log_path=self._new_log(item, scope),
+                clean=stamped(self._session.redactor),
             )
         except BaseException:
             self._forget(found)
@@ -229,7 +231,7 @@ class ServiceSets(Closing):
             for one in [*self._used, *self._wider.values()]:
                 closing.callback(one.close)
 
-    def _use(self, item: pytest.Item, found: _Set) -> None:
+    def _use(self, found: _Set) -> None:
         self._used.append(found)
         self._is_watched = True
         found.tests += 1
@@ -273,14 +275,12 @@ class ServiceSets(Closing):
         with self._lock:
             joined = self._joined.setdefault(workspace, [])
         joined.append(workspace.join(found.running()))
+        workspace.connection.watch = self.check
 
     def _end(self, key: Hashable, found: _Set) -> None:
         if self._wider.get(key) is found:
             del self._wider[key]
         found.close()
-
-    def _labels_for(self, item: pytest.Item, node: object) -> dict[str, str]:
-        return {**self._labels, "test": item.nodeid if node is item else "(several)"}
 
     def _new_log(self, item: pytest.Item, scope: str) -> Callable[[str], Path]:
         if scope == "function":

@@ -51,6 +51,7 @@ class ServiceFactory:
 
     def __call__(
         self,
+        /,
         *files: str | Path,
         scope: str = "function",
         reset: Reset | None = None,
@@ -81,6 +82,7 @@ class ServiceFactory:
 
     def shared(
         self,
+        /,
         *files: str | Path,
         scope: str = "session",
         reset: Reset | None = None,
@@ -122,9 +124,7 @@ class ServiceFactory:
         specs = self._specs(files, given)
         return self._session.services.begin(self._item, scope, specs, self._image, reset)
 
-    def _specs(
-        self, files: tuple[str | Path, ...], given: Mapping[str, Any]
-    ) -> dict[str, Service]:
+    def _specs(self, files: tuple[str | Path, ...], given: Mapping[str, Any]) -> dict[str, Service]:
         specs: dict[str, Service] = {}
         for file in files:
             raise SettingsError(f"agent_services: {file!r}: give services by name=Service(…)")
@@ -170,4 +170,5 @@ class ServiceFactory:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._session.services.end_of(self._item)
+        if self._session.has_services:
+            self._session.services.end_of(self._item)

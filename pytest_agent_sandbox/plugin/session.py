@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
+from pytest_agent_sandbox.engines.engine import (
+    EngineContext,
+    SandboxEngine,
+    SandboxRequest,
+    ServicesRequest,
+)
 from pytest_agent_sandbox.engines.registry import make_engine
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
 from pytest_agent_sandbox.host import seldom
@@ -36,6 +41,9 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.llm.prices import Prices
     from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
     from pytest_agent_sandbox.plugin.report.evidence import RunEvidence
+    from pytest_agent_sandbox.plugin.service_sets import ServiceSets
+    from pytest_agent_sandbox.sandbox.services.service import Service
+    from pytest_agent_sandbox.sandbox.services.starting import ServicesStart
     from pytest_agent_sandbox.sandbox.workspace import Workspace
     from pytest_agent_sandbox.settings.table import SandboxSettings
 
@@ -62,6 +70,8 @@ class SandboxSession:
         self.open_for_several: list[Workspace] = []
         #: Those of markers.
         self.scoped = ScopedWorkspaces(self)
+        #: Whether a test has asked for services.
+        self.has_services = False
         self._logs = itertools.count(1)
         self._config = config
         self._closing = ExitStack()
@@ -163,6 +173,8 @@ class SandboxSession:
         if settings.extra_ports is None:
             settings = replace(settings, extra_ports=self._is_looked_into)
         labels = {"run": run_id(self._config), "worker": worker_id(self._config)}
+        if self.has_services:
+            details = {"hosts": self.services.names(), **details}
         return SandboxRequest(settings=settings, image=image, labels=labels, **details)
 
     def start_workspace(
@@ -204,9 +216,54 @@ class SandboxSession:
     def _scratch(self) -> Path:
         return self._closing.enter_context(ScratchFolder()).path
 
-    def new_log(self) -> Path:
-        """Return a path for the log of a workspace that goes on after a test."""
-        return self._scratch / f"container-{next(self._logs)}.log"
+    def new_log(self, name: str = "container") -> Path:
+        """Return a path for the log of something that goes on after a test."""
+        return self._scratch / f"{name}-{next(self._logs)}.log"
+
+    @cached_property
+    def services(self) -> ServiceSets:
+        """The services of this process."""
+        from pytest_agent_sandbox.plugin.service_sets import ServiceSets
+
+        self.has_services = True
+        return self._closing.enter_context(ServiceSets(self))
+
+    def start_services(
+        self,
+        specs: Mapping[str, Service],
+        image: str,
+        *,
+        test: str,
+        log_path: Callable[[str], Path],
+        clean: Callable[[str], str],
+    ) -> ServicesStart:
+        """Begin the start of services.
+
+        Args:
+            specs: What they are to be, by their names.
+            image: The sandboxes' image.
+            test: Whom they are for.
+            log_path: Returns the file for the log of a service, by its name.
+            clean: Given each line of a log before it is written.
+        """
+        for spec in specs.values():
+            # What a test has written down is no secret; what it has from outside is.
+            outside = {
+                key: value for key, value in spec.env.items() if value in os.environ.values()
+            }
+            self.redactor.add(*secrets_of(outside))
+        labels = {"run": run_id(self._config), "worker": worker_id(self._config), "test": test}
+        return self._connected().start_services(
+            ServicesRequest(
+                services=specs,
+                image=image,
+                settings=self.settings,
+                labels=labels,
+                log_path=log_path,
+                scratch=self._scratch,
+                clean=clean,
+            )
+        )
 
     def begin_test(self, item: pytest.Item, *, has_evidence: bool) -> None:
         """Begin an attempt at a test.
@@ -232,10 +289,15 @@ class SandboxSession:
 
         def apply(text: str) -> str:
             for workspace in self.uses.open():
-                normalise.learn(workspace.identity)
+                normalise.learn(self.identity(workspace))
             return normalise(text)
 
         return apply
+
+    def identity(self, workspace: Workspace) -> Mapping[str, str]:
+        """Return what is different in each run of a test, in a workspace and beside it."""
+        beside = self.services.identity() if self.has_services else {}
+        return {**beside, **workspace.identity}
 
     @cached_property
     def _llm_budget(self) -> Budget:

@@ -67,7 +67,14 @@ class SandboxUses:
     Args:
         evidence: Gives the evidence of the run.
         keeps: Tells whether sandboxes stay whose tests failed, or did not.
+
+    Attributes:
+        on_use: Called with a workspace when a test begins to use it.
+        on_close: Called with one before it is closed.
     """
+
+    on_use: Callable[[Workspace], object] | None = None
+    on_close: Callable[[Workspace], object] | None = None
 
     def __init__(self, evidence: Callable[[], RunEvidence], keeps: Callable[[bool], bool]) -> None:
         self._evidence = evidence
@@ -175,6 +182,8 @@ class SandboxUses:
             facts["log"] = use.log.name
         with collect.MAY_FAIL:
             recorder.record_sandbox(known.workspace.name, **facts)
+        if self.on_use is not None:
+            self.on_use(known.workspace)
         return True
 
     def _touched(self, known: _Known) -> None:
@@ -200,6 +209,8 @@ class SandboxUses:
             is_open_ended = is_failing or "call" not in outcome.phases(test)
             if is_open_ended or self._evidence().wants_evidence(test):
                 self._collect(use, is_there=True)
+        if self.on_close is not None:
+            self.on_close(known.workspace)
         if known.owner == "scope" and self._keeps(known.has_failed or is_failing):
             known.workspace.keep()
 

@@ -21,9 +21,7 @@ _TAIL = 30
 _KEYS = ("context", "dockerfile", "args", "target")
 
 
-def build_image(
-    engine: ContainerEngine, name: str, spec: Service, progress: Progress
-) -> Image:
+def build_image(engine: ContainerEngine, name: str, spec: Service, progress: Progress) -> Image:
     """Build the image of a service; what has not changed since the last time is not built again.
 
     Args:

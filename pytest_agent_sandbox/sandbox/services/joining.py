@@ -22,7 +22,7 @@ _PATIENCE = 30.0
 
 
 class Joined(Closing):
-    """Services as a sandbox reaches them: each name leads to one of them, and its ports are its own.
+    """Services as a sandbox reaches them, each by its name and on its own ports.
 
     The names lead to addresses of the sandbox's own loopback. What listens there carries each
     connection over a tunnel to the one port that it is for, so it needs no network, and opens none.

@@ -18,6 +18,7 @@ from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SettingsError
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.secret_variables import is_secret_name
 from pytest_agent_sandbox.sandbox.services.gate import Gate
+from pytest_agent_sandbox.sandbox.services.log_stamps import without_stamps
 from pytest_agent_sandbox.sandbox.services.service import Service
 
 #: Where the test reaches services.
@@ -95,7 +96,7 @@ class RunningService(Closing):
 
     def logs(self) -> str:
         """Return all that it has printed."""
-        return self.log_path.read_text("utf-8", errors="replace")
+        return without_stamps(self.log_path.read_text("utf-8", errors="replace"))
 
     def execute_command(
         self,
@@ -235,5 +236,3 @@ class RunningService(Closing):
         with ExitStack() as closing:
             closing.callback(self.container.remove)
             closing.callback(self._gate.close)
-
-

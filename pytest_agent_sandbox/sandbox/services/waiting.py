@@ -69,7 +69,7 @@ def _default(service: RunningService, health: list[str]) -> Ready:
 def _health_check(engine: ContainerEngine, image: Image) -> list[str]:
     """Return the command line of an image's health check; empty where it has none."""
     with engine.calling(f"show the image {image.reference}"):
-        config = engine.client.api.inspect_image(image.id)["Config"] or {}
+        config = engine.client.images.get(image.id).attrs["Config"] or {}
     test = list(map(str, (config.get("Healthcheck") or {}).get("Test") or ()))
     if test[:1] == ["CMD"]:
         return test[1:]
