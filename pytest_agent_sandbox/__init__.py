@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.sandbox.services.readiness import Ready
     from pytest_agent_sandbox.sandbox.services.running_service import RunningService
     from pytest_agent_sandbox.sandbox.services.service import Service
+    from pytest_agent_sandbox.sandbox.services.services import Services
     from pytest_agent_sandbox.sandbox.workspace import Workspace
     from pytest_agent_sandbox.settings.table import SandboxSettings
     from pytest_agent_sandbox.standalone import Conversation
@@ -149,6 +150,7 @@ _HOMES = {
     "Service": "sandbox.services.service",
     "ServiceStatus": "sandbox.service_status",
     "ServiceUnavailable": "errors",
+    "Services": "sandbox.services.services",
     "SettingsError": "errors",
     "Skill": "client.skills",
     "Tool": "client.agents",
@@ -229,6 +231,7 @@ __all__ = [
     "Service",
     "ServiceStatus",
     "ServiceUnavailable",
+    "Services",
     "SettingsError",
     "Skill",
     "Tool",

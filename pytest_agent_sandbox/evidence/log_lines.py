@@ -18,6 +18,10 @@ _REQUESTS = "uvicorn.access"
 _READINGS = "Downloading file: /tmp/command-"
 #: Levels at which a server says that something is wrong.
 TROUBLE = ("WARNING", "ERROR", "CRITICAL")
+#: When a line of a service was read, and what it says: see `sandbox.services.log_stamps`.
+_STAMPED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (.*)", re.S)
+#: How databases and queues say how bad something is: a word of its own, in capital letters.
+_LEVEL = re.compile(r"\b(?:WARN(?:ING)?|ERROR|FATAL|PANIC|CRITICAL|SEVERE)\b")
 _FRACTION = re.compile(r",(\d{3})$")
 #: What the agent server (1.58) complains of in every test: how it was started, and that a workspace
 #: is no git repository yet.
@@ -43,6 +47,32 @@ def read(path: Path, clock: Clock, container: str = "") -> list[LogLine]:
         return []
     with path.open(encoding="utf-8", errors="replace") as file:
         return _read(file, clock, container)
+
+
+def read_stamped(path: Path, clock: Clock, service: str) -> list[LogLine]:
+    """Read the lines of a service's log, which have the time in front; what is missing has none.
+
+    Args:
+        path: The log.
+        clock: Reads the times.
+        service: The service's name.
+    """
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text("utf-8", errors="replace").splitlines():
+        found = _STAMPED.fullmatch(line)
+        time, text = (clock.seconds(found[1]), found[2]) if found else (None, line)
+        lines.append(LogLine(time=time, level=_level(text), text=text, container=service))
+    return lines
+
+
+def _level(text: str) -> str:
+    """Return the level that a line of any program seems to have; empty where it has none."""
+    found = _LEVEL.search(text)
+    if found is None:
+        return ""
+    return "WARNING" if found[0].startswith("WARN") else "ERROR"
 
 
 def readable(log: str, most: int) -> str:

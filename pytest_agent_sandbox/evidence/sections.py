@@ -42,7 +42,8 @@ def of(story: TestStory, folder: Path | None) -> list[tuple[str, str]]:
     """
     sections = [
         ("agent transcript", transcript(story)),
-        ("container log", _log(story)),
+        ("container log", _log(story, _of_sandboxes(story), "container.log")),
+        ("service log", _service_log(story)),
         ("workspace changes", _changes(story)),
         ("agent evidence", _evidence(story, folder)),
     ]
@@ -169,18 +170,32 @@ def _cut(line: str) -> str:
     return line if len(line) <= _WIDTH else f"{line[:_WIDTH]}… ({len(line):,} characters)"
 
 
-def _log(story: TestStory) -> str:
-    """Return the log's end where the sandbox is to blame, else only what it complains of."""
+def _of_sandboxes(story: TestStory) -> list[LogLine]:
+    return [line for line in story.log if line.container not in story.services]
+
+
+def _service_log(story: TestStory) -> str:
+    logs = []
+    for name in story.services:
+        lines = [line for line in story.log if line.container == name]
+        text = _log(story, lines, f"service-{name}.log")
+        if text:
+            logs.append(f"{_MARGIN}{name}:\n{text}")
+    return "\n".join(logs)
+
+
+def _log(story: TestStory, log: list[LogLine], file: str) -> str:
+    """Return a log's end where the sandbox is to blame, else only what it complains of."""
     if story.fault == "sandbox" or story.verdict == "running":
-        lines, most = story.log, _LOG_LINES
+        lines, most = log, _LOG_LINES
     else:
-        lines, most = [line for line in story.log if log_lines.is_trouble(line)], _TROUBLE_LINES
-    if story.log and not lines:
-        return f"{_MARGIN}… {len(story.log)} lines, no warning among them, are in container.log"
+        lines, most = [line for line in log if log_lines.is_trouble(line)], _TROUBLE_LINES
+    if log and not lines:
+        return f"{_MARGIN}… {len(log)} lines, no warning among them, are in {file}"
     shown = [_log_line(line) for line in lines[-most:]]
-    hidden = len(story.log) - len(shown)
+    hidden = len(log) - len(shown)
     if hidden > 0:
-        shown.insert(0, f"{_MARGIN}… {hidden} other lines are in container.log")
+        shown.insert(0, f"{_MARGIN}… {hidden} other lines are in {file}")
     return "\n".join(shown)
 
 

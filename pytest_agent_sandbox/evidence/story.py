@@ -164,7 +164,10 @@ class TestStory:
     #: Steps, tokens, cost and the like.
     totals: list[Fact] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    #: Of the sandboxes' containers, and of the services beside them.
     log: list[LogLine] = field(default_factory=list)
+    #: The names of the services; their lines of the log have them as the container's.
+    services: list[str] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     #: Why there are no changes, where there could be some.
     changes_note: str = ""

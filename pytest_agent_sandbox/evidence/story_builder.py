@@ -39,6 +39,8 @@ from pytest_agent_sandbox.evidence.summary import summarize
 #: As Recorder.new_video() names them.
 _VIDEO = re.compile(r"desktop(?:-\d+)?\.mp4")
 _DIGITS = re.compile(r"(\D*)(\d{0,9})")
+#: Facts that stand in a section's title.
+_IN_TITLES = ("container", "name", "number")
 
 #: How the fields of a sandbox and of a conversation are called for people.
 _LABELS = {
@@ -69,7 +71,8 @@ def build_story(folder: Path, found: Result) -> TestStory:
     # Where the result cannot be read, the first event is when it began.
     started = found.started or min((here for _, here in received), default=0.0)
     clock = Clock(started, received)
-    log = _log(folder, found, clock)
+    services = [str(facts.get("name", "")) for facts in found.services]
+    log = [*_log(folder, found, clock), *_service_log(folder, services, clock)]
     steps = StepBuilder(clock, _end(found)).build(events)
     steps += llm_steps.build_steps(records.read(folder / records.LLM_CALLS), started)
     steps += command_steps.build_steps(records.read(folder / records.COMMANDS), started)
@@ -96,6 +99,7 @@ def build_story(folder: Path, found: Result) -> TestStory:
         totals=list(_totals(found)),
         steps=steps,
         log=log,
+        services=services,
         changes=changed,
         changes_note=note,
         environment=list(_environment(found)),
@@ -123,6 +127,11 @@ def _log(folder: Path, found: Result, clock: Clock) -> list[LogLine]:
         name = owners.get(path.name) or (names[position] if position < len(names) else path.stem)
         lines += log_lines.read(path, clock, name if len(logs) > 1 else "")
     return lines
+
+
+def _service_log(folder: Path, services: list[str], clock: Clock) -> Iterator[LogLine]:
+    for name in services:
+        yield from log_lines.read_stamped(folder / f"service-{name}.log", clock, name)
 
 
 def _log_step(line: LogLine) -> Step:
@@ -183,6 +192,8 @@ def _totals(found: Result) -> Iterator[Fact]:
 def _environment(found: Result) -> Iterator[Section]:
     for facts in found.sandboxes:
         yield Section(title=f"Sandbox {facts.get('container', '')}", facts=list(_facts(facts)))
+    for facts in found.services:
+        yield Section(title=f"Service {facts.get('name', '')}", facts=list(_facts(facts)))
     for facts in found.conversations:
         yield Section(title=f"Conversation {facts.get('number', '')}", facts=list(_facts(facts)))
     for facts in found.agent_runs:
@@ -197,7 +208,7 @@ def _environment(found: Result) -> Iterator[Section]:
 
 def _facts(facts: Mapping[str, Any]) -> Iterator[Fact]:
     for name, value in facts.items():
-        if value is None or name in ("container", "name", "number"):
+        if value is None or name in _IN_TITLES:
             continue
         yield _LABELS.get(name, name), _shown(name, value)
 

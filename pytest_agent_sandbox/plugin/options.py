@@ -21,6 +21,8 @@ from pytest_agent_sandbox.settings.table import SETTINGS, SandboxSettings
 MARKER = "agent_sandbox"
 TRIALS_MARKER = "agent_trials"
 SERVICES_MARKER = "agent_services"
+#: Its arguments that are no services.
+NO_SERVICES = ("scope", "reset")
 #: How long a sandbox may be for the tests of `agent_workspace`, in pytest's words.
 SCOPES = ("function", "class", "module", "package", "session")
 #: How flags begin that may be meant for us.
@@ -152,6 +154,11 @@ def for_test(settings: SandboxSettings, markers: Iterable[pytest.Mark]) -> Sandb
         given = {name: value for name, value in marker.kwargs.items() if name != "scope"}
         settings = settings.with_overrides(given, source=f"@pytest.mark.{MARKER}")
     return settings
+
+
+def host_name(keyword: str) -> str:
+    """Return the host name that a keyword argument means: names of Python have no hyphen."""
+    return keyword.replace("_", "-")
 
 
 def scope_of(markers: Iterable[pytest.Mark]) -> str:

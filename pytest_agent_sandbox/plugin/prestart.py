@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType
 
 import pytest
 
 from pytest_agent_sandbox.engines.engine import SandboxEngine, SandboxRequest
 from pytest_agent_sandbox.errors import SandboxError
-from pytest_agent_sandbox.plugin.options import MARKER, SCOPES, for_test, scope_of
+from pytest_agent_sandbox.plugin.options import (
+    MARKER,
+    NO_SERVICES,
+    SCOPES,
+    SERVICES_MARKER,
+    for_test,
+    host_name,
+    scope_of,
+)
 from pytest_agent_sandbox.plugin.skip_forecast import will_be_skipped
 from pytest_agent_sandbox.plugin.trials.marks import trial_of
 from pytest_agent_sandbox.plugin.wider_scopes import scope_node
+from pytest_agent_sandbox.sandbox.forwards import addresses_inside
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
 #: Fixtures by which a conftest.py may change what the settings say.
@@ -123,6 +132,11 @@ class Forecast:
         self._requests[self._tests[place].settings] = request
         self._from = place + 1
 
+    def find(self, node_id: str) -> pytest.Item | None:
+        """Return a test that wants a workspace, by its id."""
+        place = self._places.get(node_id)
+        return None if place is None else self._tests[place].item
+
     def upcoming(self, number: int) -> list[SandboxRequest]:
         """Return the requests of the next tests that want a workspace, up to a number."""
         tests = self._tests[self._from : self._from + number]
@@ -182,7 +196,10 @@ class Prestart:
 
     def learn(self, test: str, request: SandboxRequest) -> None:
         """Say by which request a test has got a sandbox."""
-        self._forecast.learn(test, self._for_all(request))
+        item = self._forecast.find(test)
+        # What a test has started by itself is nothing that others like it are known to start.
+        hosts = {} if item is None else marked_hosts(item)
+        self._forecast.learn(test, self._for_all(replace(request, hosts=hosts)))
         self.start_ahead()
 
     def start_ahead(self) -> None:
@@ -193,7 +210,8 @@ class Prestart:
     def _for_all(self, request: SandboxRequest) -> SandboxRequest:
         settings = request.settings
         values = tuple(getattr(settings, name) for name in settings.declared())
-        return self._known.setdefault((request.image, values), request.for_anybody())
+        key = (request.image, values, *sorted(request.hosts))
+        return self._known.setdefault(key, request.for_anybody())
 
     def _guess(self, item: pytest.Item) -> SandboxRequest | None:
         """Return what a test will ask for, if nothing but settings decides that."""
@@ -202,13 +220,21 @@ class Prestart:
         try:
             settings = for_test(self._settings, item.iter_markers(MARKER))
             image = self._engine.choose_image(settings)
-            return self._for_all(self._make_request(settings, image))
+            request = self._make_request(settings, image)
+            return self._for_all(replace(request, hosts=marked_hosts(item)))
         except SandboxError:  # the test itself says so
             return None
 
 
 def _settings_of(item: pytest.Item) -> str:
-    return repr([sorted(mark.kwargs.items(), key=repr) for mark in item.iter_markers(MARKER)])
+    marks = [sorted(mark.kwargs.items(), key=repr) for mark in item.iter_markers(MARKER)]
+    return repr([*marks, *marked_hosts(item)])
+
+
+def marked_hosts(item: pytest.Item) -> dict[str, str]:
+    """Return the names of the services of a test's markers, with their addresses in a sandbox."""
+    names = [name for mark in item.iter_markers(SERVICES_MARKER) for name in mark.kwargs]
+    return addresses_inside((host_name(name), 0) for name in names if name not in NO_SERVICES)
 
 
 def is_overridden(item: pytest.Item, *names: str) -> bool:

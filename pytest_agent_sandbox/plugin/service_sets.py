@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +18,7 @@ from pytest_agent_sandbox.plugin.report import collect, outcome
 from pytest_agent_sandbox.plugin.wider_scopes import scope_node
 from pytest_agent_sandbox.sandbox.forwards import addresses_inside
 from pytest_agent_sandbox.sandbox.services.log_stamps import stamped
+from pytest_agent_sandbox.sandbox.services.services import Services
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.plugin.session import SandboxSession
@@ -25,46 +26,6 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.sandbox.services.service import Service
     from pytest_agent_sandbox.sandbox.services.starting import ServicesStart
     from pytest_agent_sandbox.sandbox.workspace import Workspace
-
-
-class Services:
-    """Services that were started together, by their names.
-
-    Example:
-        ```python
-        services = agent_services(db=Service("postgres:17", ports=[5432]))
-        services.db.host_port
-        ```
-    """
-
-    def __init__(self, services: Mapping[str, RunningService]) -> None:
-        self._services = dict(services)
-
-    def __getattr__(self, name: str) -> RunningService:
-        if name.startswith("_"):  # copy and pickle ask for such
-            raise AttributeError(name)
-        try:
-            return self[name.replace("_", "-")]
-        except KeyError:
-            raise AttributeError(
-                f"there is no service {name!r}; there are: {', '.join(self._services)}"
-            ) from None
-
-    def __getitem__(self, name: str) -> RunningService:
-        """Return a service by its name, also one with a hyphen."""
-        return self._services[name]
-
-    def __iter__(self) -> Iterator[RunningService]:
-        return iter(self._services.values())
-
-    def __len__(self) -> int:
-        return len(self._services)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._services
-
-    def __repr__(self) -> str:
-        return f"<Services {', '.join(self._services)}>"
 
 
 @dataclass(eq=False)
@@ -295,7 +256,9 @@ class ServiceSets(Closing):
                 facts.pop("start_seconds", None)
                 facts["earlier tests with it"] = found.tests - 1
             with collect.MAY_FAIL:
-                recorder.record_service(service.name, container=service.container.name, **facts)
+                recorder.record_service(
+                    service.name, **{"runs in": service.container.name, **facts}
+                )
 
     def _tell_end(self, item: pytest.Item, found: _Set, keeps: bool) -> None:
         evidence = self._session.evidence

@@ -11,9 +11,9 @@ import pytest
 
 from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.plugin.options import SCOPES, SERVICES_MARKER
-from pytest_agent_sandbox.plugin.service_sets import Services
+from pytest_agent_sandbox.plugin.options import SCOPES, SERVICES_MARKER, host_name
 from pytest_agent_sandbox.sandbox.services.service import Service
+from pytest_agent_sandbox.sandbox.services.services import Services
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.plugin.session import SandboxSession
@@ -134,8 +134,7 @@ class ServiceFactory:
                     f"agent_services: {name}={value!r} is no Service; use "
                     f"{name}=Service(IMAGE, ports=[…])"
                 )
-            # Programs look up db-main; Python's names have no hyphen.
-            specs[name.replace("_", "-")] = value
+            specs[host_name(name)] = value
         if not specs:
             raise SettingsError(
                 "agent_services: no service is given; use agent_services(db=Service(IMAGE, …))"
@@ -146,7 +145,7 @@ class ServiceFactory:
         if name.startswith("_"):  # copy and pickle ask for such
             raise AttributeError(name)
         try:
-            return self[name.replace("_", "-")]
+            return self[host_name(name)]
         except KeyError:
             known = ", ".join(self._marked) or "none"
             raise AttributeError(

@@ -173,8 +173,6 @@ class SandboxSession:
         if settings.extra_ports is None:
             settings = replace(settings, extra_ports=self._is_looked_into)
         labels = {"run": run_id(self._config), "worker": worker_id(self._config)}
-        if self.has_services:
-            details = {"hosts": self.services.names(), **details}
         return SandboxRequest(settings=settings, image=image, labels=labels, **details)
 
     def start_workspace(
@@ -207,6 +205,7 @@ class SandboxSession:
             log_path=log_path,
             clean_log=clean_log or self.redactor,
             on_secret=self.redactor.add,
+            hosts=self.services.names() if self.has_services else {},
         )
         workspace = engine.start(request)
         self.prestart.learn(first_test or test, request)

@@ -208,7 +208,12 @@ def plan_sandbox(
         tmpfs=_in_memory(settings.tmpfs),
         shm_size=settings.shm_size,
         network=engine_network(network),
-        extra_hosts={**gateway.extra_hosts, **addresses_inside(places)},
+        extra_hosts={
+            **gateway.extra_hosts,
+            **addresses_inside(places),
+            # Elsewhere names can still be written when the services are there.
+            **(request.hosts if isolation == "recycled" or settings.security == "strict" else {}),
+        },
         sysctls=sysctls_for(places),
         gpus=settings.gpu,
         user=settings.user,

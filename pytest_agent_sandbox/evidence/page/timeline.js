@@ -102,6 +102,7 @@ function timeline(story, jump) {
     lane("LLM", "llm", merged(llm, scale.whole), scale, jump),
     lane("Tools", "tool", merged(tools, scale.whole), scale, jump),
     own.length ? lane("Test", "test", merged(own, scale.whole), scale, jump) : null,
+    ...story.services.map((name) => serviceLane(name, story, scale, jump)),
     marksLane(story, scale, jump),
   ];
   return element(
@@ -163,6 +164,25 @@ function lane(label, kind, bars, scale, jump) {
   return laneOf(label, buttons);
 }
 
+/** When a service printed something: each mark leads to its line of the log. */
+function serviceLane(name, story, scale, jump) {
+  const spans = [];
+  story.log.forEach((line, at) => {
+    if (line.container !== name || !hasTime(line)) return;
+    if (line.time < scale.start || line.time > scale.start + scale.whole) return;
+    const isError = levelOf(line) === "error";
+    const title = line.text;
+    spans.push({ start: line.time, end: line.time, steps: [at + 1], title, isError });
+  });
+  const buttons = merged(spans, scale.whole).map((bar) => {
+    const what = bar.steps.length > 1 ? count(bar.steps.length, "line") : bar.title;
+    const title = `${name}: ${what} at ${formatClock(bar.start)}`;
+    const button = barButton(`mark ${bar.isError ? "error" : "service"}`, title, bar, jump, "log");
+    return place(button, { start: bar.start, end: bar.start }, scale);
+  });
+  return laneOf(name, buttons);
+}
+
 /** A bar of many steps is as high as the part of its time that they fill. */
 function heightOf({ start, end, covered }) {
   return end > start ? Math.max(Math.round((100 * covered) / (end - start)), 15) : 100;
@@ -187,8 +207,8 @@ function marksLane(story, scale, jump) {
   return buttons.length ? laneOf("Errors", buttons) : null;
 }
 
-function barButton(className, title, bar, jump) {
-  const click = () => jump(`step-${bar.steps[0]}`);
+function barButton(className, title, bar, jump, kind = "step") {
+  const click = () => jump(`${kind}-${bar.steps[0]}`);
   const shown = title.length > 300 ? `${title.slice(0, 300)}…` : title;
   const safe = visibleNodes(shown).map((node) => node.textContent ?? node).join("");
   const attributes = { type: "button", class: className, title: safe, "aria-label": safe, click };

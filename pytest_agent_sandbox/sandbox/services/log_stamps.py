@@ -18,6 +18,8 @@ def stamped(clean: Callable[[str], str]) -> Callable[[str], str]:
     """
 
     def stamp(line: str) -> str:
+        if not line:  # the end of a log whose last line is whole
+            return line
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return f"{now} {clean(line)}"
 
