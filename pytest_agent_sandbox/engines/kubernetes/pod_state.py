@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pytest_agent_sandbox.containers.container_errors import explain_exit
+from pytest_agent_sandbox.containers.exit_codes import explain_exit
 
 #: The container of a pod with the agent server, and the one that takes its network away.
 SERVER, CUT = "server", "cut"
