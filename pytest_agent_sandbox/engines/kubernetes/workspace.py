@@ -129,7 +129,8 @@ class KubernetesWorkspace(Workspace):
 
     def end_facts(self) -> Mapping[str, Any]:
         """Return what a report says of the sandbox at the end of a test."""
-        facts: dict[str, Any] = {"state": self.pod.status.get("status", {}).get("phase", "gone")}
+        phase = str(self.pod.status.get("status", {}).get("phase", "gone"))
+        facts: dict[str, Any] = {"state": phase.lower()}  # in the words of other engines
         egress = self.sandbox.egress
         for title, places in (("connected to", egress.allowed), ("was refused", egress.refused)):
             if places:
