@@ -121,31 +121,32 @@ def test_keys(agent_workspace):
     assert code == 0
 
 
-def test_a_killed_run_leaves_nothing(project: Project, pods: Callable[[], list[str]]) -> None:
+def test_a_killed_run_leaves_nothing_and_what_is_kept_stays_without_an_owner(
+    project: Project, cluster: Cluster, pods: Callable[[], list[str]]
+) -> None:
+    """Joined: the other run passes while the keeper of the killed one finds that out."""
     project.write(
         "test_it.py",
         """
 import os, signal
 def test_killed(agent_workspace):
     os.kill(os.getpid(), signal.SIGKILL)
+
+def test_kept(agent_workspace):
+    assert False
 """,
     )
-    code, _ = project.run()
+    code, _ = project.run("-k", "test_killed")
     assert code == -9
-    assert pods()
     until = time.monotonic() + GRACE + 30
-    while pods():
+    left = set(pods())
+    assert left
+    code, output = project.run("-k", "test_kept", "--sandbox-keep=failed", "-v")
+    assert code == 1
+    eventually(lambda: len(set(pods()) - left) == 1, 15)
+    while left & set(pods()):
         assert time.monotonic() < until
         time.sleep(1)
-
-
-def test_what_is_kept_stays_without_an_owner(
-    project: Project, cluster: Cluster, pods: Callable[[], list[str]]
-) -> None:
-    project.write("test_it.py", "def test_kept(agent_workspace):\n    assert False\n")
-    code, output = project.run("--sandbox-keep=failed", "-v")
-    assert code == 1
-    eventually(lambda: len(pods()) == 1, 15)
     (name,) = pods()
     pod = cluster.get(cluster.path("pods", name))
     assert not pod["metadata"].get("ownerReferences")
