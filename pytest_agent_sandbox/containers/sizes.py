@@ -30,3 +30,11 @@ def size_in_bytes(name: str, size: int | str | None) -> int | None:
     if found <= 0:
         raise SettingsError(f"{name}: {size!r} is not a size such as 2g, 512m or 1000000000")
     return found
+
+
+def spell_size(size: int) -> str:
+    """Return a size as Docker and its users spell it: 600m, 2g."""
+    for unit, factor in (("g", 1024**3), ("m", 1024**2)):
+        if size % factor == 0:
+            return f"{size // factor}{unit}"
+    return f"{size} bytes"

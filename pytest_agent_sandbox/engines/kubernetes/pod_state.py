@@ -34,6 +34,21 @@ class End(NamedTuple):
     out_of_memory: bool = False
 
 
+def end_facts_of(pod: dict[str, Any], end: End | None) -> dict[str, Any]:
+    """Return how a pod is at the end of a test, in the words of other engines.
+
+    Args:
+        pod: The pod as it was last seen.
+        end: How it has ended; None while it has not.
+    """
+    if end is None:
+        return {"state": str(pod.get("status", {}).get("phase", "gone")).lower()}
+    if end.exit_code is None:
+        return {"state": f"ended: {end.message}"}
+    facts = {"exit_code": end.exit_code, "out_of_memory": end.out_of_memory}
+    return {"state": "exited", **facts}
+
+
 def of_server(named: list[dict[str, Any]] | None) -> dict[str, Any]:
     """Return what is the server's container's, of things with names; empty where there is none."""
     return next((one for one in named or () if one.get("name") == SERVER), {})

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from pytest_agent_sandbox.containers.sizes import spell_size
 from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.engines.kubernetes.cleanup import prune_command
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
@@ -109,6 +110,7 @@ class KubernetesWorkspace(Workspace):
         plan, pod = self.sandbox.plan, self.pod.status
         server = of_server(pod.get("spec", {}).get("containers"))
         limits = server.get("resources", {}).get("limits", {})
+        memory = str(limits.get("memory", "no limit"))  # such as 1G, where it has so round a name
         status = of_server(pod.get("status", {}).get("containerStatuses"))
         facts: dict[str, Any] = {
             "image": plan.image.reference,
@@ -119,7 +121,8 @@ class KubernetesWorkspace(Workspace):
             "start_seconds": round(self.start_seconds, 3),
             "isolation": plan.isolation,
             **({"used by tests": self.sandbox.uses} if self.sandbox.uses > 1 else {}),
-            "limits": ", ".join(f"{name} {value}" for name, value in sorted(limits.items())),
+            "memory": spell_size(int(memory)) if memory.isdecimal() else memory,
+            **({"cpus": limits["cpu"]} if "cpu" in limits else {}),
         }
         if plan.network in (ISOLATED, NONE):
             facts["network"] = f"{plan.network}, checked from inside"
@@ -129,8 +132,7 @@ class KubernetesWorkspace(Workspace):
 
     def end_facts(self) -> Mapping[str, Any]:
         """Return what a report says of the sandbox at the end of a test."""
-        phase = str(self.pod.status.get("status", {}).get("phase", "gone"))
-        facts: dict[str, Any] = {"state": phase.lower()}  # in the words of other engines
+        facts = self.pod.end_facts()
         egress = self.sandbox.egress
         for title, places in (("connected to", egress.allowed), ("was refused", egress.refused)):
             if places:
