@@ -15,13 +15,8 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.images import (
-    FULL_TARGET,
-    choose_image,
-    ensure_image,
-    find_built,
-)
-from pytest_agent_sandbox.containers.recipes import AGENTS_LABEL
+from pytest_agent_sandbox.containers.image_names import AGENTS_LABEL, FULL_TARGET
+from pytest_agent_sandbox.containers.images import choose_image, ensure_image, find_built
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host import seldom

@@ -12,12 +12,8 @@ from contextlib import closing
 from measuring import Report, read_arguments
 
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.images import (
-    FULL_TARGET,
-    MINIMAL_TARGET,
-    Image,
-    find_built,
-)
+from pytest_agent_sandbox.containers.image_names import FULL_TARGET, MINIMAL_TARGET
+from pytest_agent_sandbox.containers.images import Image, find_built
 from pytest_agent_sandbox.containers.progress import megabytes
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 

@@ -17,7 +17,8 @@ from running import run_suite
 from upstream_client import UpstreamClient, build_client
 
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.images import MINIMAL_TARGET, Image, find_built
+from pytest_agent_sandbox.containers.image_names import MINIMAL_TARGET
+from pytest_agent_sandbox.containers.images import Image, find_built
 
 Turn = Callable[[], None]
 

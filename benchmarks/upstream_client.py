@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from pytest_agent_sandbox.containers.build_run import run_build
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.images import VERSION_LABEL, Image
+from pytest_agent_sandbox.containers.image_names import VERSION_LABEL
+from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.containers.progress import show_progress
 from pytest_agent_sandbox.host.host_network import HostNetwork
 

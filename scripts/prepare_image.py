@@ -19,9 +19,8 @@ from pytest_agent_sandbox.containers.building import (
     target_name,
 )
 from pytest_agent_sandbox.containers.engine import ContainerEngine
+from pytest_agent_sandbox.containers.image_names import FULL_TARGET, MINIMAL_TARGET
 from pytest_agent_sandbox.containers.images import (
-    FULL_TARGET,
-    MINIMAL_TARGET,
     Image,
     build_command,
     choose_image,

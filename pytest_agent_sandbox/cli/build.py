@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pytest_agent_sandbox.cli.json_output import print_json
 from pytest_agent_sandbox.containers import building, images
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.images import DEFAULT_AGENT_SERVER_VERSION
+from pytest_agent_sandbox.containers.image_names import DEFAULT_AGENT_SERVER_VERSION, VERSION_LABEL
 from pytest_agent_sandbox.containers.progress import megabytes, show_progress
 from pytest_agent_sandbox.containers.pushing import push_image
 
@@ -62,7 +62,7 @@ def build(
             image = building.make_default(engine, image)
             use = (
                 f"Tests on {engine.description} use it unless told otherwise."
-                if image.labels[images.VERSION_LABEL] == DEFAULT_AGENT_SERVER_VERSION
+                if image.labels[VERSION_LABEL] == DEFAULT_AGENT_SERVER_VERSION
                 else f"Use it with --sandbox-image={image.reference}."
             )
         pushed = None
@@ -77,7 +77,7 @@ def build(
                 "image": image.reference,
                 "id": image.id,
                 "platform": image.platform,
-                "version": image.labels[images.VERSION_LABEL],
+                "version": image.labels[VERSION_LABEL],
                 "size": image.size,
                 "pushed": pushed,
                 "seconds": round(seconds, 1),

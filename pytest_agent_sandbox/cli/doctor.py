@@ -12,7 +12,7 @@ from docker.errors import DockerException
 from pytest_agent_sandbox.cli.findings import Finding, failure, live_llm, tell
 from pytest_agent_sandbox.containers import images
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.images import DEFAULT_IMAGE
+from pytest_agent_sandbox.containers.image_names import DEFAULT_IMAGE
 from pytest_agent_sandbox.containers.progress import megabytes
 from pytest_agent_sandbox.errors import SandboxError
 

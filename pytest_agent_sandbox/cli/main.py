@@ -9,10 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pytest_agent_sandbox.cli.completion import SHELLS
-from pytest_agent_sandbox.containers import images
-from pytest_agent_sandbox.containers.base_images import DEFAULT_BASE_IMAGE
-from pytest_agent_sandbox.containers.images import DEFAULT_AGENT_SERVER_VERSION
-from pytest_agent_sandbox.containers.recipes import AGENTS
+from pytest_agent_sandbox.containers.image_names import (
+    AGENTS,
+    DEFAULT_AGENT_SERVER_VERSION,
+    DEFAULT_BASE_IMAGE,
+    MINIMAL_TARGET,
+)
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 
 
@@ -93,7 +95,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     build.add_argument(
         "--target",
-        default=images.MINIMAL_TARGET,
+        default=MINIMAL_TARGET,
         help="source-minimal: the agent server and its tools; source: also VS Code, a desktop and "
         "Chromium (default: %(default)s)",
     )

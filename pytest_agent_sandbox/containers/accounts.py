@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 
-from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.image_files import open_image
 from pytest_agent_sandbox.errors import SettingsError
 
 # The most names that an error lists.
@@ -30,25 +28,8 @@ class Account:
     home: str
 
 
-def find_account(engine: ContainerEngine, image: str, user: str) -> Account:
-    """Read who a user is in an image, as the engine would.
-
-    Args:
-        engine: The engine that has the image.
-        image: Its reference.
-        user: A name or number, maybe with a group's behind a colon; empty for root.
-
-    Raises:
-        SettingsError: The image has no user, or group, of this name.
-        SandboxError: The engine cannot tell.
-    """
-    with open_image(engine, image) as files:
-        passwd, group = files.text("/etc/passwd"), files.text("/etc/group")
-    return account_of(user, passwd, group, image)
-
-
 def account_of(user: str, passwd: str, group: str, image: str) -> Account:
-    """Read who a user is: see `find_account`.
+    """Read who a user is: see `image_files.find_account`.
 
     Args:
         user: The user.

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from pytest_agent_sandbox.containers.engine import ContainerEngine
+from pytest_agent_sandbox.containers.image_names import DEFAULT_BASE_IMAGE
 from pytest_agent_sandbox.containers.images import (
     Image,
     Pull,
@@ -20,9 +21,7 @@ from pytest_agent_sandbox.containers.machine_lock import machine_lock
 from pytest_agent_sandbox.containers.progress import Progress
 from pytest_agent_sandbox.errors import ImageBuildFailed, ImageNotFound, ImagePullFailed
 
-#: The image that a build begins from where no base is named.
-DEFAULT_BASE_IMAGE = "python:3.13-slim-trixie"
-#: Its replacement where no registry gives it: a minimal Debian 13, which has Python 3.13.
+#: Used for `DEFAULT_BASE_IMAGE` where no registry gives it: a minimal Debian 13, with Python 3.13.
 DEBIAN_IMAGE = "pytest-agent-sandbox/debian-python:trixie"
 #: The program that makes `DEBIAN_IMAGE`, a package of Debian and Ubuntu.
 DEBIAN_BUILDER = "mmdebstrap"

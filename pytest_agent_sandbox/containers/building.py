@@ -12,7 +12,7 @@ from docker.errors import DockerException
 from pytest_agent_sandbox.containers.base_images import ensure_base_image
 from pytest_agent_sandbox.containers.build_run import run_build
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.images import (
+from pytest_agent_sandbox.containers.image_names import (
     BUILT_REPOSITORY,
     DEFAULT_AGENT_SERVER_VERSION,
     FULL_TARGET,
@@ -20,10 +20,8 @@ from pytest_agent_sandbox.containers.images import (
     MINIMAL_TARGET,
     TARGET_LABEL,
     VERSION_LABEL,
-    Image,
-    Pull,
-    find_local,
 )
+from pytest_agent_sandbox.containers.images import Image, Pull, find_local
 from pytest_agent_sandbox.containers.machine_lock import machine_lock
 from pytest_agent_sandbox.containers.progress import Progress, Silence
 from pytest_agent_sandbox.containers.recipes import (

@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from pytest_agent_sandbox.containers.container_errors import explain_exit
 from pytest_agent_sandbox.containers.container_state import ContainerState
+from pytest_agent_sandbox.containers.exit_codes import explain_exit
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError
 
 # Seconds between the end of a container's output and the engine calling it ended (it takes down

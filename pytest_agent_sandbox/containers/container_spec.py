@@ -11,10 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from docker.api import APIClient
-from docker.errors import DockerException
 from docker.types import DeviceRequest, LogConfig, Ulimit
-from docker.utils import parse_bytes
 
+from pytest_agent_sandbox.containers.sizes import size_in_bytes
 from pytest_agent_sandbox.errors import SettingsError
 
 _HIGHEST_PORT = 65535
@@ -229,27 +228,6 @@ def _check_ports(ports: Mapping[int, int | None]) -> None:
     fixed = [outer for outer in ports.values() if outer is not None]
     if len(fixed) != len(set(fixed)):
         raise SettingsError("ports: two ports of the container have the same port on this machine")
-
-
-def size_in_bytes(name: str, size: int | str | None) -> int | None:
-    """Return a size as a number of bytes; None for none.
-
-    Args:
-        name: What messages call it.
-        size: Bytes, or a number with a unit, such as `1.5g`.
-
-    Raises:
-        SettingsError: It is none.
-    """
-    if size is None:
-        return None
-    try:
-        found = int(parse_bytes(size))
-    except (DockerException, ValueError, TypeError):
-        found = 0
-    if found <= 0:
-        raise SettingsError(f"{name}: {size!r} is not a size such as 2g, 512m or 1000000000")
-    return found
 
 
 def _binds(volumes: Volumes) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.engine import ContainerEngine
+from pytest_agent_sandbox.containers.sizes import spell_size
 
 _NANO = 1e9
 _NO_LIMIT = "no limit"
@@ -23,21 +24,13 @@ def effective_settings(engine: ContainerEngine, container: Container) -> dict[st
     cpus = host.get("NanoCpus") or 0
     pids = host.get("PidsLimit") or 0
     return {
-        "memory": _size(host["Memory"]) if host.get("Memory") else _NO_LIMIT,
+        "memory": spell_size(host["Memory"]) if host.get("Memory") else _NO_LIMIT,
         "cpus": f"{cpus / _NANO:g}" if cpus else _NO_LIMIT,
         "pids": str(pids) if pids > 0 else _NO_LIMIT,
         "network": str(host.get("NetworkMode") or "default"),
         "user": str(config.get("User") or "root"),
         **_flags(host),
     }
-
-
-def _size(size: int) -> str:
-    """Return a size as Docker and its users spell it: 600m, 2g."""
-    for unit, factor in (("g", 1024**3), ("m", 1024**2)):
-        if size % factor == 0:
-            return f"{size // factor}{unit}"
-    return f"{size} bytes"
 
 
 def _flags(host: dict[str, Any]) -> dict[str, str]:

@@ -11,6 +11,14 @@ import requests
 from docker.errors import APIError, NotFound
 
 from pytest_agent_sandbox.containers.engine import ContainerEngine, explanation
+from pytest_agent_sandbox.containers.image_names import (
+    BUILT_REPOSITORY,
+    DEFAULT_AGENT_SERVER_VERSION,
+    DEFAULT_IMAGE,
+    FULL_TARGET,
+    MINIMAL_TARGET,
+    VERSION_LABEL,
+)
 from pytest_agent_sandbox.containers.machine_lock import machine_lock
 from pytest_agent_sandbox.containers.progress import Progress, Silence
 from pytest_agent_sandbox.containers.pulling import pull_image
@@ -23,19 +31,6 @@ from pytest_agent_sandbox.errors import (
 from pytest_agent_sandbox.host import seldom
 
 Pull = Literal["missing", "always", "never"]
-
-#: The agent server that this release was tested with.
-DEFAULT_AGENT_SERVER_VERSION = "1.58.0"
-#: Its published image. Never `latest`: a regression test must not move by itself.
-DEFAULT_IMAGE = f"ghcr.io/openhands/agent-server:{DEFAULT_AGENT_SERVER_VERSION}-python"
-#: The repository of the images that `agent-sandbox build` makes.
-BUILT_REPOSITORY = "pytest-agent-sandbox/agent-server"
-
-LABEL_PREFIX = "pytest-agent-sandbox."
-VERSION_LABEL = f"{LABEL_PREFIX}version"
-TARGET_LABEL = f"{LABEL_PREFIX}target"
-#: The targets of a build: the agent server and its tools; VS Code, desktop and browser too.
-MINIMAL_TARGET, FULL_TARGET = "source-minimal", "source"
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armhf": "arm/v7"}
 #: The command that builds an agent-server image on this machine.

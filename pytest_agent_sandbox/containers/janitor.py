@@ -5,13 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
 from pytest_agent_sandbox.containers import janitor_inside
-from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.image_files import open_image
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.program import RunningContainer
@@ -56,43 +54,11 @@ def home_of(passwd: str, user: str) -> str:
     return ""
 
 
-def first_files(
-    engine: ContainerEngine,
-    image: str,
-    folders: Iterable[str],
-    user: str | None,
-    mounted: Iterable[str] = (),
-) -> dict[str, bytes]:
-    """Return what an image has where a container of it is going to have folders in memory.
-
-    Args:
-        engine: The engine that has the image.
-        image: Its reference.
-        folders: The folders.
-        user: Whose home is added; None for the image's own user. The image's volumes are, too.
-        mounted: Folders that are left out, for something else is mounted there.
-
-    Returns:
-        An archive (tar) for each folder; an empty one where the image has none.
-
-    Raises:
-        SandboxError: The engine cannot tell, or a folder is too large to be in memory.
-    """
-    with engine.calling(f"look into the image {image}"):
-        found: Any = engine.client.images.get(image)
-    config = found.attrs["Config"] or {}
-    with open_image(engine, image) as files:
-        passwd = files.text("/etc/passwd")
-        home = home_of(passwd, (config.get("User") or "") if user is None else user)
-        wanted = sorted({*folders, *(config.get("Volumes") or {}), home} - {"", *mounted})
-        return {folder: files.archive(folder) for folder in wanted}
-
-
 def memory_options(archive: bytes) -> str:
     """Return how to mount a folder in memory so that its owner is the one it has in the image.
 
     Args:
-        archive: Of the folder, as `first_files` returns it.
+        archive: Of the folder, as `image_files.first_files` returns it.
     """
     if not archive:
         return "exec,mode=1777"
@@ -105,7 +71,7 @@ def by_owner(files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
     """Return the files of folders by their owner, for those who can only make their own.
 
     Args:
-        files: By folder, as `first_files` returns them.
+        files: By folder, as `image_files.first_files` returns them.
 
     Returns:
         By user number: archives as before, of that user's files alone.
@@ -151,7 +117,7 @@ class Janitor(Closing):
         """Put files into the container's folders.
 
         Args:
-            files: By folder, as `first_files` returns them.
+            files: By folder, as `image_files.first_files` returns them.
 
         Raises:
             SandboxError: The janitor could not do so, or is gone.

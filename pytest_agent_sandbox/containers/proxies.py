@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -15,9 +13,6 @@ from urllib3.util import parse_url
 
 from pytest_agent_sandbox.errors import EngineUnavailable
 
-#: The names that programs know: some the one, some the other.
-NO_PROXY = ("NO_PROXY", "no_proxy")
-
 # What the docker command line tells containers, by the keys of its config.json.
 _CONFIG_KEYS = {
     "httpProxy": "HTTP_PROXY",
@@ -26,7 +21,6 @@ _CONFIG_KEYS = {
     "allProxy": "ALL_PROXY",
     "noProxy": "NO_PROXY",
 }
-_SEPARATORS = re.compile(r"[,\s]+")
 
 
 @dataclass(frozen=True)
@@ -62,29 +56,6 @@ def container_proxies(engine: str) -> dict[str, str]:
         if value and isinstance(value, str):
             told |= {name: value, name.lower(): value}
     return told
-
-
-def without_proxy(variables: Iterable[Mapping[str, str]], hosts: Iterable[str]) -> dict[str, str]:
-    """Return `NO_PROXY` in both spellings, with the hosts in it that no proxy may be asked for.
-
-    Args:
-        variables: What a program is told, from several sources; the later ones win.
-        hosts: Names and addresses.
-    """
-    said = dict.fromkeys(NO_PROXY, "")
-    for source in variables:
-        given = {name: source[name] for name in NO_PROXY if name in source}
-        if given:  # even in one spelling only, it is meant for all programs
-            either = next(iter(given.values()))
-            said = {name: given.get(name, either) for name in NO_PROXY}
-    return {name: _with(value, hosts) for name, value in said.items()}
-
-
-def _with(value: str, hosts: Iterable[str]) -> str:
-    if value.strip() == "*":  # which means all hosts
-        return value
-    entries = [entry for entry in _SEPARATORS.split(value) if entry]
-    return ",".join(dict.fromkeys([*entries, *hosts]))
 
 
 def proxy_before(address: str, *, is_tls: bool) -> Proxy | None:

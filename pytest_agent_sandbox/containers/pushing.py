@@ -9,7 +9,8 @@ import requests
 from pytest_agent_sandbox.containers.building import add_name
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.engine_events import engine_events
-from pytest_agent_sandbox.containers.images import VERSION_LABEL, Image
+from pytest_agent_sandbox.containers.image_names import VERSION_LABEL
+from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.containers.progress import Progress
 from pytest_agent_sandbox.containers.pulling import STALL_TIMEOUT, credentials, registry_of
 from pytest_agent_sandbox.errors import ImagePushFailed

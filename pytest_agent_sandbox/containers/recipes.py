@@ -7,19 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 
-from pytest_agent_sandbox.containers.images import (
+from pytest_agent_sandbox.containers.image_names import (
+    AGENTS,
+    AGENTS_LABEL,
     BUILT_REPOSITORY,
     FULL_TARGET,
-    LABEL_PREFIX,
     MINIMAL_TARGET,
-    Image,
 )
+from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.host.host_network import HostNetwork
-
-AGENTS_LABEL = f"{LABEL_PREFIX}agents"
-#: Coding agents that an image can have, each a folder of image/agents with a lock file of npm.
-AGENTS = ("claude-agent-acp", "claude-code", "codex", "codex-acp")
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_agent_sandbox.client.events import Event, parse_event
-from pytest_agent_sandbox.containers.proxies import NO_PROXY, without_proxy
 from pytest_agent_sandbox.evidence.hints import NO_LLM
+from pytest_agent_sandbox.host.no_proxy import NO_PROXY, without_proxy
 from pytest_agent_sandbox.plugin.report import collect
 
 if TYPE_CHECKING:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.sandbox.service_status import ServiceName, ServiceStatus
     from pytest_agent_sandbox.sandbox.services.running_service import RunningService
 
+# What tests find at a workspace of Docker's, and at no other.
+_OF_CONTAINERS = ("container", "engine")
+
 
 class Workspace(RemoteWorkspace):
     """The workspace of a sandbox, and what the plugin has to know of that.
@@ -222,6 +225,19 @@ class Workspace(RemoteWorkspace):
     apause = InThread(pause)
     aresume = InThread(resume)
     arestart = InThread(restart)
+
+    if not TYPE_CHECKING:  # to a type checker any attribute would be there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name not in _OF_CONTAINERS:
+                raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+            raise AttributeError(
+                f"{type(self).__name__} has no {name!r}: {self._place} is in no container of ours. "
+                "Any engine's workspace has name, identity and facts(); tests that need the "
+                "container itself run with --sandbox-engine=docker.",
+                name=name,
+                obj=self,
+            )
 
     def _refuse(self, what: str) -> NoReturn:
         raise ServiceUnavailable(

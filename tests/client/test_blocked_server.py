@@ -15,7 +15,7 @@ from pytest_agent_sandbox.errors import CommandTimeout, ConversationTimeout, Ser
 from .scripted_llm import ScriptedLLM, say
 from .server import Server
 
-TIMEOUT = 3.0
+TIMEOUT = 1.5
 GRACE = 1.0
 
 

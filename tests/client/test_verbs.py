@@ -142,7 +142,7 @@ def test_a_goal(converse: Converse, llm: ScriptedLLM, workspace: RemoteWorkspace
 
 
 def test_a_goal_that_is_given_up(converse: Converse, llm: ScriptedLLM) -> None:
-    llm.script(tool("terminal", command="sleep 30"), say("Done."))
+    llm.script(tool("terminal", command="sleep 5"), say("Done."))
     conversation = converse()
     conversation.start_goal("Something.")
     with pytest.raises(ConversationTimeout, match="not reached within 1 s"):

@@ -17,14 +17,8 @@ from xml.etree import ElementTree
 from pytest_agent_sandbox.containers.build_run import run_build
 from pytest_agent_sandbox.containers.building import BUILD_LABEL
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.images import (
-    MINIMAL_TARGET,
-    VERSION_LABEL,
-    Image,
-    find_built,
-    find_local,
-    remove_image,
-)
+from pytest_agent_sandbox.containers.image_names import MINIMAL_TARGET, VERSION_LABEL
+from pytest_agent_sandbox.containers.images import Image, find_built, find_local, remove_image
 from pytest_agent_sandbox.containers.progress import Progress
 from pytest_agent_sandbox.errors import ImageBuildFailed
 

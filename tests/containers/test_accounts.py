@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_agent_sandbox.containers.accounts import Account, account_of, find_account
+from pytest_agent_sandbox.containers.accounts import Account, account_of
 from pytest_agent_sandbox.containers.engine import ContainerEngine
+from pytest_agent_sandbox.containers.image_files import find_account
 from pytest_agent_sandbox.errors import SettingsError
 
 PASSWD = """root:x:0:0:root:/root:/bin/bash

@@ -19,12 +19,13 @@ import pytest
 from pytest_agent_sandbox.containers import building, images, recipes
 from pytest_agent_sandbox.containers.building import build_agent_server, make_default
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.images import (
+from pytest_agent_sandbox.containers.image_names import (
     BUILT_REPOSITORY,
+    MINIMAL_TARGET,
+    TARGET_LABEL,
     VERSION_LABEL,
-    Image,
-    find_local,
 )
+from pytest_agent_sandbox.containers.images import Image, find_local
 from pytest_agent_sandbox.containers.progress import Silence
 from pytest_agent_sandbox.errors import ImageBuildFailed, SettingsError
 from pytest_agent_sandbox.host.host_network import HostNetwork
@@ -130,7 +131,7 @@ def test_second_build_costs_nothing(engine: ContainerEngine, base_image: str, bu
 def test_labels_say_what_it_is(built: Image, base_image: str) -> None:
     assert built.reference.startswith(f"{BUILT_REPOSITORY}:1.58.0-source-minimal-")
     assert built.labels[VERSION_LABEL] == "1.58.0"
-    assert built.labels[images.TARGET_LABEL] == "source-minimal"
+    assert built.labels[TARGET_LABEL] == "source-minimal"
     assert built.labels[building.BASE_LABEL].startswith(base_image)
 
 
@@ -188,7 +189,7 @@ def test_server_answers(engine: ContainerEngine, built: Image) -> None:
 
 
 def test_becomes_the_default(engine: ContainerEngine, built: Image, derived: DerivedImages) -> None:
-    labels = {VERSION_LABEL: "0.0.1", images.TARGET_LABEL: "source-minimal"}
+    labels = {VERSION_LABEL: "0.0.1", TARGET_LABEL: "source-minimal"}
     named = Image(built.reference, built.id, None, built.platform, labels)
     default = make_default(engine, named)
     try:
@@ -362,7 +363,7 @@ def minimal_names(engine: ContainerEngine, base_image: str) -> list[str]:
     filters = {
         "label": [
             f"{building.BASE_LABEL}={base_image}",
-            f"{images.TARGET_LABEL}={images.MINIMAL_TARGET}",
+            f"{TARGET_LABEL}={MINIMAL_TARGET}",
         ]
     }
     names = [tag for image in engine.client.images.list(filters=filters) for tag in image.tags]

@@ -13,9 +13,10 @@ import pytest
 
 from pytest_agent_sandbox.containers.cleanup import remove_container, remove_labelled
 from pytest_agent_sandbox.containers.container import Container
-from pytest_agent_sandbox.containers.container_errors import explain_exit, is_transient
+from pytest_agent_sandbox.containers.container_errors import is_transient
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.engine import ContainerEngine
+from pytest_agent_sandbox.containers.exit_codes import explain_exit
 from pytest_agent_sandbox.containers.readiness import wait_until
 from pytest_agent_sandbox.errors import (
     EngineUnavailable,

@@ -21,10 +21,12 @@ import pytest
 from pytest_agent_sandbox.containers import pulling
 from pytest_agent_sandbox.containers.building import add_name
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.images import (
+from pytest_agent_sandbox.containers.image_names import (
     BUILT_REPOSITORY,
     DEFAULT_AGENT_SERVER_VERSION,
     DEFAULT_IMAGE,
+)
+from pytest_agent_sandbox.containers.images import (
     Image,
     Pull,
     choose_image,

@@ -13,7 +13,8 @@ from pytest_agent_sandbox.containers import janitor_inside
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.janitor import Janitor, first_files, home_of, memory_options
+from pytest_agent_sandbox.containers.image_files import first_files
+from pytest_agent_sandbox.containers.janitor import Janitor, home_of, memory_options
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError
 
 FOLDERS = ("/tmp", "/run", "/workspace", "/not/in/the/image")

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.proxies import container_proxies, proxy_before, without_proxy
+from pytest_agent_sandbox.containers.proxies import container_proxies, proxy_before
 from pytest_agent_sandbox.errors import EngineUnavailable
+from pytest_agent_sandbox.host.no_proxy import without_proxy
 from tests.support.fake_engine import VERSION, EngineProxy, reply, serving
 
 DEAD = "http://127.0.0.1:9"

@@ -15,7 +15,8 @@ import pytest
 
 from pytest_agent_sandbox.containers import pushing
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.images import VERSION_LABEL, Image, find_local
+from pytest_agent_sandbox.containers.image_names import VERSION_LABEL
+from pytest_agent_sandbox.containers.images import Image, find_local
 from pytest_agent_sandbox.containers.progress import Silence
 from pytest_agent_sandbox.containers.pushing import push_image
 from pytest_agent_sandbox.errors import ImagePushFailed, SettingsError

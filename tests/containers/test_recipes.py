@@ -11,8 +11,8 @@ import pytest
 
 from pytest_agent_sandbox.cli.main import make_parser
 from pytest_agent_sandbox.containers import recipes
+from pytest_agent_sandbox.containers.image_names import AGENTS, AGENTS_LABEL
 from pytest_agent_sandbox.containers.images import Image
-from pytest_agent_sandbox.containers.recipes import AGENTS, AGENTS_LABEL
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.host.host_network import HostNetwork
 

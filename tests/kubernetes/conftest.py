@@ -101,10 +101,13 @@ def engine_in(namespace: str, agent_server_image: str, tmp_path: Path) -> Iterat
 
 @pytest.fixture
 def project(tmp_path: Path, namespace: str, agent_server_image: str) -> Project:
-    """A project whose tests run on the cluster."""
+    """A project whose tests run on the cluster, on a machine that has nothing of Docker's."""
     folder = tmp_path / "project"
     folder.mkdir()
     made = Project(folder)
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "docker.py").write_text("raise ImportError('there is no Docker')\n")
+    made.environment["PYTHONPATH"] = str(tmp_path / "blocked")
     made.write("pod.yaml", TEMPLATE)
     made.write(
         "pytest.ini",

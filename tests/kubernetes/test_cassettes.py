@@ -35,8 +35,10 @@ def test_what_docker_has_recorded_is_replayed_by_pods(project: Project) -> None:
             "LLM_BASE_URL": provider.base_url("127.0.0.1", MODEL),
         }
         cluster_only = ["-o", "sandbox_pod_template=", "-o", "sandbox_kube_namespace="]
+        no_docker = project.environment.pop("PYTHONPATH")
         code, _ = project.run("-s", "-o", "sandbox_engine=docker", *cluster_only)
     assert code == 0
+    project.environment["PYTHONPATH"] = no_docker
     for name in ("LLM_MODEL", "LLM_API_KEY", "LLM_BASE_URL"):
         del project.environment[name]
     project.environment["CI"] = "true"

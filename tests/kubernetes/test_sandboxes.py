@@ -17,11 +17,13 @@ from pytest_agent_sandbox.engines.kubernetes.keeper import GRACE
 from tests.support.project import Project
 from tests.support.timing import eventually
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "pods.py"
 
 MAIN = """
 import pytest
 from pytest_agent_sandbox import say, tool
+from pytest_agent_sandbox.errors import ServiceUnavailable
 
 def test_files(agent_workspace):
     agent_workspace.write_text("data.txt", "x" * 100_000)
@@ -29,13 +31,22 @@ def test_files(agent_workspace):
     found = agent_workspace.execute_command("id -un; pwd; ls -A /var/run/secrets 2>&1 || true")
     assert found.stdout.split()[:2] == ["openhands", "/workspace/project"]
     assert "kubernetes.io" not in found.stdout
+    for refused in (agent_workspace.vscode_url, agent_workspace.vnc_url, agent_workspace.services,
+                    agent_workspace.record_desktop, agent_workspace.pause):
+        with pytest.raises(ServiceUnavailable, match="a pod .* with --sandbox-engine=docker"):
+            refused()
+    with pytest.raises(AttributeError, match="no 'container': .* with --sandbox-engine=docker"):
+        agent_workspace.container
 
-def test_agent(agent_workspace, agent_conversation):
+@pytest.mark.agent_trials(n=3, pass_rate=0.5)
+def test_tries(agent_workspace, agent_conversation, agent_trial):
+    name = f"{agent_trial}.txt"
     conversation = agent_conversation(
-        script=[tool("terminal", command="echo hi > FACTS.txt"), say("done")])
+        script=[tool("terminal", command=f"ls; touch {name}"), say("done")])
     conversation.send_message("Go.")
     conversation.run(timeout=60)
-    assert agent_workspace.read_text("FACTS.txt") == "hi\\n"
+    assert agent_workspace.execute_command("ls").stdout.split() == [name]
+    assert agent_trial != 2
 
 @pytest.mark.agent_sandbox(network="isolated")
 def test_isolated(agent_workspace, agent_conversation):
@@ -50,32 +61,39 @@ def test_isolated(agent_workspace, agent_conversation):
     raised = agent_workspace.execute_command("ip link set eth0 up || ifconfig eth0 up")
     assert raised.exit_code != 0
     assert "checked from inside" in agent_workspace.facts()["network"]
-
-def test_that_fails(agent_workspace, agent_conversation):
-    agent_workspace.write_text("LICENSE", "MIT")
-    conversation = agent_conversation(script=[tool("terminal", command="rm LICENSE"), say("ok")])
-    conversation.send_message("Tidy up.")
-    conversation.run(timeout=60)
-    assert agent_workspace.execute_command("ls LICENSE").exit_code == 0
 """
 
 
-def test_workspace_conversation_isolation_and_evidence(
+def test_the_plugins_areas_and_the_examples(
     project: Project, pods: Callable[[], list[str]]
 ) -> None:
+    """Workspace, conversation, trials, isolation, recycling, services, evidence; as on Docker."""
     project.write("test_it.py", MAIN)
-    code, output = project.run("-v", "-n", "2")
+    examples = sorted(EXAMPLES.glob("test_*.py")) + sorted(EXAMPLES.glob("failing/test_*.py"))
+    assert len(examples) == 3
+    for file in examples:
+        project.write(file.name, file.read_text("utf-8"))
+    flags = ("--sandbox-isolation=recycled", "--sandbox-pod-template=pod.yaml")
+    code, output = project.run("-v", "-n", "2", *flags)
     assert code == 1
-    assert "3 passed" in output
-    assert "1 failed" in output
+    # Two trials passed, and one more failed, which is tolerated.
+    assert re.search(r"= 1 failed, 6 passed, 1 xfailed", output)
+    assert "test_it.py::test_tries: PASSED: 2 of 3 trials passed" in output
     assert "on Kubernetes v1.20" in output
-    (folder,) = project.results
+    assert re.search(r"sandboxes started .*, [1-9]\d* reused", output)
+    _, tolerated = sorted(project.results, key=lambda folder: "tries" in folder.name)
+    assert "test_tries-trial2" in tolerated.name
+    (folder,) = set(project.results) - {tolerated}
     assert "deleted   LICENSE" in output
+    assert re.search(
+        r"^again: pytest test_fails_on_purpose.py::.*" + re.escape(flags[1]), output, re.M
+    )
     assert "rm LICENSE" in (folder / "transcript.html").read_text("utf-8")
     assert "Uvicorn running" in (folder / "container.log").read_text("utf-8")
     sandbox = json.loads((folder / "result.json").read_text("utf-8"))["sandboxes"][0]
     assert sandbox["engine"].startswith("Kubernetes v1.20")
     assert sandbox["container"].startswith("agent-sandbox")
+    assert sandbox["state"] == "running"
     eventually(lambda: pods() == [], 15)
 
 
@@ -103,31 +121,32 @@ def test_keys(agent_workspace):
     assert code == 0
 
 
-def test_a_killed_run_leaves_nothing(project: Project, pods: Callable[[], list[str]]) -> None:
+def test_a_killed_run_leaves_nothing_and_what_is_kept_stays_without_an_owner(
+    project: Project, cluster: Cluster, pods: Callable[[], list[str]]
+) -> None:
+    """Joined: the other run passes while the keeper of the killed one finds that out."""
     project.write(
         "test_it.py",
         """
 import os, signal
 def test_killed(agent_workspace):
     os.kill(os.getpid(), signal.SIGKILL)
+
+def test_kept(agent_workspace):
+    assert False
 """,
     )
-    code, _ = project.run()
+    code, _ = project.run("-k", "test_killed")
     assert code == -9
-    assert pods()
     until = time.monotonic() + GRACE + 30
-    while pods():
+    left = set(pods())
+    assert left
+    code, output = project.run("-k", "test_kept", "--sandbox-keep=failed", "-v")
+    assert code == 1
+    eventually(lambda: len(set(pods()) - left) == 1, 15)
+    while left & set(pods()):
         assert time.monotonic() < until
         time.sleep(1)
-
-
-def test_what_is_kept_stays_without_an_owner(
-    project: Project, cluster: Cluster, pods: Callable[[], list[str]]
-) -> None:
-    project.write("test_it.py", "def test_kept(agent_workspace):\n    assert False\n")
-    code, output = project.run("--sandbox-keep=failed", "-v")
-    assert code == 1
-    eventually(lambda: len(pods()) == 1, 15)
     (name,) = pods()
     pod = cluster.get(cluster.path("pods", name))
     assert not pod["metadata"].get("ownerReferences")

@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_agent_sandbox.containers.cleanup import KEPT_PREFIX
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.images import (
+from pytest_agent_sandbox.containers.image_names import (
     FULL_TARGET,
     LABEL_PREFIX,
     MINIMAL_TARGET,

@@ -6,12 +6,8 @@ from typing import Any
 
 from pytest_agent_sandbox.containers.building import build_agent_server
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.images import (
-    DEFAULT_AGENT_SERVER_VERSION,
-    MINIMAL_TARGET,
-    Image,
-    Pull,
-)
+from pytest_agent_sandbox.containers.image_names import DEFAULT_AGENT_SERVER_VERSION, MINIMAL_TARGET
+from pytest_agent_sandbox.containers.images import Image, Pull
 from pytest_agent_sandbox.containers.progress import Progress
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.errors import SettingsError

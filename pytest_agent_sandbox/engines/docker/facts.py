@@ -6,7 +6,7 @@ from typing import Any
 
 from pytest_agent_sandbox.containers.effective_settings import effective_settings
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.images import VERSION_LABEL
+from pytest_agent_sandbox.containers.image_names import VERSION_LABEL
 from pytest_agent_sandbox.engines.docker.sandbox import DockerSandbox
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host import seldom

@@ -11,10 +11,10 @@ from functools import cached_property
 
 from pydantic import SecretStr
 
-from pytest_agent_sandbox.containers.container_spec import ContainerSpec, size_in_bytes
+from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.host_files import packed
 from pytest_agent_sandbox.containers.images import Image
-from pytest_agent_sandbox.containers.proxies import NO_PROXY, without_proxy
+from pytest_agent_sandbox.containers.sizes import size_in_bytes
 from pytest_agent_sandbox.engines.docker.security import (
     Profile,
     check_user,
@@ -30,6 +30,7 @@ from pytest_agent_sandbox.engines.docker.services import has_services, lacks_ser
 from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.errors import ServiceUnavailable, SettingsError
 from pytest_agent_sandbox.host.egress import allowed_places
+from pytest_agent_sandbox.host.no_proxy import NO_PROXY, without_proxy
 from pytest_agent_sandbox.sandbox.agent_server import forwarded, secret_key
 from pytest_agent_sandbox.sandbox.forwards import (
     Place,

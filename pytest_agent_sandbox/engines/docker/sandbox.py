@@ -10,11 +10,11 @@ from dataclasses import replace
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.container_errors import is_transient
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.containers.proxies import without_proxy
 from pytest_agent_sandbox.containers.template import NO_PYTHON, Launch
 from pytest_agent_sandbox.engines.docker.plan import DockerPlan
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartFailed
 from pytest_agent_sandbox.host.egress import Egress
+from pytest_agent_sandbox.host.no_proxy import without_proxy
 from pytest_agent_sandbox.sandbox.agent_server import DORMANT
 from pytest_agent_sandbox.sandbox.network import allowed_forwards, ways_out
 from pytest_agent_sandbox.sandbox.recycle import FirstState

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_agent_sandbox.client import versions
-from pytest_agent_sandbox.containers.images import FULL_TARGET, TARGET_LABEL, Image, server_version
+from pytest_agent_sandbox.containers.image_names import FULL_TARGET, TARGET_LABEL
+from pytest_agent_sandbox.containers.images import Image, server_version
 from pytest_agent_sandbox.containers.template import Server
 from pytest_agent_sandbox.engines.docker.services import (
     VNC_PORT,

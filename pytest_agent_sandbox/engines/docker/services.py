@@ -13,7 +13,8 @@ from websockets.sync.client import connect
 
 from pytest_agent_sandbox.client.transport import ServerConnection
 from pytest_agent_sandbox.containers.container import Container
-from pytest_agent_sandbox.containers.images import FULL_TARGET, MINIMAL_TARGET, TARGET_LABEL, Image
+from pytest_agent_sandbox.containers.image_names import FULL_TARGET, MINIMAL_TARGET, TARGET_LABEL
+from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.errors import SandboxError, ServerError, ServiceUnavailable
 from pytest_agent_sandbox.sandbox.agent_server import SERVER_PORT
 from pytest_agent_sandbox.sandbox.service_status import ServiceName, ServiceState, ServiceStatus

@@ -8,21 +8,11 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from pytest_agent_sandbox.containers.accounts import (
-    Account,
-    find_account,
-    folders_of,
-    handed_over,
-)
+from pytest_agent_sandbox.containers.accounts import Account, folders_of, handed_over
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.host_files import folders_above, joined
-from pytest_agent_sandbox.containers.image_files import open_image
-from pytest_agent_sandbox.containers.janitor import (
-    Janitor,
-    by_owner,
-    first_files,
-    memory_options,
-)
+from pytest_agent_sandbox.containers.image_files import find_account, first_files, open_image
+from pytest_agent_sandbox.containers.janitor import Janitor, by_owner, memory_options
 from pytest_agent_sandbox.containers.template import Launch
 from pytest_agent_sandbox.engines.docker.plan import USER_LABEL, WORKING_DIR_LABEL, DockerPlan
 from pytest_agent_sandbox.engines.docker.sandbox import DockerSandbox, start_sandbox

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pytest_agent_sandbox.containers.images import DEFAULT_IMAGE
+from pytest_agent_sandbox.containers.image_names import DEFAULT_IMAGE
 from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
 from pytest_agent_sandbox.engines.kubernetes.cleanup import prune_command
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from pytest_agent_sandbox.containers.container_spec import size_in_bytes
+from pytest_agent_sandbox.containers.sizes import size_in_bytes
 from pytest_agent_sandbox.containers.template import Launch
 from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.engines.kubernetes.pod_image import PodImage

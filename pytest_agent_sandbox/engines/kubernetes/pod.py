@@ -16,7 +16,7 @@ from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.exec_program import ExecProgram
 from pytest_agent_sandbox.engines.kubernetes.labels import KEPT, TEST_ANNOTATION
 from pytest_agent_sandbox.engines.kubernetes.pod_log import PodLog
-from pytest_agent_sandbox.engines.kubernetes.pod_state import SERVER, End
+from pytest_agent_sandbox.engines.kubernetes.pod_state import SERVER, End, end_facts_of
 from pytest_agent_sandbox.engines.kubernetes.pod_watch import PodWatch
 from pytest_agent_sandbox.engines.kubernetes.room import Room
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartFailed
@@ -197,6 +197,10 @@ class Pod(Closing):
                 out_of_memory=self._end.out_of_memory,
                 log=self.log_tail(),
             )
+
+    def end_facts(self) -> dict[str, Any]:
+        """Return what a report says of it at the end of a test; asks nobody."""
+        return end_facts_of(self.status, self._end)
 
     def wait_for_end(self, timeout: float) -> bool:
         """Sleep until it is over or the seconds are; tell whether it is over."""

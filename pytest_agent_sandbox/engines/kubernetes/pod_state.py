@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pytest_agent_sandbox.containers.container_errors import explain_exit
+from pytest_agent_sandbox.containers.exit_codes import explain_exit
 
 #: The container of a pod with the agent server, and the one that takes its network away.
 SERVER, CUT = "server", "cut"
@@ -32,6 +32,21 @@ class End(NamedTuple):
     message: str
     exit_code: int | None = None
     out_of_memory: bool = False
+
+
+def end_facts_of(pod: dict[str, Any], end: End | None) -> dict[str, Any]:
+    """Return how a pod is at the end of a test, in the words of other engines.
+
+    Args:
+        pod: The pod as it was last seen.
+        end: How it has ended; None while it has not.
+    """
+    if end is None:
+        return {"state": str(pod.get("status", {}).get("phase", "gone")).lower()}
+    if end.exit_code is None:
+        return {"state": f"ended: {end.message}"}
+    facts = {"exit_code": end.exit_code, "out_of_memory": end.out_of_memory}
+    return {"state": "exited", **facts}
 
 
 def of_server(named: list[dict[str, Any]] | None) -> dict[str, Any]:

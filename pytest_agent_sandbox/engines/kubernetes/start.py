@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from pytest_agent_sandbox.containers.proxies import without_proxy
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.labels import TEST_ANNOTATION
 from pytest_agent_sandbox.engines.kubernetes.plan import PodPlan
@@ -17,6 +16,7 @@ from pytest_agent_sandbox.engines.kubernetes.pod_watch import PodWatch
 from pytest_agent_sandbox.engines.kubernetes.room import Room
 from pytest_agent_sandbox.errors import SandboxDied, SandboxStartFailed
 from pytest_agent_sandbox.host.egress import Egress
+from pytest_agent_sandbox.host.no_proxy import without_proxy
 from pytest_agent_sandbox.sandbox.agent_server import SERVER_PORT
 from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE, allowed_forwards, ways_out
 from pytest_agent_sandbox.sandbox.sandbox import Keys, Sandbox, User

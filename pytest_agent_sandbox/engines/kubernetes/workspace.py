@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from pytest_agent_sandbox.containers.sizes import spell_size
 from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.engines.kubernetes.cleanup import prune_command
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
@@ -109,6 +110,7 @@ class KubernetesWorkspace(Workspace):
         plan, pod = self.sandbox.plan, self.pod.status
         server = of_server(pod.get("spec", {}).get("containers"))
         limits = server.get("resources", {}).get("limits", {})
+        memory = str(limits.get("memory", "no limit"))  # such as 1G, where it has so round a name
         status = of_server(pod.get("status", {}).get("containerStatuses"))
         facts: dict[str, Any] = {
             "image": plan.image.reference,
@@ -119,14 +121,14 @@ class KubernetesWorkspace(Workspace):
             "start_seconds": round(self.start_seconds, 3),
             "isolation": plan.isolation,
             **({"used by tests": self.sandbox.uses} if self.sandbox.uses > 1 else {}),
-            "limits": ", ".join(f"{name} {value}" for name, value in sorted(limits.items())),
+            "memory": spell_size(int(memory)) if memory.isdecimal() else memory,
+            **({"cpus": limits["cpu"]} if "cpu" in limits else {}),
         }
         return facts | network_facts(plan.network, plan.allow, self.pod.unheard)
 
     def end_facts(self) -> Mapping[str, Any]:
         """Return what a report says of the sandbox at the end of a test."""
-        facts: dict[str, Any] = {"state": self.pod.status.get("status", {}).get("phase", "gone")}
-        return facts | told_of(self.sandbox.egress)
+        return self.pod.end_facts() | told_of(self.sandbox.egress)
 
     def ways_in(self) -> list[str]:
         """Return lines that tell people how to look into the sandbox."""

@@ -18,7 +18,6 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from pytest_agent_sandbox.client.commands import left_until
-from pytest_agent_sandbox.containers.proxies import without_proxy
 from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
 from pytest_agent_sandbox.engines.process.server import ServerProcess, free_port
 from pytest_agent_sandbox.errors import (
@@ -28,6 +27,7 @@ from pytest_agent_sandbox.errors import (
     SettingsError,
 )
 from pytest_agent_sandbox.host.host_route import HostRoute
+from pytest_agent_sandbox.host.no_proxy import without_proxy
 from pytest_agent_sandbox.sandbox.agent_server import SERVER_SETTINGS, forwarded, secret_environment
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.sandbox.network import LOOPBACK

@@ -6,16 +6,18 @@ import os
 import shlex
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from pytest_agent_sandbox.settings import kinds
+from pytest_agent_sandbox.settings.engines import EngineSettings
 from pytest_agent_sandbox.settings.setting import flag, ini_key
 from pytest_agent_sandbox.settings.table import SETTINGS
 
 #: Settings of the run without which the test is another one, or none: a trial, say.
-_OF_THE_TEST = {"agent_trials", "engine", "python", "url"}
+_OF_THE_TEST = {"agent_trials", *(declared.name for declared in fields(EngineSettings))}
 
 
 def rerun_command(config: pytest.Config, node_id: str) -> str:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_agent_sandbox.containers.images import FULL_TARGET, TARGET_LABEL, Image
+from pytest_agent_sandbox.containers.image_names import FULL_TARGET, TARGET_LABEL
+from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.engines.docker.plan import DockerPlan, plan_sandbox
 from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.errors import SettingsError

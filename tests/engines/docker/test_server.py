@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_agent_sandbox.containers.images import TARGET_LABEL, Image
+from pytest_agent_sandbox.containers.image_names import TARGET_LABEL
+from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.engines.docker.server import forked_server
 from pytest_agent_sandbox.sandbox.server_process import SERVER_COMMAND
 

@@ -14,7 +14,7 @@ from pytest_agent_sandbox.engines.engine import EngineContext, SandboxRequest
 from pytest_agent_sandbox.engines.kubernetes.engine import KubernetesEngine
 from pytest_agent_sandbox.engines.kubernetes.plan import PodPlan, plan_pod
 from pytest_agent_sandbox.engines.kubernetes.pod_image import PodImage
-from pytest_agent_sandbox.engines.kubernetes.pod_state import end_of, hopeless_start
+from pytest_agent_sandbox.engines.kubernetes.pod_state import end_facts_of, end_of, hopeless_start
 from pytest_agent_sandbox.engines.kubernetes.pod_template import read_template
 from pytest_agent_sandbox.engines.kubernetes.refusals import RULES, refusal, role
 from pytest_agent_sandbox.errors import SettingsError
@@ -166,6 +166,24 @@ def test_an_end_is_told_in_words(pod: dict[str, Any] | None, expected: str) -> N
     assert end is not None
     assert re.search(expected, end.message)
     assert end.out_of_memory == ("memory" in expected)
+
+
+@pytest.mark.parametrize(
+    ("pod", "expected"),
+    [
+        (status(phase="Running", containerStatuses=server(running={})), {"state": "running"}),
+        (
+            status(containerStatuses=server(terminated={"exitCode": 137, "reason": "OOMKilled"})),
+            {"state": "exited", "exit_code": 137, "out_of_memory": True},
+        ),
+        (status(reason="NodeLost"), {"state": "ended: was ended by the cluster (NodeLost): "}),
+    ],
+)
+def test_an_end_is_told_as_that_of_a_container(
+    pod: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """By these facts a report says that memory ran out."""
+    assert end_facts_of(pod, end_of(pod)) == expected
 
 
 def test_a_pod_that_runs_has_not_ended() -> None:

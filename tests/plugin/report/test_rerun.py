@@ -5,6 +5,9 @@ import shlex
 import pytest
 
 from pytest_agent_sandbox.plugin.report.rerun_command import rerun_command
+from pytest_agent_sandbox.settings.engines import EngineSettings
+from pytest_agent_sandbox.settings.setting import flag
+from pytest_agent_sandbox.settings.table import SETTINGS
 
 pytest_plugins = ["pytester"]
 
@@ -53,6 +56,13 @@ def test_settings_that_were_given_as_flags_come_again(command):
 )
 def test_what_is_for_the_run_as_a_whole_does_not(command, arguments):
     assert command(*arguments) == ["pytest", "t.py::test_x"]
+
+
+def test_where_the_sandbox_was_comes_again(command):
+    """Each setting of engines, those that come later too."""
+    given = [f"{flag(each)}=x" for each in SETTINGS if each.name in vars(EngineSettings())]
+    assert "--sandbox-pod-template=x" in given
+    assert set(command(*given)[2:]) == set(given)
 
 
 def test_environment_and_ini_file_are_there_the_next_time_too(command, pytester, monkeypatch):
