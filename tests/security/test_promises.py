@@ -34,6 +34,13 @@ PROMISES = {
     "is owned by a Job, which ends within a minute": [
         "kubernetes/test_sandboxes.py::test_a_killed_run_leaves_nothing"
     ],
+    "real connections are tried from inside of each before a test gets it": [
+        "kubernetes/test_isolation.py::test_a_policy_that_is_enforced_isolates_and_was_tried_from_inside",
+        "engines/kubernetes/test_reach_inside.py",
+    ],
+    "Where one gets out, the start fails": [
+        "kubernetes/test_isolation.py::test_a_policy_that_nobody_enforces_isolates_nothing_and_is_refused"
+    ],
     "is in a folder of mode 0700 that is yours": ["host/test_lock_folder.py"],
     "chooses the profile": ["security/test_profiles.py::test_what_a_sandbox_holds"],
     "| capabilities | none |": ["security/test_profiles.py::test_what_a_sandbox_holds"],

@@ -122,7 +122,8 @@ class KubernetesWorkspace(Workspace):
             "limits": ", ".join(f"{name} {value}" for name, value in sorted(limits.items())),
         }
         if plan.network in (ISOLATED, NONE):
-            facts["network"] = f"{plan.network}, checked from inside"
+            way = "by a network policy, tried" if self.pod.is_tried else "checked"
+            facts["network"] = f"{plan.network}, {way} from inside"
         if plan.network == ISOLATED:
             facts["may connect to"] = ", ".join(["its LLM", *sorted(plan.allow)])
         return facts

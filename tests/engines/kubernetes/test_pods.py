@@ -14,9 +14,9 @@ from pytest_agent_sandbox.engines.engine import EngineContext, SandboxRequest
 from pytest_agent_sandbox.engines.kubernetes.engine import KubernetesEngine
 from pytest_agent_sandbox.engines.kubernetes.plan import PodPlan, plan_pod
 from pytest_agent_sandbox.engines.kubernetes.pod_image import PodImage
-from pytest_agent_sandbox.engines.kubernetes.pod_state import end_of, hopeless_start
+from pytest_agent_sandbox.engines.kubernetes.pod_state import end_of, hopeless_start, why_not_cut
 from pytest_agent_sandbox.engines.kubernetes.pod_template import read_template
-from pytest_agent_sandbox.engines.kubernetes.refusals import RULES, refusal, role
+from pytest_agent_sandbox.engines.kubernetes.refusals import POLICY_RULE, RULES, refusal, role
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.sandbox.network import WayToGateway
 from pytest_agent_sandbox.sandbox.server_process import MODULE, OUR_PYTHON, server_of
@@ -197,7 +197,10 @@ def test_a_start_that_may_go_on_is_waited_for(reason: str) -> None:
 
 def test_a_network_that_cannot_be_taken_away_is_told() -> None:
     ended = [{"name": "cut", "state": {"terminated": {"exitCode": 1, "message": "EPERM"}}}]
-    assert "NET_ADMIN" in hopeless_start(status(initContainerStatuses=ended))
+    assert "EPERM, code 1" in why_not_cut(status(initContainerStatuses=ended))
+    ended[0]["state"]["terminated"]["exitCode"] = 0
+    assert why_not_cut(status(initContainerStatuses=ended)) == ""
+    assert why_not_cut(None) == ""
 
 
 def test_a_refusal_says_what_to_do() -> None:
@@ -213,6 +216,7 @@ def test_the_page_shows_the_role_that_is_needed() -> None:
     page = PAGE.read_text("utf-8")
     assert role("agents") in page
     assert len(RULES) == 5
+    assert role("agents", [POLICY_RULE]).splitlines()[-1] in page
 
 
 def test_the_page_names_what_is_refused() -> None:
