@@ -16,7 +16,8 @@ PROMISES = {
         "engines/hosted/test_hosted.py::test_keys_are_told_nowhere",
         "end_to_end/test_hosted.py::test_tests_use_it",
     ],
-    "above for the profile `default`, for `isolated`, `allow` and `none` holds in it too": [
+    "above for the profiles `default` and `strict`, for `isolated`, `allow` and `none` holds": [
+        "kubernetes/test_security.py::test_strict_means_what_it_means_on_docker_and_says_what_it_lacks",
         "kubernetes/test_security.py::test_what_a_pod_holds",
         "kubernetes/test_sandboxes.py::test_workspace_conversation_isolation_and_evidence",
     ],

@@ -118,6 +118,7 @@ class KubernetesWorkspace(Workspace):
             "node": self.pod.node,
             "start_seconds": round(self.start_seconds, 3),
             "isolation": plan.isolation,
+            "security": plan.security,
             **({"used by tests": self.sandbox.uses} if self.sandbox.uses > 1 else {}),
             "limits": ", ".join(f"{name} {value}" for name, value in sorted(limits.items())),
         }

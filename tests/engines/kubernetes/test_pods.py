@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,24 @@ def test_a_pod_is_given_no_more_than_it_needs() -> None:
     (cut,) = pod["initContainers"]
     assert cut["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_ADMIN"]}
     assert "initContainers" not in planned().pod
+
+
+def test_a_strict_pod_is_read_only_isolated_and_never_root() -> None:
+    plan = planned(security="strict", isolation="recycled")
+    assert (plan.network, plan.isolation, plan.first_state) == ("isolated", "fresh", None)
+    (server,) = plan.pod["containers"]
+    security = server["securityContext"]
+    assert security["readOnlyRootFilesystem"] is True
+    assert security["capabilities"] == {"drop": ["ALL"], "add": ["KILL", "SETGID", "SETUID"]}
+    assert {one["emptyDir"]["medium"] for one in plan.pod["volumes"]} == {"Memory"}
+    assert [one["name"] for one in plan.pod["initContainers"]] == ["fill", "cut"]
+    with pytest.raises(SettingsError, match="'open' is more than a sandbox with security = strict"):
+        planned(security="strict", network="open")
+    of_root = replace(IMAGE, account=Account(0, 0, "/root"))
+    settings = SandboxSettings(engine="kubernetes", security="strict")
+    request = SandboxRequest(settings=settings, test="t::x")
+    with pytest.raises(SettingsError, match="wants a user other than root"):
+        plan_pod(request, of_root, WayToGateway(), {}, "IfNotPresent")
 
 
 def test_what_the_server_gets_of_this_process_is_in_no_pod(monkeypatch: pytest.MonkeyPatch) -> None:
