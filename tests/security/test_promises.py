@@ -16,7 +16,8 @@ PROMISES = {
         "engines/hosted/test_hosted.py::test_keys_are_told_nowhere",
         "end_to_end/test_hosted.py::test_tests_use_it",
     ],
-    "above for the profile `default`, for `isolated`, `allow` and `none` holds in it too": [
+    "above for the profiles `default` and `strict`, for `isolated`, `allow` and `none` holds": [
+        "kubernetes/test_security.py::test_strict_means_what_it_means_on_docker_and_says_what_it_lacks",
         "kubernetes/test_security.py::test_what_a_pod_holds",
         "kubernetes/test_sandboxes.py::test_workspace_conversation_isolation_and_evidence",
     ],
@@ -33,6 +34,13 @@ PROMISES = {
     ],
     "is owned by a Job, which ends within a minute": [
         "kubernetes/test_sandboxes.py::test_a_killed_run_leaves_nothing"
+    ],
+    "real connections are tried from inside of each before a test gets it": [
+        "kubernetes/test_isolation.py::test_a_policy_that_is_enforced_isolates_and_was_tried_from_inside",
+        "engines/kubernetes/test_reach_inside.py",
+    ],
+    "Where one gets out, the start fails": [
+        "kubernetes/test_isolation.py::test_a_policy_that_nobody_enforces_isolates_nothing_and_is_refused"
     ],
     "is in a folder of mode 0700 that is yours": ["host/test_lock_folder.py"],
     "chooses the profile": ["security/test_profiles.py::test_what_a_sandbox_holds"],

@@ -21,7 +21,6 @@ from pytest_agent_sandbox.containers.watcher import Watcher
 from pytest_agent_sandbox.engines.docker.access import test_of, ways_in
 from pytest_agent_sandbox.engines.docker.gateway import gateway_for
 from pytest_agent_sandbox.engines.docker.plan import DockerPlan, plan_sandbox
-from pytest_agent_sandbox.engines.docker.security import chosen_network
 from pytest_agent_sandbox.engines.docker.start import SandboxStarter
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.engines.engine import EngineContext, SandboxEngine, SandboxRequest
@@ -29,6 +28,7 @@ from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.ownership import OWNER
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
+from pytest_agent_sandbox.sandbox.network import chosen_network
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 from pytest_agent_sandbox.sandbox.supply import SandboxSupply
 from pytest_agent_sandbox.settings.engines import CLUSTER_ONLY

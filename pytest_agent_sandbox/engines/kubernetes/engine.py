@@ -39,7 +39,14 @@ from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.host_route import HostRoute
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
-from pytest_agent_sandbox.sandbox.network import GATEWAY_PORT, ISOLATED, LOOPBACK, NONE, OPEN
+from pytest_agent_sandbox.sandbox.network import (
+    GATEWAY_PORT,
+    ISOLATED,
+    LOOPBACK,
+    NONE,
+    OPEN,
+    chosen_network,
+)
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 from pytest_agent_sandbox.sandbox.supply import SandboxSupply
 from pytest_agent_sandbox.settings.table import SandboxSettings
@@ -58,6 +65,7 @@ class KubernetesEngine(SandboxEngine):
         {
             *("image", "pull", "memory", "cpus", "network", "allow", "runtime", "forward_env"),
             *("secret_key_env", "quiet_boot", "isolation", "max_reuses", "pool_size", "keep"),
+            "security",
             *("kube_context", "kube_namespace", "pod_template"),
         }
     )
@@ -75,6 +83,12 @@ class KubernetesEngine(SandboxEngine):
     def check(cls, settings: SandboxSettings) -> None:
         """Refuse what pods cannot keep."""
         super().check(settings)
+        if settings.security == "sudo":
+            raise SettingsError(
+                f"--sandbox-security = sudo is not supported with {cls.chosen_by(settings)}: "
+                "programs of a pod gain no privileges. Leave one of both out."
+            )
+        chosen_network(settings.security, settings.network)
         if settings.network not in (None, OPEN, ISOLATED, NONE):
             raise SettingsError(
                 f"network = {settings.network}: a cluster has no networks to join; use open, "
@@ -96,7 +110,17 @@ class KubernetesEngine(SandboxEngine):
         return [
             f"on {self._cluster.description}",
             f"image {self.choose_image(settings)}",
+            *self._lacks(),
             *self.not_in_effect(),
+        ]
+
+    def _lacks(self) -> list[str]:
+        """Return a line that says what of the run's profile a pod has not."""
+        if self.context.settings.security != "strict":
+            return []
+        return [
+            "strict in a pod: the number of processes is limited by its node (podPidsLimit) if at "
+            "all, and root keeps KILL, SETGID and SETUID to start the server"
         ]
 
     def not_in_effect(self) -> list[str]:

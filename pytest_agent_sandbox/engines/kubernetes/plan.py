@@ -28,6 +28,7 @@ from pytest_agent_sandbox.sandbox.network import (
     OPEN,
     WayToGateway,
     check_allow,
+    chosen_network,
     network_environment,
 )
 from pytest_agent_sandbox.sandbox.recycle import SERVER_FOLDERS, FirstState, folders_in_memory
@@ -71,6 +72,7 @@ class PodPlan:
         secret_key: What the server encrypts with; None for a key of its own.
         is_quiet: Whether Python looks for no garbage while the server is loaded.
         isolation: What of an earlier use it may show, where it is used again.
+        security: Its profile.
         network: What it can reach.
         allow: Where an isolated one may connect to.
         gateway: How it reaches its LLM gateway.
@@ -84,6 +86,7 @@ class PodPlan:
     secret_key: SecretStr | None = None
     is_quiet: bool = True
     isolation: Isolation = "fresh"
+    security: str = "default"
     network: str = OPEN
     allow: frozenset[str] = frozenset()
     gateway: WayToGateway = field(default_factory=WayToGateway, repr=False)
@@ -157,7 +160,15 @@ def plan_pod(
         raise SettingsError(
             f"working_dir: {settings.working_dir!r} is no absolute path, such as /workspace/x"
         )
-    network = settings.network or OPEN
+    is_strict = settings.security == "strict"
+    if is_strict and image.account.number == 0:
+        raise SettingsError(
+            "security = strict wants a user other than root, and the image "
+            f"{image.reference} has root: name another image (--sandbox-image)"
+        )
+    network = chosen_network(settings.security, settings.network)
+    # Who cleans needs what nobody may have in a strict one.
+    isolation = "fresh" if is_strict and settings.isolation == "recycled" else settings.isolation
     places = allowed_places(settings.allow)
     check_allow(network, places)
     environment = {
@@ -205,10 +216,10 @@ def plan_pod(
         spec["dnsPolicy"] = "None"
         spec["dnsConfig"] = {"nameservers": ["127.0.0.1"]}
         spec["initContainers"] = [_cut(image.reference, pull)]
-    if settings.isolation == "recycled":
+    if is_strict or isolation == "recycled":
         folders = with_home(folders_in_memory(settings.working_dir), image.account.home)
         server["env"] += [{"name": name, "value": path} for name, path in SERVER_FOLDERS.items()]
-        in_memory(spec, server, folders, image.account)
+        in_memory(spec, server, folders, image.account, is_cleaned=not is_strict)
     return PodPlan(
         image=image,
         pod=with_template(spec, template),
@@ -216,7 +227,8 @@ def plan_pod(
         variables=forwarded(settings.forward_env),
         secret_key=secret_key(settings.secret_key_env),
         is_quiet=settings.quiet_boot,
-        isolation=settings.isolation,
+        isolation=isolation,
+        security=settings.security,
         network=network,
         allow=places,
         gateway=gateway,

@@ -13,6 +13,7 @@ from typing import Any
 
 from pytest_agent_sandbox.engines.kubernetes import pod_events, pod_requests, pod_state
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
+from pytest_agent_sandbox.engines.kubernetes.deny_all import DenyAll, NotCutError
 from pytest_agent_sandbox.engines.kubernetes.exec_program import ExecProgram
 from pytest_agent_sandbox.engines.kubernetes.labels import KEPT, TEST_ANNOTATION
 from pytest_agent_sandbox.engines.kubernetes.pod_log import PodLog
@@ -67,6 +68,7 @@ class Pod(Closing):
         self._log_file = log
         self._log: PodLog | None = None
         self._tunnel: Tunnel | None = None
+        self._policy: DenyAll | None = None
         self._changed = threading.Condition()
         self._pod: dict[str, Any] | None = None
         self._over = threading.Event()
@@ -90,6 +92,7 @@ class Pod(Closing):
         outwards: Mapping[int, Connect],
         ports: Sequence[int],
         is_isolated: bool,
+        policy: DenyAll | None = None,
         timeout: float,
         check: Callable[[], None],
     ) -> Pod:
@@ -105,11 +108,13 @@ class Pod(Closing):
             outwards: Ports of its loopback, and what makes a connection for whoever connects there.
             ports: The ports in it that are to be reached.
             is_isolated: Whether it is to have no network but that.
+            policy: What isolates it, where it has a network nonetheless.
             timeout: Seconds until it has to run.
             check: Called while waiting; what it raises ends that.
 
         Raises:
-            SandboxStartFailed: It does not start.
+            NotCutError: Its network cannot be taken away.
+            SandboxStartFailed: It does not start, or is not as isolated as it is to be.
             ClusterRefusedError: The cluster refuses to make it.
             EngineUnavailable: The cluster does not answer.
         """
@@ -120,23 +125,32 @@ class Pod(Closing):
             create = partial(pod_requests.create_pod, cluster, manifest)
             room.wait_for(create, timeout, check)
             pod._wait_until_running(timeout - (time.monotonic() - began), check)
+            if policy is not None:
+                policy.try_out(pod)
+                pod._policy = policy
             pod._log = PodLog(cluster, pod.name, SERVER, pod._log_file, pod._over.is_set)
             pod._tunnel = Tunnel(
                 pod,
                 dict.fromkeys(ports),
                 outwards,
                 pod._cut_off,
-                is_isolated=is_isolated,
+                is_isolated=is_isolated and policy is None,
                 is_resumed=True,
             )
             pod.ports = pod._tunnel.ports
         except BaseException as error:
-            if isinstance(error, SandboxStartFailed) and pod._over.wait(_END_GRACE):
+            is_told = isinstance(error, NotCutError)
+            if isinstance(error, SandboxStartFailed) and not is_told and pod._over.wait(_END_GRACE):
                 error = SandboxStartFailed(f"While starting: {pod._death()}", log=pod.log_tail())
             with suppress(SandboxError):
                 pod.remove()
             raise error from None
         return pod
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether a policy isolates it, which was tried from inside."""
+        return self._policy is not None
 
     @property
     def name(self) -> str:
@@ -258,6 +272,8 @@ class Pod(Closing):
         with self._remove_lock:
             if self._is_removed:
                 return
+            if self._policy is not None:
+                self._policy.outlive(self)
             # Without an owner, nothing deletes it with the run.
             change = {"metadata": {"labels": {KEPT: "true"}, "ownerReferences": None}}
             pod_requests.change_pod(self._cluster, self.name, change)
@@ -314,6 +330,9 @@ class Pod(Closing):
                 self._changed.wait(0.1)
                 pod = self._pod
             check()
+            uncut = pod_state.why_not_cut(pod)
+            if uncut:
+                raise NotCutError(f"{uncut}.{pod_events.told(self._cluster, self.name)}")
             if self._end is not None:
                 self._log_file.write(pod_requests.last_log(self._cluster, self.name))
                 self._log_file.flush()

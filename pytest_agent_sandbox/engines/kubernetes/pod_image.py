@@ -29,6 +29,9 @@ echo "uid $(id -u)"
 echo "gid $(id -g)"
 echo "home $HOME"
 echo "path $PATH"
+while read -r word value _; do
+    [ "$word" != nameserver ] || echo "names $value"
+done </etc/resolv.conf
 for python in {OUR_PYTHON} python3 python; do
     found=$(command -v "$python") || continue
     version=$("$found" -c '{_VERSION}' 2>/dev/null) || continue
@@ -51,6 +54,7 @@ class PodImage:
         server: How its agent server is started.
         version: The agent server's version; empty where that is not known.
         path: Where its programs are looked for.
+        name_servers: Where pods of the cluster look up names.
     """
 
     reference: str
@@ -58,6 +62,7 @@ class PodImage:
     server: Server
     version: str
     path: str
+    name_servers: tuple[str, ...] = ()
 
 
 def look_into(
@@ -144,7 +149,8 @@ def _output(cluster: Cluster, room: Room, name: str, image: str, timeout: float)
 
 
 def _read(image: str, output: str) -> PodImage:
-    found = dict(line.partition(" ")[::2] for line in output.splitlines())
+    lines = [line.partition(" ")[::2] for line in output.splitlines()]
+    found = dict(lines)
     if "python" in found:
         server = server_of((found["python"], "-m", MODULE))
     elif "binary" in found:
@@ -155,4 +161,11 @@ def _read(image: str, output: str) -> PodImage:
             f"{_BINARY}. Name another one by --sandbox-image."
         )
     account = Account(int(found["uid"]), int(found["gid"]), found.get("home", ""))
-    return PodImage(image, account, server, found.get("version", ""), found.get("path", ""))
+    return PodImage(
+        image,
+        account,
+        server,
+        found.get("version", ""),
+        found.get("path", ""),
+        tuple(value for name, value in lines if name == "names"),
+    )

@@ -120,12 +120,14 @@ class KubernetesWorkspace(Workspace):
             "node": self.pod.node,
             "start_seconds": round(self.start_seconds, 3),
             "isolation": plan.isolation,
+            "security": plan.security,
             **({"used by tests": self.sandbox.uses} if self.sandbox.uses > 1 else {}),
             "memory": spell_size(int(memory)) if memory.isdecimal() else memory,
             **({"cpus": limits["cpu"]} if "cpu" in limits else {}),
         }
         if plan.network in (ISOLATED, NONE):
-            facts["network"] = f"{plan.network}, checked from inside"
+            way = "by a network policy, tried" if self.pod.is_tried else "checked"
+            facts["network"] = f"{plan.network}, {way} from inside"
         if plan.network == ISOLATED:
             facts["may connect to"] = ", ".join(["its LLM", *sorted(plan.allow)])
         return facts
