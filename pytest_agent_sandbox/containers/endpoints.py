@@ -16,7 +16,12 @@ from docker.errors import DockerException, TLSParameterError
 from docker.utils import kwargs_from_env
 
 from pytest_agent_sandbox.containers.proxies import Proxy, proxy_before
+from pytest_agent_sandbox.containers.ssh import CONNECT_TIMEOUT, SSHError
 from pytest_agent_sandbox.errors import EngineUnavailable
+
+# Seconds an address gets to answer before the next one is tried; behind ssh it takes longer.
+_PATIENCE = 3
+_PATIENCE_BY_SSH = CONNECT_TIMEOUT + 5
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,16 @@ class Endpoint:
         return parts.scheme == "ssh"
 
     @property
+    def is_ssh(self) -> bool:
+        """Whether it is reached by ssh."""
+        return self.address.startswith("ssh://")
+
+    @property
+    def patience(self) -> int:
+        """Seconds it gets to answer the first time."""
+        return _PATIENCE_BY_SSH if self.is_ssh else _PATIENCE
+
+    @property
     def proxy(self) -> Proxy | None:
         """The proxy that requests to the engine go to; None where they go there themselves."""
         return proxy_before(self.address, is_tls=self.tls is not None)
@@ -59,7 +74,7 @@ class Endpoint:
         host = urlsplit(self.address).hostname
         return f"{reason}; it was asked through the proxy {proxy}, NO_PROXY={host} leads past it"
 
-    def knock(self, timeout: float) -> None:
+    def knock(self) -> None:
         """Raise OSError if this is a Unix socket that nobody serves.
 
         The SDK would find that out too, but leaves its own socket open then.
@@ -68,7 +83,7 @@ class Endpoint:
         if path in ("", self.address) or sys.platform == "win32":
             return
         with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(timeout)
+            probe.settimeout(self.patience)
             probe.connect(path)
 
 
@@ -150,6 +165,8 @@ def why_unreachable(error: BaseException, timeout: float) -> str:
     """
     for cause in _causes(error):
         match cause:
+            case SSHError():
+                return str(cause)
             case FileNotFoundError():
                 return "there is no such socket"
             case PermissionError():

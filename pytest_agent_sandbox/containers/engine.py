@@ -16,8 +16,9 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException, NotFound
 
+from pytest_agent_sandbox.containers.clients import Client
 from pytest_agent_sandbox.containers.endpoints import Endpoint, find_endpoints
-from pytest_agent_sandbox.containers.proxies import Proxy, container_proxies
+from pytest_agent_sandbox.containers.proxies import container_proxies
 from pytest_agent_sandbox.containers.surroundings import is_in_container, own_container
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError, SettingsError
 from pytest_agent_sandbox.host.closing import Closing
@@ -29,8 +30,6 @@ from pytest_agent_sandbox.host.host_route import (
 )
 from pytest_agent_sandbox.host.ownership import Owner
 
-#: Seconds one address gets to answer before the next one is tried.
-CONNECT_TIMEOUT = 3
 #: Seconds any single engine call may take: a hung engine is an error, not a hang.
 CALL_TIMEOUT = 60
 
@@ -89,16 +88,10 @@ class ContainerEngine(Closing):
         tried: list[str] = []
         for endpoint in find_endpoints(host):
             try:
-                endpoint.knock(CONNECT_TIMEOUT)
-                client = _Client(
-                    endpoint.proxy,
-                    base_url=endpoint.address,
-                    tls=endpoint.tls or False,
-                    version="auto",  # the engine's own API version
-                    timeout=CONNECT_TIMEOUT,
-                )
+                endpoint.knock()
+                client = Client(endpoint)
             except (DockerException, requests.RequestException, OSError, ValueError) as error:
-                reason = endpoint.explain(error, CONNECT_TIMEOUT)
+                reason = endpoint.explain(error, endpoint.patience)
                 tried.append(f"  {endpoint.address} ({endpoint.origin}): {reason}")
                 continue
             client.api.timeout = call_timeout
@@ -280,28 +273,6 @@ class ContainerEngine(Closing):
 
     def __repr__(self) -> str:
         return f"<Engine {self.description} at {self.endpoint}>"
-
-
-class _Client(docker.DockerClient):
-    """The SDK's client, but for the proxy: its own idea of them is not the docker command line's.
-
-    It sends requests to an engine on loopback to a proxy too.
-    """
-
-    def __init__(self, proxy: Proxy | None, **settings: Any) -> None:
-        self.api = _APIClient(proxy, **settings)
-
-
-class _APIClient(docker.APIClient):
-    def __init__(self, proxy: Proxy | None, **settings: Any) -> None:
-        self._proxy = proxy
-        super().__init__(**settings)
-
-    def merge_environment_settings(self, *arguments: Any, **more: Any) -> Any:
-        """Return the settings of a request, without the proxies that requests finds by itself."""
-        settings = super().merge_environment_settings(*arguments, **more)
-        url = None if self._proxy is None else self._proxy.url
-        return {**settings, "proxies": {} if url is None else {"http": url, "https": url}}
 
 
 def explanation(error: APIError) -> str:
