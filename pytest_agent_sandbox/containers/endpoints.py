@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,17 +12,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from docker.context import ContextAPI
-from docker.errors import DockerException, TLSParameterError
-from docker.utils import kwargs_from_env
-
+from pytest_agent_sandbox.containers.certificates import tls_from_environment, why_no_tls
+from pytest_agent_sandbox.containers.contexts import chosen_context
 from pytest_agent_sandbox.containers.proxies import Proxy, proxy_before
 from pytest_agent_sandbox.containers.ssh import CONNECT_TIMEOUT, SSHError
-from pytest_agent_sandbox.errors import EngineUnavailable
 
 # Seconds an address gets to answer before the next one is tried; behind ssh it takes longer.
 _PATIENCE = 3
 _PATIENCE_BY_SSH = CONNECT_TIMEOUT + 5
+_TCP = ("tcp", "http", "https")
+_FROM_HOST = "from DOCKER_HOST"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Endpoint:
     def is_remote(self) -> bool:
         """Whether the engine is, by its address, on another machine."""
         parts = urlsplit(self.address)
-        if parts.scheme in ("tcp", "http", "https"):
+        if parts.scheme in _TCP:
             return parts.hostname not in ("localhost", "127.0.0.1", "::1")
         return parts.scheme == "ssh"
 
@@ -97,40 +97,17 @@ def find_endpoints(host: str | None = None) -> list[Endpoint]:
         host: The address to use; None asks DOCKER_HOST, then the docker context.
 
     Raises:
-        EngineUnavailable: The chosen docker context cannot be read, or the TLS settings are wrong.
+        EngineUnavailable: The chosen docker context cannot be read, or a certificate is missing.
     """
-    try:
-        from_environment = kwargs_from_env()
-    except (DockerException, TLSParameterError, OSError) as error:
-        raise EngineUnavailable(f"The engine's TLS settings cannot be used: {error}") from error
-    tls = from_environment.get("tls")
-    if host:
-        return [Endpoint(host, "as asked for", tls)]
-    if "base_url" in from_environment:
-        return [Endpoint(from_environment["base_url"], "from DOCKER_HOST", tls)]
-    chosen = _context_endpoint()
-    if chosen is not None:
-        return [chosen]
+    for address, origin in ((host, "as asked for"), (os.environ.get("DOCKER_HOST"), _FROM_HOST)):
+        if address:
+            is_tcp = urlsplit(address).scheme in _TCP
+            tls = tls_from_environment(os.environ) if is_tcp else None
+            return [Endpoint(address, origin, tls)]
+    context = chosen_context()
+    if context is not None:
+        return [Endpoint(context.host, f"docker context {context.name!r}", context.tls)]
     return [Endpoint(address, "a usual address") for address in _usual_addresses()]
-
-
-def _context_endpoint() -> Endpoint | None:
-    """Return the endpoint of the docker context; None for the default context, which names none."""
-    try:
-        context = ContextAPI.get_context(os.environ.get("DOCKER_CONTEXT"))
-    except Exception as error:  # the SDK raises a bare Exception for a damaged context
-        raise EngineUnavailable(
-            f"The docker context cannot be read: {error}. `docker context use default` leaves it."
-        ) from error
-    # The stubs promise a context, yet an unknown name gives None.
-    if not context:
-        raise EngineUnavailable(
-            "The docker context chosen by DOCKER_CONTEXT or `docker context use` does not exist; "
-            "`docker context ls` shows those that do."
-        )
-    if context.Name == "default":
-        return None
-    return Endpoint(context.Host or "", f"docker context {context.Name!r}", context.TLSConfig)
 
 
 def _usual_addresses() -> Iterator[str]:
@@ -164,19 +141,33 @@ def why_unreachable(error: BaseException, timeout: float) -> str:
         timeout: The time limit of the attempt, in seconds.
     """
     for cause in _causes(error):
-        match cause:
-            case SSHError():
-                return str(cause)
-            case FileNotFoundError():
-                return "there is no such socket"
-            case PermissionError():
-                return "permission denied (is your user allowed to use the engine?)"
-            case ConnectionRefusedError():
-                return "connection refused"
-            case TimeoutError():
-                return f"no answer within {timeout:g} s"
+        if known := _known_reason(cause, timeout):
+            return known
     text = " ".join(str(error).split())
+    if "HTTP request to an HTTPS server" in text:
+        return (
+            "it wants TLS: set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the folder with "
+            "ca.pem, cert.pem and key.pem"
+        )
     return text.removeprefix("Error while fetching server API version: ")[:300]
+
+
+def _known_reason(cause: BaseException, timeout: float) -> str | None:
+    told: str | None = None
+    match cause:
+        case SSHError():
+            told = str(cause)
+        case ssl.SSLError():
+            told = why_no_tls(cause)
+        case FileNotFoundError():
+            told = "there is no such socket"
+        case PermissionError():
+            told = "permission denied (is your user allowed to use the engine?)"
+        case ConnectionRefusedError():
+            told = "connection refused"
+        case TimeoutError():
+            told = f"no answer within {timeout:g} s"
+    return told
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
