@@ -45,7 +45,7 @@ def chosen_context() -> Context | None:
     name = os.environ.get("DOCKER_CONTEXT") or load_general_config().get("currentContext")
     if not name or name == _DEFAULT:
         return None
-    folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "contexts"
+    folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker", "contexts").absolute()
     # Docker's own names of their folders.
     place = hashlib.sha256(str(name).encode()).hexdigest()
     try:

@@ -6,11 +6,13 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
+
+from docker.tls import TLSConfig
 
 from pytest_agent_sandbox.containers.certificates import tls_from_environment, why_no_tls
 from pytest_agent_sandbox.containers.contexts import chosen_context
@@ -38,6 +40,20 @@ class Endpoint:
     origin: str
     tls: Any = None
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what `of_json` makes it of, in another process: of files, no more than names."""
+        tls = None if self.tls is None else vars(self.tls)
+        return {"address": self.address, "origin": self.origin, "tls": tls}
+
+    @classmethod
+    def of_json(cls, found: Mapping[str, Any]) -> Self:
+        """Return the one that `as_json` was of."""
+        tls = found["tls"]
+        if tls is not None:
+            cert = None if tls["cert"] is None else tuple(tls["cert"])
+            tls = TLSConfig(client_cert=cert, ca_cert=tls["ca_cert"], verify=tls["verify"])
+        return cls(found["address"], found["origin"], tls)
+
     @property
     def is_remote(self) -> bool:
         """Whether the engine is, by its address, on another machine."""
@@ -50,6 +66,17 @@ class Endpoint:
     def is_ssh(self) -> bool:
         """Whether it is reached by ssh."""
         return self.address.startswith("ssh://")
+
+    @property
+    def words(self) -> str:
+        """Who names it and how it is reached, in words."""
+        if self.is_ssh:
+            return f"{self.origin}, by ssh"
+        if urlsplit(self.address).scheme not in _TCP:
+            return self.origin
+        if self.tls is None:
+            return f"{self.origin}, by TCP without TLS"
+        return f"{self.origin}, by TLS{'' if self.tls.verify else ' that trusts anybody'}"
 
     @property
     def patience(self) -> int:

@@ -53,11 +53,12 @@ class ContainerEngine(Closing):
         description: Name and version for people, such as ``Docker 20.10.24``.
         platform: What its containers run on, such as ``linux/amd64``.
         is_remote: Whether the engine is on another machine, by its address.
+        way: The address with all that leads there: who names it, and the certificates.
     """
 
     def __init__(self, client: docker.DockerClient, endpoint: Endpoint) -> None:
         self.client = client
-        self._endpoint = endpoint
+        self.way = endpoint
         self.endpoint = endpoint.address
         self.is_remote = endpoint.is_remote
         with self.calling("tell its version"):
@@ -71,7 +72,9 @@ class ContainerEngine(Closing):
         self._owner_lock = threading.Lock()
 
     @classmethod
-    def connect(cls, host: str | None = None, *, call_timeout: int = CALL_TIMEOUT) -> Self:
+    def connect(
+        cls, host: str | Endpoint | None = None, *, call_timeout: int = CALL_TIMEOUT
+    ) -> Self:
         """Connect to the engine that the user's docker command line would use, or to a usual one.
 
         The address comes from ``host``, else DOCKER_HOST, else the docker context, and what was
@@ -79,14 +82,14 @@ class ContainerEngine(Closing):
         sockets of Docker, Docker Desktop, Colima, Rancher Desktop and Podman are tried.
 
         Args:
-            host: The engine's address; None to find it.
+            host: The engine's address, or a whole `way`; None to find it.
             call_timeout: Seconds a single call to the engine may take.
 
         Raises:
             EngineUnavailable: No engine answers; the message lists every address and its reason.
         """
         tried: list[str] = []
-        for endpoint in find_endpoints(host):
+        for endpoint in [host] if isinstance(host, Endpoint) else find_endpoints(host):
             try:
                 endpoint.knock()
                 client = Client(endpoint)
@@ -125,7 +128,7 @@ class ContainerEngine(Closing):
         except APIError as error:
             raise SandboxError(f"The engine could not {action}: {explanation(error)}") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            reason = self._endpoint.explain(error, self.client.api.timeout)
+            reason = self.way.explain(error, self.client.api.timeout)
             raise EngineUnavailable(
                 f"The container engine at {self.endpoint} no longer answers; "
                 f"it was asked to {action}: {reason}"

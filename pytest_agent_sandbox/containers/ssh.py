@@ -109,11 +109,12 @@ class SSHAdapter(UnixHTTPAdapter):
         super().__init__("http+unix:///", timeout)
 
     def get_connection(self, url: Any, proxies: Any = None) -> Any:  # noqa: ARG002 - of the base
-        """Return the connections to the engine."""
+        """Return the connections to the engine: the same for all addresses, as each takes long."""
         with self.pools.lock:
-            pool = self.pools.get(url)
+            pool = self.pools.get(self._command[0])
             if pool is None:
-                pool = self.pools[url] = _Pool(self._command, self.timeout, self.max_pool_size)
+                pool = _Pool(self._command, self.timeout, self.max_pool_size)
+                self.pools[self._command[0]] = pool
         return pool
 
 

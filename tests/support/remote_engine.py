@@ -18,9 +18,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 
+from pytest_agent_sandbox.containers.engine import ContainerEngine
+from pytest_agent_sandbox.errors import SandboxError
 from tests.support.certificates import Authority
 
 NEEDED = ("dockerd", "sshd", "ssh", "ssh-keygen", "ip", "nsenter", "iptables")
@@ -112,6 +115,7 @@ def remote_engine(image: str, of: docker.DockerClient) -> Iterator[RemoteEngine]
         address, namespace = undo.enter_context(_network())
         found = RemoteEngine(address, folder, f"unix://{folder}/docker.sock")
         Authority("an authority").write(found.certificates, address)
+        undo.enter_context(_in_memory(folder / "data"))
         undo.enter_context(_engine(found, namespace))
         undo.enter_context(_sshd(found, namespace))
         _copy_image(image, of, found)
@@ -122,7 +126,9 @@ def remote_engine(image: str, of: docker.DockerClient) -> Iterator[RemoteEngine]
 def _network() -> Iterator[tuple[str, str]]:
     """A network namespace with a cable to this machine's; its address, and its name."""
     name = f"far{secrets.token_hex(3)}"
-    taken = subprocess.run(["ip", "-4", "address"], capture_output=True, text=True).stdout
+    taken = subprocess.run(
+        ["ip", "-4", "address"], capture_output=True, text=True, check=True
+    ).stdout
     number = next(n for n in range(200, 255) if f"10.214.{n}." not in taken)
     here, there = f"10.214.{number}.1", f"10.214.{number}.2"
     _do("ip", "netns", "add", name)
@@ -138,7 +144,18 @@ def _network() -> Iterator[tuple[str, str]]:
     finally:
         # With it goes the cable.
         _do("ip", "netns", "delete", name)
-        subprocess.run(["ip", "link", "delete", f"{name}h"], capture_output=True)
+        subprocess.run(["ip", "link", "delete", f"{name}h"], capture_output=True, check=False)
+
+
+@contextlib.contextmanager
+def _in_memory(folder: Path) -> Iterator[None]:
+    """A folder that is written to, and gone again, in a moment."""
+    folder.mkdir()
+    _do("mount", "-t", "tmpfs", "tmpfs", str(folder))
+    try:
+        yield
+    finally:
+        _do("umount", "--recursive", str(folder))
 
 
 @contextlib.contextmanager
@@ -161,9 +178,8 @@ def _engine(found: RemoteEngine, namespace: str) -> Iterator[None]:
 
 
 def _answers(address: str) -> bool:
-    with contextlib.suppress(docker.errors.DockerException, OSError):
-        with contextlib.closing(docker.DockerClient(address)) as client:
-            return bool(client.ping())
+    with contextlib.suppress(SandboxError), ContainerEngine.connect(address):
+        return True
     return False
 
 
@@ -249,6 +265,6 @@ def _copy_image(image: str, of: docker.DockerClient, to: RemoteEngine) -> None:
         of.api.remove_container(container)
 
 
-def _do(*command: str, stdin: object = subprocess.DEVNULL) -> None:
-    done = subprocess.run(command, stdin=stdin, capture_output=True, text=True)  # type: ignore[call-overload]
+def _do(*command: str, stdin: Any = subprocess.DEVNULL) -> None:
+    done = subprocess.run(command, stdin=stdin, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)[:200]}: {done.stderr}"
