@@ -6,6 +6,7 @@ connections into one, where a server allows ten.
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -43,6 +44,8 @@ _OPTIONS = (
 _END_GRACE = 1.0
 # Characters of what ssh complained of that an error quotes.
 _SHOWN = 300
+# Of the engine's socket, in what a shell takes as it is.
+_PATH = re.compile(r"[\w./-]*")
 _DIAL = ("system", "dial-stdio")
 # How ssh ends: by what is run at the other end, or by its own failure.
 _NOT_FOUND = 127
@@ -62,12 +65,14 @@ def ssh_command(address: str) -> list[str]:
     Raises:
         EngineUnavailable: It is not of that form, or there is no ssh here.
     """
+    parts = urlsplit(address)
     try:
-        parts = urlsplit(address)
         port, host = parts.port, parts.hostname
     except ValueError:
         port = host = None
-    if not host or parts.password is not None or parts.query or parts.fragment:
+    # What is between the slashes is for a shell at the other end.
+    is_plain = _PATH.fullmatch(parts.path) and not (host or "").startswith("-")
+    if not host or not is_plain or parts.password is not None or parts.query or parts.fragment:
         # A password is not repeated.
         raise EngineUnavailable(
             "The engine's address is not of the form ssh://USER@HOST:PORT. A password has no place "
