@@ -26,7 +26,7 @@ from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import SandboxError
 from tests.support.certificates import Authority
 
-NEEDED = ("dockerd", "sshd", "ssh", "ssh-keygen", "ip", "nsenter", "iptables")
+NEEDED = ("dockerd", "sshd", "ssh", "ssh-keygen", "ip", "nsenter", "setpriv", "docker")
 TLS_PORT, SSH_PORT = 2376, 2222
 IMAGE = "far/agent-server:1"
 _PATIENCE = 30
@@ -219,7 +219,15 @@ def _sshd(found: RemoteEngine, namespace: str) -> Iterator[None]:
 def _running(command: list[str], namespace: str, log: Path) -> Iterator[None]:
     with log.open("wb") as file:
         process = subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/{namespace}", *command],
+            # Its end is that of the tests, should they be killed.
+            [
+                "setpriv",
+                "--pdeathsig",
+                "TERM",
+                "nsenter",
+                f"--net=/run/netns/{namespace}",
+                *command,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
