@@ -158,7 +158,7 @@ def test_a_killed_run_leaves_nothing(remote: Project, far: RemoteEngine, way: st
         assert far.containers()
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=30)
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while far.containers():
         assert time.monotonic() < end, far.containers()
         time.sleep(0.2)
