@@ -176,7 +176,7 @@ class DockerEngine(SandboxEngine):
 
     def _make_supply(self) -> SandboxSupply[DockerPlan, Container]:
         engine = self.connection
-        watcher = self._closing.enter_context(Watcher(engine.owner.id))
+        watcher = self._closing.enter_context(Watcher(engine.owner.id, way=engine.way))
         owned = {OWNER: engine.owner.id}
         self._closing.callback(_reporting, lambda: remove_labelled(engine, owned))
         supply = SandboxSupply(
