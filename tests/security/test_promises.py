@@ -81,6 +81,10 @@ PROMISES = {
     "what is connected to is the address that was looked at": [
         "host/test_egress.py::test_a_name_is_looked_up_once"
     ],
+    "judge in a container that the agent was never in": [
+        "engines/docker/test_verification.py",
+        "end_to_end/test_verification.py",
+    ],
     "not even an LLM": ["end_to_end/test_network.py::test_none_has_files_and_commands_and_no_llm"],
     "values of `env` and `headers` of MCP servers": [
         "client/test_secret_fields.py",
