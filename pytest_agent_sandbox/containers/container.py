@@ -30,7 +30,7 @@ from pytest_agent_sandbox.errors import (
 )
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.log_file import LogFile
-from pytest_agent_sandbox.host.multiplexer import Connect
+from pytest_agent_sandbox.host.multiplexer import Connect, Inside
 from pytest_agent_sandbox.host.tunnel import Tunnel
 
 logger = seldom.logger(__name__)
@@ -88,7 +88,7 @@ class Container:
         log_path: str | Path,
         echo: Callable[[bytes], object] | None = None,
         clean: Callable[[str], str] | None = None,
-        outwards: Mapping[int, Connect] | None = None,
+        outwards: Mapping[Inside, Connect] | None = None,
     ) -> Self:
         """Create and start a container; whatever fails, none is left behind.
 
@@ -99,8 +99,8 @@ class Container:
                 added to.
             echo: Called with each piece of its output too, in a thread of its own.
             clean: Given each line before it is written, in that thread.
-            outwards: Of a container without a network, or a `tunneled` one: ports of its loopback,
-                and what makes a connection for whoever connects to them there. See `Tunnel`.
+            outwards: Of a container without a network, or a `tunneled` one: addresses of its
+                loopback, and what makes a connection for who connects there. See `Tunnel`.
 
         Raises:
             ImageNotFound: The engine lacks the image, or has it for another platform.
@@ -293,6 +293,11 @@ class Container:
             self._close_tunnel()
             self._end.complete()
 
+    @property
+    def unheard(self) -> Mapping[Inside, str]:
+        """Why nothing listens, by the addresses outwards where that could not be."""
+        return self._tunnel.unheard if self._tunnel is not None else {}
+
     def __enter__(self) -> Self:
         return self
 
@@ -307,7 +312,7 @@ class Container:
     def __repr__(self) -> str:
         return f"<Container {self.name} of {self.spec.image}>"
 
-    def _open_tunnel(self, outwards: Mapping[int, Connect]) -> None:
+    def _open_tunnel(self, outwards: Mapping[Inside, Connect]) -> None:
         try:
             self._tunnel = Tunnel(
                 self,

@@ -64,6 +64,7 @@ class ContainerSpec:
         network: Name of the network to join; None for the engine's default one.
         tunneled: Whether ports are reached by a `Tunnel` although there is a network.
         extra_hosts: Host names the container shall know, with their addresses.
+        sysctls: Settings of the kernel for it alone.
         gpus: Whether it gets all GPUs.
         memory: Its memory limit in bytes, or with a unit (``"2g"``). Swap does not add to it.
         cpus: How many CPUs it may use at a time, such as 1.5.
@@ -99,6 +100,7 @@ class ContainerSpec:
     network: str | None = None
     tunneled: bool = False
     extra_hosts: Mapping[str, str] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
     gpus: bool = False
     memory: int | str | None = None
     cpus: float | None = None
@@ -180,6 +182,7 @@ class ContainerSpec:
                 shm_size=size_in_bytes("shm_size", self.shm_size),
                 network_mode=self.network,
                 extra_hosts=dict(self.extra_hosts),
+                sysctls=dict(self.sysctls) or None,
                 device_requests=(
                     [DeviceRequest(count=-1, capabilities=[["gpu"]])] if self.gpus else None
                 ),

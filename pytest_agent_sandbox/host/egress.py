@@ -57,10 +57,11 @@ def allowed_places(places: Iterable[str]) -> frozenset[str]:
 
 
 class Egress:
-    """An HTTP proxy for one container: it makes connections to allowed places, and counts.
+    """The way out of one container: it makes connections to allowed places, and counts.
 
     Names are looked up on this machine, whose own loopback is called `host.docker.internal`. It
-    has no address by which it is reached: a `Tunnel` calls `connect`.
+    has no address by which it is reached: a `Tunnel` calls `connect` for its
+    HTTP proxy, and `reach` for a single place, whatever is spoken there.
 
     Args:
         places: The allowed ones, as `allowed_places` returns them.
@@ -68,18 +69,39 @@ class Egress:
     Attributes:
         allowed: How often which place was asked for that is allowed.
         refused: The same of those that are not.
+        failed: Why places that are allowed could not be reached, by their names.
     """
 
     def __init__(self, places: frozenset[str]) -> None:
         self._places = places
         self.allowed: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.failed: dict[str, str] = {}
         self._serving: set[asyncio.Task[None]] = set()
 
     def forget(self) -> None:
         """Begin to count anew."""
         self.allowed = Counter()
         self.refused = Counter()
+        self.failed = {}
+
+    async def reach(self, host: str, port: int) -> Ends:
+        """Connect to a place, for who connects to its name in the container, and count.
+
+        Raises:
+            OSError: It is not allowed, or cannot be reached.
+        """
+        name = _place(host, port)
+        if name not in self._places:
+            _count(self.refused, name)
+            raise ConnectionRefusedError(f"{name} is not allowed")
+        _count(self.allowed, name)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await _reach((host, port))
+        except (OSError, UnicodeError) as error:  # the last: a name that DNS has not
+            self.failed[name] = str(error) or f"no answer within {_PATIENCE:.0f} s"
+            raise ConnectionRefusedError(self.failed[name]) from error
 
     async def connect(self) -> Ends:
         """Open a connection to the proxy, in this thread's event loop."""
@@ -127,7 +149,8 @@ class Egress:
             async with asyncio.timeout(_PATIENCE):
                 far_reader, far_writer = await _reach(place)
         except (OSError, TimeoutError, UnicodeError) as error:  # the last: a name that DNS has not
-            await _answer(writer, _BAD_GATEWAY, f"{name} cannot be reached: {error}")
+            self.failed[name] = str(error) or f"no answer within {_PATIENCE:.0f} s"
+            await _answer(writer, _BAD_GATEWAY, f"{name} cannot be reached: {self.failed[name]}")
             return
         try:
             if is_tunnel:
@@ -259,6 +282,17 @@ def _count(counter: Counter[str], name: str) -> None:
 
 def _place(host: str, port: int) -> str:
     return f"{host_in_url(host.strip('[]').lower())}:{port}"
+
+
+def told_of(egress: Egress) -> dict[str, str]:
+    """Return what a report says of the places that were asked for."""
+    told = {"connected to": counted(egress.allowed), "was refused": counted(egress.refused)}
+    why = [f"{place} ({reason})" for place, reason in [*egress.failed.items()][:_MOST_PLACES]]
+    return {
+        title: words
+        for title, words in (*told.items(), ("could not reach", ", ".join(why)))
+        if words
+    }
 
 
 def counted(places: Mapping[str, int]) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[], Awaitable[Ends]]
+#: An address of the container's loopback, and a port of it.
+Inside = tuple[str, int]
 
 #: A frame: the connection's number, what it is, and the length of what follows.
 HEADER = struct.Struct(">IBI")

@@ -7,7 +7,6 @@ whose names it uses. Who connects to its address, one after the other, carries t
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
 import struct
@@ -17,9 +16,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Optional
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.host.multiplexer import LARGEST, Multiplexer, TunnelError
+    from pytest_agent_sandbox.host.multiplexer import LARGEST, Inside, Multiplexer, TunnelError
     from pytest_agent_sandbox.host.resumption import FRAME, MOST_KEPT, Resumption, ResumptionError
-    from pytest_agent_sandbox.host.tunnel_inside import connect, listening, ways_out
+    from pytest_agent_sandbox.host.tunnel_inside import connect, listening, look_around
 
 # Seconds for which nobody may carry the stream on, before this ends.
 _GRACE = 120.0
@@ -34,16 +33,16 @@ class Carrier:
         self._changed = asyncio.Event()
         self._multiplexer = Multiplexer(self._send, connect, 2)
 
-    async def run(self, ports: Sequence[int], listener: socket.socket) -> None:
+    async def run(self, ends: dict[int, socket.socket], listener: socket.socket) -> None:
         """Carry connections until nobody carries the stream on.
 
         Args:
-            ports: On which to listen for connections outwards.
+            ends: What listens for connections outwards.
             listener: Where those connect that carry the stream.
         """
         sending = asyncio.ensure_future(self._multiplexer.run())
         server = await asyncio.start_unix_server(self._carry, sock=listener)
-        async with listening(ports, self._multiplexer):
+        async with listening(ends, self._multiplexer):
             last, loop = 0.0, asyncio.get_event_loop()
             last = loop.time()
             while loop.time() - last < _GRACE and not sending.done():
@@ -97,17 +96,17 @@ class Carrier:
                 await writer.drain()
 
 
-def main(ports: Sequence[int], is_isolated: bool, address: str) -> None:
+def main(places: Sequence[Inside], is_isolated: bool, address: str) -> None:
     """Look around, tell, and carry in a process of its own, which stays.
 
     Args:
-        ports: On which to listen for connections outwards.
+        places: On which to listen for connections outwards.
         is_isolated: Whether there is to be no other way out.
         address: The abstract address at which the stream is carried on.
     """
-    problems = ways_out() if is_isolated else []
+    ends, line = look_around(places, is_isolated)
     listener = socket.socket(socket.AF_UNIX)
-    if not problems:
+    if ends is not None:
         listener.bind("\0" + address)
         listener.listen(4)
         if os.fork() == 0:
@@ -115,12 +114,12 @@ def main(ports: Sequence[int], is_isolated: bool, address: str) -> None:
             nowhere = os.open(os.devnull, os.O_RDWR)
             for stream in range(3):
                 os.dup2(nowhere, stream)
-            asyncio.run(_run(ports, listener))
+            asyncio.run(_run(ends, listener))
             os._exit(0)
-    sys.stdout.write(json.dumps({"problems": problems}) + "\n")
+    sys.stdout.write(line)
     sys.stdout.flush()
     os._exit(0)
 
 
-async def _run(ports: Sequence[int], listener: socket.socket) -> None:
-    await Carrier().run(ports, listener)
+async def _run(ends: dict[int, socket.socket], listener: socket.socket) -> None:
+    await Carrier().run(ends, listener)

@@ -17,6 +17,7 @@ from pytest_agent_sandbox.host import (
     resumption,
     tunnel_inside,
 )
+from pytest_agent_sandbox.host.multiplexer import Inside
 from pytest_agent_sandbox.host.program import Program, RunningContainer
 from pytest_agent_sandbox.host.resumption import FRAME, MOST_KEPT, Resumption, ResumptionError
 
@@ -31,7 +32,7 @@ class ResumedProgram(Program):
 
     Args:
         container: The container.
-        ports: The arguments of `resumed_inside.main`, but for its address.
+        places: The arguments of `resumed_inside.main`, but for its address.
         is_isolated: As above.
         patience: Seconds that the container may take to begin.
 
@@ -40,7 +41,11 @@ class ResumedProgram(Program):
     """
 
     def __init__(
-        self, container: RunningContainer, ports: Sequence[int], is_isolated: bool, patience: float
+        self,
+        container: RunningContainer,
+        places: Sequence[Inside],
+        is_isolated: bool,
+        patience: float,
     ) -> None:
         super().__init__("tunnel", patience)
         self._container = container
@@ -55,7 +60,7 @@ class ResumedProgram(Program):
         #: For who waits to send; its lock is that of the state too.
         self._changed = threading.Condition()
         modules = [multiplexer, resumption, tunnel_inside, resumed_inside]
-        arguments = [list(ports), is_isolated, self._address]
+        arguments = [list(places), is_isolated, self._address]
         starting = container.start_program("tunnel", modules, arguments, patience=patience)
         try:
             self._line = starting.read_line(patience)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from pytest_agent_sandbox.errors import SandboxStartFailed, SettingsError
 from pytest_agent_sandbox.host import multiplexer, tunnel_inside
 from pytest_agent_sandbox.host.closing import Closing
-from pytest_agent_sandbox.host.multiplexer import Connect, Ends, Multiplexer, TunnelError
+from pytest_agent_sandbox.host.multiplexer import Connect, Ends, Inside, Multiplexer, TunnelError
 from pytest_agent_sandbox.host.program import Program, RunningContainer
 from pytest_agent_sandbox.host.resumed_program import ResumedProgram
 
@@ -49,12 +49,17 @@ class Tunnel(Closing):
         container: The container.
         ports: Servers in the container by port, and the ports of 127.0.0.1 here on which they are
             to be reached; None lets the system choose.
-        outwards: Ports of 127.0.0.1 in the container, and what makes a connection for whoever
-            connects to them there; it may raise `OSError` to refuse.
+        outwards: Addresses of the container's loopback, each with a port, and what makes a
+            connection for whoever connects to them there; it may raise `OSError` to refuse.
         on_end: Called, in a thread of the tunnel's, when it ends before it is closed, with the
             reason.
         is_isolated: Whether the container is to have no network.
         is_resumed: Whether the stream is taken up again where it breaks off.
+
+    Attributes:
+        ports: The ports of 127.0.0.1 on which the container's are reached.
+        unheard: Why nothing listens, by the addresses outwards where that could not be, such as a
+            port below 1024 where the kernel lets nobody; those of 127.0.0.1 are never among them.
 
     Raises:
         SandboxStartFailed: It is isolated and has a network, or there is no Python in it.
@@ -66,25 +71,24 @@ class Tunnel(Closing):
         self,
         container: RunningContainer,
         ports: Mapping[int, int | None],
-        outwards: Mapping[int, Connect],
+        outwards: Mapping[Inside, Connect],
         on_end: Callable[[str], object],
         *,
         is_isolated: bool = True,
         is_resumed: bool = False,
     ) -> None:
-        self._outwards = outwards
+        self._outwards = list(outwards.values())
         self._on_end = on_end
         self._closing = threading.Event()
-        self._program = _program(container, sorted(outwards), is_isolated, is_resumed)
+        self._program = _program(container, list(outwards), is_isolated, is_resumed)
         self._servers: dict[int, socket.socket] = {}
         self._listening: list[asyncio.Server] = []
         self._is_over = threading.Event()
         self._begun: Future[_Carrying] = Future()
         self._threads: list[threading.Thread] = []
         try:
-            self._wait_for_the_other_end()
+            self.unheard = self._wait_for_the_other_end(list(outwards))
             self._servers = _listen(ports)
-            #: The ports of 127.0.0.1 on which the container's are reached.
             self.ports = {port: end.getsockname()[1] for port, end in self._servers.items()}
             for name, target in (("carry", self._carry), ("read", self._read)):
                 title = f"agent-sandbox-tunnel-{name}"
@@ -112,19 +116,27 @@ class Tunnel(Closing):
         for server in self._servers.values():
             server.close()
 
-    def _wait_for_the_other_end(self) -> None:
+    def _wait_for_the_other_end(self, places: Sequence[Inside]) -> dict[Inside, str]:
         try:
-            problems = json.loads(self._program.read_line(_PATIENCE))["problems"]
-        except (OSError, ValueError) as error:
+            told = json.loads(self._program.read_line(_PATIENCE))
+            problems = told["problems"]
+            unheard = {places[int(number)]: why for number, why in told["unheard"].items()}
+        except (OSError, ValueError, LookupError) as error:
             reason = self._program.why_gone(error)
             raise SandboxStartFailed(f"The way into the container was not made: {reason}") from None
         if problems:
             raise SandboxStartFailed(
                 f"The container was to be isolated, and is not: {'; '.join(problems)}."
             )
+        for (address, port), why in unheard.items():
+            if address == _LOOPBACK:
+                raise SandboxStartFailed(
+                    f"The way into the container was not made: port {port} there: {why}"
+                )
         if isinstance(self._program, ResumedProgram):
             self._program.begin_stream()
         self._program.wait_forever()
+        return unheard
 
     def _carry(self) -> None:
         """Do everything but reading, in a thread of its own."""
@@ -223,19 +235,19 @@ class Tunnel(Closing):
             self._closing.set()
             self._on_end(reason)
 
-    async def _connect(self, port: int) -> Ends:
-        if port not in self._outwards:
-            raise ConnectionRefusedError(f"nothing is at port {port}")
-        return await self._outwards[port]()
+    async def _connect(self, number: int) -> Ends:
+        if number >= len(self._outwards):
+            raise ConnectionRefusedError(f"nothing has the number {number}")
+        return await self._outwards[number]()
 
 
 def _program(
-    container: RunningContainer, ports: list[int], is_isolated: bool, is_resumed: bool
+    container: RunningContainer, places: list[Inside], is_isolated: bool, is_resumed: bool
 ) -> Program:
     if is_resumed:
-        return ResumedProgram(container, ports, is_isolated, _PATIENCE)
+        return ResumedProgram(container, places, is_isolated, _PATIENCE)
     modules = [multiplexer, tunnel_inside]
-    return container.start_program("tunnel", modules, [ports, is_isolated], patience=_PATIENCE)
+    return container.start_program("tunnel", modules, [places, is_isolated], patience=_PATIENCE)
 
 
 def _listen(ports: Mapping[int, int | None]) -> dict[int, socket.socket]:

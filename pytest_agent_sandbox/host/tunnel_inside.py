@@ -13,12 +13,12 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
-    from pytest_agent_sandbox.host.multiplexer import LARGEST, Ends, Multiplexer
+    from pytest_agent_sandbox.host.multiplexer import LARGEST, Ends, Inside, Multiplexer
 
 _LOOPBACK = "127.0.0.1"
 # Addresses that must be out of reach: the internet, clouds' metadata, the engine's usual bridge.
@@ -65,11 +65,36 @@ async def connect(port: int) -> Ends:
     return await asyncio.open_connection(_LOOPBACK, port)
 
 
-async def serve(ports: Sequence[int]) -> None:
+def listeners(places: Sequence[Inside]) -> tuple[dict[int, socket.socket], dict[int, str]]:
+    """Listen for connections outwards.
+
+    Args:
+        places: Where.
+
+    Returns:
+        What listens, and why something does not, by the places' numbers.
+    """
+    found, problems = {}, {}
+    for number, (address, port) in enumerate(places):
+        end = socket.socket()
+        try:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            end.bind((address, port))
+            end.listen(100)
+        except OSError as error:
+            end.close()
+            problems[number] = str(error.strerror)
+        else:
+            found[number] = end
+    return found, problems
+
+
+async def serve(ends: dict[int, socket.socket], line: bytes) -> None:
     """Carry connections until the outer end is gone.
 
     Args:
-        ports: On which to listen for connections outwards.
+        ends: What listens for connections outwards.
+        line: What the outer end is told first.
     """
     loop = asyncio.get_event_loop()
     source = asyncio.StreamReader()
@@ -85,8 +110,8 @@ async def serve(ports: Sequence[int]) -> None:
     multiplexer = Multiplexer(send, connect, 2)
     sending = asyncio.ensure_future(multiplexer.run())
     try:
-        async with listening(ports, multiplexer):
-            await send(b'{"problems": []}\n')
+        async with listening(ends, multiplexer):
+            await send(line)
             while True:
                 data = await source.read(LARGEST)
                 if not data:
@@ -97,15 +122,15 @@ async def serve(ports: Sequence[int]) -> None:
 
 
 @asynccontextmanager
-async def listening(ports: Sequence[int], multiplexer: Multiplexer) -> AsyncIterator[None]:
-    """Listen for connections outwards."""
+async def listening(
+    ends: dict[int, socket.socket], multiplexer: Multiplexer
+) -> AsyncIterator[None]:
+    """Take connections outwards."""
 
-    def listen(port: int) -> Awaitable[asyncio.AbstractServer]:
-        return asyncio.start_server(
-            lambda reader, writer: multiplexer.accept(port, reader, writer), _LOOPBACK, port
-        )
+    def accept(number: int) -> Any:
+        return lambda reader, writer: multiplexer.accept(number, reader, writer)
 
-    servers = [await listen(port) for port in ports]
+    servers = [await asyncio.start_server(accept(number), sock=end) for number, end in ends.items()]
     try:
         yield
     finally:
@@ -113,16 +138,31 @@ async def listening(ports: Sequence[int], multiplexer: Multiplexer) -> AsyncIter
             server.close()
 
 
-def main(ports: Sequence[int], is_isolated: bool) -> None:
-    """Look around, tell, and carry.
+def look_around(
+    places: Sequence[Inside], is_isolated: bool
+) -> tuple[Optional[dict[int, socket.socket]], str]:
+    """Return what listens for connections outwards, if all is well, and the line that tells.
 
     Args:
-        ports: On which to listen for connections outwards.
+        places: Where to listen.
         is_isolated: Whether there is to be no other way out.
     """
     problems = ways_out() if is_isolated else []
-    if problems:
-        sys.stdout.write(json.dumps({"problems": problems}) + "\n")
+    ends, unheard = listeners([] if problems else places)
+    line = json.dumps({"problems": problems, "unheard": unheard}) + "\n"
+    return (None if problems else ends), line
+
+
+def main(places: Sequence[Inside], is_isolated: bool) -> None:
+    """Look around, tell, and carry.
+
+    Args:
+        places: On which to listen for connections outwards.
+        is_isolated: Whether there is to be no other way out.
+    """
+    ends, line = look_around(places, is_isolated)
+    if ends is None:
+        sys.stdout.write(line)
         sys.stdout.flush()
         return
-    asyncio.run(serve(ports))
+    asyncio.run(serve(ends, line.encode()))

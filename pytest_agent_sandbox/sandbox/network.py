@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.host.egress import Egress
 from pytest_agent_sandbox.host.host_route import CONTAINER_HOST_NAME
-from pytest_agent_sandbox.host.multiplexer import Connect, Ends
+from pytest_agent_sandbox.host.multiplexer import Connect, Ends, Inside
+from pytest_agent_sandbox.sandbox.forwards import Forwards, Place
 
 #: Whatever the engine's default network lets it reach.
 OPEN = "open"
@@ -82,17 +84,26 @@ def check_allow(network: str, allow: frozenset[str]) -> None:
         )
 
 
-def network_environment(network: str) -> dict[str, str]:
-    """Return what programs in a sandbox are told of its network."""
+def network_environment(network: str, direct: Iterable[str] = ()) -> dict[str, str]:
+    """Return what programs in a sandbox are told of its network.
+
+    Args:
+        network: The network.
+        direct: Names that they are to reach past the proxy.
+    """
     if network != ISOLATED:
         return {}
     # All of them: those of the image, or of the engine's command line, lead nowhere from there.
     names = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY")
-    told = dict.fromkeys(names, f"http://{LOOPBACK}:{PROXY_PORT}") | {"NO_PROXY": ",".join(_HERE)}
+    told = dict.fromkeys(names, f"http://{LOOPBACK}:{PROXY_PORT}") | {
+        "NO_PROXY": ",".join((*_HERE, *direct))
+    }
     return told | {name.lower(): value for name, value in told.items()}
 
 
-def ways_out(network: str, gateway: WayToGateway, egress: Egress) -> Mapping[int, Connect]:
+def ways_out(
+    network: str, gateway: WayToGateway, egress: Egress, forwards: Forwards
+) -> Mapping[Inside, Connect]:
     """Return where ports of a sandbox's loopback lead."""
 
     async def to_gateway() -> Ends:
@@ -101,5 +112,40 @@ def ways_out(network: str, gateway: WayToGateway, egress: Egress) -> Mapping[int
             raise ConnectionRefusedError("no agent was started yet")
         return await asyncio.open_connection(*address)
 
-    ways: dict[int, Connect] = {GATEWAY_PORT: to_gateway} if gateway.is_tunneled else {}
-    return ways | {PROXY_PORT: egress.connect} if network == ISOLATED else ways
+    ways: dict[Inside, Connect] = {}
+    if gateway.is_tunneled:
+        ways[LOOPBACK, GATEWAY_PORT] = to_gateway
+    if network == ISOLATED:
+        ways[LOOPBACK, PROXY_PORT] = egress.connect
+        ways |= forwards.ways()
+    return ways
+
+
+def allowed_forwards(places: Collection[Place], allow: Iterable[str], egress: Egress) -> Forwards:
+    """Return a sandbox's places: those that its test allows lead there, past egress's checks."""
+    forwards, allowed = Forwards(places), set(allow)
+    for name, port in places:
+        if f"{name}:{port}" in allowed:
+            forwards.lead(name, port, partial(egress.reach, name, port))
+    return forwards
+
+
+def network_facts(
+    network: str, allow: Iterable[str], unheard: Mapping[Inside, str]
+) -> dict[str, str]:
+    """Return what a report says of what a sandbox can reach.
+
+    Args:
+        network: Its network.
+        allow: Where it may connect to.
+        unheard: Where nothing listens in it for places that it knows by name, and why.
+    """
+    if network not in (ISOLATED, NONE):
+        return {}
+    facts = {"network": f"{network}, checked from inside"}
+    if network == ISOLATED:
+        facts["may connect to"] = ", ".join(["its LLM", *sorted(allow)])
+    if unheard:
+        lost = sorted({f"port {port} ({why})" for (_, port), why in unheard.items()})
+        facts["reaches by its proxy only"] = ", ".join(lost)
+    return facts

@@ -23,6 +23,7 @@ from pytest_agent_sandbox.sandbox.agent_server import (
     secret_environment,
     wake,
 )
+from pytest_agent_sandbox.sandbox.forwards import Forwards
 from pytest_agent_sandbox.sandbox.kinds import C, P, SandboxContainer
 from pytest_agent_sandbox.sandbox.recycle import FirstState, Recycler
 
@@ -97,15 +98,24 @@ class Sandbox(Generic[P, C]):
         template: Starts its servers; None where its container has started the only one.
         recycler: Brings it back to its first state; None where it cannot be.
         egress: Counts what it has asked for of the outside, where it is isolated.
+        forwards: Where the places lead that it knows by name, where it is isolated.
     """
 
     def __init__(
-        self, plan: P, container: C, keys: Keys, egress: Egress, *, is_dormant: bool
+        self,
+        plan: P,
+        container: C,
+        keys: Keys,
+        egress: Egress,
+        forwards: Forwards,
+        *,
+        is_dormant: bool,
     ) -> None:
         self.plan = plan
         self.container = container
         self.start_seconds = 0.0
         self.egress = egress
+        self.forwards = forwards
         self.uses = 0
         self.template: Template | None = None
         self.recycler: Recycler | None = None

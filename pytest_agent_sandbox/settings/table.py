@@ -95,7 +95,7 @@ class SandboxSettings(EngineSettings):
     allow: tuple[str, ...] = setting(
         kinds.names,
         "HOST:PORT,…",
-        "hosts that an isolated sandbox may connect to, through a proxy; comma-separated",
+        "hosts that an isolated sandbox may connect to, over TCP; comma-separated",
         default=(),
         elsewhere="refused",
     )

@@ -12,7 +12,7 @@ from pytest_agent_sandbox.containers.cleanup import remove_labelled
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.host.multiplexer import Connect
+from pytest_agent_sandbox.host.multiplexer import Connect, Inside
 
 from .starting import SpecFactory, Start
 
@@ -53,7 +53,7 @@ def start(engine: ContainerEngine, spec: SpecFactory, tmp_path: Path) -> Iterato
         script: str,
         *,
         engine: ContainerEngine | None = None,
-        outwards: Mapping[int, Connect] | None = None,
+        outwards: Mapping[Inside, Connect] | None = None,
         **settings: object,
     ) -> Container:
         container = Container.start(

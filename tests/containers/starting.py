@@ -8,7 +8,7 @@ from typing import Protocol
 from pytest_agent_sandbox.containers.container import Container
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.engine import ContainerEngine
-from pytest_agent_sandbox.host.multiplexer import Connect
+from pytest_agent_sandbox.host.multiplexer import Connect, Inside
 
 
 class Start(Protocol):
@@ -19,7 +19,7 @@ class Start(Protocol):
         script: str,
         *,
         engine: ContainerEngine | None = None,
-        outwards: Mapping[int, Connect] | None = None,
+        outwards: Mapping[Inside, Connect] | None = None,
         **settings: object,
     ) -> Container: ...
 

@@ -148,7 +148,9 @@ def test_a_container_with_a_network_and_a_tunnel(engine: ContainerEngine, start:
         await answer(reader, writer)
         return await asyncio.open_connection(sock=here)
 
-    container = start(SERVER, ports={9000: None}, outwards={7000: connect}, tunneled=True)
+    container = start(
+        SERVER, ports={9000: None}, outwards={("127.0.0.1", 7000): connect}, tunneled=True
+    )
     deadline = time.monotonic() + 10
     while "serving" not in container.log_tail():
         assert time.monotonic() < deadline

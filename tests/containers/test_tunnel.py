@@ -195,7 +195,7 @@ def test_a_way_out_leads_where_it_is_said_to(engine: ContainerEngine, start) -> 
         container = start(
             f"sleep 1; {ask}; sleep 60",
             network="none",
-            outwards={7001: allowed, 7002: refused},
+            outwards={("127.0.0.1", 7001): allowed, ("127.0.0.1", 7002): refused},
         )
         deadline = time.monotonic() + 15
         while "7003" not in container.log_tail():

@@ -22,7 +22,7 @@ class SilentProgram:
         self._closed = threading.Event()
 
     def read_line(self, _timeout):
-        return json.dumps({"problems": []}).encode()
+        return json.dumps({"problems": [], "unheard": {}}).encode()
 
     def wait_forever(self):
         pass

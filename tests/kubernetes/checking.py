@@ -12,7 +12,7 @@ from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.engines.kubernetes.engine import KubernetesEngine
 from pytest_agent_sandbox.engines.kubernetes.workspace import KubernetesWorkspace
 from tests.security import checking
-from tests.security.checking import USERS, Outcome, Outcomes
+from tests.security.checking import HERE, USERS, Outcome, Outcomes, server
 
 #: The kinds of pods, with what makes them.
 KINDS: dict[str, dict[str, Any]] = {
@@ -27,16 +27,20 @@ _PROGRAM = Path(checking.__file__).with_name("checks_inside.py")
 def check(kubernetes: KubernetesEngine, kind: str, folder: Path) -> Outcomes:
     """Tries everything in one pod."""
     settings = replace(kubernetes.context.settings, **KINDS[kind])
-    request = SandboxRequest(
-        settings=settings,
-        image=kubernetes.choose_image(settings),
-        log_path=folder / "server.log",
-    )
-    with kubernetes.start(request) as workspace:
-        assert isinstance(workspace, KubernetesWorkspace)
-        workspace.write_text("checks.py", _PROGRAM.read_text("utf-8"))
-        agents = workspace.execute_command("python3 checks.py", timeout=120).check().stdout
-        texts = (agents, _as_root(workspace))
+    with server(b"allowed") as port, server(b"canary") as forbidden:
+        if kind in ("isolated", "strict"):
+            settings = replace(settings, allow=(f"{HERE}:{port}",))
+        request = SandboxRequest(
+            settings=settings,
+            image=kubernetes.choose_image(settings),
+            log_path=folder / "server.log",
+        )
+        with kubernetes.start(request) as workspace:
+            assert isinstance(workspace, KubernetesWorkspace)
+            workspace.write_text("checks.py", _PROGRAM.read_text("utf-8"))
+            command = f"python3 {workspace.working_dir}/checks.py {HERE} {port} {forbidden}"
+            agents = workspace.execute_command(command, timeout=120).check().stdout
+            texts = (agents, _as_root(workspace, command))
     return {
         (kind, user): {
             name: Outcome(is_held, words) for name, (is_held, words) in json.loads(text).items()
@@ -45,8 +49,8 @@ def check(kubernetes: KubernetesEngine, kind: str, folder: Path) -> Outcomes:
     }
 
 
-def _as_root(workspace: KubernetesWorkspace) -> str:
-    words = ["sh", "-c", f"python3 {workspace.working_dir}/checks.py 2>/dev/null"]
+def _as_root(workspace: KubernetesWorkspace, command: str) -> str:
+    words = ["sh", "-c", f"{command} 2>/dev/null"]
     stream = workspace.pod._cluster.exec(workspace.name, "server", words, timeout=10)
     printed = b""
     until = time.monotonic() + 60

@@ -50,6 +50,9 @@ def test_what_a_sandbox_holds(engine: ContainerEngine, agent_server_image: str, 
         assert opened == OPEN[kind, user], {name: found[name].words for name in opened}
         if kind == "strict":
             assert found["reach a cloud's metadata"].is_held
+            # The one place that is allowed was reached, or this would have been no attempt.
+            led = "lead an allowed connection elsewhere (CONNECT, Host, SOCKS, PROXY)"
+            assert found[led].words == "it leads to one place"
 
 
 def test_the_table_is_of_these_checks() -> None:

@@ -19,7 +19,12 @@ PROMISES = {
     "above for the profiles `default` and `strict`, for `isolated`, `allow` and `none` holds": [
         "kubernetes/test_security.py::test_strict_means_what_it_means_on_docker_and_says_what_it_lacks",
         "kubernetes/test_security.py::test_what_a_pod_holds",
-        "kubernetes/test_sandboxes.py::test_workspace_conversation_isolation_and_evidence",
+        "kubernetes/test_sandboxes.py::test_the_plugins_areas_and_the_examples",
+    ],
+    "An engine behind `ssh://` is reached by your own ssh": [
+        "containers/test_ssh.py::test_requests_share_an_ssh_that_asks_nobody",
+        "end_to_end/test_remote_engines.py::test_isolated_behind_ssh",
+        "end_to_end/test_remote_engines.py::test_who_does_not_trust_whom_is_told",
     ],
     "A pod has no service-account token": [
         "engines/kubernetes/test_pods.py::test_a_pod_is_given_no_more_than_it_needs"
@@ -33,7 +38,7 @@ PROMISES = {
         "engines/kubernetes/test_pods.py::test_what_the_server_gets_of_this_process_is_in_no_pod",
     ],
     "is owned by a Job, which ends within a minute": [
-        "kubernetes/test_sandboxes.py::test_a_killed_run_leaves_nothing"
+        "kubernetes/test_sandboxes.py::test_a_killed_run_leaves_nothing_and_what_is_kept_stays_without_an_owner"
     ],
     "real connections are tried from inside of each before a test gets it": [
         "kubernetes/test_isolation.py::test_a_policy_that_is_enforced_isolates_and_was_tried_from_inside",
@@ -80,10 +85,18 @@ PROMISES = {
         "end_to_end/test_network.py::test_what_was_refused_is_named_in_the_report"
     ],
     "the name is not followed there": [
-        "host/test_egress.py::test_an_allowed_name_does_not_lead_to_this_machine"
+        "host/test_egress.py::test_an_allowed_name_does_not_lead_to_this_machine",
+        "sandbox/test_forwards.py::test_what_is_allowed_leads_past_all_checks",
+    ],
+    "what listens there leads to that one place": [
+        "engines/docker/test_raw_tcp.py::test_what_is_said_on_a_connection_leads_nowhere_else"
     ],
     "what is connected to is the address that was looked at": [
         "host/test_egress.py::test_a_name_is_looked_up_once"
+    ],
+    "judge in a container that the agent was never in": [
+        "engines/docker/test_verification.py",
+        "end_to_end/test_verification.py",
     ],
     "not even an LLM": ["end_to_end/test_network.py::test_none_has_files_and_commands_and_no_llm"],
     "values of `env` and `headers` of MCP servers": [

@@ -10,8 +10,8 @@ from pytest_agent_sandbox.containers.image_names import VERSION_LABEL
 from pytest_agent_sandbox.engines.docker.sandbox import DockerSandbox
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host import seldom
-from pytest_agent_sandbox.host.egress import counted
-from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE
+from pytest_agent_sandbox.host.egress import told_of
+from pytest_agent_sandbox.sandbox.network import network_facts
 
 logger = seldom.logger(__name__)
 
@@ -34,10 +34,7 @@ def facts_of(sandbox: DockerSandbox, engine: ContainerEngine) -> dict[str, Any]:
         facts |= effective_settings(engine, sandbox.container)
     except SandboxError as error:
         logger.warning("a container's settings could not be read: %s", error)
-    if plan.network in (ISOLATED, NONE):
-        facts["network"] = f"{plan.network}, checked from inside"
-    if plan.network == ISOLATED:
-        facts["may connect to"] = ", ".join(["its LLM", *sorted(plan.allow)])
+    facts |= network_facts(plan.network, plan.allow, sandbox.container.unheard)
     if sandbox.uses > 1:
         facts["used by tests"] = sandbox.uses
     return facts
@@ -55,8 +52,4 @@ def end_facts_of(sandbox: DockerSandbox) -> dict[str, Any]:
             sandbox.container.unpause()
     except SandboxError as error:
         facts["state"] = f"unknown: {error}"
-    egress = sandbox.egress
-    for title, places in (("connected to", egress.allowed), ("was refused", egress.refused)):
-        if places:
-            facts[title] = counted(places)
-    return facts
+    return facts | told_of(sandbox.egress)

@@ -31,6 +31,12 @@ from pytest_agent_sandbox.errors import ServiceUnavailable, SettingsError
 from pytest_agent_sandbox.host.egress import allowed_places
 from pytest_agent_sandbox.host.no_proxy import NO_PROXY, without_proxy
 from pytest_agent_sandbox.sandbox.agent_server import forwarded, secret_key
+from pytest_agent_sandbox.sandbox.forwards import (
+    Place,
+    addresses_inside,
+    places_of,
+    sysctls_for,
+)
 from pytest_agent_sandbox.sandbox.kinds import Isolation
 from pytest_agent_sandbox.sandbox.network import (
     OPEN,
@@ -72,6 +78,7 @@ class DockerPlan:
         security: How much it is trusted: see `security`.
         network: What it can reach: see `sandbox_network`.
         allow: Where an isolated one may connect to.
+        places: What it reaches by name over TCP: of those, and of what stands beside it.
         gateway: How it reaches its LLM gateway.
         timeout: Seconds until the server has to answer.
     """
@@ -87,6 +94,7 @@ class DockerPlan:
     security: Profile = "default"
     network: str = OPEN
     allow: frozenset[str] = frozenset()
+    places: frozenset[Place] = frozenset()
     gateway: WayToGateway = field(default_factory=WayToGateway, repr=False)
     timeout: float = 120.0
 
@@ -138,6 +146,7 @@ class DockerPlan:
             self.security,
             self.network,
             self.allow,
+            self.places,
             self.gateway.address,
             self.gateway.host,
             self.gateway.is_tunneled,
@@ -175,8 +184,8 @@ def plan_sandbox(
     _check(image, settings)
     extra_ports, is_recorded = bool(settings.extra_ports), settings.video != "none"
     network = chosen_network(settings.security, settings.network)
-    places = allowed_places(settings.allow)
-    check_allow(network, places)
+    allow = allowed_places(settings.allow)
+    check_allow(network, allow)
     variables = forwarded(settings.forward_env)
     if not variables.keys().isdisjoint(NO_PROXY):
         variables |= without_proxy([variables], gateway.direct)
@@ -186,6 +195,8 @@ def plan_sandbox(
     labels = {WORKING_DIR_LABEL: settings.working_dir, **request.labels}
     if request.test:
         labels[TEST_LABEL] = request.test
+    ports = published_ports(host_port, extra_ports)
+    places = places_of(allow, ports)
     spec = ContainerSpec(
         image=image.reference,
         command=SERVER_COMMAND,
@@ -193,12 +204,13 @@ def plan_sandbox(
             **server_environment(image, extra_ports=extra_ports, has_desktop=has_desktop),
             **network_environment(network),
         },
-        ports=published_ports(host_port, extra_ports),
+        ports=ports,
         volumes=settings.volumes,
         tmpfs=_in_memory(settings.tmpfs),
         shm_size=settings.shm_size,
         network=engine_network(network),
-        extra_hosts=gateway.extra_hosts,
+        extra_hosts={**gateway.extra_hosts, **addresses_inside(places)},
+        sysctls=sysctls_for(places),
         gpus=settings.gpu,
         user=settings.user,
         runtime=settings.runtime,
@@ -223,7 +235,8 @@ def plan_sandbox(
         isolation=isolation,
         security=settings.security,
         network=network,
-        allow=places,
+        allow=allow,
+        places=places,
         gateway=gateway,
     )
 

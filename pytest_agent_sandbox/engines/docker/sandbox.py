@@ -16,7 +16,7 @@ from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartF
 from pytest_agent_sandbox.host.egress import Egress
 from pytest_agent_sandbox.host.no_proxy import without_proxy
 from pytest_agent_sandbox.sandbox.agent_server import DORMANT
-from pytest_agent_sandbox.sandbox.network import ways_out
+from pytest_agent_sandbox.sandbox.network import allowed_forwards, ways_out
 from pytest_agent_sandbox.sandbox.recycle import FirstState
 from pytest_agent_sandbox.sandbox.sandbox import Keys, Sandbox, Supply, User
 from pytest_agent_sandbox.sandbox.server_process import of_the_process
@@ -83,6 +83,7 @@ def _start_once(
         tunneled=engine.is_apart,
     )
     egress = Egress(plan.allow)
+    forwards = allowed_forwards(plan.places, plan.allow, egress)
     try:
         with ExitStack() as undo:
             container = undo.enter_context(
@@ -92,10 +93,10 @@ def _start_once(
                     log_path=user.log_path,
                     echo=user.echo,
                     clean=user.clean_log,
-                    outwards=ways_out(plan.network, plan.gateway, egress),
+                    outwards=ways_out(plan.network, plan.gateway, egress, forwards),
                 )
             )
-            sandbox = DockerSandbox(plan, container, keys, egress, is_dormant=dormant)
+            sandbox = DockerSandbox(plan, container, keys, egress, forwards, is_dormant=dormant)
             sandbox.begin(launch, state, own, check, since=began)
             undo.pop_all()
     except SandboxDied as death:

@@ -20,7 +20,17 @@ from pytest_agent_sandbox.engines.kubernetes.pod_state import CUT, SERVER
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.host.egress import allowed_places
 from pytest_agent_sandbox.host.slug import slug
-from pytest_agent_sandbox.sandbox.agent_server import SERVER_SETTINGS, forwarded, secret_key
+from pytest_agent_sandbox.sandbox.agent_server import (
+    SERVER_PORT,
+    SERVER_SETTINGS,
+    forwarded,
+    secret_key,
+)
+from pytest_agent_sandbox.sandbox.forwards import (
+    Place,
+    addresses_inside,
+    places_of,
+)
 from pytest_agent_sandbox.sandbox.kinds import Isolation
 from pytest_agent_sandbox.sandbox.network import (
     ISOLATED,
@@ -75,6 +85,7 @@ class PodPlan:
         security: Its profile.
         network: What it can reach.
         allow: Where an isolated one may connect to.
+        places: What it reaches by name over TCP: of those, and of what stands beside it.
         gateway: How it reaches its LLM gateway.
         timeout: Seconds until the server has to answer.
     """
@@ -89,6 +100,7 @@ class PodPlan:
     security: str = "default"
     network: str = OPEN
     allow: frozenset[str] = frozenset()
+    places: frozenset[Place] = frozenset()
     gateway: WayToGateway = field(default_factory=WayToGateway, repr=False)
     timeout: float = 120.0
 
@@ -129,6 +141,7 @@ class PodPlan:
             self.isolation,
             self.network,
             self.allow,
+            self.places,
         )
 
     def for_anybody(self) -> PodPlan:
@@ -169,8 +182,9 @@ def plan_pod(
     network = chosen_network(settings.security, settings.network)
     # Who cleans needs what nobody may have in a strict one.
     isolation = "fresh" if is_strict and settings.isolation == "recycled" else settings.isolation
-    places = allowed_places(settings.allow)
-    check_allow(network, places)
+    allow = allowed_places(settings.allow)
+    check_allow(network, allow)
+    places = places_of(allow, [SERVER_PORT])
     environment = {
         **SERVER_SETTINGS,
         **{"OH_ENABLE_VSCODE": "false", "OH_ENABLE_VNC": "false", "AGENT_SANDBOX_DESKTOP": "false"},
@@ -216,6 +230,11 @@ def plan_pod(
         spec["dnsPolicy"] = "None"
         spec["dnsConfig"] = {"nameservers": ["127.0.0.1"]}
         spec["initContainers"] = [_cut(image.reference, pull)]
+    if places:
+        spec["hostAliases"] = [
+            {"ip": address, "hostnames": [name]}
+            for name, address in addresses_inside(places).items()
+        ]
     if is_strict or isolation == "recycled":
         folders = with_home(folders_in_memory(settings.working_dir), image.account.home)
         server["env"] += [{"name": name, "value": path} for name, path in SERVER_FOLDERS.items()]
@@ -230,7 +249,8 @@ def plan_pod(
         isolation=isolation,
         security=settings.security,
         network=network,
-        allow=places,
+        allow=allow,
+        places=places,
         gateway=gateway,
         timeout=settings.start_timeout,
     )

@@ -24,7 +24,7 @@ from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartF
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.log_file import LogFile
-from pytest_agent_sandbox.host.multiplexer import Connect
+from pytest_agent_sandbox.host.multiplexer import Connect, Inside
 from pytest_agent_sandbox.host.tunnel import Tunnel
 
 logger = seldom.logger(__name__)
@@ -89,7 +89,7 @@ class Pod(Closing):
         *,
         log_path: Path,
         clean: Callable[[str], str] | None,
-        outwards: Mapping[int, Connect],
+        outwards: Mapping[Inside, Connect],
         ports: Sequence[int],
         is_isolated: bool,
         policy: DenyAll | None = None,
@@ -105,7 +105,7 @@ class Pod(Closing):
             manifest: What it is to be.
             log_path: The file that its output goes to.
             clean: Given each line before it is written.
-            outwards: Ports of its loopback, and what makes a connection for whoever connects there.
+            outwards: Addresses of its loopback, and what makes a connection for who connects.
             ports: The ports in it that are to be reached.
             is_isolated: Whether it is to have no network but that.
             policy: What isolates it, where it has a network nonetheless.
@@ -190,6 +190,11 @@ class Pod(Closing):
         return ExecProgram(
             self._cluster, self.name, SERVER, title, modules, arguments, patience=patience
         )
+
+    @property
+    def unheard(self) -> Mapping[Inside, str]:
+        """Why nothing listens, by the addresses outwards where that could not be."""
+        return self._tunnel.unheard if self._tunnel is not None else {}
 
     def check(self) -> None:
         """Raise if it is gone; asks nobody.

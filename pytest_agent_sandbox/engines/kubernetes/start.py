@@ -21,7 +21,7 @@ from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartF
 from pytest_agent_sandbox.host.egress import Egress
 from pytest_agent_sandbox.host.no_proxy import without_proxy
 from pytest_agent_sandbox.sandbox.agent_server import SERVER_PORT
-from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE, ways_out
+from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE, allowed_forwards, ways_out
 from pytest_agent_sandbox.sandbox.sandbox import Keys, Sandbox, User
 
 PodSandbox = Sandbox[PodPlan, Pod]
@@ -63,6 +63,7 @@ class PodStarter:
         keys = Keys.new(plan.secret_key)
         keys.tell(user.on_secret)
         egress = Egress(plan.allow)
+        forwards = allowed_forwards(plan.places, plan.allow, egress)
         end = began + plan.timeout
         try:
             with ExitStack() as undo:
@@ -71,12 +72,12 @@ class PodStarter:
                         plan,
                         log_path=user.log_path,
                         clean=user.clean_log,
-                        outwards=ways_out(plan.network, plan.gateway, egress),
+                        outwards=ways_out(plan.network, plan.gateway, egress, forwards),
                         end=end,
                         check=check,
                     )
                 )
-                sandbox = PodSandbox(plan, pod, keys, egress, is_dormant=False)
+                sandbox = PodSandbox(plan, pod, keys, egress, forwards, is_dormant=False)
                 told = without_proxy([dict(plan.variables)], plan.gateway.direct)
                 own = {**plan.variables, **told}
                 sandbox.begin(plan.launch, plan.first_state, own, check, since=began)

@@ -17,9 +17,9 @@ from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.plan import PodPlan
 from pytest_agent_sandbox.engines.kubernetes.pod import Pod
 from pytest_agent_sandbox.engines.kubernetes.pod_state import of_server
-from pytest_agent_sandbox.host.egress import counted
+from pytest_agent_sandbox.host.egress import told_of
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
-from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE
+from pytest_agent_sandbox.sandbox.network import network_facts
 from pytest_agent_sandbox.sandbox.sandbox import RESTART_TIMEOUT, Supply, User
 from pytest_agent_sandbox.sandbox.workspace import Workspace
 
@@ -125,21 +125,14 @@ class KubernetesWorkspace(Workspace):
             "memory": spell_size(int(memory)) if memory.isdecimal() else memory,
             **({"cpus": limits["cpu"]} if "cpu" in limits else {}),
         }
-        if plan.network in (ISOLATED, NONE):
-            way = "by a network policy, tried" if self.pod.is_tried else "checked"
-            facts["network"] = f"{plan.network}, {way} from inside"
-        if plan.network == ISOLATED:
-            facts["may connect to"] = ", ".join(["its LLM", *sorted(plan.allow)])
+        facts |= network_facts(plan.network, plan.allow, self.pod.unheard)
+        if self.pod.is_tried:
+            facts["network"] = f"{plan.network}, by a network policy, tried from inside"
         return facts
 
     def end_facts(self) -> Mapping[str, Any]:
         """Return what a report says of the sandbox at the end of a test."""
-        facts = self.pod.end_facts()
-        egress = self.sandbox.egress
-        for title, places in (("connected to", egress.allowed), ("was refused", egress.refused)):
-            if places:
-                facts[title] = counted(places)
-        return facts
+        return self.pod.end_facts() | told_of(self.sandbox.egress)
 
     def ways_in(self) -> list[str]:
         """Return lines that tell people how to look into the sandbox."""
