@@ -90,6 +90,7 @@ class Pod(Closing):
         outwards: Mapping[int, Connect],
         ports: Sequence[int],
         is_isolated: bool,
+        is_nobody: bool,
         timeout: float,
         check: Callable[[], None],
     ) -> Pod:
@@ -105,6 +106,7 @@ class Pod(Closing):
             outwards: Ports of its loopback, and what makes a connection for whoever connects there.
             ports: The ports in it that are to be reached.
             is_isolated: Whether it is to have no network but that.
+            is_nobody: Whether nobody has asked for it yet: it does not wait for room.
             timeout: Seconds until it has to run.
             check: Called while waiting; what it raises ends that.
 
@@ -112,14 +114,17 @@ class Pod(Closing):
             SandboxStartFailed: It does not start.
             ClusterRefusedError: The cluster refuses to make it.
             EngineUnavailable: The cluster does not answer.
+            NoRoomAheadError: There is no room now, and nobody has asked for it.
         """
         pod = cls(cluster, watch, room, manifest, LogFile(log_path, clean))
         began = time.monotonic()
         try:
             watch.listen(pod.name, pod._notice)
             create = partial(pod_requests.create_pod, cluster, manifest)
-            room.wait_for(create, timeout, check)
-            pod._wait_until_running(timeout - (time.monotonic() - began), check)
+            with room.start_of(pod.name):
+                room.wait_for(pod.name, create, timeout, check, is_nobody=is_nobody)
+                left = timeout - (time.monotonic() - began)
+                pod._wait_until_running(left, check, is_nobody=is_nobody)
             pod._log = PodLog(cluster, pod.name, SERVER, pod._log_file, pod._over.is_set)
             pod._tunnel = Tunnel(
                 pod,
@@ -303,7 +308,9 @@ class Pod(Closing):
         self._has_events.wait(_EVENTS_PATIENCE)
         return f"Pod {self.name} of {self.image} {self._end.message}.{self._events}"
 
-    def _wait_until_running(self, timeout: float, check: Callable[[], None]) -> None:
+    def _wait_until_running(
+        self, timeout: float, check: Callable[[], None], *, is_nobody: bool
+    ) -> None:
         began = time.monotonic()
         while True:
             with self._changed:
@@ -315,7 +322,7 @@ class Pod(Closing):
                 self._log_file.flush()
                 raise SandboxStartFailed(f"While starting: {self._death()}", log=self.log_tail())
             waited = time.monotonic() - began
-            problem = self._problem(pod, waited, timeout)
+            problem = self._problem(pod, waited, timeout, is_nobody=is_nobody)
             if problem:
                 told = pod_events.told(self._cluster, self.name)
                 raise SandboxStartFailed(f"Pod {self.name} does not start: {problem}.{told}")
@@ -323,12 +330,14 @@ class Pod(Closing):
                 self.node = pod["spec"].get("nodeName", "")
                 return
 
-    def _problem(self, pod: dict[str, Any] | None, waited: float, timeout: float) -> str:
+    def _problem(
+        self, pod: dict[str, Any] | None, waited: float, timeout: float, *, is_nobody: bool
+    ) -> str:
         if pod is not None:
             hopeless = pod_state.hopeless_start(pod)
             if hopeless:
                 return hopeless
-            no_room = self._room.why_none(pod, waited)
+            no_room = self._room.why_none(pod, waited, is_nobody=is_nobody)
             if no_room:
                 return no_room
         if waited > timeout:

@@ -113,12 +113,14 @@ def look_into(
             "containers": [container],
         },
     }
-    room.wait_for(partial(create_pod, cluster, manifest), timeout, lambda: None)
-    try:
-        return _read(image, _output(cluster, room, name, image, timeout))
-    finally:
-        with suppress(SandboxError):  # its owner's end is its own
-            delete_pod(cluster, name)
+    with room.start_of(name):
+        create = partial(create_pod, cluster, manifest)
+        room.wait_for(name, create, timeout, lambda: None)
+        try:
+            return _read(image, _output(cluster, room, name, image, timeout))
+        finally:
+            with suppress(SandboxError):  # its owner's end is its own
+                delete_pod(cluster, name)
 
 
 def _output(cluster: Cluster, room: Room, name: str, image: str, timeout: float) -> str:

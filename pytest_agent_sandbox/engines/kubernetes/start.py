@@ -72,6 +72,7 @@ class PodStarter:
                         outwards=ways_out(plan.network, plan.gateway, egress),
                         ports=[SERVER_PORT],
                         is_isolated=plan.network in (ISOLATED, NONE),
+                        is_nobody=user.is_nobody,
                         timeout=max(0.0, end - time.monotonic()),
                         check=check,
                     )
