@@ -189,11 +189,9 @@ class KubernetesEngine(SandboxEngine):
         """Where the sandboxes come from, from the first one on."""
         with self._lock:
             if self._supply is None:
-                room = self._room  # what it shares is given up after the supply
-                watch = PodWatch(self._cluster, f"{PROCESS}={self._labels[PROCESS]}")
-                self._closing.enter_context(watch)
+                room = self._room  # made first, so closed last
                 self._supply = SandboxSupply(
-                    PodStarter(self._cluster, watch, room, self._metadata()),
+                    PodStarter(self._cluster, self._watch, room, self._metadata()),
                     size=self.ahead,
                     most_reuses=self.context.settings.max_reuses,
                     clean_log=self.context.mask,
@@ -210,6 +208,12 @@ class KubernetesEngine(SandboxEngine):
             self._allowance,
             creations=max(1, _CREATIONS // self.context.workers),
         )
+
+    @cached_property
+    def _watch(self) -> PodWatch:
+        """The only watch of this process, whatever the number of its pods."""
+        watch = PodWatch(self._cluster, f"{PROCESS}={self._labels[PROCESS]}")
+        return self._closing.enter_context(watch)
 
     @cached_property
     def _allowance(self) -> Allowance:
@@ -261,6 +265,7 @@ class KubernetesEngine(SandboxEngine):
     def _look_into(self, request: SandboxRequest) -> PodImage:
         return look_into(
             self._cluster,
+            self._watch,
             self._room,
             request.image,
             _PULL_POLICIES[request.settings.pull],

@@ -244,6 +244,8 @@ class Pod(Closing):
         with self._remove_lock:
             if self._is_removed:
                 return
+            # Its end is no news then, of which the cluster need not be asked.
+            self._is_let_go = True
             try:
                 pod_requests.delete_pod(self._cluster, self.name)
                 self._is_removed = True
