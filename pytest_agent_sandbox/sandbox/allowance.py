@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
@@ -25,6 +26,21 @@ _WATCH = 0.25
 # Seconds for which all may wait for one another, where other threads may still end that.
 _PATIENCE = 120.0
 _CLOSE_PATIENCE = 5.0
+
+
+class _Numbered(threading.local):
+    """A number for each thread: Python gives the identity of one that has ended to another."""
+
+    def __init__(self) -> None:
+        self.number = next(_numbers)
+
+
+_numbers = count()
+_threads = _Numbered()
+
+
+def _this_thread() -> int:
+    return _threads.number
 
 
 def shared_file(run: str) -> Path:
@@ -46,12 +62,12 @@ class Seat:
     def __init__(self, allowance: Allowance, state: str) -> None:
         self._allowance = allowance
         self._state = state
-        self._taker = threading.get_ident()
+        self._taker = _this_thread()
 
     def use(self) -> None:
         """Say that a test uses its sandbox."""
         self._move(USED)
-        self._taker = threading.get_ident()
+        self._taker = _this_thread()
 
     def spare(self) -> None:
         """Say that nobody uses its sandbox, which others may want the room of."""
@@ -118,7 +134,7 @@ class Allowance(Closing):
                     if accounts.has_room(self.most, wait):
                         accounts.move("", USED)
                         with self._lock:
-                            self._taken[threading.get_ident()] += 1
+                            self._taken[_this_thread()] += 1
                         return Seat(self, USED)
                     accounts.note(wait)
                     is_noted = True
@@ -173,7 +189,7 @@ class Allowance(Closing):
             accounts.move(old, new)
         with self._lock:
             self._taken[taker] -= old == USED
-            self._taken[threading.get_ident()] += new == USED
+            self._taken[_this_thread()] += new == USED
             self._taken += Counter()  # keeps what is above zero
 
     def give_up_by(self, give_up: Callable[[], object]) -> None:
@@ -206,9 +222,9 @@ class Allowance(Closing):
 
     def _holds_all_of_process(self) -> bool:
         """Tell whether nobody but this thread could give back what this process holds."""
-        here = threading.get_ident()
+        here = _this_thread()
         with self._lock:
-            return not any(count for taker, count in self._taken.items() if taker != here)
+            return not any(number for taker, number in self._taken.items() if taker != here)
 
     def _no_end(self, own: int) -> SettingsError:
         if own >= (self.most or 0):
