@@ -179,11 +179,15 @@ class DockerEngine(SandboxEngine):
         watcher = self._closing.enter_context(Watcher(engine.owner.id, way=engine.way))
         owned = {OWNER: engine.owner.id}
         self._closing.callback(_reporting, lambda: remove_labelled(engine, owned))
+        allowance = None
+        if self.context.settings.max is not None:
+            allowance = self._closing.enter_context(self.context.allowance())
         supply = SandboxSupply(
             SandboxStarter(engine),
             size=self.ahead,
             most_reuses=self.context.settings.max_reuses,
             clean_log=self.context.mask,
+            allowance=allowance,
         )
         watcher.add_file(supply.scratch)
         self._closing.callback(_reporting, supply.close)

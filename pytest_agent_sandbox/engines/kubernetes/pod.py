@@ -93,6 +93,7 @@ class Pod(Closing):
         ports: Sequence[int],
         is_isolated: bool,
         policy: DenyAll | None = None,
+        is_nobody: bool,
         timeout: float,
         check: Callable[[], None],
     ) -> Pod:
@@ -109,6 +110,7 @@ class Pod(Closing):
             ports: The ports in it that are to be reached.
             is_isolated: Whether it is to have no network but that.
             policy: What isolates it, where it has a network nonetheless.
+            is_nobody: Whether nobody has asked for it yet: it does not wait for room.
             timeout: Seconds until it has to run.
             check: Called while waiting; what it raises ends that.
 
@@ -117,14 +119,17 @@ class Pod(Closing):
             SandboxStartFailed: It does not start, or is not as isolated as it is to be.
             ClusterRefusedError: The cluster refuses to make it.
             EngineUnavailable: The cluster does not answer.
+            NoRoomAheadError: There is no room now, and nobody has asked for it.
         """
         pod = cls(cluster, watch, room, manifest, LogFile(log_path, clean))
         began = time.monotonic()
         try:
             watch.listen(pod.name, pod._notice)
             create = partial(pod_requests.create_pod, cluster, manifest)
-            room.wait_for(create, timeout, check)
-            pod._wait_until_running(timeout - (time.monotonic() - began), check)
+            with room.start_of(pod.name):
+                room.wait_for(pod.name, create, timeout, check, is_nobody=is_nobody)
+                left = timeout - (time.monotonic() - began)
+                pod._wait_until_running(left, check, is_nobody=is_nobody)
             if policy is not None:
                 policy.try_out(pod)
                 pod._policy = policy
@@ -262,6 +267,8 @@ class Pod(Closing):
         with self._remove_lock:
             if self._is_removed:
                 return
+            # Its end is no news then, of which the cluster need not be asked.
+            self._is_let_go = True
             try:
                 pod_requests.delete_pod(self._cluster, self.name)
                 self._is_removed = True
@@ -328,7 +335,9 @@ class Pod(Closing):
         self._has_events.wait(_EVENTS_PATIENCE)
         return f"Pod {self.name} of {self.image} {self._end.message}.{self._events}"
 
-    def _wait_until_running(self, timeout: float, check: Callable[[], None]) -> None:
+    def _wait_until_running(
+        self, timeout: float, check: Callable[[], None], *, is_nobody: bool
+    ) -> None:
         began = time.monotonic()
         while True:
             with self._changed:
@@ -343,7 +352,7 @@ class Pod(Closing):
                 self._log_file.flush()
                 raise SandboxStartFailed(f"While starting: {self._death()}", log=self.log_tail())
             waited = time.monotonic() - began
-            problem = self._problem(pod, waited, timeout)
+            problem = self._problem(pod, waited, timeout, is_nobody=is_nobody)
             if problem:
                 told = pod_events.told(self._cluster, self.name)
                 raise SandboxStartFailed(f"Pod {self.name} does not start: {problem}.{told}")
@@ -351,12 +360,14 @@ class Pod(Closing):
                 self.node = pod["spec"].get("nodeName", "")
                 return
 
-    def _problem(self, pod: dict[str, Any] | None, waited: float, timeout: float) -> str:
+    def _problem(
+        self, pod: dict[str, Any] | None, waited: float, timeout: float, *, is_nobody: bool
+    ) -> str:
         if pod is not None:
             hopeless = pod_state.hopeless_start(pod)
             if hopeless:
                 return hopeless
-            no_room = self._room.why_none(pod, waited)
+            no_room = self._room.why_none(pod, waited, is_nobody=is_nobody)
             if no_room:
                 return no_room
         if waited > timeout:

@@ -69,7 +69,7 @@ def refusal(what: str, status: int, answer: object, namespace: str) -> ClusterRe
     elif status == HTTPStatus.FORBIDDEN and "exceeded quota" in told:
         message += (
             f" Raise the quota of the namespace {namespace}, lower --sandbox-memory and "
-            "--sandbox-cpus, or start fewer at once (--sandbox-pool-size, -n)."
+            "--sandbox-cpus, or start fewer at once (--sandbox-max, --sandbox-pool-size, -n)."
         )
     elif status == HTTPStatus.NOT_FOUND and "namespaces" in told:
         message += f" Make it (kubectl create namespace {namespace}), or name another one by "

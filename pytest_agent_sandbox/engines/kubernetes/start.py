@@ -73,6 +73,7 @@ class PodStarter:
                         log_path=user.log_path,
                         clean=user.clean_log,
                         outwards=ways_out(plan.network, plan.gateway, egress, forwards),
+                        is_nobody=user.is_nobody,
                         end=end,
                         check=check,
                     )
