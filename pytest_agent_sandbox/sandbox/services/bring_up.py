@@ -9,9 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from pytest_agent_sandbox.containers.container import Container
-from pytest_agent_sandbox.containers.container_spec import ContainerSpec, size_in_bytes
+from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import Image
+from pytest_agent_sandbox.containers.sizes import size_in_bytes
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartFailed, SettingsError
 from pytest_agent_sandbox.host.multiplexer import Connect, Inside
 from pytest_agent_sandbox.sandbox.forwards import Forwards, addresses_inside
