@@ -22,6 +22,7 @@ from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.ci import is_in_ci
 from pytest_agent_sandbox.sandbox import started
+from tests.support.services_image import build_services_image
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
@@ -126,6 +127,15 @@ def full_image(engine: ContainerEngine) -> str:
     if image is None:
         missing("There is no image of `agent-sandbox build --target source`.")
     return image.reference
+
+
+@pytest.fixture(scope="session")
+def services_image(engine: ContainerEngine, agent_server_image: str) -> str:
+    """An image for sandboxes with PostgreSQL and Redis, made once; it wants Debian's packages."""
+    try:
+        return build_services_image(engine, agent_server_image)
+    except AssertionError as error:
+        missing(f"The image with PostgreSQL and Redis was not built: {error}")
 
 
 @pytest.fixture(scope="session")
