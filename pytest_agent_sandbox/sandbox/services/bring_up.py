@@ -21,6 +21,9 @@ from pytest_agent_sandbox.sandbox.services.running_service import RunningService
 from pytest_agent_sandbox.sandbox.services.service import Service
 from pytest_agent_sandbox.sandbox.services.waiting import wait_until_ready
 
+# Where nobody is, nor any way to it (RFC 5737: for examples).
+_NOWHERE = "192.0.2.254"
+
 
 def bring_up(
     engine: ContainerEngine,
@@ -75,7 +78,7 @@ def bring_up(
                     gate_image,
                     container,
                     spec.port_numbers().values(),
-                    _others(name, forwards),
+                    _ways_to_others(name, spec, forwards),
                     labels=labels,
                     log_path=gate_log,
                 )
@@ -107,7 +110,11 @@ def _death(container: Container) -> SandboxDied | None:
 def _container_spec(
     name: str, spec: Service, image: Image, forwards: Forwards, labels: Mapping[str, str]
 ) -> ContainerSpec:
-    hosts = addresses_inside(forwards.places)
+    reached = _reached(name, spec, forwards)
+    hosts = {
+        other: address if address in reached else _NOWHERE
+        for other, address in addresses_inside(forwards.places).items()
+    }
     hosts.pop(name, None)  # each engine's network has an address of its own for it
     if spec.network == "none":
         hosts[name] = OWN_ADDRESS
@@ -144,7 +151,19 @@ def _folder_in_memory(given: str) -> tuple[str, str]:
     return folder, f"exec,mode=1777{limit}"
 
 
-def _others(name: str, forwards: Forwards) -> dict[Inside, Connect]:
+def _ways_to_others(name: str, spec: Service, forwards: Forwards) -> dict[Inside, Connect]:
     """Return the ways out of a service: to the others, each at its own address."""
-    own = addresses_inside(forwards.places).get(name)
-    return {inside: way for inside, way in forwards.ways().items() if inside[0] != own}
+    reached = _reached(name, spec, forwards)
+    return {inside: way for inside, way in forwards.ways().items() if inside[0] in reached}
+
+
+def _reached(name: str, spec: Service, forwards: Forwards) -> set[str]:
+    """Return the addresses of the other services that a service can reach.
+
+    Where another one has a port that is its own too, whoever connects to that on an address of its
+    loopback would be connected to itself.
+    """
+    own = set(spec.port_numbers().values())
+    others = {other for other, _ in forwards.places} - {name}
+    others -= {other for other, port in forwards.places if port in own}
+    return {addresses_inside(forwards.places)[other] for other in others}

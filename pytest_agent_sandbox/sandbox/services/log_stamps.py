@@ -14,19 +14,22 @@ def stamped(clean: Callable[[str], str]) -> Callable[[str], str]:
     """Return what puts the time before each line of a log.
 
     Args:
-        clean: Given the line before that, as to mask secrets.
+        clean: Given the lines before that, as to mask secrets.
     """
 
-    def stamp(line: str) -> str:
-        if not line:  # the end of a log whose last line is whole
-            return line
+    def stamp(text: str) -> str:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return f"{now} {clean(line)}"
+        return "".join(f"{now} {line}" for line in _lines(clean(text)))
 
     return stamp
 
 
 def without_stamps(log: str) -> str:
     """Return a log as the service has printed it."""
-    lines = log.splitlines(keepends=True)
-    return "".join(found[2] if (found := STAMPED.fullmatch(line)) else line for line in lines)
+    found = ((STAMPED.fullmatch(line), line) for line in _lines(log))
+    return "".join(line if stamp is None else stamp[2] for stamp, line in found)
+
+
+def _lines(text: str) -> list[str]:
+    """Return lines with their ends; other characters that end lines are the service's own."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
