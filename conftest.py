@@ -22,7 +22,7 @@ from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.ci import is_in_ci
 from pytest_agent_sandbox.sandbox import started
-from tests.support.services_image import build_services_image
+from tests.support.services_image import build_redis_image, build_services_image
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
@@ -136,6 +136,12 @@ def services_image(engine: ContainerEngine, agent_server_image: str) -> str:
         return build_services_image(engine, agent_server_image)
     except AssertionError as error:
         missing(f"The image with PostgreSQL and Redis was not built: {error}")
+
+
+@pytest.fixture(scope="session")
+def redis_image(engine: ContainerEngine, services_image: str) -> str:
+    """An image that starts Redis, as the published one does."""
+    return build_redis_image(engine, services_image)
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     )
     from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
     from pytest_agent_sandbox.plugin.conversation_factory import ConversationFactory
+    from pytest_agent_sandbox.plugin.services import ServiceFactory
     from pytest_agent_sandbox.plugin.workspace_factory import WorkspaceFactory
     from pytest_agent_sandbox.sandbox.fresh_result import FreshCommandResult
     from pytest_agent_sandbox.sandbox.gateway import HostGateway, LLMEndpoint
@@ -150,6 +151,7 @@ _HOMES = {
     "SandboxStartFailed": "errors",
     "ServerError": "errors",
     "Service": "sandbox.services.service",
+    "ServiceFactory": "plugin.services",
     "ServiceStatus": "sandbox.service_status",
     "ServiceUnavailable": "errors",
     "Services": "sandbox.services.services",
@@ -232,6 +234,7 @@ __all__ = [
     "SandboxStartFailed",
     "ServerError",
     "Service",
+    "ServiceFactory",
     "ServiceStatus",
     "ServiceUnavailable",
     "Services",

@@ -24,7 +24,7 @@ NOT_BLOCKING = {"as_openhands", "check_messages", "get_repos_context", "keep", "
 #: What the plugin asks of a workspace, in the thread of its own hooks.
 #: Other names of what has one.
 UPSTREAMS = {"cleanup", "file_download", "file_upload"}
-FOR_THE_PLUGIN = {"secrets", "begin_test", "end_facts", "facts", "ways_in"}
+FOR_THE_PLUGIN = {"secrets", "begin_test", "end_facts", "facts", "ways_in", "join"}
 #: Those whose awaitable form is not just named with an "a" in front.
 NAMES = {"wait": "await_end", "wait_until_ready": "await_until_ready"}
 

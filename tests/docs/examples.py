@@ -41,6 +41,11 @@ class Project:
     tests: dict[str, Block] = field(default_factory=dict)
     programs: dict[str, Block] = field(default_factory=dict)
 
+    def replace(self, image: str, other: str) -> None:
+        """Has another image in the place of one that is not here."""
+        for name, text in self.files.items():
+            self.files[name] = text.replace(f'"{image}"', f'"{other}"')
+
     def write(self, folder: Path) -> None:
         for name, text in self.files.items():
             path = folder / name

@@ -28,10 +28,13 @@ WITH_SANDBOXES = (
     "docs/full-sandbox.md",
     "docs/recording.md",
     "docs/restarts.md",
+    "docs/services.md",
     "docs/settings.md",
 )
 #: The fixtures that give the images which pages name.
 IMAGES = {"source": "full_image", "coding-agents": "coding_agents_image"}
+#: Published images that pages name, and fixtures that give others like them.
+PUBLISHED = {"redis:8": "redis_image"}
 #: Examples that cannot be run are bad examples.
 MOST_NOT_RUN = 3
 
@@ -57,6 +60,9 @@ def test_examples_run(page: str, tmp_path: Path, request: pytest.FixtureRequest)
             if project.image:
                 image = request.getfixturevalue(IMAGES[project.image])
                 runner.environment["PYTEST_SANDBOX_IMAGE"] = image
+            for published, fixture in PUBLISHED.items():
+                if any(f'"{published}"' in text for text in project.files.values()):
+                    project.replace(published, request.getfixturevalue(fixture))
             project.write(folder)
             problems += of_tests(project, runner)
             for name in project.programs:

@@ -84,15 +84,18 @@ def test_a_doctor_that_is_interrupted_leaves_nothing(
     doctor: list[str], cluster: Cluster, pods: Callable[[], list[str]]
 ) -> None:
     command = [sys.executable, "-m", "pytest_agent_sandbox.cli", *doctor]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
-    ) as process:
-        try:
-            wait_until(lambda: any("doctor" in name for name in pods()))
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=PATIENCE)
-        finally:
-            process.kill()
+    for _ in range(3):  # on a busy machine it may be done before its pod is seen
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+        ) as process:
+            try:
+                wait_until(lambda: any("doctor" in name for name in pods()))
+                process.send_signal(signal.SIGINT)
+                _, errors = process.communicate(timeout=PATIENCE)
+            finally:
+                process.kill()
+        if process.returncode != 0:
+            break
     assert process.returncode == 130
     assert errors == "agent-sandbox: interrupted\n"
     wait_until(lambda: not pods() and not find(cluster))

@@ -51,7 +51,7 @@ def test_strict(agent_workspace, agent_conversation):
     facts = agent_workspace.facts()
     assert facts["security"] == "strict"
     assert facts["network"] == "isolated, checked from inside"
-    assert "memory 4294967296" in facts["limits"]
+    assert facts["memory"] == "4g"
     run = agent_workspace.execute_command
     assert run("id -u").stdout.strip() != "0"
     for folder in ("/", "/etc", "/usr", "/opt"):

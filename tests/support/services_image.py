@@ -85,6 +85,16 @@ def build_services_image(engine: ContainerEngine, base: str) -> str:
     return name
 
 
+def build_redis_image(engine: ContainerEngine, base: str) -> str:
+    """Return an image that starts Redis as the published one does, made of the other."""
+    name = base.replace(REPOSITORY, f"{REPOSITORY}-redis")
+    if not engine.client.api.images(name):
+        start = '["redis-server", "--bind", "*", "--protected-mode", "no", "--dir", "/tmp"]'
+        dockerfile = f"FROM {base}\nUSER redis\nENTRYPOINT {start}\nCMD []\n"
+        engine.client.images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=name, rm=True)
+    return name
+
+
 def _context(files: dict[str, str]) -> io.BytesIO:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:

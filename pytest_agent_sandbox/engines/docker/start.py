@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pytest_agent_sandbox.containers.accounts import Account, folders_of, handed_over
 from pytest_agent_sandbox.containers.engine import ContainerEngine
+from pytest_agent_sandbox.containers.foreign_folders import with_foreign_apart
 from pytest_agent_sandbox.containers.host_files import folders_above, joined
 from pytest_agent_sandbox.containers.image_files import find_account, first_files, open_image
 from pytest_agent_sandbox.containers.janitor import Janitor, by_owner, memory_options
@@ -180,7 +181,9 @@ class SandboxStarter:
                 self._files[key] = first_files(
                     self._engine, plan.image.reference, folders, user, mounted
                 )
-            return self._files[key]
+            files = self._files[key]
+        # What cleans has the capabilities to give each folder its owner.
+        return files if plan.isolation == "recycled" else with_foreign_apart(files)
 
 
 class FreshSupply:

@@ -60,8 +60,8 @@ def test_what_is_for_the_run_as_a_whole_does_not(command, arguments):
 
 def test_where_the_sandbox_was_comes_again(command):
     """Each setting of engines, those that come later too."""
-    given = [f"{flag(each)}=x" for each in SETTINGS if each.name in vars(EngineSettings())]
-    assert "--sandbox-pod-template=x" in given
+    given = [f"{flag(each)}=3" for each in SETTINGS if each.name in vars(EngineSettings())]
+    assert "--sandbox-pod-template=3" in given
     assert set(command(*given)[2:]) == set(given)
 
 

@@ -183,7 +183,7 @@ def test_an_end_is_told_with_its_log_and_one_on_purpose_is_none(
     db, cache = start(db=server(agent_server_image), cache=server(agent_server_image))
     engine.client.api.kill(db.container.id)
     db.container.wait_for_end(5)
-    with pytest.raises(SandboxDied, match="Service db is gone: .* exited with code 137") as caught:
+    with pytest.raises(SandboxDied, match=r"Service db is gone: .* exited with code 137") as caught:
         db.check()
     assert "listening" in caught.value.log
     with pytest.raises(SandboxDied):

@@ -70,7 +70,7 @@ def test_who_comes_after_whom() -> None:
     with pytest.raises(SettingsError, match="Service web: after names 'cache', which is not among"):
         check_names({"web": Service("x", after=["cache"])})
     circle = {"a": Service("x", after=["b"]), "b": Service("x", after=["a"]), "c": Service("x")}
-    with pytest.raises(SettingsError, match="Services wait for one another: a, b$"):
+    with pytest.raises(SettingsError, match=r"Services wait for one another: a, b$"):
         check_names(circle)
 
 
