@@ -28,9 +28,10 @@ WITH_SANDBOXES = (
     "docs/full-sandbox.md",
     "docs/recording.md",
     "docs/restarts.md",
-    "docs/services.md",
     "docs/settings.md",
 )
+#: Those that ask for what only sandboxes have that are used once.
+WITH_FRESH_SANDBOXES = ("docs/services.md",)
 #: The fixtures that give the images which pages name.
 IMAGES = {"source": "full_image", "coding-agents": "coding_agents_image"}
 #: Published images that pages name, and fixtures that give others like them.
@@ -53,7 +54,9 @@ def test_examples_run(page: str, tmp_path: Path, request: pytest.FixtureRequest)
             runner.blocked.remove("anyio")
             key, url = provider.token, provider.base_url("127.0.0.1", MODEL)
             runner.environment |= {"LLM_MODEL": MODEL, "LLM_API_KEY": key, "LLM_BASE_URL": url}
-            if page.startswith(WITH_SANDBOXES):
+            if page.startswith(WITH_FRESH_SANDBOXES):
+                pass
+            elif page.startswith(WITH_SANDBOXES):
                 runner.environment["PYTEST_SANDBOX_ISOLATION"] = "recycled"
             else:
                 runner.environment |= request.getfixturevalue("on_running_server")
