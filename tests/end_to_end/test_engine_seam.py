@@ -308,3 +308,20 @@ def test_a_clock_that_jumps_changes_no_result(with_engine, hours):
     assert all(0 <= row["duration"] < 30 for row in with_engine.index_rows)
     for folder in with_engine.results:
         assert "cat word" in (folder / "transcript.html").read_text("utf-8")
+
+
+def test_an_engine_without_containers_refuses_services_by_name(with_engine):
+    with_engine.write(
+        "test_it.py",
+        "import pytest\n"
+        "from pytest_agent_sandbox import Service\n"
+        "def test_call(agent_services): agent_services(db=Service('postgres:17'))\n"
+        "@pytest.mark.agent_services(db=Service('postgres:17'))\n"
+        "def test_marker(agent_workspace): pass\n",
+    )
+    code, output = with_engine.run("--sandbox-engine=memory")
+    assert code == 1
+    assert "1 failed, 1 error" in output
+    said = "agent_services starts containers of a Docker engine, which --sandbox-engine=memory has"
+    assert output.count(f"ServiceUnavailable: {said}") == 2
+    assert "it cannot start db. Run tests that need them with --sandbox-engine=docker." in output

@@ -6,11 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_agent_sandbox.containers.container_spec import Volumes
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.sandbox.services.readiness import Ready
+
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.containers.container_spec import Volumes
 
 #: What a service's name looks like: programs look it up as a host.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")

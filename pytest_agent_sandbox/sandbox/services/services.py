@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from pytest_agent_sandbox.sandbox.services.running_service import RunningService
+if TYPE_CHECKING:
+    from pytest_agent_sandbox.sandbox.services.running_service import RunningService
 
 
 class Services:
