@@ -65,6 +65,7 @@ class Service:
         volumes: As for a sandbox: `["name:/data"]`.
         tmpfs: Its folders in memory: `["/data"]`, `["/data:64m"]`.
         user: The user of its processes; None for that of the image.
+        hostname: What it calls itself; None for its name.
         memory: Its memory limit, such as `"512m"`; None for none.
         cpus: How many CPUs it may use.
         platform: Such as `linux/arm64`; None for the engine's own.
@@ -87,6 +88,7 @@ class Service:
     volumes: Volumes = field(default=(), kw_only=True)
     tmpfs: Sequence[str] = field(default=(), kw_only=True)
     user: str | None = field(default=None, kw_only=True)
+    hostname: str | None = field(default=None, kw_only=True)
     memory: int | str | None = field(default=None, kw_only=True)
     cpus: float | None = field(default=None, kw_only=True)
     platform: str | None = field(default=None, kw_only=True)
