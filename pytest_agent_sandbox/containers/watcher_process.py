@@ -61,7 +61,7 @@ def _lines(pipe: int) -> Iterator[bytes]:
 
 
 def clean_up(owner: str, files: list[Path]) -> None:
-    """Remove the containers, networks and files that a dead process has left."""
+    """Remove the containers, networks, volumes and files that a dead process has left."""
     for file in files:
         if file.is_dir():
             shutil.rmtree(file, ignore_errors=True)

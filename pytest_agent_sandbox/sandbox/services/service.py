@@ -62,7 +62,8 @@ class Service:
         build: The folder of a Dockerfile to build its image from.
         network: `none`; `open` for the engine's default network, by which it reaches the internet;
             or the name of a network of the engine. What it can reach, an agent may use it to reach.
-        volumes: As for a sandbox: `["name:/data"]`.
+        volumes: `["name:/data"]`: a new and empty volume, which is gone with the services that
+            share it; a folder of this machine as for a sandbox.
         tmpfs: Its folders in memory: `["/data"]`, `["/data:64m"]`.
         user: The user of its processes; None for that of the image.
         hostname: What it calls itself; None for its name.
