@@ -45,7 +45,8 @@ def prune(
 
 
 def _describe(one: Found) -> str:
-    return f"{one.name}{' (network)' if one.is_network else ''}: {_why(one)}"
+    kind = "" if one.kind == "container" else f" ({one.kind})"
+    return f"{one.name}{kind}: {_why(one)}"
 
 
 def _why(one: Found) -> str:

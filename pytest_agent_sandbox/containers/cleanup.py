@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from docker.errors import APIError, NotFound
@@ -23,7 +23,7 @@ from pytest_agent_sandbox.host.ownership import (
 #: The prefix of this package's labels, on the engine.
 LABEL_PREFIX = "pytest-agent-sandbox."
 
-#: The prefix of the names of this package's containers and networks.
+#: The prefix of the names of this package's containers, networks and volumes.
 NAME_PREFIX = "agent-sandbox"
 
 #: The prefix of the names of containers that were kept for people to look into.
@@ -65,18 +65,32 @@ def remove_container(engine: ContainerEngine, container: str) -> None:
             time.sleep(0.05)
 
 
-def remove_labelled(engine: ContainerEngine, labels: Mapping[str, str]) -> int:
-    """Remove all containers and networks that carry all these labels: a run's final sweep.
+def remove_volume(engine: ContainerEngine, name: str) -> None:
+    """Remove a volume; fine if there is none.
 
-    Containers that were left for people to look into stay. One that cannot be removed does not keep
-    the others; the first such error is raised at the end.
+    Raises:
+        SandboxError: The engine cannot remove it, as while a container uses it.
+        EngineUnavailable: The engine did not answer.
+    """
+    with engine.calling(f"remove volume {name}"):
+        try:
+            engine.client.api.remove_volume(name)
+        except NotFound:
+            return
+
+
+def remove_labelled(engine: ContainerEngine, labels: Mapping[str, str]) -> int:
+    """Remove all containers, networks and volumes with all these labels: a run's final sweep.
+
+    Containers that were left for people to look into stay, with their volumes. One that cannot be
+    removed does not keep the others; the first such error is raised at the end.
 
     Args:
         engine: The engine to sweep.
         labels: Names, as given in `ContainerSpec.labels`, and values; at least one.
 
     Returns:
-        How many containers and networks there were to remove.
+        How many containers, networks and volumes there were to remove.
 
     Raises:
         ValueError: No label is given, which would mean everything.
@@ -90,6 +104,7 @@ def remove_labelled(engine: ContainerEngine, labels: Mapping[str, str]) -> int:
     errors: list[SandboxError] = []
     with engine.calling("list containers"):
         containers = api.containers(all=True, filters=filters)
+    in_use = _volumes_of_kept(containers)
     # By name: a container that somebody keeps in the meantime gets another one.
     names = [_name(container) for container in containers]
     names = [name for name in names if not name.startswith(KEPT_PREFIX)]
@@ -108,19 +123,25 @@ def remove_labelled(engine: ContainerEngine, labels: Mapping[str, str]) -> int:
             _remove_network(engine, network["Id"])
         except SandboxError as error:
             errors.append(error)
+    volumes = [name for name in _volumes(engine, filters) if name not in in_use]
+    for name in volumes:
+        try:
+            remove_volume(engine, name)
+        except SandboxError as error:
+            errors.append(error)
     if errors:
         raise errors[0]
-    return len(names) + len(networks)
+    return len(names) + len(networks) + len(volumes)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A container or network of this package, on an engine.
+    """A container, network or volume of this package, on an engine.
 
     Attributes:
         name: Its name.
         id: The engine's id of it.
-        is_network: Whether it is a network.
+        kind: What it is.
         labels: Its labels, without their prefix: `run`, `worker`, `test`, the owner's, `started`.
         use: `kept` for people to look into; `alive` where the process lives that it belongs to;
             `dead` where that has ended; `unknown` where that cannot be told from here, as for what
@@ -129,14 +150,9 @@ class Found:
 
     name: str
     id: str
-    is_network: bool
+    kind: Literal["container", "network", "volume"]
     labels: Mapping[str, str]
     use: Literal["kept", "alive", "dead", "unknown"]
-
-    @property
-    def kind(self) -> Literal["container", "network"]:
-        """What it is."""
-        return "network" if self.is_network else "container"
 
     def remove(self, engine: ContainerEngine) -> None:
         """Remove it; fine if it is gone.
@@ -144,14 +160,18 @@ class Found:
         Raises:
             SandboxError: The engine cannot, or does not answer.
         """
-        if self.is_network:
+        if self.kind == "network":
             _remove_network(engine, self.id)
+        elif self.kind == "volume":
+            remove_volume(engine, self.name)
         else:
             remove_container(engine, self.name)  # a kept one has another name by now
 
 
 def find(engine: ContainerEngine, labels: Mapping[str, str] | None = None) -> list[Found]:
-    """Return all containers and networks of this package, whoever made them, ordered by name.
+    """Return all containers, networks and volumes of this package, whoever made them, in order.
+
+    Containers come first, for they have to be removed before the volumes that they use.
 
     Args:
         engine: The engine that has them.
@@ -166,13 +186,20 @@ def find(engine: ContainerEngine, labels: Mapping[str, str] | None = None) -> li
         containers = api.containers(all=True, filters=filters)
     with engine.calling("list networks"):
         networks = api.networks(filters=filters)
+    volumes = _volumes(engine, filters)
     # An owner has many: its state is looked up once.
     states: dict[str, OwnerState] = {}
-    found = [_found(shown, states, is_network=False) for shown in containers]
-    found += [_found(shown, states, is_network=True) for shown in networks]
+    found = [_found(shown, _name(shown), "container", states) for shown in containers]
+    found += [_found(shown, str(shown["Name"]), "network", states) for shown in networks]
+    found += [_found(shown, name, "volume", states) for name, shown in volumes.items()]
+    in_use = _volumes_of_kept(containers)
+    found = [
+        replace(one, use="kept") if one.name in in_use and one.use != "unknown" else one
+        for one in found
+    ]
     # An image that somebody made of a container of ours passes its labels on to its own containers.
     ours = (one for one in found if one.name.startswith(NAME_PREFIX))
-    return sorted(ours, key=lambda one: (one.is_network, one.name))
+    return sorted(ours, key=lambda one: (one.kind, one.name))
 
 
 def remove_left_behind(engine: ContainerEngine) -> list[str]:
@@ -211,8 +238,12 @@ def kept_containers(engine: ContainerEngine, labels: Mapping[str, str]) -> list[
     return [one.name for one in find(engine, labels) if one.use == "kept"]
 
 
-def _found(shown: Mapping[str, Any], states: dict[str, OwnerState], *, is_network: bool) -> Found:
-    name = str(shown["Name"]) if is_network else _name(shown)
+def _found(
+    shown: Mapping[str, Any],
+    name: str,
+    kind: Literal["container", "network", "volume"],
+    states: dict[str, OwnerState],
+) -> Found:
     labels = {
         label.removeprefix(LABEL_PREFIX): str(value)
         for label, value in (shown.get("Labels") or {}).items()
@@ -222,8 +253,23 @@ def _found(shown: Mapping[str, Any], states: dict[str, OwnerState], *, is_networ
     if owner not in states:
         states[owner] = owner_state(labels)
     use = states[owner]
-    is_kept = name.startswith(KEPT_PREFIX) and not is_network and use != "unknown"
-    return Found(name, str(shown["Id"]), is_network, labels, "kept" if is_kept else use)
+    is_kept = name.startswith(KEPT_PREFIX) and kind == "container" and use != "unknown"
+    return Found(name, str(shown.get("Id", name)), kind, labels, "kept" if is_kept else use)
+
+
+def _volumes(engine: ContainerEngine, filters: dict[str, list[str]]) -> dict[str, dict[str, Any]]:
+    with engine.calling("list volumes"):
+        shown = engine.client.api.volumes(filters=filters).get("Volumes") or []
+    return {one["Name"]: one for one in shown if one["Name"].startswith(NAME_PREFIX)}
+
+
+def _volumes_of_kept(containers: Iterable[Mapping[str, Any]]) -> set[str]:
+    return {
+        str(mount.get("Name"))
+        for container in containers
+        if _name(container).startswith(KEPT_PREFIX)
+        for mount in container.get("Mounts") or ()
+    }
 
 
 def _filters(labels: Mapping[str, str]) -> dict[str, list[str]]:

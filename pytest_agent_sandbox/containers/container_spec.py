@@ -142,7 +142,7 @@ class ContainerSpec:
         _check_ports(self.ports)
         size_in_bytes("memory", self.memory)
         size_in_bytes("shm_size", self.shm_size)
-        _binds(self.volumes)
+        binds(self.volumes)
 
     @property
     def has_no_network(self) -> bool:
@@ -160,7 +160,7 @@ class ContainerSpec:
 
     def volume_targets(self) -> list[str]:
         """Return the container's folders where volumes, or folders of the host, are mounted."""
-        return [bind.rsplit(":", 2)[1] for bind in _binds(self.volumes)]
+        return [bind.rsplit(":", 2)[1] for bind in binds(self.volumes)]
 
     def create_arguments(self, api: APIClient) -> dict[str, Any]:
         """Return what the docker SDK's ``create_container`` takes, but name and labels."""
@@ -180,7 +180,7 @@ class ContainerSpec:
                     inner: ("127.0.0.1", outer) if outer else ("127.0.0.1",)
                     for inner, outer in published.items()
                 },
-                binds=_binds(self.volumes),
+                binds=binds(self.volumes),
                 tmpfs=dict(self.tmpfs),
                 shm_size=size_in_bytes("shm_size", self.shm_size),
                 network_mode=self.network,
@@ -230,20 +230,25 @@ def _check_ports(ports: Mapping[int, int | None]) -> None:
         raise SettingsError("ports: two ports of the container have the same port on this machine")
 
 
-def _binds(volumes: Volumes) -> list[str]:
+def binds(volumes: Volumes) -> list[str]:
+    """Return mounts as the engine takes them, each as `source:target:mode`.
+
+    Raises:
+        SettingsError: One is none, or holds the engine's socket.
+    """
     if isinstance(volumes, str):
         raise SettingsError("volumes: give a list, not one string")
     if not isinstance(volumes, Mapping):
         return [_bind(str(volume)) for volume in volumes]
-    binds = []
+    found = []
     for source, target in volumes.items():
         if isinstance(target, str):
-            binds.append(_bind(f"{source}:{target}"))
+            found.append(_bind(f"{source}:{target}"))
         elif "bind" in target:
-            binds.append(_bind(f"{source}:{target['bind']}:{target.get('mode', 'rw')}"))
+            found.append(_bind(f"{source}:{target['bind']}:{target.get('mode', 'rw')}"))
         else:
             raise SettingsError(f"volumes: {source!r} has no 'bind', its folder in the container")
-    return binds
+    return found
 
 
 def _bind(volume: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from pytest_agent_sandbox.errors import SettingsError
@@ -26,10 +27,10 @@ def size_in_bytes(name: str, size: int | str | None) -> int | None:
     if size is None:
         return None
     parts = _SIZE.fullmatch(str(size))
-    found = int(float(parts["number"]) * _UNITS[parts["unit"].lower()]) if parts else 0
-    if found <= 0:
-        raise SettingsError(f"{name}: {size!r} is not a size such as 2g, 512m or 1000000000")
-    return found
+    found = float(parts["number"]) * _UNITS[parts["unit"].lower()] if parts else 0.0
+    if not 1 <= found < math.inf:
+        raise SettingsError(f"{name}: {size!r:.100} is not a size such as 2g, 512m or 1000000000")
+    return int(found)
 
 
 def spell_size(size: int) -> str:

@@ -21,9 +21,9 @@ _PATIENCE = 5.0
 class Watcher(Closing):
     """A process that watches over this one by holding a pipe to it.
 
-    When the pipe breaks without a word, as on SIGKILL, the watcher removes the owner's containers
-    and networks, and the files it was told of, and ends. A signal to this process's group or
-    terminal does not reach it.
+    When the pipe breaks without a word, as on SIGKILL, the watcher removes the owner's containers,
+    networks and volumes, and the files it was told of, and ends. A signal to this process's group
+    or terminal does not reach it.
 
     Args:
         owner: Whose containers (see `Owner.id`).

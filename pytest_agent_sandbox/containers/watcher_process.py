@@ -62,7 +62,7 @@ def _lines(pipe: int) -> Iterator[bytes]:
 
 
 def clean_up(owner: str, files: list[Path], engine: Mapping[str, Any] | None) -> None:
-    """Remove the containers, networks and files that a dead process has left.
+    """Remove the containers, networks, volumes and files that a dead process has left.
 
     Args:
         owner: Whose.

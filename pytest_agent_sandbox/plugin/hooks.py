@@ -49,8 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
-        f"{options.SERVICES_MARKER}(**services): start services beside the test's sandboxes, such "
-        "as db=Service('postgres:17', ports=[5432]), and wait until they are ready.",
+        f"{options.SERVICES_MARKER}(*files, **services): start services beside the test's "
+        "sandboxes, such as db=Service('postgres:17', ports=[5432]), or those of 'compose.yaml', "
+        "and wait until they are ready.",
     )
     config.pluginmanager.register(fixtures, "agent_sandbox_fixtures")
     listener = partial(fixtures.follow_started, config)

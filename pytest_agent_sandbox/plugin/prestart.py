@@ -12,13 +12,12 @@ from pytest_agent_sandbox.engines.engine import SandboxEngine, SandboxRequest
 from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.plugin.options import (
     MARKER,
-    NO_SERVICES,
     SCOPES,
     SERVICES_MARKER,
     for_test,
-    host_name,
     scope_of,
 )
+from pytest_agent_sandbox.plugin.service_files import names_of_marks
 from pytest_agent_sandbox.plugin.skip_forecast import will_be_skipped
 from pytest_agent_sandbox.plugin.trials.marks import trial_of
 from pytest_agent_sandbox.plugin.wider_scopes import scope_node
@@ -233,8 +232,8 @@ def _settings_of(item: pytest.Item) -> str:
 
 def marked_hosts(item: pytest.Item) -> dict[str, str]:
     """Return the names of the services of a test's markers, with their addresses in a sandbox."""
-    names = [name for mark in item.iter_markers(SERVICES_MARKER) for name in mark.kwargs]
-    return addresses_inside((host_name(name), 0) for name in names if name not in NO_SERVICES)
+    names = names_of_marks(item, item.iter_markers(SERVICES_MARKER))
+    return addresses_inside((name, 0) for name in names)
 
 
 def is_overridden(item: pytest.Item, *names: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -12,6 +12,7 @@ import pytest
 from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.plugin.options import SCOPES, SERVICES_MARKER, host_name
+from pytest_agent_sandbox.plugin.service_files import services_of_files, split_files
 from pytest_agent_sandbox.sandbox.services.service import Service
 from pytest_agent_sandbox.sandbox.services.services import Services
 
@@ -68,7 +69,8 @@ class ServiceFactory:
                 next test that asks for the same ones.
             reset: Called with them before each further test that gets them, to have it find what
                 the first one has found.
-            services: Each a `Service`, or a container object of testcontainers, by its name.
+            services: Each a `Service`, or a container object of testcontainers, by its name; also
+                `services="compose.yaml"`.
 
         Raises:
             SettingsError: A value cannot be used.
@@ -124,20 +126,22 @@ class ServiceFactory:
         specs = self._specs(files, given)
         return self._session.services.begin(self._item, scope, specs, self._image, reset)
 
-    def _specs(self, files: tuple[str | Path, ...], given: Mapping[str, Any]) -> dict[str, Service]:
-        specs: dict[str, Service] = {}
-        for file in files:
-            raise SettingsError(f"agent_services: {file!r}: give services by name=Service(…)")
+    def _specs(self, files: Sequence[str | Path], given: Mapping[str, Any]) -> dict[str, Service]:
+        files, given = split_files(files, given)
+        specs = services_of_files(self._item, files)
         for name, value in given.items():
             if not isinstance(value, Service):
                 raise SettingsError(
                     f"agent_services: {name}={value!r} is no Service; use "
                     f"{name}=Service(IMAGE, ports=[…])"
                 )
+            if host_name(name) in specs:
+                raise SettingsError(f"agent_services: {name!r} is in a compose file already")
             specs[host_name(name)] = value
         if not specs:
             raise SettingsError(
-                "agent_services: no service is given; use agent_services(db=Service(IMAGE, …))"
+                "agent_services: no service is given; use agent_services(db=Service(IMAGE, …)), or "
+                "agent_services('compose.yaml')"
             )
         return specs
 

@@ -21,8 +21,8 @@ from pytest_agent_sandbox.containers.watcher import Watcher
 from pytest_agent_sandbox.host.ownership import OWNER, PLACE, Owner, owner_file, owner_state
 from tests.support.timing import eventually
 
-# A process that has a container, a network and a file, and a watcher unless told otherwise. It
-# says what they are called; then it ends as it is told to.
+# A process that has a container, a network, a volume and a file, and a watcher unless told
+# otherwise. It says what they are called; then it ends as it is told to.
 PROGRAM = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -42,6 +42,8 @@ spec = ContainerSpec(image=image, entrypoint=["sleep"], command=["600"])
 container = Container.start(engine, spec, log_path=folder / "log")
 network = engine.client.api.create_network(
     f"agent-sandbox-{engine.owner.id}", labels=prefixed(engine.owner.labels))
+engine.client.api.create_volume(
+    f"agent-sandbox-data-{engine.owner.id}", labels=prefixed(engine.owner.labels))
 found = {"owner": engine.owner.id, "container": container.name, "network": network["Id"],
          "watcher": watcher.pid if watcher else None}
 print(json.dumps(found), flush=True)
@@ -53,6 +55,7 @@ if line == "fork\\n" and os.fork() == 0:  # a child that holds on to all that is
 if line == "end\\n":
     container.remove()
     engine.client.api.remove_network(network["Id"])
+    engine.client.api.remove_volume(f"agent-sandbox-data-{engine.owner.id}")
     watcher.close()
     engine.close()
     sys.exit()
@@ -104,7 +107,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_the_watcher_cleans_up(engine: ContainerEngine, begin: Begin, word: str) -> None:
     process, found = begin()
     bystander, other = begin()
-    assert len(names(engine, found["owner"])) == 2
+    assert len(names(engine, found["owner"])) == 3
     watcher = psutil.Process(found["watcher"])
     assert watcher.memory_info().rss < 20e6
     assert watcher.num_threads() == 1
@@ -116,7 +119,7 @@ def test_the_watcher_cleans_up(engine: ContainerEngine, begin: Begin, word: str)
     eventually(lambda: not watcher.is_running())
     assert not (found["folder"] / "scratch").exists()
     assert not owner_file(found["owner"]).exists()
-    assert len(names(engine, other["owner"])) == 2, "another's stay"
+    assert len(names(engine, other["owner"])) == 3, "another's stay"
     tell(bystander, "end")
     assert names(engine, other["owner"]) == []
     assert not psutil.pid_exists(other["watcher"])
@@ -137,7 +140,7 @@ def test_a_later_run_cleans_up(engine: ContainerEngine, begin: Begin) -> None:
     assert shown[found["container"]].labels["started"].startswith("20")
     removed = remove_left_behind(engine)
     assert found["container"] in removed
-    assert len(removed) >= 2, "its network too"
+    assert len(removed) >= 3, "its network and its volume too"
     assert other["container"] not in removed
     assert names(engine, found["owner"]) == []
     assert not owner_file(found["owner"]).exists()
@@ -168,7 +171,7 @@ def test_what_belongs_to_another_machine_stays(engine: ContainerEngine, begin: B
     network = engine.client.api.create_network(f"agent-sandbox-{owner.id}", labels=labels)["Id"]
     try:
         (found,) = find(engine, {"owner": owner.id})
-        assert (found.use, found.is_network) == ("unknown", True)
+        assert (found.use, found.kind) == ("unknown", "network")
         assert found.name not in remove_left_behind(engine)
         found.remove(engine)
         found.remove(engine)
@@ -219,7 +222,7 @@ def test_prune_shows_and_removes(engine: ContainerEngine, begin: Begin) -> None:
     assert f"{found['container']}: left behind by process {process.pid} on " in shown
     assert f"{other['container']}: in use by process {living.pid} on " in shown
     assert f"{foreign} (network): of process ? on ?, which cannot be seen from here" in shown
-    assert len(names(engine, found["owner"])) == 2, "shown only"
+    assert len(names(engine, found["owner"])) == 3, "shown only"
     removed = prune("--yes")
     assert f"removed {found['container']}\n" in removed
     assert f"removed {other['container']}" not in removed

@@ -23,6 +23,9 @@ class Api:
     def networks(self, **_: Any) -> list[dict[str, Any]]:
         return [{**one, "Name": f"{one['Names'][0][1:]}-n"} for one in self.shown]
 
+    def volumes(self, **_: Any) -> dict[str, Any]:
+        return {"Volumes": None}
+
     def remove_container(self, name: str, **_: Any) -> None:
         self.removed.append(name)
 

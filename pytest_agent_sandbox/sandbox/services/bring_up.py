@@ -117,14 +117,14 @@ def _container_spec(
     }
     hosts.pop(name, None)  # each engine's network has an address of its own for it
     if spec.network == "none":
-        hosts[name] = OWN_ADDRESS
+        hosts |= dict.fromkeys((name, spec.hostname or name), OWN_ADDRESS)
     return ContainerSpec(
         image=image.reference,
         command=_words(spec.command),
         entrypoint=_words(spec.entrypoint),
         environment=spec.env,
         network=None if spec.network == "open" else spec.network,
-        hostname=name,
+        hostname=spec.hostname or name,
         extra_hosts=hosts,
         volumes=spec.volumes,
         tmpfs=dict(map(_folder_in_memory, spec.tmpfs)),

@@ -64,9 +64,11 @@ class Service:
         build: The folder of a Dockerfile to build its image from.
         network: `none`; `open` for the engine's default network, by which it reaches the internet;
             or the name of a network of the engine. What it can reach, an agent may use it to reach.
-        volumes: As for a sandbox: `["name:/data"]`.
+        volumes: `["name:/data"]`: a new and empty volume, which is gone with the services that
+            share it; a folder of this machine as for a sandbox.
         tmpfs: Its folders in memory: `["/data"]`, `["/data:64m"]`.
         user: The user of its processes; None for that of the image.
+        hostname: What it calls itself; None for its name.
         memory: Its memory limit, such as `"512m"`; None for none.
         cpus: How many CPUs it may use.
         platform: Such as `linux/arm64`; None for the engine's own.
@@ -89,6 +91,7 @@ class Service:
     volumes: Volumes = field(default=(), kw_only=True)
     tmpfs: Sequence[str] = field(default=(), kw_only=True)
     user: str | None = field(default=None, kw_only=True)
+    hostname: str | None = field(default=None, kw_only=True)
     memory: int | str | None = field(default=None, kw_only=True)
     cpus: float | None = field(default=None, kw_only=True)
     platform: str | None = field(default=None, kw_only=True)

@@ -20,6 +20,7 @@ from pytest_agent_sandbox.sandbox.services.bring_up import bring_up
 from pytest_agent_sandbox.sandbox.services.building import build_image
 from pytest_agent_sandbox.sandbox.services.running_service import LOOPBACK, RunningService
 from pytest_agent_sandbox.sandbox.services.service import Service, check_name
+from pytest_agent_sandbox.sandbox.services.volumes import ServiceVolumes
 
 _PAUSE = 0.1
 
@@ -81,6 +82,8 @@ class ServicesStart(Closing):
         self._host = host
         self._is_given_up = threading.Event()
         images = {name: _image(host, name, spec) for name, spec in specs.items()}
+        self._volumes = ServiceVolumes(host.engine, specs, host.labels)
+        specs = self._volumes.specs
         places = [(name, port) for name, spec in specs.items() for port in spec.port_numbers()]
         self._starts = {
             name: _Start(spec, images[name], Forwards(places)) for name, spec in specs.items()
@@ -116,10 +119,12 @@ class ServicesStart(Closing):
         """Give the start up, and remove what has been started; may be called more than once."""
         self._is_given_up.set()
         self._threads.shutdown()
+        services = [start.service for start in self._starts.values() if start.service is not None]
         with ExitStack() as closing:
-            for start in self._starts.values():
-                if start.service is not None:
-                    closing.callback(start.service.close)
+            if not any(service.container.is_kept for service in services):
+                closing.callback(self._volumes.close)
+            for service in services:
+                closing.callback(service.close)
 
     def _check(self) -> None:
         if self._is_given_up.is_set():
