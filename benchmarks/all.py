@@ -25,6 +25,7 @@ NAMES = (
         "import_time",
         "trials",
         "pods",
+        "simulated_pods",
     ),
 )
 _HERE = Path(__file__).parent

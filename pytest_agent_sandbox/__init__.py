@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from pytest_agent_sandbox.plugin.agent_llm import AgentLLM
     from pytest_agent_sandbox.plugin.conversation_factory import ConversationFactory
     from pytest_agent_sandbox.plugin.workspace_factory import WorkspaceFactory
+    from pytest_agent_sandbox.sandbox.fresh_result import FreshCommandResult
     from pytest_agent_sandbox.sandbox.gateway import HostGateway, LLMEndpoint
     from pytest_agent_sandbox.sandbox.service_status import ServiceStatus
     from pytest_agent_sandbox.sandbox.services.readiness import Ready
@@ -118,6 +119,7 @@ _HOMES = {
     "Event": "client.event_base",
     "EventLog": "client.event_log",
     "FaultUnused": "errors",
+    "FreshCommandResult": "sandbox.fresh_result",
     "GitCommit": "client.git",
     "HostGateway": "sandbox.gateway",
     "HostRoute": "host.host_route",
@@ -200,6 +202,7 @@ __all__ = [
     "Event",
     "EventLog",
     "FaultUnused",
+    "FreshCommandResult",
     "GitCommit",
     "HostGateway",
     "HostRoute",

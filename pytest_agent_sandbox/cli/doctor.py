@@ -39,14 +39,25 @@ def _findings(requested: str | None, *, start: bool) -> Generator[Finding, None,
         yield failure("engine", error)
         return
     with engine:
-        yield Finding(
-            "engine", "ok", f"{engine.description} at {engine.endpoint}, for {engine.platform}"
-        )
+        yield _engine(engine)
         yield _host_route(engine)
         image = _image(engine, requested)
         yield image
         if start and image.state == "ok":
             yield _start(engine, requested)
+
+
+def _engine(engine: ContainerEngine) -> Finding:
+    way = engine.way
+    text = f"{engine.description} at {way.address} ({way.words}), for {engine.platform}"
+    if not engine.is_remote:
+        return Finding("engine", "ok", text)
+    return Finding(
+        "engine",
+        "ok",
+        f"{text}\nIt is on another machine: a folder in `volumes` is one of the engine's machine, "
+        "and has to be there; use `files` or upload() for those of this one.",
+    )
 
 
 def _host_route(engine: ContainerEngine) -> Finding:

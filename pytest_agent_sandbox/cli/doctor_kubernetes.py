@@ -20,6 +20,7 @@ from pytest_agent_sandbox.engines.kubernetes.credentials import (
 )
 from pytest_agent_sandbox.engines.kubernetes.engine import KubernetesEngine
 from pytest_agent_sandbox.engines.kubernetes.refusals import RULES, role
+from pytest_agent_sandbox.engines.kubernetes.workspace import KubernetesWorkspace
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
 from pytest_agent_sandbox.sandbox.network import ISOLATED, OPEN
 from pytest_agent_sandbox.settings.table import SandboxSettings
@@ -203,12 +204,19 @@ def _sandbox(engine: KubernetesEngine, network: str, subject: str) -> Finding:
         with engine.start(_request(engine, network)) as workspace:
             seconds = time.monotonic() - began
             code = workspace.execute_command("true").exit_code
+            way = _way(workspace) if network == ISOLATED else ""
     except SandboxError as error:
         return failure(subject, error)
     if code:
         return Finding(subject, "FAIL", f"A sandbox started, but `true` ended with code {code}.")
-    ways = "without a way out, as seen from inside, " if network == ISOLATED else ""
-    return Finding(subject, "ok", f"a sandbox {ways}started in {seconds:.1f} s, and ran a command")
+    return Finding(subject, "ok", f"a sandbox {way}started in {seconds:.1f} s, and ran a command")
+
+
+def _way(workspace: KubernetesWorkspace) -> str:
+    """Return which of the two ways to isolate a sandbox the cluster grants."""
+    if workspace.pod.is_tried:
+        return "isolated by a network policy, without a way out, as tried from inside, "
+    return "isolated by NET_ADMIN, without a way out, as seen from inside, "
 
 
 def _request(engine: KubernetesEngine, network: str) -> SandboxRequest:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-from docker.context import ContextAPI
-from docker.errors import DockerException, TLSParameterError
-from docker.utils import kwargs_from_env
+from docker.tls import TLSConfig
 
+from pytest_agent_sandbox.containers.certificates import tls_from_environment, why_no_tls
+from pytest_agent_sandbox.containers.contexts import chosen_context
 from pytest_agent_sandbox.containers.proxies import Proxy, proxy_before
-from pytest_agent_sandbox.errors import EngineUnavailable
+from pytest_agent_sandbox.containers.ssh import CONNECT_TIMEOUT, SSHError
+
+# Seconds an address gets to answer before the next one is tried; behind ssh it takes longer.
+_PATIENCE = 3
+_PATIENCE_BY_SSH = CONNECT_TIMEOUT + 5
+_TCP = ("tcp", "http", "https")
+_FROM_HOST = "from DOCKER_HOST"
 
 
 @dataclass(frozen=True)
@@ -33,13 +40,48 @@ class Endpoint:
     origin: str
     tls: Any = None
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what `of_json` makes it of, in another process: of files, no more than names."""
+        tls = None if self.tls is None else vars(self.tls)
+        return {"address": self.address, "origin": self.origin, "tls": tls}
+
+    @classmethod
+    def of_json(cls, found: Mapping[str, Any]) -> Self:
+        """Return the one that `as_json` was of."""
+        tls = found["tls"]
+        if tls is not None:
+            cert = None if tls["cert"] is None else tuple(tls["cert"])
+            tls = TLSConfig(client_cert=cert, ca_cert=tls["ca_cert"], verify=tls["verify"])
+        return cls(found["address"], found["origin"], tls)
+
     @property
     def is_remote(self) -> bool:
         """Whether the engine is, by its address, on another machine."""
         parts = urlsplit(self.address)
-        if parts.scheme in ("tcp", "http", "https"):
+        if parts.scheme in _TCP:
             return parts.hostname not in ("localhost", "127.0.0.1", "::1")
         return parts.scheme == "ssh"
+
+    @property
+    def is_ssh(self) -> bool:
+        """Whether it is reached by ssh."""
+        return self.address.startswith("ssh://")
+
+    @property
+    def words(self) -> str:
+        """Who names it and how it is reached, in words."""
+        if self.is_ssh:
+            return f"{self.origin}, by ssh"
+        if urlsplit(self.address).scheme not in _TCP:
+            return self.origin
+        if self.tls is None:
+            return f"{self.origin}, by TCP without TLS"
+        return f"{self.origin}, by TLS{'' if self.tls.verify else ' that trusts anybody'}"
+
+    @property
+    def patience(self) -> int:
+        """Seconds it gets to answer the first time."""
+        return _PATIENCE_BY_SSH if self.is_ssh else _PATIENCE
 
     @property
     def proxy(self) -> Proxy | None:
@@ -59,7 +101,7 @@ class Endpoint:
         host = urlsplit(self.address).hostname
         return f"{reason}; it was asked through the proxy {proxy}, NO_PROXY={host} leads past it"
 
-    def knock(self, timeout: float) -> None:
+    def knock(self) -> None:
         """Raise OSError if this is a Unix socket that nobody serves.
 
         The SDK would find that out too, but leaves its own socket open then.
@@ -68,7 +110,7 @@ class Endpoint:
         if path in ("", self.address) or sys.platform == "win32":
             return
         with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(timeout)
+            probe.settimeout(self.patience)
             probe.connect(path)
 
 
@@ -82,40 +124,17 @@ def find_endpoints(host: str | None = None) -> list[Endpoint]:
         host: The address to use; None asks DOCKER_HOST, then the docker context.
 
     Raises:
-        EngineUnavailable: The chosen docker context cannot be read, or the TLS settings are wrong.
+        EngineUnavailable: The chosen docker context cannot be read, or a certificate is missing.
     """
-    try:
-        from_environment = kwargs_from_env()
-    except (DockerException, TLSParameterError, OSError) as error:
-        raise EngineUnavailable(f"The engine's TLS settings cannot be used: {error}") from error
-    tls = from_environment.get("tls")
-    if host:
-        return [Endpoint(host, "as asked for", tls)]
-    if "base_url" in from_environment:
-        return [Endpoint(from_environment["base_url"], "from DOCKER_HOST", tls)]
-    chosen = _context_endpoint()
-    if chosen is not None:
-        return [chosen]
+    for address, origin in ((host, "as asked for"), (os.environ.get("DOCKER_HOST"), _FROM_HOST)):
+        if address:
+            is_tcp = urlsplit(address).scheme in _TCP
+            tls = tls_from_environment(os.environ) if is_tcp else None
+            return [Endpoint(address, origin, tls)]
+    context = chosen_context()
+    if context is not None:
+        return [Endpoint(context.host, f"docker context {context.name!r}", context.tls)]
     return [Endpoint(address, "a usual address") for address in _usual_addresses()]
-
-
-def _context_endpoint() -> Endpoint | None:
-    """Return the endpoint of the docker context; None for the default context, which names none."""
-    try:
-        context = ContextAPI.get_context(os.environ.get("DOCKER_CONTEXT"))
-    except Exception as error:  # the SDK raises a bare Exception for a damaged context
-        raise EngineUnavailable(
-            f"The docker context cannot be read: {error}. `docker context use default` leaves it."
-        ) from error
-    # The stubs promise a context, yet an unknown name gives None.
-    if not context:
-        raise EngineUnavailable(
-            "The docker context chosen by DOCKER_CONTEXT or `docker context use` does not exist; "
-            "`docker context ls` shows those that do."
-        )
-    if context.Name == "default":
-        return None
-    return Endpoint(context.Host or "", f"docker context {context.Name!r}", context.TLSConfig)
 
 
 def _usual_addresses() -> Iterator[str]:
@@ -149,17 +168,33 @@ def why_unreachable(error: BaseException, timeout: float) -> str:
         timeout: The time limit of the attempt, in seconds.
     """
     for cause in _causes(error):
-        match cause:
-            case FileNotFoundError():
-                return "there is no such socket"
-            case PermissionError():
-                return "permission denied (is your user allowed to use the engine?)"
-            case ConnectionRefusedError():
-                return "connection refused"
-            case TimeoutError():
-                return f"no answer within {timeout:g} s"
+        if known := _known_reason(cause, timeout):
+            return known
     text = " ".join(str(error).split())
+    if "HTTP request to an HTTPS server" in text:
+        return (
+            "it wants TLS: set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the folder with "
+            "ca.pem, cert.pem and key.pem"
+        )
     return text.removeprefix("Error while fetching server API version: ")[:300]
+
+
+def _known_reason(cause: BaseException, timeout: float) -> str | None:
+    told: str | None = None
+    match cause:
+        case SSHError():
+            told = str(cause)
+        case ssl.SSLError():
+            told = why_no_tls(cause)
+        case FileNotFoundError():
+            told = "there is no such socket"
+        case PermissionError():
+            told = "permission denied (is your user allowed to use the engine?)"
+        case ConnectionRefusedError():
+            told = "connection refused"
+        case TimeoutError():
+            told = f"no answer within {timeout:g} s"
+    return told
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

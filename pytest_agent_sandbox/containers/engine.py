@@ -16,8 +16,9 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException, NotFound
 
+from pytest_agent_sandbox.containers.clients import Client
 from pytest_agent_sandbox.containers.endpoints import Endpoint, find_endpoints
-from pytest_agent_sandbox.containers.proxies import Proxy, container_proxies
+from pytest_agent_sandbox.containers.proxies import container_proxies
 from pytest_agent_sandbox.containers.surroundings import is_in_container, own_container
 from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError, SettingsError
 from pytest_agent_sandbox.host.closing import Closing
@@ -29,8 +30,6 @@ from pytest_agent_sandbox.host.host_route import (
 )
 from pytest_agent_sandbox.host.ownership import Owner
 
-#: Seconds one address gets to answer before the next one is tried.
-CONNECT_TIMEOUT = 3
 #: Seconds any single engine call may take: a hung engine is an error, not a hang.
 CALL_TIMEOUT = 60
 
@@ -54,11 +53,12 @@ class ContainerEngine(Closing):
         description: Name and version for people, such as ``Docker 20.10.24``.
         platform: What its containers run on, such as ``linux/amd64``.
         is_remote: Whether the engine is on another machine, by its address.
+        way: The address with all that leads there: who names it, and the certificates.
     """
 
     def __init__(self, client: docker.DockerClient, endpoint: Endpoint) -> None:
         self.client = client
-        self._endpoint = endpoint
+        self.way = endpoint
         self.endpoint = endpoint.address
         self.is_remote = endpoint.is_remote
         with self.calling("tell its version"):
@@ -72,7 +72,9 @@ class ContainerEngine(Closing):
         self._owner_lock = threading.Lock()
 
     @classmethod
-    def connect(cls, host: str | None = None, *, call_timeout: int = CALL_TIMEOUT) -> Self:
+    def connect(
+        cls, host: str | Endpoint | None = None, *, call_timeout: int = CALL_TIMEOUT
+    ) -> Self:
         """Connect to the engine that the user's docker command line would use, or to a usual one.
 
         The address comes from ``host``, else DOCKER_HOST, else the docker context, and what was
@@ -80,25 +82,19 @@ class ContainerEngine(Closing):
         sockets of Docker, Docker Desktop, Colima, Rancher Desktop and Podman are tried.
 
         Args:
-            host: The engine's address; None to find it.
+            host: The engine's address, or a whole `way`; None to find it.
             call_timeout: Seconds a single call to the engine may take.
 
         Raises:
             EngineUnavailable: No engine answers; the message lists every address and its reason.
         """
         tried: list[str] = []
-        for endpoint in find_endpoints(host):
+        for endpoint in [host] if isinstance(host, Endpoint) else find_endpoints(host):
             try:
-                endpoint.knock(CONNECT_TIMEOUT)
-                client = _Client(
-                    endpoint.proxy,
-                    base_url=endpoint.address,
-                    tls=endpoint.tls or False,
-                    version="auto",  # the engine's own API version
-                    timeout=CONNECT_TIMEOUT,
-                )
+                endpoint.knock()
+                client = Client(endpoint)
             except (DockerException, requests.RequestException, OSError, ValueError) as error:
-                reason = endpoint.explain(error, CONNECT_TIMEOUT)
+                reason = endpoint.explain(error, endpoint.patience)
                 tried.append(f"  {endpoint.address} ({endpoint.origin}): {reason}")
                 continue
             client.api.timeout = call_timeout
@@ -132,7 +128,7 @@ class ContainerEngine(Closing):
         except APIError as error:
             raise SandboxError(f"The engine could not {action}: {explanation(error)}") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            reason = self._endpoint.explain(error, self.client.api.timeout)
+            reason = self.way.explain(error, self.client.api.timeout)
             raise EngineUnavailable(
                 f"The container engine at {self.endpoint} no longer answers; "
                 f"it was asked to {action}: {reason}"
@@ -280,28 +276,6 @@ class ContainerEngine(Closing):
 
     def __repr__(self) -> str:
         return f"<Engine {self.description} at {self.endpoint}>"
-
-
-class _Client(docker.DockerClient):
-    """The SDK's client, but for the proxy: its own idea of them is not the docker command line's.
-
-    It sends requests to an engine on loopback to a proxy too.
-    """
-
-    def __init__(self, proxy: Proxy | None, **settings: Any) -> None:
-        self.api = _APIClient(proxy, **settings)
-
-
-class _APIClient(docker.APIClient):
-    def __init__(self, proxy: Proxy | None, **settings: Any) -> None:
-        self._proxy = proxy
-        super().__init__(**settings)
-
-    def merge_environment_settings(self, *arguments: Any, **more: Any) -> Any:
-        """Return the settings of a request, without the proxies that requests finds by itself."""
-        settings = super().merge_environment_settings(*arguments, **more)
-        url = None if self._proxy is None else self._proxy.url
-        return {**settings, "proxies": {} if url is None else {"http": url, "https": url}}
 
 
 def explanation(error: APIError) -> str:

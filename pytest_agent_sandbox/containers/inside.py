@@ -85,7 +85,7 @@ def copy_file(
             chunks, facts = engine.client.api.get_archive(container.id, path)
             if int(facts.get("size") or 0) > limit:
                 raise SandboxError(f"{what} is larger than {limit:,} bytes.")
-        for chunk in _reading(engine, what, chunks):
+        for chunk in reading(engine, what, chunks):
             archived.write(chunk)
         archived.seek(0)
         try:
@@ -99,7 +99,7 @@ def copy_file(
             raise SandboxError(f"{what} came in pieces: {error}") from error
 
 
-def _reading(engine: ContainerEngine, what: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+def reading(engine: ContainerEngine, what: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the chunks; an error in reading them is the engine's, one in their use is not."""
     while True:
         with engine.calling(f"send {what}"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_agent_sandbox.containers import watcher_process
+from pytest_agent_sandbox.containers.endpoints import Endpoint
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.piped_process import PipedProcess
 
@@ -26,20 +27,25 @@ class Watcher(Closing):
 
     Args:
         owner: Whose containers (see `Owner.id`).
+        way: The engine's; None for the one that is found.
         files: Files and folders to remove too.
 
     Raises:
         OSError: The process cannot be started.
     """
 
-    def __init__(self, owner: str, files: Iterable[Path] = ()) -> None:
+    def __init__(
+        self, owner: str, files: Iterable[Path] = (), *, way: Endpoint | None = None
+    ) -> None:
         # Isolated and without site, it is small and up in 15 ms; what the clean-up needs is loaded
         # only then.
         self._piped = PipedProcess(
             ["-I", "-S", watcher_process.__file__], stdout=subprocess.DEVNULL
         )
         # It runs in another folder.
-        self._tell({"owner": owner, "path": [str(Path(entry).absolute()) for entry in sys.path]})
+        path = [str(Path(entry).absolute()) for entry in sys.path]
+        engine = None if way is None else way.as_json()
+        self._tell({"owner": owner, "path": path, "engine": engine})
         for file in files:
             self.add_file(file)
 

@@ -12,8 +12,9 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 # Seconds between two looks at the parent: a child of it may hold a copy of the pipe open.
 _LOOK = 1.0
@@ -29,18 +30,18 @@ def main() -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # it ends with the pipe, not by a signal
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    owner, files = "", []
+    owner, engine, files = "", None, []
     for line in _lines(sys.stdin.fileno()):
         message = json.loads(line)
         if "done" in message:
             return
         if "owner" in message:
-            owner = message["owner"]
+            owner, engine = message["owner"], message["engine"]
             sys.path = message["path"]
         else:
             files.append(Path(message["file"]))
     if owner:
-        clean_up(owner, files)
+        clean_up(owner, files, engine)
 
 
 def _lines(pipe: int) -> Iterator[bytes]:
@@ -60,25 +61,34 @@ def _lines(pipe: int) -> Iterator[bytes]:
         yield from lines
 
 
-def clean_up(owner: str, files: list[Path]) -> None:
-    """Remove the containers, networks and files that a dead process has left."""
+def clean_up(owner: str, files: list[Path], engine: Mapping[str, Any] | None) -> None:
+    """Remove the containers, networks and files that a dead process has left.
+
+    Args:
+        owner: Whose.
+        files: The files and folders.
+        engine: The way to its engine (see `Endpoint.as_json`): the docker context may be another
+            by now. None for the one that is found.
+    """
     for file in files:
         if file.is_dir():
             shutil.rmtree(file, ignore_errors=True)
         else:
             file.unlink(missing_ok=True)
     from pytest_agent_sandbox.containers.cleanup import remove_labelled
+    from pytest_agent_sandbox.containers.endpoints import Endpoint
     from pytest_agent_sandbox.containers.engine import ContainerEngine
     from pytest_agent_sandbox.errors import SandboxError
     from pytest_agent_sandbox.host.ownership import OWNER, forget
 
+    way = None if engine is None else Endpoint.of_json(engine)
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            with ContainerEngine.connect() as engine:
-                remove_labelled(engine, {OWNER: owner})
+            with ContainerEngine.connect(way) as found:
+                remove_labelled(found, {OWNER: owner})
                 time.sleep(_LATE)
-                remove_labelled(engine, {OWNER: owner})
+                remove_labelled(found, {OWNER: owner})
         except SandboxError:
             if time.monotonic() > deadline:
                 return  # its lock's file stays: a later run cleans up

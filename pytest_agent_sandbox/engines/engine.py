@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pytest_agent_sandbox.errors import ServiceUnavailable, SettingsError
 from pytest_agent_sandbox.host.closing import Closing
+from pytest_agent_sandbox.sandbox.allowance import Allowance, shared_file
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 from pytest_agent_sandbox.sandbox.workspace import Workspace
 from pytest_agent_sandbox.settings.setting import flag
@@ -44,6 +47,18 @@ class EngineContext:
     is_looked_into: bool = False
     mask: Callable[[str], str] = str
     uncaptured: Callable[[], AbstractContextManager[object]] = nullcontext
+
+    def allowance(self) -> Allowance:
+        """Return how many sandboxes the run may have at once, as its processes share it."""
+        file = shared_file(self.run) if self.workers > 1 else None
+        return Allowance(self.settings.max, file, self._tell)
+
+    def _tell(self, line: str) -> None:
+        # Only the thread that pytest runs its tests in may give the terminal back.
+        is_main = threading.current_thread() is threading.main_thread()
+        with self.uncaptured() if is_main else nullcontext():
+            sys.stderr.write(f"\nagent-sandbox: {line}\n")
+            sys.stderr.flush()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

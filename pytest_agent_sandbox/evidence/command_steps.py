@@ -23,12 +23,16 @@ def build_steps(records: Iterable[Mapping[str, Any]], started: float) -> Iterato
             for label, text in outputs.items()
             if text
         ]
+        facts = [("exit code", code)]
+        if image := record.get("image"):
+            copied = ", ".join(map(str, record.get("copied") or ())) or "nothing"
+            facts += [("ran in", f"a fresh container of {image}"), ("with a copy of", copied)]
         yield Step(
             kind="test",
             title="test",
             summary=" ".join(command[:_LONGEST].split()),
             time=time - started if isinstance(time, int | float) else None,
             duration=duration if isinstance(duration, int | float) else None,
-            facts=[("exit code", code)],
+            facts=facts,
             parts=parts,
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Self
 
-from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.errors import SandboxError, ServiceUnavailable, SettingsError
 from pytest_agent_sandbox.evidence import workspace_changes
 from pytest_agent_sandbox.expectations.matching import (
     TextExpectation,
@@ -14,8 +14,10 @@ from pytest_agent_sandbox.expectations.matching import (
     spelled,
     text_matches,
 )
+from pytest_agent_sandbox.sandbox.workspace import Workspace
 
 if TYPE_CHECKING:
+    from pytest_agent_sandbox.client.commands import CommandResult
     from pytest_agent_sandbox.client.workspace import RemoteWorkspace
 
 __tracebackhide__ = True  # pytest shows the test's own line
@@ -23,6 +25,8 @@ __tracebackhide__ = True  # pytest shows the test's own line
 _KINDS = ("added", "deleted", "modified", "renamed")
 _LONGEST_OUTPUT = 2000
 _LONGEST_FILE = 600
+# Seconds for a command, and for one in a fresh container with all that this takes.
+_PATIENCE, _FRESH_PATIENCE = 30.0, 60.0
 #: Files that a message lists.
 _MOST_FILES = 15
 #: What programs leave behind that nobody reviews.
@@ -101,18 +105,33 @@ class WorkspaceExpectation:
             raise AssertionError("\n".join(["other files changed than expected:", *shown]))
         return self
 
-    def succeeds(self, command: str, *, cwd: str | None = None, timeout: float = 30.0) -> Self:
+    def succeeds(
+        self,
+        command: str,
+        *,
+        cwd: str | None = None,
+        timeout: float | None = None,
+        fresh: bool = False,
+        copy: Sequence[str] = (),
+        image: str | None = None,
+    ) -> Self:
         """Check that a command exits with 0.
 
         Args:
             command: The command line.
             cwd: Folder to run it in; the workspace's by default.
-            timeout: Seconds that it may take.
+            timeout: Seconds that it may take; by default 30, with `fresh` 60 for all of it.
+            fresh: Run it out of the agent's reach, as `verify_in_fresh` does: in a fresh container
+                without network, on a copy of the files that are named.
+            copy: These, as `verify_in_fresh` takes them.
+            image: The image of that container; the sandbox's by default.
 
         Raises:
             AssertionError: The command does not; the message holds the end of its output.
+            SettingsError: `copy` or `image` is given without `fresh`.
+            ServiceUnavailable: The workspace has no engine that could run fresh containers.
         """
-        result = self._workspace.execute_command(command, cwd=cwd, timeout=timeout)
+        result = self._result(command, cwd, timeout, fresh, copy, image)
         if result.exit_code != 0:
             text = str(result)
             if len(text) > _LONGEST_OUTPUT:
@@ -120,6 +139,35 @@ class WorkspaceExpectation:
                 text = f"{head}\n…{output[-_LONGEST_OUTPUT:]}"
             raise AssertionError(text)
         return self
+
+    def _result(
+        self,
+        command: str,
+        cwd: str | None,
+        timeout: float | None,
+        fresh: bool,
+        copy: Sequence[str],
+        image: str | None,
+    ) -> CommandResult:
+        workspace = self._workspace
+        if not fresh:
+            if copy or image is not None:
+                raise SettingsError("succeeds: copy and image are of fresh=True")
+            return workspace.execute_command(
+                command, cwd=cwd, timeout=_PATIENCE if timeout is None else timeout
+            )
+        if not isinstance(workspace, Workspace):
+            raise ServiceUnavailable(
+                "fresh=True: this workspace's server runs in no container of ours, and there is "
+                "no engine for a fresh one."
+            )
+        return workspace.verify_in_fresh(
+            command,
+            copy=copy,
+            image=image,
+            cwd=cwd,
+            timeout=_FRESH_PATIENCE if timeout is None else timeout,
+        )
 
     def has_file(self, path: str, content: TextExpectation = "") -> Self:
         """Check that there is such a file, with the expected content.

@@ -26,6 +26,10 @@ class PoolClosedError(SandboxError):
     """A start that is given up, for whoever would have used the result is gone."""
 
 
+class NoRoomAheadError(SandboxError):
+    """A start ahead that is given up, for others need the room; it may be tried again."""
+
+
 @dataclass(frozen=True)
 class Wanted(Generic[T]):
     """A thing that is going to be used.
@@ -75,6 +79,7 @@ class Pool(Generic[T], Closing):
         with self._lock:
             if self._closing.is_set():
                 return
+            self._entries = [entry for entry in self._entries if not _had_no_room(entry.future)]
             self._drop_unwanted(Counter(one.kind for one in wanted))
             there = Counter(entry.kind for entry in self._entries)
             for one in wanted:
@@ -90,7 +95,7 @@ class Pool(Generic[T], Closing):
                 continue
             try:
                 found = entry.future.result()
-            except CancelledError:
+            except (CancelledError, NoRoomAheadError):
                 continue
             except SandboxError:
                 logger.debug("a start ahead of its use has failed", exc_info=True)
@@ -107,7 +112,22 @@ class Pool(Generic[T], Closing):
     def is_ready(self, kind: Hashable) -> bool:
         """Tell whether `take` would not have to wait."""
         with self._lock:
-            return any(entry.kind == kind and entry.future.done() for entry in self._entries)
+            return any(
+                entry.kind == kind and entry.future.done() and not _had_no_room(entry.future)
+                for entry in self._entries
+            )
+
+    def give_up(self) -> bool:
+        """Discard one that is ready, the one whose use is furthest off; tell whether one was."""
+        with self._lock:
+            for entry in reversed(self._entries):
+                if entry.future.done() and entry.future.exception() is None:
+                    self._entries.remove(entry)
+                    break
+            else:
+                return False
+        self._discard(entry.future.result())
+        return True
 
     def close(self) -> None:
         """Discard all that nobody took; what is being started is given up."""
@@ -145,3 +165,9 @@ class Pool(Generic[T], Closing):
     def _check(self) -> None:
         if self._closing.is_set():
             raise PoolClosedError("It is not needed any more.")
+
+
+def _had_no_room(future: Future[T]) -> bool:
+    if not future.done() or future.cancelled():
+        return False
+    return isinstance(future.exception(), NoRoomAheadError)

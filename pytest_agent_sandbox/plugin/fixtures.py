@@ -89,9 +89,9 @@ def forget_checks(item: pytest.Item) -> None:
 def sandbox_settings(pytestconfig: pytest.Config) -> SandboxSettings:
     """The settings of this run; override it in a conftest.py to change them in code.
 
-    Those that concern the run as a whole, `artifacts`, `keep`, `live`, `llm_prices`, `max_reuses`,
-    `no_engine`, `output`, `pause_on_failure`, `pool_size` and the run's budget, are taken from the
-    flag, the environment or the ini file only.
+    Those that concern the run as a whole, `artifacts`, `keep`, `live`, `llm_prices`, `max`,
+    `max_reuses`, `no_engine`, `output`, `pause_on_failure`, `pool_size` and the run's budget, are
+    taken from the flag, the environment or the ini file only.
     """
     return _session(pytestconfig).settings
 

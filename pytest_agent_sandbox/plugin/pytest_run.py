@@ -69,6 +69,10 @@ def clean_up_run(config: pytest.Config) -> None:
     if header is not None:
         with suppress(OSError):
             header.unlink()
+    if _left(f"sandboxes-{run_id(config)}.lock") is not None:
+        from pytest_agent_sandbox.sandbox.allowance import remove_shared
+
+        remove_shared(run_id(config))
     spent = _left(_ledger_name(run_id(config)))
     if spent is not None:
         from pytest_agent_sandbox.llm.budgets import SharedLedger

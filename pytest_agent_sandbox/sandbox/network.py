@@ -52,6 +52,22 @@ class WayToGateway:
         return (*dict.fromkeys((*_HERE, self.host)),)
 
 
+def chosen_network(profile: str, network: str | None) -> str:
+    """Return the network of a sandbox: a strict one is isolated, unless another is set.
+
+    Raises:
+        SettingsError: A strict one is to reach more than that.
+    """
+    if profile != "strict":
+        return network or OPEN
+    if network not in (None, ISOLATED, NONE):
+        raise SettingsError(
+            f"network: {network!r} is more than a sandbox with security = strict may reach, which "
+            "is isolated (the default there) or none; use security = default"
+        )
+    return network or ISOLATED
+
+
 def engine_network(network: str) -> str | None:
     """Return the engine's network that a container joins; None for its default one."""
     if network == OPEN:

@@ -23,6 +23,7 @@ from pytest_agent_sandbox.sandbox.agent_server import (
     secret_environment,
     wake,
 )
+from pytest_agent_sandbox.sandbox.allowance import Seat
 from pytest_agent_sandbox.sandbox.forwards import Forwards
 from pytest_agent_sandbox.sandbox.kinds import C, P, SandboxContainer
 from pytest_agent_sandbox.sandbox.recycle import FirstState, Recycler
@@ -46,12 +47,14 @@ class User:
         echo: Given each piece of the log as it comes too.
         clean_log: Given each line before it is written, as to mask secrets.
         on_secret: Called with each secret value before the sandbox gets it.
+        is_nobody: Whether nobody has asked for it yet: it does not wait for room.
     """
 
     log_path: Path
     echo: Callable[[bytes], object] | None = None
     clean_log: Callable[[str], str] | None = None
     on_secret: Callable[[str], object] | None = None
+    is_nobody: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class Sandbox(Generic[P, C]):
         recycler: Brings it back to its first state; None where it cannot be.
         egress: Counts what it has asked for of the outside, where it is isolated.
         forwards: Where the places lead that it knows by name, where it is isolated.
+        seat: What it takes of its run's allowance, where it is of a run.
     """
 
     def __init__(
@@ -119,6 +123,7 @@ class Sandbox(Generic[P, C]):
         self.uses = 0
         self.template: Template | None = None
         self.recycler: Recycler | None = None
+        self.seat: Seat | None = None
         self.keys = keys
         self._is_dormant = is_dormant
 

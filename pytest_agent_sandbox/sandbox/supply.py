@@ -16,8 +16,9 @@ from pytest_agent_sandbox.errors import SandboxError
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.background import Background
 from pytest_agent_sandbox.host.closing import Closing
-from pytest_agent_sandbox.host.pool import Pool, PoolClosedError, Wanted
+from pytest_agent_sandbox.host.pool import NoRoomAheadError, Pool, PoolClosedError, Wanted
 from pytest_agent_sandbox.host.scratch import ScratchFolder
+from pytest_agent_sandbox.sandbox.allowance import Allowance, Seat
 from pytest_agent_sandbox.sandbox.kinds import C, P
 from pytest_agent_sandbox.sandbox.sandbox import Sandbox, User
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
@@ -62,6 +63,8 @@ class SandboxSupply(Closing, Generic[P, C]):
         size: How many to start ahead; also how many used ones may lie idle, but at least one.
         most_reuses: How often a recycled one is used again.
         clean_log: Masks secrets in the logs of those that nobody has yet.
+        allowance: How many the run may have at once, and who waits for room; by default, as many
+            as there is room for.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class SandboxSupply(Closing, Generic[P, C]):
         size: int,
         most_reuses: int,
         clean_log: Callable[[str], str],
+        allowance: Allowance | None = None,
     ) -> None:
         self.statistics = SandboxStatistics()
         self._starter = starter
@@ -90,10 +94,13 @@ class SandboxSupply(Closing, Generic[P, C]):
         self.scratch = self._closing.enter_context(ScratchFolder()).path
         self._background = self._closing.enter_context(Background())
         self._closing.callback(self._remove_idle)
+        self._allowance = Allowance() if allowance is None else allowance
         self._pool = self._closing.enter_context(
             Pool[Sandbox[P, C]](size, is_good=_is_alive, discard=self._discard)
         )
         self._renewals = self._closing.enter_context(Background())
+        if allowance is not None:
+            self._allowance.give_up_by(self._give_up_one)
 
     def prepare(self, plans: Sequence[P]) -> None:
         """Have sandboxes ready for the next tests, as far as there are to be any.
@@ -145,7 +152,7 @@ class SandboxSupply(Closing, Generic[P, C]):
                 return
         if wait:
             sandbox.close()
-            container.remove()
+            _remove_now(sandbox)
         else:
             self._remove(sandbox)
 
@@ -173,7 +180,8 @@ class SandboxSupply(Closing, Generic[P, C]):
                 return warm, "warm" if is_ready else "awaited"
         # One that others will use too says of no test that it is its own.
         is_single = plan.isolation == "fresh"
-        sandbox = self._starter.start(plan if is_single else plan.for_anybody(), user)
+        seat = self._allowance.take()
+        sandbox = self._start(seat, plan if is_single else plan.for_anybody(), user)
         sandbox.plan = plan
         if not is_single:
             sandbox.container.rename(plan.name_prefix)
@@ -197,6 +205,7 @@ class SandboxSupply(Closing, Generic[P, C]):
     def _hand_over(self, sandbox: Sandbox[P, C], plan: P, user: User) -> bool:
         """Hand a sandbox to its new user; remove it and return False where that cannot be."""
         scratch_log = sandbox.container.log_path
+        _seat(sandbox).use()
         try:
             sandbox.hand_over(plan, user)
         except SandboxError:
@@ -211,10 +220,39 @@ class SandboxSupply(Closing, Generic[P, C]):
 
     def _start_later(self, plan: P) -> Callable[[Callable[[], None]], Sandbox[P, C]]:
         def start(check: Callable[[], None]) -> Sandbox[P, C]:
-            user = User(self._new_log(), clean_log=self._clean_log)
-            return self._starter.start(plan, user, dormant=plan.is_deferrable, check=check)
+            seat = self._allowance.take_spare()
+            if seat is None:
+                raise NoRoomAheadError("Others need the room.")
+            user = User(self._new_log(), clean_log=self._clean_log, is_nobody=True)
+            return self._start(seat, plan, user, dormant=plan.is_deferrable, check=check)
 
         return start
+
+    def _start(
+        self,
+        seat: Seat,
+        plan: P,
+        user: User,
+        *,
+        dormant: bool = False,
+        check: Callable[[], None] = lambda: None,
+    ) -> Sandbox[P, C]:
+        try:
+            sandbox = self._starter.start(plan, user, dormant=dormant, check=check)
+        except BaseException:
+            seat.give_back()
+            raise
+        sandbox.seat = seat
+        return sandbox
+
+    def _give_up_one(self) -> None:
+        """Give up one that nobody uses: first of those that nobody has used."""
+        if self._pool.give_up():
+            return
+        with self._changed:
+            idle = self._idle.pop(0) if self._idle else None
+        if idle is not None:
+            self._remove(idle)
 
     def _is_put_aside(self, sandbox: Sandbox[P, C]) -> bool:
         """Put a sandbox aside for its next use; return False where it cannot be used again."""
@@ -231,6 +269,7 @@ class SandboxSupply(Closing, Generic[P, C]):
         if reason:
             self._note_thrown_away(sandbox, reason)
             return False
+        _seat(sandbox).spare()
         if sandbox.recycler is None:
             self._put_aside(sandbox)
             return True
@@ -306,9 +345,23 @@ class SandboxSupply(Closing, Generic[P, C]):
         self._remove(sandbox)
 
     def _remove(self, sandbox: Sandbox[P, C]) -> None:
+        _seat(sandbox).leave()
         sandbox.close()
         sandbox.container.let_go()
-        self._background.do(sandbox.container.remove)
+        self._background.do(partial(_remove_now, sandbox))
+
+
+def _remove_now(sandbox: Sandbox[P, C]) -> None:
+    _seat(sandbox).leave()
+    try:
+        sandbox.container.remove()
+    finally:
+        _seat(sandbox).give_back()
+
+
+def _seat(sandbox: Sandbox[P, C]) -> Seat:
+    assert sandbox.seat is not None  # the supply has started it
+    return sandbox.seat
 
 
 def _is_alive(sandbox: Sandbox[P, C]) -> bool:

@@ -13,6 +13,7 @@ from pytest_agent_sandbox.errors import ServiceUnavailable
 if TYPE_CHECKING:
     from pytest_agent_sandbox.client.git import Snapshot
     from pytest_agent_sandbox.host.closing import Closing
+    from pytest_agent_sandbox.sandbox.fresh_result import FreshCommandResult
     from pytest_agent_sandbox.sandbox.gateway import HostGateway
     from pytest_agent_sandbox.sandbox.service_status import ServiceName, ServiceStatus
     from pytest_agent_sandbox.sandbox.services.running_service import RunningService
@@ -159,6 +160,47 @@ class Workspace(RemoteWorkspace):
         """
         self._refuse("recorded")
 
+    def verify_in_fresh(
+        self,
+        command: str,  # noqa: ARG002 - of engines that can
+        *,
+        copy: Sequence[str],  # noqa: ARG002
+        image: str | None = None,  # noqa: ARG002
+        cwd: str | None = None,  # noqa: ARG002
+        timeout: float = 60.0,  # noqa: ARG002
+    ) -> FreshCommandResult:
+        """Run a shell command (`/bin/sh`) out of the agent's reach, on a copy of its work.
+
+        It runs in a fresh container without network, which gets the files and folders that are
+        named, at the paths that they have in the sandbox, and nothing else of it: no tools, no
+        variables and no files that the agent has changed elsewhere. A failing command is a result,
+        as of `execute_command`. The container is gone when this returns.
+
+        Example:
+            ```python
+            workspace.verify_in_fresh("pytest -q", copy=["src", "tests"]).check()
+            ```
+
+        Args:
+            command: The command line.
+            copy: The files and folders, relative to `working_dir`. Links in them that lead
+                elsewhere, devices and the like are left out, setuid bits are taken away.
+            image: Any image that has `/bin/sh`; the sandbox's by default. One that is not here is
+                pulled first.
+            cwd: Folder to run it in, relative to `working_dir`; `working_dir` by default.
+            timeout: Seconds for all of it: the copy, the start and the command, which is ended
+                then, as by `execute_command`.
+
+        Raises:
+            ValueError: The timeout is not positive.
+            FileNotFoundError: What is named is missing in the sandbox.
+            CommandTimeout: The time was over before the command began.
+            SettingsError: Something is named that is no path, or no command line.
+            SandboxError: Something cannot be copied, or the container does not start.
+            ServiceUnavailable: The sandbox is in no container of Docker's.
+        """
+        self._refuse("verified in a fresh container")
+
     def pause(self) -> None:
         """Freeze every process of the sandbox.
 
@@ -222,6 +264,7 @@ class Workspace(RemoteWorkspace):
     abrowser_view_url = InThread(browser_view_url)
     arecord_desktop = InThread(record_desktop)
     asave_video = InThread(save_video)
+    averify_in_fresh = InThread(verify_in_fresh)
     apause = InThread(pause)
     aresume = InThread(resume)
     arestart = InThread(restart)

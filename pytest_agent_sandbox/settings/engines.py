@@ -39,6 +39,15 @@ class EngineSettings(Values):
         default=None,
         run_wide=True,
     )
+    max: int | None = setting(
+        kinds.positive_integer,
+        "N",
+        "how many sandboxes the run may have at once, with all its workers; a test that finds no "
+        "room waits (default: as many as are asked for)",
+        default=None,
+        run_wide=True,
+        elsewhere="refused",
+    )
     kube_context: str | None = setting(
         kinds.text,
         "NAME",

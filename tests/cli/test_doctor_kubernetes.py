@@ -194,7 +194,10 @@ class Engine(Closing):
     def start(self, request):
         if request.settings.network not in self.works:
             raise SandboxStartFailed("The policy wants no NET_ADMIN")
-        yield SimpleNamespace(execute_command=lambda _: SimpleNamespace(exit_code=0))
+        yield SimpleNamespace(
+            execute_command=lambda _: SimpleNamespace(exit_code=0),
+            pod=SimpleNamespace(is_tried=False),
+        )
         self.ends.append(request.settings.network)
 
     def close(self):

@@ -195,6 +195,8 @@ def test_workers_share_the_work(project: Project, sandboxes) -> None:
     ("argument", "complaint"),
     [
         ("--sandbox-pool-size=many", "'many' must be a whole number, or auto"),
+        ("--sandbox-max=0", "'0' must be a whole number above 0"),
+        ("--sandbox-max=all", "'all' must be a whole number above 0"),
         ("--sandbox-isolation=loose", "must be one of fresh, recycled, shared"),
         ("--sandbox-max-reuses=0", "'0' must be a whole number above 0"),
     ],

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_agent_sandbox.errors import SandboxError, SettingsError
+from pytest_agent_sandbox.errors import SandboxError, ServiceUnavailable, SettingsError
 from pytest_agent_sandbox.expectations.workspace import WorkspaceExpectation
+from pytest_agent_sandbox.sandbox.workspace import Workspace
 
 ADDED = (
     "diff --git a/{0} b/{0}\nnew file mode 100644\n--- /dev/null\n+++ b/{0}\n@@ -0,0 +1 @@\n+x\n"
@@ -130,3 +131,13 @@ def test_files_that_are_no_text_or_not_there():
     found.has_file("logo.png").has_file("logo.png", "PNG")
     with pytest.raises(AssertionError, match=r"^expected a file nope\.txt, and there is none$"):
         found.has_file("nope.txt")
+
+
+def test_fresh_containers_are_of_workspaces_with_an_engine():
+    with pytest.raises(SettingsError, match="copy and image are of fresh=True"):
+        workspace().succeeds("true", copy=["src"])
+    with pytest.raises(ServiceUnavailable, match="no engine for a fresh one"):
+        workspace().succeeds("true", fresh=True, copy=["src"])
+    served = object.__new__(Workspace)
+    with pytest.raises(ServiceUnavailable, match="cannot be verified in a fresh container"):
+        WorkspaceExpectation(served).succeeds("true", fresh=True, copy=["src"])

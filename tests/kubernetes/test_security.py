@@ -2,59 +2,72 @@
 
 from __future__ import annotations
 
-import json
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pytest_agent_sandbox.engines.engine import SandboxRequest
-from pytest_agent_sandbox.engines.kubernetes.workspace import KubernetesWorkspace
+from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
+from tests.kubernetes.checking import KINDS, check
 from tests.kubernetes.conftest import EngineIn
 from tests.security import test_profiles as on_docker
+from tests.security.checking import USERS
+from tests.support.project import Project
 
-PROGRAM = Path(on_docker.__file__).with_name("checks_inside.py")
 # Root starts servers as another user and ends them: nobody else gets what that takes.
-OPEN = {
-    "agent": {"come by a capability (bounding set)"},
-    "root": on_docker.CAPABILITIES | on_docker.FILES | {"become root by sudo"},
+BOUND = {"come by a capability (bounding set)"}
+ROOT = on_docker.CAPABILITIES | {"become root by sudo"}
+OPEN: dict[tuple[str, str], set[str]] = {
+    ("default", "agent"): on_docker.NETWORK | BOUND,
+    ("default", "root"): on_docker.NETWORK | ROOT | on_docker.FILES,
+    ("isolated", "agent"): BOUND,
+    ("isolated", "root"): ROOT | on_docker.FILES,
+    ("strict", "agent"): BOUND,
+    ("strict", "root"): ROOT,
+    ("recycled", "agent"): on_docker.NETWORK | BOUND,
+    ("recycled", "root"): on_docker.NETWORK | ROOT,
 }
 
 
-@pytest.mark.parametrize("network", ["open", "isolated"])
-def test_what_a_pod_holds(engine_in: EngineIn, network: str, tmp_path: Path) -> None:
-    kubernetes = engine_in()
-    settings = replace(kubernetes.context.settings, network=network)
-    request = SandboxRequest(
-        settings=settings, image=settings.image or "", log_path=tmp_path / "server.log"
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_pod_holds(engine_in: EngineIn, kind: str, tmp_path: Path) -> None:
+    outcomes = check(engine_in(), kind, tmp_path)
+    for user in USERS:
+        found = outcomes[kind, user]
+        assert len(found) > 42
+        opened = {name for name, one in found.items() if not one.is_held} - on_docker.ELSEWHERE
+        expected = OPEN[kind, user]
+        assert opened == expected, {name: found[name].words for name in opened ^ expected}
+        if kind in ("isolated", "strict"):
+            assert found["reach a cloud's metadata"].is_held
+
+
+def test_strict_means_what_it_means_on_docker_and_says_what_it_lacks(
+    project: Project, cluster: Cluster
+) -> None:
+    project.write(
+        "test_it.py",
+        """
+def test_strict(agent_workspace, agent_conversation):
+    facts = agent_workspace.facts()
+    assert facts["security"] == "strict"
+    assert facts["network"] == "isolated, checked from inside"
+    assert "memory 4294967296" in facts["limits"]
+    run = agent_workspace.execute_command
+    assert run("id -u").stdout.strip() != "0"
+    for folder in ("/", "/etc", "/usr", "/opt"):
+        assert run(f"touch {folder}/new").exit_code, folder
+    for folder in (".", "/tmp", "~"):
+        assert run(f"touch {folder}/new").exit_code == 0
+    status = run("cat /proc/self/status").stdout
+    assert "NoNewPrivs:\\t1" in status and "Seccomp:\\t2" in status
+    assert "CapEff:\\t0000000000000000" in status
+""",
     )
-    with kubernetes.start(request) as workspace:
-        assert isinstance(workspace, KubernetesWorkspace)
-        workspace.write_text("checks.py", PROGRAM.read_text("utf-8"))
-        agents = workspace.execute_command("python3 checks.py", timeout=120).check().stdout
-        found = {"agent": agents, "root": _as_root(workspace)}
-    for user, told in found.items():
-        outcomes = json.loads(told)
-        assert len(outcomes) > 42
-        opened = {name for name, (is_held, _) in outcomes.items() if not is_held}
-        expected = OPEN[user] | (on_docker.NETWORK if network == "open" else set())
-        shown = {name: outcomes[name] for name in opened - expected}
-        assert opened - on_docker.ELSEWHERE == expected, shown
-        if network == "isolated":
-            assert outcomes["reach a cloud's metadata"][0]
-
-
-def _as_root(workspace: KubernetesWorkspace) -> str:
-    words = ["sh", "-c", f"python3 {workspace.working_dir}/checks.py 2>/dev/null"]
-    stream = workspace.pod._cluster.exec(workspace.name, "server", words, timeout=10)
-    printed = b""
-    until = time.monotonic() + 60
-    try:
-        while time.monotonic() < until:
-            printed += stream.receive(30)[1]
-    except ConnectionError:
-        return printed.decode()
-    finally:
-        stream.close()
-    raise AssertionError("it does not end")
+    code, output = project.run("--sandbox-security=strict", "--sandbox-isolation=recycled", "-v")
+    assert code == 0
+    assert (
+        "strict in a pod: the number of processes is limited by its node (podPidsLimit)" in output
+    )
+    code, output = project.run("--sandbox-security=strict", "--sandbox-network=open")
+    assert code != 0
+    assert "'open' is more than a sandbox with security = strict may reach" in output

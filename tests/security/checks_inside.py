@@ -201,6 +201,38 @@ def internet():
     return "there is a way"
 
 
+def allowed():
+    """Return the host and port that the sandbox may reach, and a port that it may not."""
+    if len(sys.argv) < 4:
+        raise OSError("nothing is allowed")
+    return sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+
+
+def another_port():
+    host, _, forbidden = allowed()
+    with socket.create_connection((host, forbidden), 3):
+        return "reached"
+
+
+def elsewhere():
+    """Say what proxies understand on a connection that is allowed; the other server says canary."""
+    host, port, forbidden = allowed()
+    place = f"127.0.0.1:{forbidden}".encode()
+    two = forbidden.to_bytes(2, "big")
+    for words in (
+        b"CONNECT " + place + b" HTTP/1.1\r\nHost: " + place + b"\r\n\r\n",
+        b"GET http://" + place + b"/ HTTP/1.1\r\nHost: " + place + b"\r\n\r\n",
+        b"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01" + two,
+        b"\x04\x01" + two + b"\x7f\x00\x00\x01\x00",
+        b"PROXY TCP4 127.0.0.1 127.0.0.1 1 %d\r\n" % forbidden,
+    ):
+        with socket.create_connection((host, port), 3) as end:
+            end.sendall(words)
+            if b"canary" in end.recv(1000):
+                return "led elsewhere"
+    raise OSError("it leads to one place")
+
+
 def of_the_server(attempt):
     """Try something with the agent server, and with what starts it and looks after it."""
     refusal = None
@@ -316,6 +348,8 @@ CHECKS = {
     "open a raw socket": raw_socket,
     "reach the internet": internet,
     "reach a cloud's metadata": metadata,
+    "reach another port of an allowed host, by TCP": another_port,
+    "lead an allowed connection elsewhere (CONNECT, Host, SOCKS, PROXY)": elsewhere,
 }
 
 

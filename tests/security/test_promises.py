@@ -16,9 +16,15 @@ PROMISES = {
         "engines/hosted/test_hosted.py::test_keys_are_told_nowhere",
         "end_to_end/test_hosted.py::test_tests_use_it",
     ],
-    "above for the profile `default`, for `isolated`, `allow` and `none` holds in it too": [
+    "above for the profiles `default` and `strict`, for `isolated`, `allow` and `none` holds": [
+        "kubernetes/test_security.py::test_strict_means_what_it_means_on_docker_and_says_what_it_lacks",
         "kubernetes/test_security.py::test_what_a_pod_holds",
-        "kubernetes/test_sandboxes.py::test_workspace_conversation_isolation_and_evidence",
+        "kubernetes/test_sandboxes.py::test_the_plugins_areas_and_the_examples",
+    ],
+    "An engine behind `ssh://` is reached by your own ssh": [
+        "containers/test_ssh.py::test_requests_share_an_ssh_that_asks_nobody",
+        "end_to_end/test_remote_engines.py::test_isolated_behind_ssh",
+        "end_to_end/test_remote_engines.py::test_who_does_not_trust_whom_is_told",
     ],
     "A pod has no service-account token": [
         "engines/kubernetes/test_pods.py::test_a_pod_is_given_no_more_than_it_needs"
@@ -32,7 +38,14 @@ PROMISES = {
         "engines/kubernetes/test_pods.py::test_what_the_server_gets_of_this_process_is_in_no_pod",
     ],
     "is owned by a Job, which ends within a minute": [
-        "kubernetes/test_sandboxes.py::test_a_killed_run_leaves_nothing"
+        "kubernetes/test_sandboxes.py::test_a_killed_run_leaves_nothing_and_what_is_kept_stays_without_an_owner"
+    ],
+    "real connections are tried from inside of each before a test gets it": [
+        "kubernetes/test_isolation.py::test_a_policy_that_is_enforced_isolates_and_was_tried_from_inside",
+        "engines/kubernetes/test_reach_inside.py",
+    ],
+    "Where one gets out, the start fails": [
+        "kubernetes/test_isolation.py::test_a_policy_that_nobody_enforces_isolates_nothing_and_is_refused"
     ],
     "is in a folder of mode 0700 that is yours": ["host/test_lock_folder.py"],
     "chooses the profile": ["security/test_profiles.py::test_what_a_sandbox_holds"],
@@ -80,6 +93,10 @@ PROMISES = {
     ],
     "what is connected to is the address that was looked at": [
         "host/test_egress.py::test_a_name_is_looked_up_once"
+    ],
+    "judge in a container that the agent was never in": [
+        "engines/docker/test_verification.py",
+        "end_to_end/test_verification.py",
     ],
     "not even an LLM": ["end_to_end/test_network.py::test_none_has_files_and_commands_and_no_llm"],
     "values of `env` and `headers` of MCP servers": [

@@ -21,7 +21,6 @@ from pytest_agent_sandbox.containers.watcher import Watcher
 from pytest_agent_sandbox.engines.docker.access import test_of, ways_in
 from pytest_agent_sandbox.engines.docker.gateway import gateway_for
 from pytest_agent_sandbox.engines.docker.plan import DockerPlan, plan_sandbox
-from pytest_agent_sandbox.engines.docker.security import chosen_network
 from pytest_agent_sandbox.engines.docker.start import SandboxStarter
 from pytest_agent_sandbox.engines.docker.workspace import DockerWorkspace
 from pytest_agent_sandbox.engines.engine import (
@@ -34,6 +33,7 @@ from pytest_agent_sandbox.errors import EngineUnavailable, SandboxError
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.ownership import OWNER
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
+from pytest_agent_sandbox.sandbox.network import chosen_network
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 from pytest_agent_sandbox.sandbox.supply import SandboxSupply
 from pytest_agent_sandbox.settings.engines import CLUSTER_ONLY
@@ -200,14 +200,18 @@ class DockerEngine(SandboxEngine):
 
     def _make_supply(self) -> SandboxSupply[DockerPlan, Container]:
         engine = self.connection
-        watcher = self._closing.enter_context(Watcher(engine.owner.id))
+        watcher = self._closing.enter_context(Watcher(engine.owner.id, way=engine.way))
         owned = {OWNER: engine.owner.id}
         self._closing.callback(_reporting, lambda: remove_labelled(engine, owned))
+        allowance = None
+        if self.context.settings.max is not None:
+            allowance = self._closing.enter_context(self.context.allowance())
         supply = SandboxSupply(
             SandboxStarter(engine),
             size=self.ahead,
             most_reuses=self.context.settings.max_reuses,
             clean_log=self.context.mask,
+            allowance=allowance,
         )
         watcher.add_file(supply.scratch)
         self._closing.callback(_reporting, supply.close)

@@ -18,7 +18,6 @@ from pytest_agent_sandbox.containers.sizes import size_in_bytes
 from pytest_agent_sandbox.engines.docker.security import (
     Profile,
     check_user,
-    chosen_network,
     limits_and_privileges,
 )
 from pytest_agent_sandbox.engines.docker.server import (
@@ -43,6 +42,7 @@ from pytest_agent_sandbox.sandbox.network import (
     OPEN,
     WayToGateway,
     check_allow,
+    chosen_network,
     engine_network,
     network_environment,
 )

@@ -14,12 +14,15 @@ from pytest_agent_sandbox.containers.identity import identity
 from pytest_agent_sandbox.containers.images import server_version
 from pytest_agent_sandbox.containers.silence import explain_silence
 from pytest_agent_sandbox.engines.docker.access import ways_in
+from pytest_agent_sandbox.engines.docker.arguments import listed
 from pytest_agent_sandbox.engines.docker.facts import end_facts_of, facts_of
 from pytest_agent_sandbox.engines.docker.plan import DockerPlan
 from pytest_agent_sandbox.engines.docker.sandbox import DockerSupply
 from pytest_agent_sandbox.engines.docker.services import SandboxServices
+from pytest_agent_sandbox.engines.docker.verification import Verification
 from pytest_agent_sandbox.engines.docker.workspace_services import WorkspaceServices
 from pytest_agent_sandbox.engines.engine import SandboxRequest
+from pytest_agent_sandbox.sandbox.fresh_result import FreshCommandResult
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.sandbox.network import ISOLATED
 from pytest_agent_sandbox.sandbox.sandbox import RESTART_TIMEOUT, User
@@ -130,6 +133,32 @@ class RunningWorkspace(WorkspaceServices):
 
         egress = self.sandbox.egress if self.sandbox.plan.network == ISOLATED else None
         return Joined(self.container, services, egress)
+
+    def verify_in_fresh(
+        self,
+        command: str,
+        *,
+        copy: Sequence[str],
+        image: str | None = None,
+        cwd: str | None = None,
+        timeout: float = 60.0,
+    ) -> FreshCommandResult:
+        """Run a shell command out of the agent's reach, on a copy of its work: see `Workspace`.
+
+        Args:
+            command: The command line.
+            copy: The files and folders, relative to `working_dir`.
+            image: Any image that has `/bin/sh`; the sandbox's by default.
+            cwd: Folder to run it in, relative to `working_dir`; `working_dir` by default.
+            timeout: Seconds for all of it.
+        """
+        verification = Verification(
+            command=command, copy=listed("copy", copy), image=image, cwd=cwd, timeout=timeout
+        )
+        result = verification.run(self.engine, self.sandbox, self.working_dir)
+        if self.on_command is not None:
+            self.on_command(result)
+        return result
 
     def pause(self) -> None:
         """Freeze every process of the container."""

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.containers.janitor import CAPABILITIES
 from pytest_agent_sandbox.errors import SettingsError
-from pytest_agent_sandbox.sandbox.network import ISOLATED, NONE, OPEN
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
 Profile = Literal["default", "strict", "sudo"]
@@ -63,22 +62,6 @@ def limits_and_privileges(settings: SandboxSettings, *, is_cleaned: bool) -> dic
         "security_options": ("no-new-privileges",) if is_strict else (),
         "read_only": is_strict,
     }
-
-
-def chosen_network(profile: Profile, network: str | None) -> str:
-    """Return the network of a sandbox: a strict one is isolated, unless another is set.
-
-    Raises:
-        SettingsError: A strict one is to reach more than that.
-    """
-    if profile != "strict":
-        return network or OPEN
-    if network not in (None, ISOLATED, NONE):
-        raise SettingsError(
-            f"network: {network!r} is more than a sandbox with security = strict may reach, which "
-            "is isolated (the default there) or none; use security = default"
-        )
-    return network or ISOLATED
 
 
 def check_user(profile: Profile, image: Image, user: str | None) -> None:

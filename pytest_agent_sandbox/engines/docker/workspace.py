@@ -26,12 +26,13 @@ from pytest_agent_sandbox.engines.docker.output import log_file, shown, to_stder
 from pytest_agent_sandbox.engines.docker.plan import DockerPlan, plan_sandbox
 from pytest_agent_sandbox.engines.docker.running_workspace import RunningWorkspace
 from pytest_agent_sandbox.engines.docker.sandbox import DockerSupply
-from pytest_agent_sandbox.engines.docker.security import Profile, chosen_network
+from pytest_agent_sandbox.engines.docker.security import Profile
 from pytest_agent_sandbox.engines.docker.start import FreshSupply
 from pytest_agent_sandbox.engines.engine import SandboxRequest
 from pytest_agent_sandbox.sandbox import started
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
 from pytest_agent_sandbox.sandbox.kinds import Isolation
+from pytest_agent_sandbox.sandbox.network import chosen_network
 from pytest_agent_sandbox.settings.table import SandboxSettings
 
 WORKING_DIR = "/workspace/project"

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any
 
 import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
 from pytest_agent_sandbox.engines.kubernetes.credentials import Credentials
@@ -28,6 +32,10 @@ _HEARTBEAT = 20.0
 # Newer servers close one direction of the fifth; all have the fourth.
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _CLOSE_PATIENCE = 5.0
+# Seconds for which a server may put a request off: it has too much to do.
+_PATIENCE = 60.0
+
+Answer = httpx.Response | Response
 
 
 class Cluster(Closing):
@@ -57,6 +65,7 @@ class Cluster(Closing):
         )
         self._thread.start()
         self._streams: set[ExecStream] = set()
+        self._closing = threading.Event()
 
     @cached_property
     def description(self) -> str:
@@ -103,15 +112,19 @@ class Cluster(Closing):
         """
         content = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": kind} if content is not None else {}
-        with self._reaching(what):
-            answer = self._http.request(
-                method,
-                path,
-                params=dict(query or {}),
-                content=content,
-                headers={**headers, **self.credentials.headers()},
-                extensions=self._extensions,
-            )
+        until = time.monotonic() + _PATIENCE
+        while True:
+            with self._reaching(what):
+                answer = self._http.request(
+                    method,
+                    path,
+                    params=dict(query or {}),
+                    content=content,
+                    headers={**headers, **self.credentials.headers()},
+                    extensions=self._extensions,
+                )
+            if not self._is_put_off(answer, until):
+                break
         if answer.is_success:
             return dict(answer.json())
         raise refusal(what, answer.status_code, _decoded(answer), self.namespace)
@@ -133,20 +146,24 @@ class Cluster(Closing):
             EngineUnavailable: It does not answer, or the answer breaks off.
         """
         timeout = httpx.Timeout(TIMEOUT, read=silence)
-        with (
-            self._reaching(what),
-            self._http.stream(
-                "GET",
-                path,
-                params=dict(query),
-                headers=self.credentials.headers(),
-                extensions={**self._extensions, "timeout": timeout.as_dict()},
-            ) as answer,
-        ):
-            if not answer.is_success:
+        until = time.monotonic() + _PATIENCE
+        while True:
+            with (
+                self._reaching(what),
+                self._http.stream(
+                    "GET",
+                    path,
+                    params=dict(query),
+                    headers=self.credentials.headers(),
+                    extensions={**self._extensions, "timeout": timeout.as_dict()},
+                ) as answer,
+            ):
+                if answer.is_success:
+                    yield answer
+                    return
                 answer.read()
+            if not self._is_put_off(answer, until):
                 raise refusal(what, answer.status_code, _decoded(answer), self.namespace)
-            yield answer
 
     def exec(self, pod: str, container: str, words: Sequence[str], *, timeout: float) -> ExecStream:
         """Start a process in a pod, and return the stream to it.
@@ -170,10 +187,10 @@ class Cluster(Closing):
                 *(("stdout", "true"), ("stderr", "true"), ("tty", "false")),
             ],
         )
-        opening = asyncio.run_coroutine_threadsafe(self._open(str(url), timeout), self._loop)
+        until = time.monotonic() + timeout
         with self._reaching(what):
             try:
-                stream = opening.result()
+                stream = self._opened(str(url), until)
             except InvalidStatus as error:
                 body = error.response.body or b""
                 raise refusal(
@@ -186,6 +203,7 @@ class Cluster(Closing):
 
     def close(self) -> None:
         """End all streams and connections."""
+        self._closing.set()
         for stream in list(self._streams):
             stream.close()
         self._http.close()
@@ -198,6 +216,27 @@ class Cluster(Closing):
     def _extensions(self) -> dict[str, Any]:
         name = self.credentials.server_name
         return {"sni_hostname": name} if name else {}
+
+    def _opened(self, url: str, until: float) -> ExecStream:
+        while True:
+            left = max(1.0, until - time.monotonic())
+            opening = asyncio.run_coroutine_threadsafe(self._open(url, left), self._loop)
+            try:
+                return opening.result()
+            except InvalidStatus as error:
+                if not self._is_put_off(error.response, until):
+                    raise
+
+    def _is_put_off(self, answer: Answer, until: float) -> bool:
+        """Wait for as long as the server asks for, where it has too much to do; tell whether so."""
+        if answer.status_code != HTTPStatus.TOO_MANY_REQUESTS:
+            return False
+        asked = answer.headers.get("Retry-After", "")
+        # All that were put off at the same time are not to come back at the same time.
+        pause = (float(asked) if asked.isdecimal() else 1.0) * random.uniform(1.0, 1.5)  # noqa: S311
+        if time.monotonic() + pause > until:
+            return False
+        return not self._closing.wait(pause)
 
     async def _open(self, url: str, timeout: float) -> ExecStream:
         name = self.credentials.server_name

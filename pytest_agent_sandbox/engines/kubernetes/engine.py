@@ -38,8 +38,16 @@ from pytest_agent_sandbox.engines.kubernetes.workspace import KubernetesWorkspac
 from pytest_agent_sandbox.errors import SandboxError, SettingsError
 from pytest_agent_sandbox.host import seldom
 from pytest_agent_sandbox.host.host_route import HostRoute
+from pytest_agent_sandbox.sandbox.allowance import Allowance
 from pytest_agent_sandbox.sandbox.gateway import HostGateway
-from pytest_agent_sandbox.sandbox.network import GATEWAY_PORT, ISOLATED, LOOPBACK, NONE, OPEN
+from pytest_agent_sandbox.sandbox.network import (
+    GATEWAY_PORT,
+    ISOLATED,
+    LOOPBACK,
+    NONE,
+    OPEN,
+    chosen_network,
+)
 from pytest_agent_sandbox.sandbox.statistics import SandboxStatistics
 from pytest_agent_sandbox.sandbox.supply import SandboxSupply
 from pytest_agent_sandbox.settings.table import SandboxSettings
@@ -49,6 +57,8 @@ _log = seldom.logger(__name__)
 _PULL_POLICIES = {"missing": "IfNotPresent", "always": "Always", "never": "Never"}
 # Sandboxes to start ahead where nobody has said how many.
 _AHEAD = 1
+# Pods of a run that the API server is asked for at the same time.
+_CREATIONS = 16
 
 
 class KubernetesEngine(SandboxEngine):
@@ -58,7 +68,8 @@ class KubernetesEngine(SandboxEngine):
         {
             *("image", "pull", "memory", "cpus", "network", "allow", "runtime", "forward_env"),
             *("secret_key_env", "quiet_boot", "isolation", "max_reuses", "pool_size", "keep"),
-            *("kube_context", "kube_namespace", "pod_template"),
+            "security",
+            *("kube_context", "kube_namespace", "pod_template", "max"),
         }
     )
 
@@ -75,6 +86,12 @@ class KubernetesEngine(SandboxEngine):
     def check(cls, settings: SandboxSettings) -> None:
         """Refuse what pods cannot keep."""
         super().check(settings)
+        if settings.security == "sudo":
+            raise SettingsError(
+                f"--sandbox-security = sudo is not supported with {cls.chosen_by(settings)}: "
+                "programs of a pod gain no privileges. Leave one of both out."
+            )
+        chosen_network(settings.security, settings.network)
         if settings.network not in (None, OPEN, ISOLATED, NONE):
             raise SettingsError(
                 f"network = {settings.network}: a cluster has no networks to join; use open, "
@@ -96,7 +113,17 @@ class KubernetesEngine(SandboxEngine):
         return [
             f"on {self._cluster.description}",
             f"image {self.choose_image(settings)}",
+            *self._lacks(),
             *self.not_in_effect(),
+        ]
+
+    def _lacks(self) -> list[str]:
+        """Return a line that says what of the run's profile a pod has not."""
+        if self.context.settings.security != "strict":
+            return []
+        return [
+            "strict in a pod: the number of processes is limited by its node (podPidsLimit) if at "
+            "all, and root keeps KILL, SETGID and SETUID to start the server"
         ]
 
     def not_in_effect(self) -> list[str]:
@@ -186,20 +213,35 @@ class KubernetesEngine(SandboxEngine):
         """Where the sandboxes come from, from the first one on."""
         with self._lock:
             if self._supply is None:
-                watch = PodWatch(self._cluster, f"{PROCESS}={self._labels[PROCESS]}")
-                self._closing.enter_context(watch)
+                room = self._room  # made first, so closed last
                 self._supply = SandboxSupply(
-                    PodStarter(self._cluster, watch, self._room, self._metadata()),
+                    PodStarter(self._cluster, self._watch, room, self._metadata()),
                     size=self.ahead,
                     most_reuses=self.context.settings.max_reuses,
                     clean_log=self.context.mask,
+                    allowance=self._allowance,
                 )
                 self._closing.callback(self._end_supply)
             return self._supply
 
     @cached_property
     def _room(self) -> Room:
-        return Room(self._cluster, f"{RUN}={self.context.run},{SANDBOX}=true")
+        return Room(
+            self._cluster,
+            f"{RUN}={self.context.run},{SANDBOX}=true",
+            self._allowance,
+            creations=max(1, _CREATIONS // self.context.workers),
+        )
+
+    @cached_property
+    def _watch(self) -> PodWatch:
+        """The only watch of this process, whatever the number of its pods."""
+        watch = PodWatch(self._cluster, f"{PROCESS}={self._labels[PROCESS]}")
+        return self._closing.enter_context(watch)
+
+    @cached_property
+    def _allowance(self) -> Allowance:
+        return self._closing.enter_context(self.context.allowance())
 
     def _end_supply(self) -> None:
         assert self._supply is not None
@@ -247,6 +289,7 @@ class KubernetesEngine(SandboxEngine):
     def _look_into(self, request: SandboxRequest) -> PodImage:
         return look_into(
             self._cluster,
+            self._watch,
             self._room,
             request.image,
             _PULL_POLICIES[request.settings.pull],

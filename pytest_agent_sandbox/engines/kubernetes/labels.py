@@ -10,6 +10,8 @@ RUN = "pytest-agent-sandbox/run"
 PROCESS = "pytest-agent-sandbox/process"
 #: The label of pods that hold a sandbox, or look into its image.
 SANDBOX = "pytest-agent-sandbox/sandbox"
+#: The label of pods that a network policy isolates.
+ISOLATED_LABEL = "pytest-agent-sandbox/isolated"
 #: The label of pods that stay after their run.
 KEPT = "pytest-agent-sandbox/kept"
 #: The annotation that holds the id of the test that a pod is for.

@@ -30,7 +30,6 @@ from pytest_agent_sandbox.sandbox.forwards import (
     Place,
     addresses_inside,
     places_of,
-    sysctls_for,
 )
 from pytest_agent_sandbox.sandbox.kinds import Isolation
 from pytest_agent_sandbox.sandbox.network import (
@@ -39,6 +38,7 @@ from pytest_agent_sandbox.sandbox.network import (
     OPEN,
     WayToGateway,
     check_allow,
+    chosen_network,
     network_environment,
 )
 from pytest_agent_sandbox.sandbox.recycle import SERVER_FOLDERS, FirstState, folders_in_memory
@@ -82,6 +82,7 @@ class PodPlan:
         secret_key: What the server encrypts with; None for a key of its own.
         is_quiet: Whether Python looks for no garbage while the server is loaded.
         isolation: What of an earlier use it may show, where it is used again.
+        security: Its profile.
         network: What it can reach.
         allow: Where an isolated one may connect to.
         places: What it reaches by name over TCP: of those, and of what stands beside it.
@@ -96,6 +97,7 @@ class PodPlan:
     secret_key: SecretStr | None = None
     is_quiet: bool = True
     isolation: Isolation = "fresh"
+    security: str = "default"
     network: str = OPEN
     allow: frozenset[str] = frozenset()
     places: frozenset[Place] = frozenset()
@@ -171,7 +173,15 @@ def plan_pod(
         raise SettingsError(
             f"working_dir: {settings.working_dir!r} is no absolute path, such as /workspace/x"
         )
-    network = settings.network or OPEN
+    is_strict = settings.security == "strict"
+    if is_strict and image.account.number == 0:
+        raise SettingsError(
+            "security = strict wants a user other than root, and the image "
+            f"{image.reference} has root: name another image (--sandbox-image)"
+        )
+    network = chosen_network(settings.security, settings.network)
+    # Who cleans needs what nobody may have in a strict one.
+    isolation = "fresh" if is_strict and settings.isolation == "recycled" else settings.isolation
     allow = allowed_places(settings.allow)
     check_allow(network, allow)
     places = places_of(allow, [SERVER_PORT])
@@ -225,13 +235,10 @@ def plan_pod(
             {"ip": address, "hostnames": [name]}
             for name, address in addresses_inside(places).items()
         ]
-        spec["securityContext"]["sysctls"] = [
-            {"name": name, "value": value} for name, value in sysctls_for(places).items()
-        ]
-    if settings.isolation == "recycled":
+    if is_strict or isolation == "recycled":
         folders = with_home(folders_in_memory(settings.working_dir), image.account.home)
         server["env"] += [{"name": name, "value": path} for name, path in SERVER_FOLDERS.items()]
-        in_memory(spec, server, folders, image.account)
+        in_memory(spec, server, folders, image.account, is_cleaned=not is_strict)
     return PodPlan(
         image=image,
         pod=with_template(spec, template),
@@ -239,7 +246,8 @@ def plan_pod(
         variables=forwarded(settings.forward_env),
         secret_key=secret_key(settings.secret_key_env),
         is_quiet=settings.quiet_boot,
-        isolation=settings.isolation,
+        isolation=isolation,
+        security=settings.security,
         network=network,
         allow=allow,
         places=places,

@@ -13,6 +13,7 @@ from typing import Any
 
 from pytest_agent_sandbox.engines.kubernetes import pod_events, pod_requests, pod_state
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
+from pytest_agent_sandbox.engines.kubernetes.deny_all import DenyAll, NotCutError
 from pytest_agent_sandbox.engines.kubernetes.exec_program import ExecProgram
 from pytest_agent_sandbox.engines.kubernetes.labels import KEPT, TEST_ANNOTATION
 from pytest_agent_sandbox.engines.kubernetes.pod_log import PodLog
@@ -67,6 +68,7 @@ class Pod(Closing):
         self._log_file = log
         self._log: PodLog | None = None
         self._tunnel: Tunnel | None = None
+        self._policy: DenyAll | None = None
         self._changed = threading.Condition()
         self._pod: dict[str, Any] | None = None
         self._over = threading.Event()
@@ -90,6 +92,8 @@ class Pod(Closing):
         outwards: Mapping[Inside, Connect],
         ports: Sequence[int],
         is_isolated: bool,
+        policy: DenyAll | None = None,
+        is_nobody: bool,
         timeout: float,
         check: Callable[[], None],
     ) -> Pod:
@@ -105,38 +109,53 @@ class Pod(Closing):
             outwards: Addresses of its loopback, and what makes a connection for who connects.
             ports: The ports in it that are to be reached.
             is_isolated: Whether it is to have no network but that.
+            policy: What isolates it, where it has a network nonetheless.
+            is_nobody: Whether nobody has asked for it yet: it does not wait for room.
             timeout: Seconds until it has to run.
             check: Called while waiting; what it raises ends that.
 
         Raises:
-            SandboxStartFailed: It does not start.
+            NotCutError: Its network cannot be taken away.
+            SandboxStartFailed: It does not start, or is not as isolated as it is to be.
             ClusterRefusedError: The cluster refuses to make it.
             EngineUnavailable: The cluster does not answer.
+            NoRoomAheadError: There is no room now, and nobody has asked for it.
         """
         pod = cls(cluster, watch, room, manifest, LogFile(log_path, clean))
         began = time.monotonic()
         try:
             watch.listen(pod.name, pod._notice)
             create = partial(pod_requests.create_pod, cluster, manifest)
-            room.wait_for(create, timeout, check)
-            pod._wait_until_running(timeout - (time.monotonic() - began), check)
+            with room.start_of(pod.name):
+                room.wait_for(pod.name, create, timeout, check, is_nobody=is_nobody)
+                left = timeout - (time.monotonic() - began)
+                pod._wait_until_running(left, check, is_nobody=is_nobody)
+            if policy is not None:
+                policy.try_out(pod)
+                pod._policy = policy
             pod._log = PodLog(cluster, pod.name, SERVER, pod._log_file, pod._over.is_set)
             pod._tunnel = Tunnel(
                 pod,
                 dict.fromkeys(ports),
                 outwards,
                 pod._cut_off,
-                is_isolated=is_isolated,
+                is_isolated=is_isolated and policy is None,
                 is_resumed=True,
             )
             pod.ports = pod._tunnel.ports
         except BaseException as error:
-            if isinstance(error, SandboxStartFailed) and pod._over.wait(_END_GRACE):
+            is_told = isinstance(error, NotCutError)
+            if isinstance(error, SandboxStartFailed) and not is_told and pod._over.wait(_END_GRACE):
                 error = SandboxStartFailed(f"While starting: {pod._death()}", log=pod.log_tail())
             with suppress(SandboxError):
                 pod.remove()
             raise error from None
         return pod
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether a policy isolates it, which was tried from inside."""
+        return self._policy is not None
 
     @property
     def name(self) -> str:
@@ -248,6 +267,8 @@ class Pod(Closing):
         with self._remove_lock:
             if self._is_removed:
                 return
+            # Its end is no news then, of which the cluster need not be asked.
+            self._is_let_go = True
             try:
                 pod_requests.delete_pod(self._cluster, self.name)
                 self._is_removed = True
@@ -263,6 +284,8 @@ class Pod(Closing):
         with self._remove_lock:
             if self._is_removed:
                 return
+            if self._policy is not None:
+                self._policy.outlive(self)
             # Without an owner, nothing deletes it with the run.
             change = {"metadata": {"labels": {KEPT: "true"}, "ownerReferences": None}}
             pod_requests.change_pod(self._cluster, self.name, change)
@@ -312,19 +335,24 @@ class Pod(Closing):
         self._has_events.wait(_EVENTS_PATIENCE)
         return f"Pod {self.name} of {self.image} {self._end.message}.{self._events}"
 
-    def _wait_until_running(self, timeout: float, check: Callable[[], None]) -> None:
+    def _wait_until_running(
+        self, timeout: float, check: Callable[[], None], *, is_nobody: bool
+    ) -> None:
         began = time.monotonic()
         while True:
             with self._changed:
                 self._changed.wait(0.1)
                 pod = self._pod
             check()
+            uncut = pod_state.why_not_cut(pod)
+            if uncut:
+                raise NotCutError(f"{uncut}.{pod_events.told(self._cluster, self.name)}")
             if self._end is not None:
                 self._log_file.write(pod_requests.last_log(self._cluster, self.name))
                 self._log_file.flush()
                 raise SandboxStartFailed(f"While starting: {self._death()}", log=self.log_tail())
             waited = time.monotonic() - began
-            problem = self._problem(pod, waited, timeout)
+            problem = self._problem(pod, waited, timeout, is_nobody=is_nobody)
             if problem:
                 told = pod_events.told(self._cluster, self.name)
                 raise SandboxStartFailed(f"Pod {self.name} does not start: {problem}.{told}")
@@ -332,12 +360,14 @@ class Pod(Closing):
                 self.node = pod["spec"].get("nodeName", "")
                 return
 
-    def _problem(self, pod: dict[str, Any] | None, waited: float, timeout: float) -> str:
+    def _problem(
+        self, pod: dict[str, Any] | None, waited: float, timeout: float, *, is_nobody: bool
+    ) -> str:
         if pod is not None:
             hopeless = pod_state.hopeless_start(pod)
             if hopeless:
                 return hopeless
-            no_room = self._room.why_none(pod, waited)
+            no_room = self._room.why_none(pod, waited, is_nobody=is_nobody)
             if no_room:
                 return no_room
         if waited > timeout:

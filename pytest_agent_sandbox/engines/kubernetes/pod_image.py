@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from pytest_agent_sandbox.containers.accounts import Account
@@ -15,12 +16,13 @@ from pytest_agent_sandbox.containers.template import Server
 from pytest_agent_sandbox.engines.kubernetes import pod_events, pod_state
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
 from pytest_agent_sandbox.engines.kubernetes.pod_requests import create_pod, delete_pod
+from pytest_agent_sandbox.engines.kubernetes.pod_watch import PodWatch
 from pytest_agent_sandbox.engines.kubernetes.room import Room
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed
 from pytest_agent_sandbox.sandbox.server_process import MODULE, OUR_PYTHON, server_of
 
-# Seconds between two questions.
-_POLL = 0.1
+# Seconds between two looks at the clock.
+_PAUSE = 0.5
 _BINARY = "openhands-agent-server"
 _VERSION = f'import importlib.metadata as found; print(found.version("{_BINARY}"))'
 # Runs as the image's user. Each line is a name and a value.
@@ -29,6 +31,9 @@ echo "uid $(id -u)"
 echo "gid $(id -g)"
 echo "home $HOME"
 echo "path $PATH"
+while read -r word value _; do
+    [ "$word" != nameserver ] || echo "names $value"
+done </etc/resolv.conf
 for python in {OUR_PYTHON} python3 python; do
     found=$(command -v "$python") || continue
     version=$("$found" -c '{_VERSION}' 2>/dev/null) || continue
@@ -51,6 +56,7 @@ class PodImage:
         server: How its agent server is started.
         version: The agent server's version; empty where that is not known.
         path: Where its programs are looked for.
+        name_servers: Where pods of the cluster look up names.
     """
 
     reference: str
@@ -58,10 +64,12 @@ class PodImage:
     server: Server
     version: str
     path: str
+    name_servers: tuple[str, ...] = ()
 
 
 def look_into(
     cluster: Cluster,
+    watch: PodWatch,
     room: Room,
     image: str,
     pull: str,
@@ -73,6 +81,7 @@ def look_into(
 
     Args:
         cluster: The cluster.
+        watch: Tells what becomes of the pod.
         room: Tells whether room for it will come.
         image: The image's name.
         pull: When to pull it: a pull policy of Kubernetes.
@@ -113,18 +122,34 @@ def look_into(
             "containers": [container],
         },
     }
-    room.wait_for(partial(create_pod, cluster, manifest), timeout, lambda: None)
-    try:
-        return _read(image, _output(cluster, room, name, image, timeout))
-    finally:
-        with suppress(SandboxError):  # its owner's end is its own
-            delete_pod(cluster, name)
+    with room.start_of(name):
+        told: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        watch.listen(name, told.put)
+        try:
+            create = partial(create_pod, cluster, manifest)
+            room.wait_for(name, create, timeout, lambda: None)
+            return _read(image, _output(cluster, room, told, name, image, timeout))
+        finally:
+            watch.forget(name)
+            with suppress(SandboxError):  # its owner's end is its own
+                delete_pod(cluster, name)
 
 
-def _output(cluster: Cluster, room: Room, name: str, image: str, timeout: float) -> str:
+def _output(
+    cluster: Cluster,
+    room: Room,
+    told: SimpleQueue[dict[str, Any] | None],
+    name: str,
+    image: str,
+    timeout: float,
+) -> str:
     began = time.monotonic()
+    pod: dict[str, Any] | None = {"metadata": {"name": name}, "status": {}}
     while True:
-        pod = cluster.get(cluster.path("pods", name))
+        with suppress(Empty):
+            pod = told.get(timeout=_PAUSE)
+        if pod is None:
+            raise SandboxStartFailed(f"The image {image} cannot be looked into: its pod is gone.")
         phase = pod["status"].get("phase")
         if phase == "Succeeded":
             path = cluster.path("pods", f"{name}/log")
@@ -138,13 +163,13 @@ def _output(cluster: Cluster, room: Room, name: str, image: str, timeout: float)
         if not problem and waited > timeout:
             problem = f"its pod has not run within {timeout:.0f} s (--sandbox-start-timeout)"
         if problem:
-            told = pod_events.told(cluster, name)
-            raise SandboxStartFailed(f"The image {image} cannot be looked into: {problem}.{told}")
-        time.sleep(_POLL)
+            events = pod_events.told(cluster, name)
+            raise SandboxStartFailed(f"The image {image} cannot be looked into: {problem}.{events}")
 
 
 def _read(image: str, output: str) -> PodImage:
-    found = dict(line.partition(" ")[::2] for line in output.splitlines())
+    lines = [line.partition(" ")[::2] for line in output.splitlines()]
+    found = dict(lines)
     if "python" in found:
         server = server_of((found["python"], "-m", MODULE))
     elif "binary" in found:
@@ -155,4 +180,11 @@ def _read(image: str, output: str) -> PodImage:
             f"{_BINARY}. Name another one by --sandbox-image."
         )
     account = Account(int(found["uid"]), int(found["gid"]), found.get("home", ""))
-    return PodImage(image, account, server, found.get("version", ""), found.get("path", ""))
+    return PodImage(
+        image,
+        account,
+        server,
+        found.get("version", ""),
+        found.get("path", ""),
+        tuple(value for name, value in lines if name == "names"),
+    )

@@ -1,4 +1,4 @@
-"""The folders of a recycled pod: in memory, with what the image has in their place."""
+"""The folders of a recycled or strict pod: in memory, with what the image has in their place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ _TARGET = "/agent-sandbox-fill"
 
 
 def in_memory(
-    spec: dict[str, Any], server: dict[str, Any], folders: Sequence[str], account: Account
+    spec: dict[str, Any],
+    server: dict[str, Any],
+    folders: Sequence[str],
+    account: Account,
+    *,
+    is_cleaned: bool,
 ) -> None:
     """Have a pod write to folders in memory only.
 
@@ -25,10 +30,13 @@ def in_memory(
         server: Its container, which is changed.
         folders: The folders.
         account: Whose those are that the image lacks.
+        is_cleaned: Whether root is to clean them between two uses.
     """
     security = server["securityContext"]
     security["readOnlyRootFilesystem"] = True
-    security["capabilities"]["add"] = sorted({*security["capabilities"]["add"], *CAPABILITIES})
+    if is_cleaned:
+        added = {*security["capabilities"]["add"], *CAPABILITIES}
+        security["capabilities"]["add"] = sorted(added)
     names = {f"memory-{number}": folder for number, folder in enumerate(folders)}
     spec["volumes"] = [{"name": name, "emptyDir": {"medium": "Memory"}} for name in names]
     server["volumeMounts"] = [{"name": name, "mountPath": folder} for name, folder in names.items()]

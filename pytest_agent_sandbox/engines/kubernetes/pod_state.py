@@ -81,14 +81,18 @@ def hopeless_start(pod: dict[str, Any]) -> str:
             return f"its image {image} cannot be pulled: {told}{_secret(told, pod)}"
         if reason in _BAD_START:
             return f"its container {one.get('name')} cannot be started: {told or reason}"
-        ended = state.get("terminated") or {}
-        if one.get("name") == CUT and ended.get("exitCode"):
-            told = str(ended.get("message") or ended.get("reason") or "")
-            return (
-                f"its network could not be taken away ({told}): the cluster may forbid NET_ADMIN "
-                "to init containers, and without it no sandbox can be isolated here"
-            )
     return ""
+
+
+def why_not_cut(pod: dict[str, Any] | None) -> str:
+    """Return why a pod's network could not be taken away, if that was tried in vain."""
+    statuses = (pod or {}).get("status", {}).get("initContainerStatuses") or ()
+    cut: dict[str, Any] = next((one for one in statuses if one.get("name") == CUT), {})
+    ended = (cut.get("state") or {}).get("terminated") or {}
+    if not ended.get("exitCode"):
+        return ""
+    told = str(ended.get("message") or ended.get("reason") or "").strip()
+    return f"A pod's network could not be taken away from inside ({told}, code {ended['exitCode']})"
 
 
 def end_of(pod: dict[str, Any] | None) -> End | None:

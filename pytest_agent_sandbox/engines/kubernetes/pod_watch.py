@@ -22,6 +22,8 @@ _WATCH_SECONDS, _SILENCE = 240, 300.0
 # Seconds before another attempt.
 _PAUSE = 0.5
 _CLOSE_PATIENCE = 5.0
+# Pods of one answer, of however many there are.
+_PAGE = 250
 
 #: Is given a pod as it is now; None once it is gone.
 Listener = Callable[[dict[str, Any] | None], object]
@@ -87,11 +89,16 @@ class PodWatch(Closing):
 
     def _list(self) -> str:
         """Tell how all pods are; return the version of that."""
-        found = self._cluster.get(self._cluster.path("pods"), labelSelector=self._selector)
-        names = set()
-        for pod in found["items"]:
-            names.add(pod["metadata"]["name"])
-            self._tell(pod)
+        names: set[str] = set()
+        query = {"labelSelector": self._selector, "limit": str(_PAGE)}
+        while True:
+            found = self._cluster.get(self._cluster.path("pods"), **query)
+            for pod in found["items"]:
+                names.add(pod["metadata"]["name"])
+                self._tell(pod)
+            if not found["metadata"].get("continue"):
+                break
+            query["continue"] = found["metadata"]["continue"]
         with self._lock:
             gone = self._known - names
         for name in gone:
@@ -129,6 +136,8 @@ class PodWatch(Closing):
 
     def _tell(self, pod: dict[str, Any]) -> None:
         name = pod["metadata"]["name"]
+        # Who has written which field is a third of a pod, and of no use here.
+        pod["metadata"].pop("managedFields", None)
         with self._lock:
             listener = self._listeners.get(name)
             if listener is not None:

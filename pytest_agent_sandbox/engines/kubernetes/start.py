@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
 from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
+from pytest_agent_sandbox.engines.kubernetes.deny_all import DenyAll, refuses_cut
 from pytest_agent_sandbox.engines.kubernetes.labels import TEST_ANNOTATION
 from pytest_agent_sandbox.engines.kubernetes.plan import PodPlan
 from pytest_agent_sandbox.engines.kubernetes.pod import Pod
 from pytest_agent_sandbox.engines.kubernetes.pod_watch import PodWatch
+from pytest_agent_sandbox.engines.kubernetes.refusals import ClusterRefusedError
 from pytest_agent_sandbox.engines.kubernetes.room import Room
-from pytest_agent_sandbox.errors import SandboxDied, SandboxStartFailed
+from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartFailed
 from pytest_agent_sandbox.host.egress import Egress
 from pytest_agent_sandbox.host.no_proxy import without_proxy
 from pytest_agent_sandbox.sandbox.agent_server import SERVER_PORT
@@ -44,6 +47,8 @@ class PodStarter:
         self._watch = watch
         self._room = room
         self._metadata = metadata
+        self._lock = threading.Lock()
+        self._policy: DenyAll | None = None
 
     def start(
         self,
@@ -63,17 +68,13 @@ class PodStarter:
         try:
             with ExitStack() as undo:
                 pod = undo.enter_context(
-                    Pod.start(
-                        self._cluster,
-                        self._watch,
-                        self._room,
-                        self._manifest(plan),
+                    self._pod(
+                        plan,
                         log_path=user.log_path,
                         clean=user.clean_log,
                         outwards=ways_out(plan.network, plan.gateway, egress, forwards),
-                        ports=[SERVER_PORT],
-                        is_isolated=plan.network in (ISOLATED, NONE),
-                        timeout=max(0.0, end - time.monotonic()),
+                        is_nobody=user.is_nobody,
+                        end=end,
                         check=check,
                     )
                 )
@@ -85,6 +86,47 @@ class PodStarter:
         except SandboxDied as death:
             raise SandboxStartFailed(f"While starting: {death}", log=death.log) from None
         return sandbox
+
+    def _pod(self, plan: PodPlan, *, end: float, **arguments: Any) -> Pod:
+        """Start a pod; where an isolated one cannot be cut off from inside, one with a policy."""
+        is_isolated = plan.network in (ISOLATED, NONE)
+
+        def start(policy: DenyAll | None) -> Pod:
+            manifest = self._manifest(plan)
+            return Pod.start(
+                self._cluster,
+                self._watch,
+                self._room,
+                manifest if policy is None else policy.manifest(manifest),
+                ports=[SERVER_PORT],
+                is_isolated=is_isolated,
+                policy=policy,
+                timeout=max(0.0, end - time.monotonic()),
+                **arguments,
+            )
+
+        if not is_isolated or self._policy is not None:
+            return start(self._policy if is_isolated else None)
+        try:
+            return start(None)
+        except SandboxError as error:
+            if not refuses_cut(error):
+                raise
+            refused = error
+        try:
+            return start(self._deny_all(plan, str(refused)))
+        except ClusterRefusedError as error:
+            self._policy = None
+            # It was not for what cuts it off: the same is refused to a pod without that.
+            raise refused from error
+
+    def _deny_all(self, plan: PodPlan, why: str) -> DenyAll:
+        """Return the policy for all pods from now on, which is made once."""
+        with self._lock:
+            if self._policy is None:
+                names = plan.image.name_servers
+                self._policy = DenyAll(self._cluster, self._metadata, names, why)
+            return self._policy
 
     def _manifest(self, plan: PodPlan) -> dict[str, Any]:
         suffix = secrets.token_hex(6)

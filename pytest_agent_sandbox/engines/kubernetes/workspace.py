@@ -120,11 +120,15 @@ class KubernetesWorkspace(Workspace):
             "node": self.pod.node,
             "start_seconds": round(self.start_seconds, 3),
             "isolation": plan.isolation,
+            "security": plan.security,
             **({"used by tests": self.sandbox.uses} if self.sandbox.uses > 1 else {}),
             "memory": spell_size(int(memory)) if memory.isdecimal() else memory,
             **({"cpus": limits["cpu"]} if "cpu" in limits else {}),
         }
-        return facts | network_facts(plan.network, plan.allow, self.pod.unheard)
+        facts |= network_facts(plan.network, plan.allow, self.pod.unheard)
+        if self.pod.is_tried:
+            facts["network"] = f"{plan.network}, by a network policy, tried from inside"
+        return facts
 
     def end_facts(self) -> Mapping[str, Any]:
         """Return what a report says of the sandbox at the end of a test."""

@@ -48,7 +48,7 @@ OF_A_SANDBOX: dict[str, list[Any]] = {
 #: Settings that are about the run, the test or its LLM; the image is looked at by itself.
 OF_OTHERS = {
     *("url", "engine", "kube_context", "kube_namespace", "pod_template", "python"),
-    *("image", "pull", "max_reuses", "pool_size", "start_timeout"),
+    *("image", "pull", "max", "max_reuses", "pool_size", "start_timeout"),
     *("run_timeout", "gateway_address", "output", "artifacts", "keep", "pause_on_failure", "live"),
     *("no_engine", "agent_trials"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,14 @@ from pytest_agent_sandbox.engines.engine import EngineContext, SandboxRequest
 from pytest_agent_sandbox.engines.kubernetes.engine import KubernetesEngine
 from pytest_agent_sandbox.engines.kubernetes.plan import PodPlan, plan_pod
 from pytest_agent_sandbox.engines.kubernetes.pod_image import PodImage
-from pytest_agent_sandbox.engines.kubernetes.pod_state import end_facts_of, end_of, hopeless_start
+from pytest_agent_sandbox.engines.kubernetes.pod_state import (
+    end_facts_of,
+    end_of,
+    hopeless_start,
+    why_not_cut,
+)
 from pytest_agent_sandbox.engines.kubernetes.pod_template import read_template
-from pytest_agent_sandbox.engines.kubernetes.refusals import RULES, refusal, role
+from pytest_agent_sandbox.engines.kubernetes.refusals import POLICY_RULE, RULES, refusal, role
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.sandbox.network import WayToGateway
 from pytest_agent_sandbox.sandbox.server_process import MODULE, OUR_PYTHON, server_of
@@ -52,6 +58,24 @@ def test_a_pod_is_given_no_more_than_it_needs() -> None:
     (cut,) = pod["initContainers"]
     assert cut["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_ADMIN"]}
     assert "initContainers" not in planned().pod
+
+
+def test_a_strict_pod_is_read_only_isolated_and_never_root() -> None:
+    plan = planned(security="strict", isolation="recycled")
+    assert (plan.network, plan.isolation, plan.first_state) == ("isolated", "fresh", None)
+    (server,) = plan.pod["containers"]
+    security = server["securityContext"]
+    assert security["readOnlyRootFilesystem"] is True
+    assert security["capabilities"] == {"drop": ["ALL"], "add": ["KILL", "SETGID", "SETUID"]}
+    assert {one["emptyDir"]["medium"] for one in plan.pod["volumes"]} == {"Memory"}
+    assert [one["name"] for one in plan.pod["initContainers"]] == ["fill", "cut"]
+    with pytest.raises(SettingsError, match="'open' is more than a sandbox with security = strict"):
+        planned(security="strict", network="open")
+    of_root = replace(IMAGE, account=Account(0, 0, "/root"))
+    settings = SandboxSettings(engine="kubernetes", security="strict")
+    request = SandboxRequest(settings=settings, test="t::x")
+    with pytest.raises(SettingsError, match="wants a user other than root"):
+        plan_pod(request, of_root, WayToGateway(), {}, "IfNotPresent")
 
 
 def test_what_the_server_gets_of_this_process_is_in_no_pod(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +239,10 @@ def test_a_start_that_may_go_on_is_waited_for(reason: str) -> None:
 
 def test_a_network_that_cannot_be_taken_away_is_told() -> None:
     ended = [{"name": "cut", "state": {"terminated": {"exitCode": 1, "message": "EPERM"}}}]
-    assert "NET_ADMIN" in hopeless_start(status(initContainerStatuses=ended))
+    assert "EPERM, code 1" in why_not_cut(status(initContainerStatuses=ended))
+    ended[0]["state"]["terminated"]["exitCode"] = 0
+    assert why_not_cut(status(initContainerStatuses=ended)) == ""
+    assert why_not_cut(None) == ""
 
 
 def test_a_refusal_says_what_to_do() -> None:
@@ -231,6 +258,7 @@ def test_the_page_shows_the_role_that_is_needed() -> None:
     page = PAGE.read_text("utf-8")
     assert role("agents") in page
     assert len(RULES) == 5
+    assert role("agents", [POLICY_RULE]).splitlines()[-1] in page
 
 
 def test_the_page_names_what_is_refused() -> None:
