@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.containers.sizes import size_in_bytes
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartFailed, SettingsError
 from pytest_agent_sandbox.host.multiplexer import Connect, Inside
-from pytest_agent_sandbox.sandbox.forwards import Forwards, addresses_inside
+from pytest_agent_sandbox.sandbox.forwards import Forwards, Place, addresses_inside
 from pytest_agent_sandbox.sandbox.services.gate import OWN_ADDRESS, Gate
+from pytest_agent_sandbox.sandbox.services.privileges import limits_and_privileges
 from pytest_agent_sandbox.sandbox.services.running_service import RunningService
 from pytest_agent_sandbox.sandbox.services.service import Service
 from pytest_agent_sandbox.sandbox.services.waiting import wait_until_ready
@@ -75,7 +76,7 @@ def bring_up(
                     gate_image,
                     container,
                     spec.port_numbers().values(),
-                    _others(name, forwards),
+                    _others(name, spec, forwards),
                     labels=labels,
                     log_path=gate_log,
                 )
@@ -107,8 +108,8 @@ def _death(container: Container) -> SandboxDied | None:
 def _container_spec(
     name: str, spec: Service, image: Image, forwards: Forwards, labels: Mapping[str, str]
 ) -> ContainerSpec:
-    hosts = addresses_inside(forwards.places)
-    hosts.pop(name, None)  # each engine's network has an address of its own for it
+    addresses = addresses_inside(forwards.places)
+    hosts = {other: addresses[other] for other in known_others(name, spec, forwards.places)}
     if spec.network == "none":
         hosts[name] = OWN_ADDRESS
     return ContainerSpec(
@@ -122,8 +123,7 @@ def _container_spec(
         volumes=spec.volumes,
         tmpfs=dict(map(_folder_in_memory, spec.tmpfs)),
         user=spec.user,
-        memory=spec.memory,
-        cpus=spec.cpus,
+        **limits_and_privileges(spec),
         platform=spec.platform,
         labels=labels,
         name_prefix=f"agent-sandbox-{name}",
@@ -144,7 +144,20 @@ def _folder_in_memory(given: str) -> tuple[str, str]:
     return folder, f"exec,mode=1777{limit}"
 
 
-def _others(name: str, forwards: Forwards) -> dict[Inside, Connect]:
+def known_others(name: str, spec: Service, places: Iterable[Place]) -> set[str]:
+    """Return the names of the services that one reaches.
+
+    One that has a port of its own number is none of them: servers listen on all addresses of their
+    loopback, so they would meet themselves under its name, or could not listen at all.
+    """
+    places, own = set(places), set(spec.port_numbers().values())
+    return (
+        {other for other, _ in places} - {other for other, port in places if port in own} - {name}
+    )
+
+
+def _others(name: str, spec: Service, forwards: Forwards) -> dict[Inside, Connect]:
     """Return the ways out of a service: to the others, each at its own address."""
-    own = addresses_inside(forwards.places).get(name)
-    return {inside: way for inside, way in forwards.ways().items() if inside[0] != own}
+    addresses = addresses_inside(forwards.places)
+    known = {addresses[other] for other in known_others(name, spec, forwards.places)}
+    return {inside: way for inside, way in forwards.ways().items() if inside[0] in known}
