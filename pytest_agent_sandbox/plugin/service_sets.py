@@ -42,6 +42,8 @@ class _Set:
     is_closed: bool = False
     #: Where the logs stood when the test under way began, by name.
     log_begins: dict[str, int] = field(default_factory=dict)
+    #: Held by the thread that waits for the start.
+    waiting: threading.Lock = field(default_factory=threading.Lock)
 
     def running(self) -> list[RunningService]:
         return [] if self.services is None else list(self.services)
@@ -75,7 +77,7 @@ class ServiceSets(Closing):
         self._wider: dict[Hashable, _Set] = {}
         #: Those that the test under way uses.
         self._used: list[_Set] = []
-        self._joined: dict[Workspace, list[Closing]] = {}
+        self._joined: dict[Workspace, dict[_Set, Closing]] = {}
         self._is_watched = False
         self._lock = threading.RLock()
 
@@ -100,36 +102,8 @@ class ServiceSets(Closing):
             SettingsError: A value cannot be used, or a name is taken.
             SandboxError: An image cannot be had.
         """
-        taken = {name for one in self._used for name in one.specs}
-        node = scope_node(item, scope)
-        key = (node.nodeid, scope, image, repr(sorted(specs.items())), *_environments(specs))
-        if node is not item and key in self._wider and not self._wider[key].is_gone():
-            found = self._wider[key]
-            if found not in self._used:
-                _check_free(specs, taken)
-                self._use(found)
-                return partial(self._again, item, found, reset)
-            return partial(self._wait, item, found)
-        _check_free(specs, taken)
-        found = _Set(specs, image, scope)
-        if node is not item:
-            if key in self._wider:
-                self._end(key, self._wider[key])
-            self._wider[key] = found
-            node.addfinalizer(partial(self._end, key, found))
-        self._use(found)
-        try:
-            found.start = self._session.start_services(
-                specs,
-                image,
-                test=item.nodeid if node is item else "(several)",
-                log_path=self._new_log(item, scope),
-                clean=stamped(self._session.redactor),
-            )
-        except BaseException:
-            self._forget(found)
-            raise
-        return partial(self._wait, item, found)
+        with self._lock:
+            return self._begin(item, scope, specs, image, reset)
 
     def names(self) -> dict[str, str]:
         """Return the names of services that sandboxes of the test under way shall know."""
@@ -143,8 +117,8 @@ class ServiceSets(Closing):
     def leave(self, workspace: Workspace) -> None:
         """Say that a workspace is going to be closed."""
         with self._lock:
-            joined = self._joined.pop(workspace, [])
-        for one in joined:
+            joined = self._joined.pop(workspace, {})
+        for one in joined.values():
             with suppress(SandboxError):
                 one.close()
 
@@ -192,6 +166,45 @@ class ServiceSets(Closing):
             for one in [*self._used, *self._wider.values()]:
                 closing.callback(one.close)
 
+    def _begin(
+        self,
+        item: pytest.Item,
+        scope: str,
+        specs: Mapping[str, Service],
+        image: str,
+        reset: Callable[[Services], object] | None,
+    ) -> Callable[[], Services]:
+        taken = {name for one in self._used for name in one.specs}
+        node = scope_node(item, scope)
+        key = (node.nodeid, scope, image, repr(sorted(specs.items())), *_environments(specs))
+        if node is not item and key in self._wider and not self._wider[key].is_gone():
+            found = self._wider[key]
+            if found not in self._used:
+                _check_free(specs, taken)
+                self._use(found)
+                return partial(self._again, item, found, reset)
+            return partial(self._wait, item, found)
+        _check_free(specs, taken)
+        found = _Set(specs, image, scope)
+        if node is not item:
+            if key in self._wider:
+                self._end(key, self._wider[key])
+            self._wider[key] = found
+            node.addfinalizer(partial(self._end, key, found))
+        self._use(found)
+        try:
+            found.start = self._session.start_services(
+                specs,
+                image,
+                test=item.nodeid if node is item else "(several)",
+                log_path=self._new_log(item, scope),
+                clean=stamped(self._session.redactor),
+            )
+        except BaseException:
+            self._forget(found)
+            raise
+        return partial(self._wait, item, found)
+
     def _use(self, found: _Set) -> None:
         self._used.append(found)
         self._is_watched = True
@@ -206,17 +219,19 @@ class ServiceSets(Closing):
         self._wider = {key: one for key, one in self._wider.items() if one is not found}
 
     def _wait(self, item: pytest.Item, found: _Set) -> Services:
-        if found.services is None:
-            assert found.start is not None
-            try:
-                running = found.start.wait()
-            except BaseException:
-                self._forget(found)
-                raise
-            found.services = Services({service.name: service for service in running})
-            self._tell_start(item, found)
-            for workspace in self._session.uses.open():
-                self._join(workspace, found)
+        with found.waiting:
+            if found.services is None:
+                assert found.start is not None
+                try:
+                    # A service that is there already may end meanwhile.
+                    running = found.start.wait(self.check)
+                except BaseException:
+                    self._forget(found)
+                    raise
+                found.services = Services({service.name: service for service in running})
+                self._tell_start(item, found)
+        for workspace in self._session.uses.open():
+            self._join(workspace, found)
         return found.services
 
     def _again(
@@ -224,8 +239,6 @@ class ServiceSets(Closing):
     ) -> Services:
         services = self._wait(item, found)
         self._tell_start(item, found)
-        for workspace in self._session.uses.open():
-            self._join(workspace, found)
         if reset is not None:
             reset(services)
         return services
@@ -233,9 +246,10 @@ class ServiceSets(Closing):
     def _join(self, workspace: Workspace, found: _Set) -> None:
         if found.services is None:
             return
-        with self._lock:
-            joined = self._joined.setdefault(workspace, [])
-        joined.append(workspace.join(found.running()))
+        with self._lock:  # threads may start services, and workspaces, at once
+            joined = self._joined.setdefault(workspace, {})
+            if found not in joined:
+                joined[found] = workspace.join(found.running())
         workspace.connection.watch = self.check
 
     def _end(self, key: Hashable, found: _Set) -> None:

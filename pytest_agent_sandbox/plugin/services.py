@@ -45,7 +45,7 @@ class ServiceFactory:
 
     def __init__(self, item: pytest.Item, session: SandboxSession, image: str) -> None:
         self._item = item
-        self._session = session
+        self._sets = session.services  # made here, before threads of the test ask for it
         self._image = image
         self._marked: dict[str, RunningService] = {}
         self._pending: list[Callable[[], Services]] = []
@@ -124,7 +124,7 @@ class ServiceFactory:
                 f"agent_services: there is no scope {scope!r}; give one of {', '.join(SCOPES)}"
             )
         specs = self._specs(files, given)
-        return self._session.services.begin(self._item, scope, specs, self._image, reset)
+        return self._sets.begin(self._item, scope, specs, self._image, reset)
 
     def _specs(self, files: Sequence[str | Path], given: Mapping[str, Any]) -> dict[str, Service]:
         files, given = split_files(files, given)
@@ -173,5 +173,4 @@ class ServiceFactory:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._session.has_services:
-            self._session.services.end_of(self._item)
+        self._sets.end_of(self._item)

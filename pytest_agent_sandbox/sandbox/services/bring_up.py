@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from pytest_agent_sandbox.containers.images import Image
 from pytest_agent_sandbox.containers.sizes import size_in_bytes
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SandboxStartFailed, SettingsError
 from pytest_agent_sandbox.host.multiplexer import Connect, Inside
-from pytest_agent_sandbox.sandbox.forwards import Forwards, addresses_inside
+from pytest_agent_sandbox.sandbox.forwards import Forwards, Place, addresses_inside
 from pytest_agent_sandbox.sandbox.services.gate import OWN_ADDRESS, Gate
+from pytest_agent_sandbox.sandbox.services.privileges import limits_and_privileges
 from pytest_agent_sandbox.sandbox.services.running_service import RunningService
 from pytest_agent_sandbox.sandbox.services.service import Service
 from pytest_agent_sandbox.sandbox.services.waiting import wait_until_ready
@@ -110,9 +111,9 @@ def _death(container: Container) -> SandboxDied | None:
 def _container_spec(
     name: str, spec: Service, image: Image, forwards: Forwards, labels: Mapping[str, str]
 ) -> ContainerSpec:
-    reached = _reached(name, spec, forwards)
+    known = known_others(name, spec, forwards.places)
     hosts = {
-        other: address if address in reached else _NOWHERE
+        other: address if other in known else _NOWHERE
         for other, address in addresses_inside(forwards.places).items()
     }
     hosts.pop(name, None)  # each engine's network has an address of its own for it
@@ -129,8 +130,7 @@ def _container_spec(
         volumes=spec.volumes,
         tmpfs=dict(map(_folder_in_memory, spec.tmpfs)),
         user=spec.user,
-        memory=spec.memory,
-        cpus=spec.cpus,
+        **limits_and_privileges(spec),
         platform=spec.platform,
         labels=labels,
         name_prefix=f"agent-sandbox-{name}",
@@ -151,19 +151,20 @@ def _folder_in_memory(given: str) -> tuple[str, str]:
     return folder, f"exec,mode=1777{limit}"
 
 
+def known_others(name: str, spec: Service, places: Iterable[Place]) -> set[str]:
+    """Return the names of the services that one reaches.
+
+    One that has a port of its own number is none of them: servers listen on all addresses of their
+    loopback, so they would meet themselves under its name, or could not listen at all.
+    """
+    places, own = set(places), set(spec.port_numbers().values())
+    return (
+        {other for other, _ in places} - {other for other, port in places if port in own} - {name}
+    )
+
+
 def _ways_to_others(name: str, spec: Service, forwards: Forwards) -> dict[Inside, Connect]:
     """Return the ways out of a service: to the others, each at its own address."""
-    reached = _reached(name, spec, forwards)
-    return {inside: way for inside, way in forwards.ways().items() if inside[0] in reached}
-
-
-def _reached(name: str, spec: Service, forwards: Forwards) -> set[str]:
-    """Return the addresses of the other services that a service can reach.
-
-    Where another one has a port that is its own too, whoever connects to that on an address of its
-    loopback would be connected to itself.
-    """
-    own = set(spec.port_numbers().values())
-    others = {other for other, _ in forwards.places} - {name}
-    others -= {other for other, port in forwards.places if port in own}
-    return {addresses_inside(forwards.places)[other] for other in others}
+    addresses = addresses_inside(forwards.places)
+    known = {addresses[other] for other in known_others(name, spec, forwards.places)}
+    return {inside: way for inside, way in forwards.ways().items() if inside[0] in known}

@@ -22,6 +22,8 @@ OWN_ADDRESS = "192.0.2.1"
 # Seconds for the program in the gate to answer: Python has to start there.
 _PATIENCE = 30.0
 _LOOK = 0.1
+# Its processes and threads: the one that waits, and the programs that carry and look.
+_PIDS = 64
 
 
 class Gate(Closing):
@@ -75,6 +77,7 @@ class Gate(Closing):
             cap_add=["NET_ADMIN"] if self._has_own_address else [],
             security_options=["no-new-privileges"],
             read_only=True,
+            pids_limit=_PIDS,
             labels=labels,
             name_prefix=f"{service.spec.name_prefix}-gate",
         )

@@ -180,12 +180,12 @@ class RunningService(Closing):
         """Tell whether a page of it answers right now as it should."""
         url = f"http://{LOOPBACK}:{self.host_ports[port]}{path}"
         try:
-            answer = httpx.get(url, timeout=_PAGE_PATIENCE, trust_env=False)
+            # What it answers with may have no end.
+            with httpx.stream("GET", url, timeout=_PAGE_PATIENCE, trust_env=False) as answer:
+                found = answer.status_code
         except httpx.HTTPError:
             return False
-        if status:
-            return answer.status_code == status
-        return answer.status_code < httpx.codes.BAD_REQUEST
+        return found == status if status else found < httpx.codes.BAD_REQUEST
 
     def await_ports(
         self, ports: Sequence[int], check: Callable[[], object], deadline: float

@@ -15,8 +15,8 @@ from pytest_agent_sandbox.containers.images import Image, ensure_image
 from pytest_agent_sandbox.containers.progress import show_progress
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed, SettingsError
 from pytest_agent_sandbox.host.closing import Closing
-from pytest_agent_sandbox.sandbox.forwards import Forwards, dial
-from pytest_agent_sandbox.sandbox.services.bring_up import bring_up
+from pytest_agent_sandbox.sandbox.forwards import Forwards, Place, dial
+from pytest_agent_sandbox.sandbox.services.bring_up import bring_up, known_others
 from pytest_agent_sandbox.sandbox.services.building import build_image
 from pytest_agent_sandbox.sandbox.services.running_service import LOOPBACK, RunningService
 from pytest_agent_sandbox.sandbox.services.service import Service, check_name
@@ -84,9 +84,9 @@ class ServicesStart(Closing):
         images = {name: _image(host, name, spec) for name, spec in specs.items()}
         self._volumes = ServiceVolumes(host.engine, specs, host.labels)
         specs = self._volumes.specs
-        places = [(name, port) for name, spec in specs.items() for port in spec.port_numbers()]
         self._starts = {
-            name: _Start(spec, images[name], Forwards(places)) for name, spec in specs.items()
+            name: _Start(spec, images[name], Forwards(_places(specs)))
+            for name, spec in specs.items()
         }
         self._threads = ThreadPoolExecutor(max(1, len(specs)), "agent-sandbox-service")
         for name in specs:
@@ -165,6 +165,10 @@ class ServicesStart(Closing):
                 start.forwards.lead(service.name, port, dial(LOOPBACK, outer))
 
 
+def _places(specs: Mapping[str, Service]) -> list[Place]:
+    return [(name, port) for name, spec in specs.items() for port in spec.port_numbers()]
+
+
 def check_names(specs: Mapping[str, Service]) -> None:
     """Raise `SettingsError` where services have names that cannot be, or wait for one another."""
     for name, spec in specs.items():
@@ -174,6 +178,12 @@ def check_names(specs: Mapping[str, Service]) -> None:
                 raise SettingsError(
                     f"Service {name}: after names {other!r}, which is not among the services that "
                     f"are started with it: {', '.join(specs)}"
+                )
+            if other != name and other not in known_others(name, spec, _places(specs)):
+                raise SettingsError(
+                    f"Service {name}: after names {other!r}, which it cannot reach: both have the "
+                    f"same port. Have that known by another one: {other}=Service(…, "
+                    "ports=['18000:8000'])"
                 )
     waiting = dict(specs)
     while waiting:

@@ -1,0 +1,41 @@
+"""Which other services a service reaches by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_agent_sandbox import Service
+from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.sandbox.forwards import Place
+from pytest_agent_sandbox.sandbox.services.bring_up import known_others
+from pytest_agent_sandbox.sandbox.services.starting import check_names
+
+PLACES: list[Place] = [("db", 5432), ("cache", 6379), ("web", 8000), ("web", 8001), ("api", 18000)]
+
+
+@pytest.mark.parametrize(
+    ("name", "ports", "known"),
+    [
+        ("db", [5432], {"cache", "web", "api"}),
+        # Its own server would answer under the other's name.
+        ("api", ["18000:8000"], {"db", "cache"}),
+        ("other", [5432, 6379], {"web", "api"}),
+        ("worker", [], {"db", "cache", "web", "api"}),
+    ],
+)
+def test_a_service_knows_no_names_but_those_beside_it(
+    name: str, ports: list[int | str], known: set[str]
+) -> None:
+    assert known_others(name, Service("x", ports=ports), PLACES) == known
+
+
+def test_one_that_comes_after_another_with_its_port_is_told() -> None:
+    first, second = Service("x", ports=[8000]), Service("x", ports=[8000], after=["first"])
+    with pytest.raises(SettingsError, match=r"Service second: after names 'first', which it"):
+        check_names({"first": first, "second": second})
+    check_names({"first": Service("x", ports=["18000:8000"]), "second": second})
+
+
+def test_one_that_waits_for_itself() -> None:
+    with pytest.raises(SettingsError, match="wait for one another"):
+        check_names({"first": Service("x", ports=[8000], after=["first"])})
