@@ -15,7 +15,7 @@ from typing import Any
 from measuring import read_arguments
 
 NAMES = (
-    *("cold_start", "upstream", "suite", "growth", "soak", "network", "memory"),
+    *("cold_start", "upstream", "suite", "growth", "soak", "network", "memory", "services"),
     *(
         "full_sandbox",
         "client",

@@ -61,4 +61,5 @@ def _why(one: Found) -> str:
         "dead": f"left behind by {owner}, which has ended",
         "unknown": f"of {owner}, which cannot be seen from here; name it to remove it",
     }[one.use]
-    return f"{use}; of {test}, {since}"
+    service = f"service {labels['service']}, " if "service" in labels else ""
+    return f"{service}{use}; of {test}, {since}"

@@ -102,6 +102,14 @@ def test_growth(tmp_path):
 
 
 @pytest.mark.usefixtures("agent_server_image")
+def test_services(tmp_path):
+    printed, result = run("services.py", tmp_path)
+    assert "both / slower" in printed
+    assert result["comparisons"]["both / slower"]["median"] > 0
+    assert {len(result["milliseconds"][name]["samples"]) for name in ("sandbox", "both")} == {1}
+
+
+@pytest.mark.usefixtures("agent_server_image")
 def test_soak(tmp_path):
     printed, result = run("soak.py", tmp_path)
     assert "threads, last - first" in printed

@@ -12,6 +12,28 @@ from tests.docs.markdown import ROOT
 
 #: What is promised, in the page's own words, and its tests.
 PROMISES = {
+    "is trusted no more than the sandbox": [
+        "end_to_end/test_service_attack.py::test_a_database_that_runs_programs_is_no_way_out"
+    ],
+    "A service has no network interface but its own loopback": [
+        "security/test_services.py::test_services_lead_nowhere_else",
+        "sandbox/services/test_ways_out.py::test_a_service_knows_no_names_but_those_beside_it",
+    ],
+    "reach the ports that a service declares, and nothing more of it": [
+        "security/test_services.py::test_services_lead_nowhere_else",
+        "end_to_end/test_service_ends.py::test_services_of_two_workers_do_not_meet",
+    ],
+    "A service with a `network` leads whoever": [
+        "security/test_services.py::test_services_lead_nowhere_else"
+    ],
+    "It gains no new privileges": [
+        "security/test_services.py::test_what_a_service_holds",
+        "security/test_services.py::test_the_limits_of_a_service",
+        "security/test_services.py::test_the_engines_socket_is_not_mounted_in_a_service",
+    ],
+    "It ends with its scope, and however the run ends": [
+        "end_to_end/test_service_ends.py::test_nothing_is_left_of_services_when_pytest_is_killed"
+    ],
     "goes to that API and nowhere else": [
         "engines/hosted/test_hosted.py::test_keys_are_told_nowhere",
         "end_to_end/test_hosted.py::test_tests_use_it",
