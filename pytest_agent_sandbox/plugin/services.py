@@ -15,6 +15,7 @@ from pytest_agent_sandbox.plugin.options import SCOPES, SERVICES_MARKER, host_na
 from pytest_agent_sandbox.plugin.service_files import services_of_files, split_files
 from pytest_agent_sandbox.sandbox.services.service import Service
 from pytest_agent_sandbox.sandbox.services.services import Services
+from pytest_agent_sandbox.sandbox.services.testcontainer import is_testcontainer, service_of
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.plugin.session import SandboxSession
@@ -129,11 +130,12 @@ class ServiceFactory:
     def _specs(self, files: Sequence[str | Path], given: Mapping[str, Any]) -> dict[str, Service]:
         files, given = split_files(files, given)
         specs = services_of_files(self._item, files)
-        for name, value in given.items():
+        for name, one in given.items():
+            value = service_of(name, one) if is_testcontainer(one) else one
             if not isinstance(value, Service):
                 raise SettingsError(
                     f"agent_services: {name}={value!r} is no Service; use "
-                    f"{name}=Service(IMAGE, ports=[…])"
+                    f"{name}=Service(IMAGE, ports=[…]), or a container object of testcontainers"
                 )
             if host_name(name) in specs:
                 raise SettingsError(f"agent_services: {name!r} is in a compose file already")

@@ -227,7 +227,7 @@ def test_prune_shows_and_removes(engine: ContainerEngine, begin: Begin) -> None:
     assert f"removed {found['container']}\n" in removed
     assert f"removed {other['container']}" not in removed
     assert names(engine, found["owner"]) == []
-    assert len(names(engine, other["owner"])) == 2
+    assert len(names(engine, other["owner"])) == 3
     assert f"removed {foreign}" in prune(foreign, "--yes")
     assert foreign not in prune("--dry-run")
     tell(living, "end")

@@ -86,6 +86,11 @@ def bring_up(
             )
             service = RunningService(name, spec, container, engine, gate)
             on_ports(service)
+            if spec.adopted is not None:
+                with engine.calling(f"show container {container.name}"):
+                    shown = engine.client.containers.get(container.id)
+                spec.adopted.begin(service, shown)
+                undo.callback(spec.adopted.end)
             wait_until_ready(engine, service, image, check, began + spec.start_timeout)
         except SandboxError as error:
             death = error if isinstance(error, SandboxDied) else _death(container)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pytest_agent_sandbox.errors import SettingsError
 
-Kind = Literal["health", "ports", "log", "http", "command", "started"]
+Kind = Literal["health", "ports", "log", "http", "command", "started", "adopted"]
 
 
 @dataclass(frozen=True)
@@ -107,4 +107,6 @@ class Ready:
         if self.kind == "command":
             words = self.words[2:] if self.words[:2] == ("/bin/sh", "-c") else self.words
             return f"`{shlex.join(words) if len(words) > 1 else words[0]}` to succeed"
+        if self.kind == "adopted":
+            return "what its testcontainers object waits for"
         return "its health check to pass" if self.kind == "health" else "its start"

@@ -236,3 +236,5 @@ class RunningService(Closing):
         with ExitStack() as closing:
             closing.callback(self.container.remove)
             closing.callback(self._gate.close)
+            if self.spec.adopted is not None:
+                closing.callback(self.spec.adopted.end)

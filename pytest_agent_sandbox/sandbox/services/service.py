@@ -13,6 +13,7 @@ from pytest_agent_sandbox.sandbox.services.readiness import Ready
 
 if TYPE_CHECKING:
     from pytest_agent_sandbox.containers.container_spec import Volumes
+    from pytest_agent_sandbox.sandbox.services.testcontainer import Adopted
 
 #: What a service's name looks like: programs look it up as a host.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -98,6 +99,8 @@ class Service:
     after: Sequence[str] = field(default=(), kw_only=True)
     start_timeout: float = field(default=60.0, kw_only=True)
     scheme: str = field(default="", kw_only=True)
+    #: The container object of testcontainers that it is; it is no argument of tests.
+    adopted: Adopted | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.image and self.build is None:

@@ -114,6 +114,9 @@ def _question(
     """Return what asks once whether a service is ready."""
     if ready.kind == "started":
         return lambda: True
+    if ready.kind == "adopted":
+        assert service.spec.adopted is not None
+        return service.spec.adopted.is_ready
     if ready.kind == "log":
         pattern = re.compile(ready.text)
         return lambda: (
