@@ -1,7 +1,8 @@
 """Verdicts on a real agent that fails one time in four: how often they are right, and their price.
 
-Each group is a test with ten trials, of which six have to pass. The draws are the same in each run,
-so that runs with and without early stop, with one worker and with four, can be compared.
+Each group is a test with ten trials, of which six have to pass; with --quick they are three. The
+draws are the same in each run, so that runs with and without early stop, with one worker and with
+four, can be compared.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from measuring import Report, Size, read_arguments
 from recording import FILE
-from suites.test_trials import COUNT, RATE, WANTED
+from suites.test_trials import RATE, WANTED
 
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.containers.images import choose_image, ensure_image
@@ -28,24 +29,24 @@ _SUITES = Path(__file__).parent / "suites"
 
 
 def measure(
-    engine: ContainerEngine, image: str, groups: int, workers: int, *, is_quick: bool
+    engine: ContainerEngine, image: str, groups: int, workers: int, trials: int, *, is_quick: bool
 ) -> Report:
     report = Report("Trials", image=image, engine=engine.description, groups=str(groups))
-    needed = Plan(COUNT, WANTED).needed(COUNT)
+    needed = Plan(trials, WANTED).needed(trials)
     promised = sum(
-        comb(COUNT, k) * RATE**k * (1 - RATE) ** (COUNT - k) for k in range(needed, COUNT + 1)
+        comb(trials, k) * RATE**k * (1 - RATE) ** (trials - k) for k in range(needed, trials + 1)
     )
-    early = _run(report, "early stop, -n 0", image, groups)
-    spread = _run(report, f"early stop, -n {workers}", image, groups, f"-n{workers}")
+    early = _run(report, "early stop, -n 0", image, groups, trials)
+    spread = _run(report, f"early stop, -n {workers}", image, groups, trials, f"-n{workers}")
     assert early.keys() == spread.keys()
     differing = sum(early[test]["verdict"] != spread[test]["verdict"] for test in early)
     report.value(f"verdicts that differ with -n {workers}", differing)
     report.value("share of right verdicts", _right(early))
-    report.value("the same, promised for all ten trials", promised)
+    report.value("the same, promised for all trials", promised)
     counted = sum(group["counted"] for group in early.values())
-    report.value("share of trials spared", 1 - counted / (COUNT * groups))
+    report.value("share of trials spared", 1 - counted / (trials * groups))
     if not is_quick:
-        whole = _run(report, "all trials, -n 2", image, groups, "-n2", seconds=1)
+        whole = _run(report, "all trials, -n 2", image, groups, trials, "-n2", seconds=1)
         report.value("share of right verdicts, all trials", _right(whole))
         held = [wilson_interval(group["passed"], group["counted"]) for group in whole.values()]
         inside = sum(low <= RATE <= high for low, high in held) / groups
@@ -58,7 +59,13 @@ def _right(groups: dict[str, dict]) -> float:
 
 
 def _run(
-    report: Report, name: str, image: str, groups: int, *options: str, seconds: int = 0
+    report: Report,
+    name: str,
+    image: str,
+    groups: int,
+    trials: int,
+    *options: str,
+    seconds: int = 0,
 ) -> dict[str, dict]:
     """The groups of a run, by their tests; its failures are part of it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -78,6 +85,7 @@ def _run(
                 ),
                 FILE: f"{folder}/record.jsonl",
                 "BENCHMARK_TESTS": str(groups),
+                "BENCHMARK_TRIALS": str(trials),
                 "BENCHMARK_SECONDS": str(seconds),
             },
             stdout=subprocess.PIPE,
@@ -98,7 +106,8 @@ def main() -> None:
     arguments = read_arguments(
         __doc__,
         rounds=None,
-        groups=Size(200, 1, "tests, of ten trials each"),
+        groups=Size(200, 1, "tests, of as many trials each"),
+        trials=Size(10, 3, "trials of a test"),
         workers=Size(4, 2, "workers of the run that is compared"),
     )
     with ContainerEngine.connect() as engine:
@@ -106,7 +115,12 @@ def main() -> None:
             engine, choose_image(engine, os.environ.get("PYTEST_SANDBOX_IMAGE"))
         ).reference
         measure(
-            engine, image, arguments.groups, arguments.workers, is_quick=arguments.quick
+            engine,
+            image,
+            arguments.groups,
+            arguments.workers,
+            arguments.trials,
+            is_quick=arguments.quick,
         ).finish(arguments.json)
 
 

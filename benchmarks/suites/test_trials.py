@@ -7,7 +7,7 @@ import pytest
 
 from pytest_agent_sandbox import say, tool
 
-COUNT, WANTED, RATE = 10, 0.6, 0.75
+COUNT, WANTED, RATE = int(os.environ.get("BENCHMARK_TRIALS", "10")), 0.6, 0.75
 
 
 @pytest.mark.agent_trials(

@@ -239,7 +239,7 @@ def test_an_answer_without_end_puts_off_no_deadline(
 
 def problems_of(kind: Callable[[str, int, str], str], calls: Calls, how: str) -> list[str]:
     cases = [(name, well, how) for name, (_, answered) in calls.items() for well in answered]
-    workers = 2 if "flood" in how else 6  # both ends are in this process
+    workers = 2 if "flood" in how else 16  # both ends are in this process
     with ThreadPoolExecutor(workers) as pool:
         problems = list(pool.map(kind, *zip(*cases, strict=True)))
     return [problem for problem in problems if problem]

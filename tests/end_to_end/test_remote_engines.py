@@ -86,13 +86,10 @@ def check(project: Project, *arguments: str) -> None:
     assert "from afar" in pages[0].read_text("utf-8")
 
 
-def test_isolated_behind_tls(remote: Project, far: RemoteEngine) -> None:
-    remote.environment |= far.by_tls
-    check(remote, "--sandbox-network=isolated")
-
-
-def test_isolated_behind_ssh(remote: Project, far: RemoteEngine) -> None:
-    remote.environment |= far.by_ssh
+def test_isolated_behind_a_context_with_tls(remote: Project, far: RemoteEngine) -> None:
+    """DOCKER_CONFIG is a relative folder, and has no config.json."""
+    far.add_context(remote.folder / "docker", "far", far.by_tls["DOCKER_HOST"], tls=True)
+    remote.environment |= {"DOCKER_CONFIG": "docker", "DOCKER_CONTEXT": "far"}
     check(remote, "--sandbox-network=isolated")
 
 
@@ -137,16 +134,11 @@ def test_hangs(agent_workspace):
 """
 
 
-@pytest.mark.parametrize("way", ["context with TLS", "ssh"])
-def test_a_killed_run_leaves_nothing(remote: Project, far: RemoteEngine, way: str) -> None:
-    """The process that cleans up goes to the engine of the run, whatever is chosen by then."""
-    config = remote.folder / "docker"
-    if way == "ssh":
-        remote.environment |= far.by_ssh
-    else:
-        far.add_context(config, "far", far.by_tls["DOCKER_HOST"], tls=True)
-        # As a relative folder, and without a config.json.
-        remote.environment |= {"DOCKER_CONFIG": "docker", "DOCKER_CONTEXT": "far"}
+def test_an_isolated_run_behind_ssh_that_is_killed_leaves_nothing(
+    remote: Project, far: RemoteEngine
+) -> None:
+    """The process that cleans up goes to the engine of the run."""
+    remote.environment |= far.by_ssh
     remote.write("test_it.py", HANGING)
     remote.environment["PYTEST_SANDBOX_NETWORK"] = "isolated"
     with remote.start() as process:

@@ -68,12 +68,20 @@ def test_a_server_that_the_agent_ends_is_not_started_anew(agent_workspace):
 """
 
 ELSEWHERE = """
+def assert_key_reaches_no_file(workspace):
+    look = "cat /proc/*/environ 2>/dev/null | tr '\\\\0' '\\\\n' | grep -c -e SECRET_KEY -e SESSION"
+    assert workspace.execute_command(look).stdout == "0\\n"
+    attributes = str(workspace.engine.client.api.inspect_container(workspace.container.id))
+    assert "a-key-that-is" not in attributes
+    assert workspace.session_key.get_secret_value() not in attributes
+
 @pytest.mark.parametrize("end", ["closed", "killed"])
 def test_elsewhere(agent_workspace_factory, agent_conversation, end):
     settings = {"volumes": [VOLUME + ":/workspace"], "secret_key_env": "KEY_OF_THE_TEST"}
     # Both are there, so that nothing but the lease is waited for.
     second = agent_workspace_factory(**settings)
     first = agent_workspace_factory(**settings)
+    assert_key_reaches_no_file(first)
     conversation = talk(agent_conversation, first)
     go_on(conversation)
     if end == "killed":
@@ -88,14 +96,6 @@ def test_elsewhere(agent_workspace_factory, agent_conversation, end):
     go_on(joined)
     assert answers(joined) == [str(len(SECRET) + 2)] * 2
     joined.close()
-
-def test_the_key_reaches_no_file(agent_workspace_factory, pytestconfig):
-    workspace = agent_workspace_factory(secret_key_env="KEY_OF_THE_TEST")
-    look = "cat /proc/*/environ 2>/dev/null | tr '\\\\0' '\\\\n' | grep -c -e SECRET_KEY -e SESSION"
-    assert workspace.execute_command(look).stdout == "0\\n"
-    attributes = str(workspace.engine.client.api.inspect_container(workspace.container.id))
-    assert "a-key-that-is" not in attributes
-    assert workspace.session_key.get_secret_value() not in attributes
 """
 
 

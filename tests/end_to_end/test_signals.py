@@ -41,29 +41,37 @@ def started(project, count, process):
 
 
 @pytest.mark.usefixtures("interruptible")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("workers", [0, 1])
-def test_no_container_is_left(tmp_path, engine_client, number, workers):
-    project = slow_project(tmp_path / "project", 2)
+def test_no_container_is_left(tmp_path, engine_client, workers):
+    """Two runs side by side: one is interrupted, and one is asked to end."""
+    interrupted, ended = (slow_project(tmp_path / name, 2) for name in ("interrupted", "ended"))
     arguments = ["-n", str(workers)] if workers else []
-    with project.start(*arguments) as process:
+    with interrupted.start(*arguments) as first, ended.start(*arguments) as second:
+        runs = [(interrupted, first, signal.SIGINT), (ended, second, signal.SIGTERM)]
         try:
-            names = started(project, max(1, workers), process)
-            process.send_signal(number)
-            output, _ = process.communicate(timeout=60)
+            names = [
+                name
+                for project, process, _ in runs
+                for name in started(project, max(1, workers), process)
+            ]
+            for _, process, number in runs:
+                process.send_signal(number)
+            for _, process, _ in runs:
+                print(process.communicate(timeout=60)[0])
         finally:
-            process.kill()
-    print(output)
-    assert process.returncode not in (0, 1)
+            first.kill()
+            second.kill()
     deadline = time.monotonic() + 30
     while left(engine_client, names) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert left(engine_client, names) == []
-    # Nor anything else: the workers end a moment after the process that started them.
-    scratch = project.scratch
-    while list(scratch.glob("*agent-sandbox-*-*")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert list(scratch.glob("*agent-sandbox-*-*")) == []
+    for project, process, number in runs:
+        assert process.returncode not in (0, 1), number
+        # Nor anything else: the workers end a moment after the process that started them.
+        scratch = project.scratch
+        while list(scratch.glob("*agent-sandbox-*-*")) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert list(scratch.glob("*agent-sandbox-*-*")) == [], number
 
 
 @pytest.mark.usefixtures("interruptible")

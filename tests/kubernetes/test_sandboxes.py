@@ -97,30 +97,6 @@ def test_the_plugins_areas_and_the_examples(
     eventually(lambda: pods() == [], 15)
 
 
-def test_keys_are_nowhere_that_the_cluster_shows(project: Project, cluster: Cluster) -> None:
-    project.write(
-        "test_it.py",
-        """
-import json, os
-from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
-from pytest_agent_sandbox.engines.kubernetes.credentials import read_credentials
-
-def test_keys(agent_workspace):
-    keys = agent_workspace.sandbox.keys
-    assert agent_workspace.execute_command("true").exit_code == 0
-    with Cluster(read_credentials(None, agent_workspace.pod._cluster.namespace)) as cluster:
-        shown = json.dumps(cluster.get(cluster.path("pods")))
-        shown += json.dumps(cluster.get(cluster.path("events")))
-    assert agent_workspace.name in shown
-    shown += agent_workspace.log_tail(10_000)
-    for key in (keys.session, keys.secret):
-        assert key.get_secret_value() not in shown
-""",
-    )
-    code, _ = project.run()
-    assert code == 0
-
-
 def test_a_killed_run_leaves_nothing_and_what_is_kept_stays_without_an_owner(
     project: Project, cluster: Cluster, pods: Callable[[], list[str]]
 ) -> None:
@@ -159,14 +135,27 @@ def test_kept(agent_workspace):
     assert pods() == []
 
 
-def test_a_pod_that_is_deleted_ends_its_test_at_once(project: Project) -> None:
+def test_a_deleted_pod_ends_its_test_at_once_and_keys_are_nowhere(project: Project) -> None:
     project.write(
         "test_it.py",
         """
-import threading, time
+import json, threading, time
 import pytest
 from pytest_agent_sandbox import SandboxDied
+from pytest_agent_sandbox.engines.kubernetes.cluster import Cluster
+from pytest_agent_sandbox.engines.kubernetes.credentials import read_credentials
 from pytest_agent_sandbox.engines.kubernetes.pod_requests import delete_pod
+
+def test_keys(agent_workspace):
+    keys = agent_workspace.sandbox.keys
+    assert agent_workspace.execute_command("true").exit_code == 0
+    with Cluster(read_credentials(None, agent_workspace.pod._cluster.namespace)) as cluster:
+        shown = json.dumps(cluster.get(cluster.path("pods")))
+        shown += json.dumps(cluster.get(cluster.path("events")))
+    assert agent_workspace.name in shown
+    shown += agent_workspace.log_tail(10_000)
+    for key in (keys.session, keys.secret):
+        assert key.get_secret_value() not in shown
 
 def test_deleted(agent_workspace):
     pod = agent_workspace.pod

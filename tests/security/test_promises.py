@@ -45,7 +45,7 @@ PROMISES = {
     ],
     "An engine behind `ssh://` is reached by your own ssh": [
         "containers/test_ssh.py::test_requests_share_an_ssh_that_asks_nobody",
-        "end_to_end/test_remote_engines.py::test_isolated_behind_ssh",
+        "end_to_end/test_remote_engines.py::test_open_behind_a_context_that_is_the_current_one",
         "end_to_end/test_remote_engines.py::test_who_does_not_trust_whom_is_told",
     ],
     "A pod has no service-account token": [
@@ -56,7 +56,7 @@ PROMISES = {
         "engines/kubernetes/test_pods.py::test_a_template_adds_and_takes_nothing_away",
     ],
     "Its keys are in no object of the cluster": [
-        "kubernetes/test_sandboxes.py::test_keys_are_nowhere_that_the_cluster_shows",
+        "kubernetes/test_sandboxes.py::test_a_deleted_pod_ends_its_test_at_once_and_keys_are_nowhere",
         "engines/kubernetes/test_pods.py::test_what_the_server_gets_of_this_process_is_in_no_pod",
     ],
     "is owned by a Job, which ends within a minute": [

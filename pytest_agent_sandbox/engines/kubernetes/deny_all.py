@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _GROUP, _KIND = "networking.k8s.io", "networkpolicies"
 # Seconds for the program in the pod to begin, and to have tried all.
 _BEGIN, _TRY = 30.0, 40.0
+# Seconds for a policy to come into force on a new pod.
+_SETTLE = 15.0
 _WAYS = (
     "Have the namespace admit NET_ADMIN for that one container, which has ended before the server "
     "starts; or use a network plugin that enforces NetworkPolicy, such as Calico or Cilium, on "
@@ -95,7 +97,8 @@ class DenyAll:
             SandboxStartFailed: One got out, or nothing can be tried.
             SandboxError: The cluster refuses, or does not answer.
         """
-        arguments = [_nodes(pod.status), self._name_servers, _api_server(self._cluster)]
+        others = _api_server(self._cluster)
+        arguments = [_nodes(pod.status), self._name_servers, others, _SETTLE]
         with pod.start_program("reach", [reach_inside], arguments, patience=_BEGIN) as program:
             try:
                 told = json.loads(program.read_line(_TRY))

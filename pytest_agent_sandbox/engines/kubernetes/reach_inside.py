@@ -27,8 +27,8 @@ _OUTSIDE: Sequence[Place] = (
 _OF_A_NODE = (10250, 22, 443)
 _DNS = 53
 _TIMEOUT = 1.5
-# Seconds for a policy to come into force on a new pod; and how often in a row nothing may answer.
-_PATIENCE, _QUIET_ROUNDS, _PAUSE = 15.0, 2, 0.5
+# How often in a row nothing may answer, and the seconds in between.
+_QUIET_ROUNDS, _PAUSE = 2, 0.5
 # A question for the addresses of "kubernetes.default.svc.cluster.local".
 _QUESTION = (
     b"\x13\x37\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"
@@ -99,16 +99,22 @@ def reached(targets: Sequence[Place], name_servers: Sequence[str]) -> List[str]:
     return [name for name, one in tries.items() if one.result()]
 
 
-def main(nodes: Sequence[str], name_servers: Sequence[str], others: Sequence[Place]) -> None:
+def main(
+    nodes: Sequence[str],
+    name_servers: Sequence[str],
+    others: Sequence[Place],
+    patience: float,
+) -> None:
     """Try until nothing answers twice in a row, or for as long as a policy may take.
 
     Args:
         nodes: Addresses of the pod's node.
         name_servers: Those of the cluster.
         others: More places.
+        patience: Seconds for a policy to come into force on a new pod.
     """
     targets = places(nodes, [*others, *((server, _DNS) for server in name_servers)])
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + patience
     quiet = 0
     found: List[str] = []
     while quiet < _QUIET_ROUNDS:

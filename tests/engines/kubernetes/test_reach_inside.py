@@ -78,11 +78,10 @@ def tried(
     def run(rounds: list[list[str]]) -> tuple[list[str], int]:
         left = list(rounds)
         monkeypatch.setattr(reach_inside, "_PAUSE", 0.01)
-        monkeypatch.setattr(reach_inside, "_PATIENCE", 0.2)
         monkeypatch.setattr(
             reach_inside, "reached", lambda *_: left.pop(0) if len(left) > 1 else left[0]
         )
-        reach_inside.main([], [], [])
+        reach_inside.main([], [], [], 0.2)
         return json.loads(capsys.readouterr().out)["reached"], len(rounds) - len(left)
 
     return run
