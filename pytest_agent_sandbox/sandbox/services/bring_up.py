@@ -116,9 +116,9 @@ def _death(container: Container) -> SandboxDied | None:
 def _container_spec(
     name: str, spec: Service, image: Image, forwards: Forwards, labels: Mapping[str, str]
 ) -> ContainerSpec:
-    known = known_others(name, spec, forwards.places)
+    lost = unreachable(name, spec, forwards.places)
     hosts = {
-        other: address if other in known else _NOWHERE
+        other: _NOWHERE if other in lost else address
         for other, address in addresses_inside(forwards.places).items()
     }
     hosts.pop(name, None)  # each engine's network has an address of its own for it
@@ -156,20 +156,19 @@ def _folder_in_memory(given: str) -> tuple[str, str]:
     return folder, f"exec,mode=1777{limit}"
 
 
-def known_others(name: str, spec: Service, places: Iterable[Place]) -> set[str]:
-    """Return the names of the services that one reaches.
+def unreachable(name: str, spec: Service, places: Iterable[Place]) -> set[str]:
+    """Return the names of the services that one cannot reach, as they have a port of its own.
 
-    One that has a port of its own number is none of them: servers listen on all addresses of their
-    loopback, so they would meet themselves under its name, or could not listen at all.
+    Servers listen on all addresses of their loopback: they would meet themselves under its name, or
+    could not listen at all.
     """
-    places, own = set(places), set(spec.port_numbers().values())
-    return (
-        {other for other, _ in places} - {other for other, port in places if port in own} - {name}
-    )
+    own = set(spec.port_numbers().values())
+    return {other for other, port in places if port in own} - {name}
 
 
 def _ways_to_others(name: str, spec: Service, forwards: Forwards) -> dict[Inside, Connect]:
     """Return the ways out of a service: to the others, each at its own address."""
     addresses = addresses_inside(forwards.places)
-    known = {addresses[other] for other in known_others(name, spec, forwards.places)}
-    return {inside: way for inside, way in forwards.ways().items() if inside[0] in known}
+    lost = {addresses[other] for other in unreachable(name, spec, forwards.places)}
+    lost.add(addresses.get(name, ""))
+    return {inside: way for inside, way in forwards.ways().items() if inside[0] not in lost}

@@ -16,7 +16,7 @@ from pytest_agent_sandbox.containers.progress import show_progress
 from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed, SettingsError
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.sandbox.forwards import Forwards, Place, dial
-from pytest_agent_sandbox.sandbox.services.bring_up import bring_up, known_others
+from pytest_agent_sandbox.sandbox.services.bring_up import bring_up, unreachable
 from pytest_agent_sandbox.sandbox.services.building import build_image
 from pytest_agent_sandbox.sandbox.services.running_service import LOOPBACK, RunningService
 from pytest_agent_sandbox.sandbox.services.service import Service, check_name
@@ -179,7 +179,7 @@ def check_names(specs: Mapping[str, Service]) -> None:
                     f"Service {name}: after names {other!r}, which is not among the services that "
                     f"are started with it: {', '.join(specs)}"
                 )
-            if other != name and other not in known_others(name, spec, _places(specs)):
+            if other in unreachable(name, spec, _places(specs)):
                 raise SettingsError(
                     f"Service {name}: after names {other!r}, which it cannot reach: both have the "
                     f"same port. Have that known by another one: {other}=Service(…, "
