@@ -1,9 +1,9 @@
 """Services beside sandboxes: a test waits for the slower of the two, and not for both.
 
-Three tests take turns: with a sandbox alone, with a service alone, and with both by a marker. The
-time of each is that of its set-up, as pytest tells it. Nothing is started ahead of a test. The
-service is a server in the sandboxes' image that is ready after some seconds: as long as a database
-takes to be made.
+Three runs of a test take turns: with a sandbox alone, with a service alone, and with both by a
+marker. The time of each is that of its set-up, as pytest tells it. No sandbox is started ahead of
+another test. The service is a server in the sandboxes' image that is ready after some seconds: as
+long as a database takes to be made.
 """
 
 from __future__ import annotations
@@ -30,18 +30,16 @@ SERVER = (
     "while True: server.accept()[0].close()"
 )
 db = Service("{image}", entrypoint=["python3", "-c", SERVER], ports=[7000])
-"""
-# Tests run in the order in which they are written.
-_TURN = """
-def test_sandbox_{turn}(agent_workspace): pass
+
+def test_sandbox(agent_workspace): pass
 
 @pytest.mark.agent_services(db=db)
-def test_service_{turn}(agent_services): pass
+def test_service(agent_services): pass
 
 @pytest.mark.agent_services(db=db)
-def test_both_{turn}(agent_services, agent_workspace): pass
+def test_both(agent_services, agent_workspace): pass
 """
-_SETUP = re.compile(r"^ *([\d.]+)s setup +\S+::test_([a-z]+)_", re.M)
+_SETUP = re.compile(r"^ *([\d.]+)s setup +\S+::test_([a-z]+)", re.M)
 
 
 def measure(rounds: int, seconds: int, engine: ContainerEngine, image: str) -> Report:
@@ -53,13 +51,15 @@ def measure(rounds: int, seconds: int, engine: ContainerEngine, image: str) -> R
         service=f"ready after {seconds} s",
     )
     with tempfile.TemporaryDirectory() as folder:
-        turns = "".join(_TURN.format(turn=turn) for turn in range(rounds))
-        suite = _SUITE.format(image=image, seconds=seconds) + turns
-        Path(folder, "test_services.py").write_text(suite, encoding="utf-8")
+        suite = _SUITE.format(image=image, seconds=seconds)
+        Path(folder, "test_it.py").write_text(suite, encoding="utf-8")
         # The first one reads the image into the page cache.
-        _run(folder, image, "-k", "test_both_0")
-        for took, name in _SETUP.findall(_run(folder, image)):
-            report.add(name, float(took))
+        _run(folder, image, "-k", "test_both")
+        for _ in range(rounds):
+            # Each in a run of its own: no sandbox is started while another test waits.
+            for name in ("sandbox", "both", "service"):
+                ((took, _name),) = _SETUP.findall(_run(folder, image, "-k", f"test_{name}"))
+                report.add(name, float(took))
     for name in ("sandbox", "service"):
         report.ratio(f"both / {name}", "both", name)
     slower = max(("sandbox", "service"), key=report.median)
