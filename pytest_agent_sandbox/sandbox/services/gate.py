@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from pytest_agent_sandbox.containers.container import Container
+from pytest_agent_sandbox.containers.container_program import ContainerProgram
 from pytest_agent_sandbox.containers.container_spec import ContainerSpec
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.errors import SandboxStartFailed
@@ -83,8 +84,8 @@ class Gate(Closing):
         )
         with ExitStack() as undo:
             self._container = undo.enter_context(Container.start(engine, spec, log_path=log_path))
-            if self._has_own_address:
-                self._run([], lambda: None, time.monotonic() + _PATIENCE)
+            # Side by side: each starts a Python.
+            making = undo.enter_context(self._program([])) if self._has_own_address else None
             self._tunnel = undo.enter_context(
                 Tunnel(
                     self._container,
@@ -95,6 +96,9 @@ class Gate(Closing):
                     target=self._address,
                 )
             )
+            if making is not None:
+                self._follow(making, lambda: None, time.monotonic() + _PATIENCE)
+                making.close()
             self._closing = undo.pop_all()
         self.ports = self._tunnel.ports
 
@@ -111,29 +115,32 @@ class Gate(Closing):
         Raises:
             SandboxError: The gate is gone.
         """
-        return self._run(ports, check, deadline)
+        with self._program(ports) as program:
+            return self._follow(program, check, deadline)
 
     def close(self) -> None:
         """Remove it; may be called more than once."""
         self._is_closing.set()
         self._closing.close()
 
-    def _run(self, ports: Iterable[int], check: Callable[[], object], deadline: float) -> bool:
+    def _program(self, ports: Iterable[int]) -> ContainerProgram:
         arguments = [self._address, self._has_own_address, list(ports)]
-        with self._container.start_program(
-            "ports", [gate_inside], arguments, patience=_PATIENCE
-        ) as program:
-            try:
-                while program.poll_line(_LOOK) is None:
-                    check()
-                    if time.monotonic() > deadline:
-                        return False
-            except OSError as error:
+        return self._container.start_program("ports", [gate_inside], arguments, patience=_PATIENCE)
+
+    def _follow(
+        self, program: ContainerProgram, check: Callable[[], object], deadline: float
+    ) -> bool:
+        """Wait for a program to be done; tell whether it is in time."""
+        try:
+            while program.poll_line(_LOOK) is None:
                 check()
-                raise SandboxStartFailed(
-                    f"The way to service {self._service.name} was not made: "
-                    f"{program.why_gone(error)}"
-                ) from None
+                if time.monotonic() > deadline:
+                    return False
+        except OSError as error:
+            check()
+            raise SandboxStartFailed(
+                f"The way to service {self._service.name} was not made: {program.why_gone(error)}"
+            ) from None
         return True
 
     def _ended(self, reason: str) -> None:

@@ -10,7 +10,7 @@ from pytest_agent_sandbox.errors import SandboxError, SandboxStartFailed, Settin
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.host.egress import Egress
 from pytest_agent_sandbox.host.multiplexer import Connect, Inside
-from pytest_agent_sandbox.host.program import RunningContainer
+from pytest_agent_sandbox.host.program import Program, RunningContainer
 from pytest_agent_sandbox.host.tunnel import Tunnel
 from pytest_agent_sandbox.sandbox.forwards import Place, addresses_inside, dial
 from pytest_agent_sandbox.sandbox.services import hosts_inside
@@ -55,12 +55,12 @@ class Joined(Closing):
         ways: dict[Inside, Connect] = {
             (self._addresses[name], port): way for (name, port), way in self._targets.items()
         }
-        with ExitStack() as undo:
-            if ways:
+        with ExitStack() as undo, self._names(wanted=True) as naming:
+            if ways:  # side by side with that: each starts a Python
                 tunnel = Tunnel(container, {}, ways, lambda _: None, is_isolated=False)
                 undo.enter_context(tunnel)
                 self._check(tunnel.unheard)
-            self._name(wanted=True)
+            self._follow(naming)
             undo.callback(self._forget_names)
             if egress is not None:
                 egress.beside |= self._targets
@@ -81,18 +81,17 @@ class Joined(Closing):
                 f"Service(ports=['1{port:04d}:{port}'])"
             )
 
-    def _name(self, *, wanted: bool) -> None:
+    def _names(self, *, wanted: bool) -> Program:
         arguments = [self._addresses, wanted]
-        with self._container.start_program(
-            "names", [hosts_inside], arguments, patience=_PATIENCE
-        ) as program:
-            try:
-                problem = json.loads(program.read_line(_PATIENCE))["problem"]
-            except (OSError, ValueError) as error:
-                raise SandboxStartFailed(
-                    f"The sandbox did not learn the names of its services: "
-                    f"{program.why_gone(error)}"
-                ) from None
+        return self._container.start_program("names", [hosts_inside], arguments, patience=_PATIENCE)
+
+    def _follow(self, naming: Program) -> None:
+        try:
+            problem = json.loads(naming.read_line(_PATIENCE))["problem"]
+        except (OSError, ValueError) as error:
+            raise SandboxStartFailed(
+                f"The sandbox did not learn the names of its services: {naming.why_gone(error)}"
+            ) from None
         if problem:
             raise SettingsError(
                 f"The sandbox {self._container.name} was started before the services "
@@ -104,7 +103,8 @@ class Joined(Closing):
     def _forget_names(self) -> None:
         with suppress(SandboxError):  # what is gone has no names
             self._container.check()
-            self._name(wanted=False)
+            with self._names(wanted=False) as naming:
+                self._follow(naming)
 
     def _forget_targets(self) -> None:
         assert self._egress is not None
