@@ -44,7 +44,7 @@ class Project:
     def replace(self, image: str, other: str) -> None:
         """Has another image in the place of one that is not here."""
         for name, text in self.files.items():
-            self.files[name] = text.replace(f'"{image}"', f'"{other}"')
+            self.files[name] = text.replace(image, other)
 
     def write(self, folder: Path) -> None:
         for name, text in self.files.items():

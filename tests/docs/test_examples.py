@@ -64,7 +64,7 @@ def test_examples_run(page: str, tmp_path: Path, request: pytest.FixtureRequest)
                 image = request.getfixturevalue(IMAGES[project.image])
                 runner.environment["PYTEST_SANDBOX_IMAGE"] = image
             for published, fixture in PUBLISHED.items():
-                if any(f'"{published}"' in text for text in project.files.values()):
+                if any(published in text for text in project.files.values()):
                     project.replace(published, request.getfixturevalue(fixture))
             project.write(folder)
             problems += of_tests(project, runner)

@@ -7,26 +7,26 @@ import pytest
 from pytest_agent_sandbox import Service
 from pytest_agent_sandbox.errors import SettingsError
 from pytest_agent_sandbox.sandbox.forwards import Place
-from pytest_agent_sandbox.sandbox.services.bring_up import known_others
+from pytest_agent_sandbox.sandbox.services.bring_up import unreachable
 from pytest_agent_sandbox.sandbox.services.starting import check_names
 
 PLACES: list[Place] = [("db", 5432), ("cache", 6379), ("web", 8000), ("web", 8001), ("api", 18000)]
 
 
 @pytest.mark.parametrize(
-    ("name", "ports", "known"),
+    ("name", "ports", "lost"),
     [
-        ("db", [5432], {"cache", "web", "api"}),
+        ("db", [5432], set()),
         # Its own server would answer under the other's name.
-        ("api", ["18000:8000"], {"db", "cache"}),
-        ("other", [5432, 6379], {"web", "api"}),
-        ("worker", [], {"db", "cache", "web", "api"}),
+        ("api", ["18000:8000"], {"web"}),
+        ("other", [5432, 6379], {"db", "cache"}),
+        ("worker", [], set()),
     ],
 )
-def test_a_service_knows_no_names_but_those_beside_it(
-    name: str, ports: list[int | str], known: set[str]
+def test_a_service_does_not_reach_what_has_a_port_of_its_own(
+    name: str, ports: list[int | str], lost: set[str]
 ) -> None:
-    assert known_others(name, Service("x", ports=ports), PLACES) == known
+    assert unreachable(name, Service("x", ports=ports), PLACES) == lost
 
 
 def test_one_that_comes_after_another_with_its_port_is_told() -> None:
