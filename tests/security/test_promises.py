@@ -17,7 +17,7 @@ PROMISES = {
     ],
     "A service has no network interface but its own loopback": [
         "security/test_services.py::test_services_lead_nowhere_else",
-        "sandbox/services/test_ways_out.py::test_a_service_knows_no_names_but_those_beside_it",
+        "sandbox/services/test_ways_out.py::test_a_service_does_not_reach_what_has_a_port_of_its_own",
     ],
     "reach the ports that a service declares, and nothing more of it": [
         "security/test_services.py::test_services_lead_nowhere_else",
