@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from functools import cache
 
 import pytest
 
 from tests.docs.markdown import ROOT
+from tests.support.named_tests import check_there_is
 
 #: What is promised, in the page's own words, and its tests.
 PROMISES = {
@@ -241,20 +240,10 @@ def _joined(text: str) -> str:
 def test_a_promise_is_made_and_has_its_tests(promise: str) -> None:
     assert promise in _joined((ROOT / "SECURITY.md").read_text(encoding="utf-8"))
     for name in PROMISES[promise]:
-        file, _, test = name.partition("::")
-        assert _tests_in(file), f"{file} has no tests"
-        assert not test or test in _tests_in(file), f"there is no {name}"
+        check_there_is(name)
 
 
 @pytest.mark.parametrize("block", blocks(), ids=lambda block: block[:40])
 def test_each_part_of_the_page_has_a_promise_with_tests(block: str) -> None:
     if not block.startswith(_EXPLAIN):
         assert any(promise in block for promise in PROMISES), f"no test is named for: {block}"
-
-
-@cache
-def _tests_in(file: str) -> frozenset[str]:
-    tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    names = {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
-    return frozenset(name for name in names if name.startswith("test_"))

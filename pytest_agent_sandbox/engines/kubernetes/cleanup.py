@@ -27,6 +27,8 @@ Use = Literal["kept", "alive", "dead", "unknown"]
 
 # How long the pod of a new keeper may take to come.
 _PATIENCE = timedelta(minutes=2)
+# After how long nobody waits for the pod of a keeper any more: a start has a time-out.
+_LONGEST_START = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,11 @@ def find(cluster: Cluster) -> list[Found]:
     # Pods first: what has come since then is of no interest, and a pod's keeper is older than it.
     pods, _ = _list(cluster, "pods", "")
     jobs, now = _list(cluster, "jobs", "batch")
-    keepers = {_label(job, PROCESS): _use_of_keeper(job, now) for job in jobs}
+    pending = {_label(pod, "job-name") for pod in pods if _is_pending(pod)}
+    keepers = {
+        _label(job, PROCESS): use_of_keeper(job, now, is_pending=job["metadata"]["name"] in pending)
+        for job in jobs
+    }
     names = {job["metadata"]["name"] for job in jobs}
     found = [
         Found(pod["metadata"]["name"], "pod", _use_of_pod(pod, keepers), dict(_told(pod)))
@@ -99,8 +105,18 @@ def _list(cluster: Cluster, resource: str, group: str) -> tuple[list[dict[str, A
     return list(found["items"]), now
 
 
-def _use_of_keeper(job: Mapping[str, Any], now: datetime) -> Use:
-    """Tell whether a keeper's process lives: its pod ends with that, and the job with its pod."""
+def _is_pending(pod: Mapping[str, Any]) -> bool:
+    return bool(pod.get("status", {}).get("phase") == "Pending")
+
+
+def use_of_keeper(job: Mapping[str, Any], now: datetime, *, is_pending: bool) -> Use:
+    """Tell whether a keeper's process lives: its pod ends with that, and the job with its pod.
+
+    Args:
+        job: The keeper.
+        now: The time, by the cluster's clock.
+        is_pending: Whether its pod has not run so far.
+    """
     metadata, status = job["metadata"], job.get("status", {})
     ends = (
         one["type"] in ("Complete", "Failed") and one["status"] == "True"
@@ -108,9 +124,11 @@ def _use_of_keeper(job: Mapping[str, Any], now: datetime) -> Use:
     )
     if "deletionTimestamp" in metadata or any(ends):
         return "dead"
-    is_new = now - datetime.fromisoformat(metadata["creationTimestamp"]) < _PATIENCE
+    age = now - datetime.fromisoformat(metadata["creationTimestamp"])
+    if is_pending and age > _LONGEST_START:  # no process waits for so long
+        return "dead"
     # Without a pod, as where a quota leaves no room for one, there is nothing to tell it by.
-    return "alive" if status.get("active") or is_new else "unknown"
+    return "alive" if status.get("active") or age < _PATIENCE else "unknown"
 
 
 def _use_of_pod(pod: Mapping[str, Any], keepers: Mapping[str, Use]) -> Use:
