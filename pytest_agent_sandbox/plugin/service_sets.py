@@ -15,6 +15,7 @@ import pytest
 from pytest_agent_sandbox.errors import SandboxDied, SandboxError, SettingsError
 from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.plugin.report import collect, outcome
+from pytest_agent_sandbox.plugin.trials.marks import trial_of
 from pytest_agent_sandbox.plugin.wider_scopes import scope_node
 from pytest_agent_sandbox.sandbox.forwards import addresses_inside
 from pytest_agent_sandbox.sandbox.services.log_stamps import stamped
@@ -176,7 +177,11 @@ class ServiceSets(Closing):
     ) -> Callable[[], Services]:
         taken = {name for one in self._used for name in one.specs}
         node = scope_node(item, scope)
-        key = (node.nodeid, scope, image, repr(sorted(specs.items())), *_environments(specs))
+        trial = trial_of(item)
+        # A trial must not find what another one of the same test has left.
+        number = trial.number if trial is not None else 0
+        what = (image, repr(sorted(specs.items())), *_environments(specs))
+        key = (node.nodeid, scope, number, *what)
         if node is not item and key in self._wider and not self._wider[key].is_gone():
             found = self._wider[key]
             if found not in self._used:

@@ -32,7 +32,9 @@ class ServiceFactory:
 
         def test_report(agent_services, agent_workspace, agent_conversation):
             services = agent_services(db=Service("postgres:17", ports=[5432], env={…}))
-            agent_conversation().send("Put the totals of sales.csv into the table totals.").run()
+            conversation = agent_conversation()
+            conversation.send_message("Put the totals of sales.csv into the table totals.")
+            conversation.run()
             with psycopg.connect(host="127.0.0.1", port=services.db.host_port, …) as database:
                 assert database.execute("select sum(total) from totals").fetchone() == (42,)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from pytest_agent_sandbox.llm.replies import say, tool
+from tests.end_to_end.test_cassettes import record
 from tests.support.project import Project
 from tests.support.services_image import ENTRYPOINT
 
@@ -121,3 +123,44 @@ def test_an_agent_works_with_a_database(
     assert times == sorted(times)
     assert times[0] is not None
     assert any(line["level"] == "ERROR" for line in lines)
+
+
+RECORDED = """
+import os, secrets
+import pytest
+from pytest_agent_sandbox import Service
+
+PASSWORD = secrets.token_urlsafe(16)
+IDLE = Service(
+    os.environ["IMAGE"], entrypoint=["sleep", "100"], command=[], env={"DB_PASSWORD": PASSWORD}
+)
+
+@pytest.mark.agent_services(db=IDLE)
+def test_recorded(agent_services, agent_conversation):
+    name = agent_services.db.container.name
+    conversation = agent_conversation()
+    conversation.send_message(f"The database of container {name} has the password {PASSWORD}.")
+    conversation.run(timeout=60)
+    assert conversation.status == "finished"
+    print("TOLD", name)
+"""
+
+
+def test_what_is_new_in_a_service_each_time_is_replayed(
+    project: Project, agent_server_image: str
+) -> None:
+    project.environment["IMAGE"] = agent_server_image
+    project.write("test_it.py", RECORDED)
+    recorded = record(project, [tool("terminal", command="hostname"), say("Done.")], "-s")
+    for name in ("LLM_MODEL", "LLM_API_KEY", "LLM_BASE_URL"):
+        project.environment.pop(name)
+    code, replayed = project.run("-s", "--llm-record=none")
+    assert code == 0
+    names = [
+        next(line for line in output.splitlines() if "TOLD" in line)
+        for output in (recorded, replayed)
+    ]
+    assert names[0] != names[1]
+    cassette = (project.folder / "cassettes/test_it/test_recorded.json").read_text("utf-8")
+    assert "<db password>" in cassette
+    assert "<db container>" in cassette
