@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -281,6 +281,15 @@ def trajectory_snapshot(request: pytest.FixtureRequest, sandbox_settings: Sandbo
 
     settings = options.for_test(sandbox_settings, request.node.iter_markers(options.MARKER))
     return with_trajectories(snapshot, _session(request.config).normaliser(settings))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """Wait for the services of a test's markers, which have been starting beside its sandbox."""
+    yield
+    services = getattr(item, "funcargs", {}).get(options.SERVICES_MARKER)
+    if isinstance(services, Waiting):
+        services.wait()
 
 
 def follow_started(config: pytest.Config, workspace: Workspace) -> None:

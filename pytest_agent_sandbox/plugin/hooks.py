@@ -145,17 +145,9 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     return True  # nobody else is to run it
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
-    """Begin the evidence of a test that asks for a sandbox; wait for what starts beside that."""
-    _begin_test(item)
-    yield
-    services = getattr(item, "funcargs", {}).get(options.SERVICES_MARKER)
-    if isinstance(services, fixtures.Waiting):
-        services.wait()
-
-
-def _begin_test(item: pytest.Item) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Begin the evidence of a test that asks for a sandbox."""
     if item.get_closest_marker(options.TRIALS_MARKER) is not None:
         from pytest_agent_sandbox.plugin.trials import marks
 

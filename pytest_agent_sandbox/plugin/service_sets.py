@@ -104,7 +104,12 @@ class ServiceSets(Closing):
             SandboxError: An image cannot be had.
         """
         with self._lock:
-            return self._begin(item, scope, specs, image, reset)
+            found, is_known = self._begin(item, scope, specs, image)
+        return (
+            partial(self._again, item, found, reset)
+            if is_known
+            else partial(self._wait, item, found)
+        )
 
     def names(self) -> dict[str, str]:
         """Return the names of services that sandboxes of the test under way shall know."""
@@ -168,13 +173,9 @@ class ServiceSets(Closing):
                 closing.callback(one.close)
 
     def _begin(
-        self,
-        item: pytest.Item,
-        scope: str,
-        specs: Mapping[str, Service],
-        image: str,
-        reset: Callable[[Services], object] | None,
-    ) -> Callable[[], Services]:
+        self, item: pytest.Item, scope: str, specs: Mapping[str, Service], image: str
+    ) -> tuple[_Set, bool]:
+        """Return services that have begun to start, and whether an earlier test has had them."""
         taken = {name for one in self._used for name in one.specs}
         node = scope_node(item, scope)
         trial = trial_of(item)
@@ -187,8 +188,8 @@ class ServiceSets(Closing):
             if found not in self._used:
                 _check_free(specs, taken)
                 self._use(found)
-                return partial(self._again, item, found, reset)
-            return partial(self._wait, item, found)
+                return found, True
+            return found, False
         _check_free(specs, taken)
         found = _Set(specs, image, scope)
         if node is not item:
@@ -208,7 +209,7 @@ class ServiceSets(Closing):
         except BaseException:
             self._forget(found)
             raise
-        return partial(self._wait, item, found)
+        return found, False
 
     def _use(self, found: _Set) -> None:
         self._used.append(found)

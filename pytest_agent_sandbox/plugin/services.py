@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_agent_sandbox.client.asynchronous import InThread
 from pytest_agent_sandbox.errors import SettingsError
+from pytest_agent_sandbox.host.closing import Closing
 from pytest_agent_sandbox.plugin.options import SCOPES, SERVICES_MARKER, host_name
 from pytest_agent_sandbox.plugin.service_files import services_of_files, split_files
 from pytest_agent_sandbox.sandbox.services.service import Service
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Reset = Callable[[Services], object]
 
 
-class ServiceFactory:
+class ServiceFactory(Closing):
     """The fixture `agent_services`: each call starts services, and waits until they are ready.
 
     Example::
@@ -168,13 +168,6 @@ class ServiceFactory:
     def __repr__(self) -> str:
         return f"<ServiceFactory, services of markers: {', '.join(self._marked) or 'none'}>"
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End what is of the test alone; called once, when the test is over."""
         self._sets.end_of(self._item)

@@ -18,6 +18,8 @@ from pytest_agent_sandbox.sandbox.allowance import Allowance
 
 _QUOTA = "exceeded quota"
 _PAUSE = 1.0
+# Seconds for which a cluster may count what is gone.
+_GRACE_OF_QUOTA = 3.0
 # Seconds for which a node may be looked for, where nothing says that one will come; and for that
 # of a pod that nobody has asked for.
 _GRACE, _GRACE_AHEAD = 8.0, 1.0
@@ -127,22 +129,25 @@ class Room:
             NoRoomAheadError: Nobody has asked for it, so that it does not wait.
         """
         until = time.monotonic() + timeout
-        while not self._is_created(create, time.monotonic() > until, is_nobody=is_nobody):
+        hopeful = time.monotonic()
+        while True:
+            try:
+                with self._creations:
+                    create()
+            except ClusterRefusedError as error:
+                now = time.monotonic()
+                if _QUOTA in str(error) and is_nobody:
+                    raise NoRoomAheadError(str(error)) from None
+                if self.will_come():
+                    hopeful = now
+                # What has left room a moment ago is counted for a little longer.
+                if now > until or _QUOTA not in str(error) or now - hopeful > _GRACE_OF_QUOTA:
+                    raise
+            else:
+                return
             self._note_wait(name)
             check()
             time.sleep(_PAUSE)
-
-    def _is_created(self, create: Callable[[], object], is_last: bool, *, is_nobody: bool) -> bool:
-        try:
-            with self._creations:
-                create()
-        except ClusterRefusedError as error:
-            if _QUOTA in str(error) and is_nobody:
-                raise NoRoomAheadError(str(error)) from None
-            if is_last or _QUOTA not in str(error) or not self.will_come():
-                raise
-            return False
-        return True
 
     def _note_wait(self, name: str) -> None:
         if name not in self._waits:

@@ -19,6 +19,7 @@ from pytest_agent_sandbox import (
     Service,
     SettingsError,
 )
+from pytest_agent_sandbox.containers.cleanup import find
 from pytest_agent_sandbox.containers.engine import ContainerEngine
 from pytest_agent_sandbox.sandbox.services.starting import ServiceHost, ServicesStart
 
@@ -44,7 +45,11 @@ def start(engine: ContainerEngine, agent_server_image: str, tmp_path: Path) -> I
     """Starts services, and removes them."""
     starts = []
     host = ServiceHost(
-        engine, agent_server_image, {}, lambda name: tmp_path / f"{name}.log", scratch=tmp_path
+        engine,
+        agent_server_image,
+        {"run": tmp_path.name},
+        lambda name: tmp_path / f"{name}.log",
+        scratch=tmp_path,
     )
 
     def begin(**specs: Service) -> list[RunningService]:
@@ -153,7 +158,12 @@ def test_services_with_the_same_port_live_side_by_side(
     ids=["ended", "no port", "no line"],
 )
 def test_what_does_not_start_says_why_and_is_gone(
-    start: Start, engine: ContainerEngine, agent_server_image: str, spec: dict[str, Any], said: str
+    start: Start,
+    engine: ContainerEngine,
+    agent_server_image: str,
+    tmp_path: Path,
+    spec: dict[str, Any],
+    said: str,
 ) -> None:
     began = time.monotonic()
     bad = Service(agent_server_image, entrypoint=[], start_timeout=2, **spec)
@@ -161,8 +171,7 @@ def test_what_does_not_start_says_why_and_is_gone(
         start(bad=bad, good=server(agent_server_image, 8000, 30.0))
     assert time.monotonic() - began < 25
     assert "no disk" in caught.value.__notes__[0]
-    mine = {"label": f"pytest-agent-sandbox.owner={engine.owner.id}"}
-    assert engine.client.api.containers(all=True, filters=mine) == []
+    assert find(engine, {"run": tmp_path.name}) == []
 
 
 def test_what_cannot_be_started_is_named(start: Start, agent_server_image: str) -> None:
