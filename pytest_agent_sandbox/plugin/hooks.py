@@ -78,9 +78,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Have a test's services begin to start before its sandbox does."""
-    names = getattr(item, "fixturenames", None)
-    if names is not None and item.get_closest_marker(options.SERVICES_MARKER) is not None:
-        names.insert(0, options.SERVICES_MARKER)  # pytest sets up what comes first, once
+    name, names = options.SERVICES_MARKER, getattr(item, "fixturenames", None)
+    # The tests of one function share the list; pytest sets up what comes first, once.
+    if names and names[0] == name:
+        return
+    if names is not None and item.get_closest_marker(name) is not None:
+        names.insert(0, name)
 
 
 @pytest.hookimpl(tryfirst=True)  # an error while tests are collected is shown as one of theirs

@@ -164,3 +164,37 @@ def test_what_is_new_in_a_service_each_time_is_replayed(
     cassette = (project.folder / "cassettes/test_it/test_recorded.json").read_text("utf-8")
     assert "<db password>" in cassette
     assert "<db container>" in cassette
+
+
+SECRET = """
+import os
+from pytest_agent_sandbox import Ready, Service
+
+def test_told(agent_services):
+    loud = Service(
+        os.environ["IMAGE"],
+        entrypoint=["sh", "-c"],
+        command=["echo the token is $OUR_TOKEN; sleep 100"],
+        env={"OUR_TOKEN": os.environ["OUR_TOKEN"]},
+        ready=Ready.log("the token"),
+    )
+    print(agent_services(loud=loud).loud.logs())
+    raise AssertionError("to see the evidence")
+"""
+
+
+def test_a_secret_that_a_service_has_from_outside_is_masked(
+    project: Project, agent_server_image: str
+) -> None:
+    token = "outside-token-4f1c9e77"
+    project.environment |= {"IMAGE": agent_server_image, "OUR_TOKEN": token}
+    project.write("test_it.py", SECRET)
+    code, output = project.run()
+    assert code == 1
+    assert "the token is" in output
+    assert token not in output
+    (folder,) = project.results
+    assert "the token is" in (folder / "service-loud.log").read_text("utf-8")
+    for file in project.folder.rglob("*"):
+        if file.is_file():
+            assert token.encode() not in file.read_bytes(), file
